@@ -1,0 +1,150 @@
+"""The networks of a run: online, target and probe, as pure functions."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from byol_jax.networks import heads
+from byol_jax.networks import norm
+from byol_jax.networks import resnet
+
+
+class Precision(NamedTuple):
+  """dtypes of the parameters and of the arithmetic between them.
+
+  Batch statistics, the features and everything after the heads are float32 (or
+  wider) in every policy.
+  """
+  params: jnp.dtype
+  compute: jnp.dtype
+
+
+PRECISIONS = {
+    'float32': Precision(jnp.float32, jnp.float32),
+    'bfloat16': Precision(jnp.float32, jnp.bfloat16),
+    'float64': Precision(jnp.float64, jnp.float64),  # needs jax_enable_x64
+}
+
+
+class Outputs(NamedTuple):
+  """What the networks say of a batch; float32 (or wider)."""
+  features: jax.Array            # y, [B, D]: what an encoder is trained for
+  projection: jax.Array          # z, [B, P]
+  prediction: jax.Array | None   # q(z), [B, P]; None from the target
+
+
+class Model(NamedTuple):
+  """Transformed functions (images, is_training, views=1) -> Outputs.
+
+  `online` and `target` share the names of their parameters; the target has no
+  predictor. `probe` maps features to logits. `feature_size` is D.
+  """
+  online: hk.TransformedWithState
+  target: hk.TransformedWithState
+  probe: hk.Transformed
+  feature_size: int
+
+
+@contextlib.contextmanager
+def _precision(policy: Precision):
+  """Creates every parameter in one dtype; hands it out in the one asked for.
+
+  Convolutions and linear layers ask for their input's dtype, normalization
+  layers for float32.
+  """
+  def create(next_creator, shape, dtype, init, context):
+    del dtype, context
+    return next_creator(shape, policy.params, init)
+
+  def get(next_getter, value, context):
+    return next_getter(value).astype(context.original_dtype)
+
+  with hk.custom_creator(create), hk.custom_getter(get):
+    yield
+
+
+def make_model(
+    *,
+    architecture: resnet.Architecture = resnet.ARCHITECTURES['resnet50'],
+    width: float = 1,
+    stem: str = 'imagenet',
+    padding: str = 'torch',
+    last_gamma: float = 1.0,
+    projector_hidden_size: int = 4096,
+    projection_size: int = 256,
+    predictor_hidden_size: int = 4096,
+    use_predictor: bool = True,
+    bn_decay_rate: float = 0.9,
+    bn_eps: float = 1e-5,
+    num_classes: int = 0,
+    precision: Precision = PRECISIONS['float32'],
+    axis_name: str | None = None,
+) -> Model:
+  """Builds the networks (defaults: paper, section 3.3).
+
+  Args:
+    architecture: an entry of `resnet.ARCHITECTURES`.
+    width: see `resnet.ResNet`, as are `stem`, `padding` and `last_gamma`.
+    stem: the first layers.
+    padding: of the convolutions.
+    last_gamma: initial scale of each block's last normalization.
+    projector_hidden_size: hidden units of the projector.
+    projection_size: outputs of projector and predictor.
+    predictor_hidden_size: hidden units of the predictor.
+    use_predictor: False makes the predictor the identity, an ablation that
+      collapses (paper, table 5b).
+    bn_decay_rate: of the running averages of batch normalization.
+    bn_eps: of batch normalization.
+    num_classes: outputs of the probe; 0 where there are no labels.
+    precision: an entry of `PRECISIONS`.
+    axis_name: the mapped axis that batch statistics are averaged over. None
+      for use outside a mapped function: initialization and evaluation.
+
+  Returns:
+    The networks as pure functions.
+  """
+  make_norm = functools.partial(
+      norm.BatchNorm, decay_rate=bn_decay_rate, eps=bn_eps, axis_name=axis_name)
+
+  def forward(images, is_training: bool, views: int, predict: bool) -> Outputs:
+    encoder = resnet.ResNet(
+        architecture, norm=make_norm, width=width, stem=stem, padding=padding,
+        last_gamma=last_gamma)
+    projector = heads.MLP(projector_hidden_size, projection_size,
+                          norm=make_norm, name='projector')
+    predictor = heads.MLP(predictor_hidden_size, projection_size,
+                          norm=make_norm, name='predictor')
+    dtype = jnp.promote_types(precision.compute, jnp.float32)
+    with _precision(precision):
+      features = encoder(images.astype(precision.compute), is_training, views)
+      projection = projector(features.astype(precision.compute), is_training,
+                             views)
+      prediction = None
+      if predict:
+        prediction = projection
+        if use_predictor:
+          prediction = predictor(projection, is_training, views)
+        prediction = prediction.astype(dtype)
+    return Outputs(features, projection.astype(dtype), prediction)
+
+  def online(images, is_training: bool, views: int = 1) -> Outputs:
+    return forward(images, is_training, views, predict=True)
+
+  def target(images, is_training: bool, views: int = 1) -> Outputs:
+    return forward(images, is_training, views, predict=False)
+
+  def probe(features):
+    with _precision(precision):
+      return hk.Linear(num_classes, name='classifier')(features)
+
+  return Model(
+      online=hk.without_apply_rng(hk.transform_with_state(online)),
+      target=hk.without_apply_rng(hk.transform_with_state(target)),
+      probe=hk.without_apply_rng(hk.transform(probe)),
+      feature_size=round(architecture.channels[-1] * width))

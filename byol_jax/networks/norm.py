@@ -1,0 +1,95 @@
+"""Cross-replica batch normalization with statistics per view."""
+
+from __future__ import annotations
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+
+class BatchNorm(hk.Module):
+  """Batch normalization as the paper trains it (section 3.3, appendix J).
+
+  Normalizes by the mean and the biased variance of the global batch: over all
+  devices of the mapped axis, and separately for each view. The two views of an
+  image batch run through the network as one concatenated batch, which is
+  cheaper than two passes (one all-reduce instead of two, larger convolutions),
+  but each half is normalized by its own statistics and the running averages
+  take in one view after the other, exactly as with two passes.
+
+  Statistics and the normalization itself are float32 (or wider) whatever the
+  dtype of the input. Parameters and state have the shapes and names of
+  `hk.BatchNorm`: scale and offset [1, ..., 1, C], `mean_ema` and `var_ema` with
+  zero-debiased averages. The averages are undefined before the first training
+  call.
+  """
+
+  def __init__(
+      self,
+      *,
+      decay_rate: float = 0.9,
+      eps: float = 1e-5,
+      axis_name: str | None = None,
+      scale_init: hk.initializers.Initializer | None = None,
+      name: str | None = None,
+  ):
+    """Builds the module.
+
+    Args:
+      decay_rate: of the running averages.
+      eps: added to the variance.
+      axis_name: the mapped axis to average the statistics over; None: local.
+      scale_init: initializer of the scale (gamma); None: ones.
+      name: the module's name; weight decay and LARS skip modules that have
+        'norm' in it.
+    """
+    super().__init__(name=name)
+    self._eps = eps
+    self._axis_name = axis_name
+    self._scale_init = scale_init or jnp.ones
+    self._mean_ema = hk.ExponentialMovingAverage(decay_rate, name='mean_ema')
+    self._var_ema = hk.ExponentialMovingAverage(decay_rate, name='var_ema')
+
+  def __call__(self, x: jax.Array, is_training: bool,
+               views: int = 1) -> jax.Array:
+    """Normalizes x.
+
+    Args:
+      x: [views * n, ..., C]; the examples of one view are contiguous.
+      is_training: use (and record) the batch's statistics rather than the
+        running averages.
+      views: how many views the batch holds.
+
+    Returns:
+      An array like x.
+    """
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    channels = x.shape[-1]
+    ones = (1,) * (x.ndim - 1)
+    scale = hk.get_parameter('scale', ones + (channels,), dtype, self._scale_init)
+    offset = hk.get_parameter('offset', ones + (channels,), dtype, jnp.zeros)
+
+    if is_training:
+      grouped = x.reshape(views, x.shape[0] // views, *x.shape[1:])
+      mean, var = self._batch_statistics(grouped.astype(dtype))
+      for view in range(views):
+        self._mean_ema(mean[view])
+        self._var_ema(var[view])
+    else:
+      grouped = x[None]
+      mean, var = self._mean_ema.average[None], self._var_ema.average[None]
+
+    inverse = scale * jax.lax.rsqrt(var + self._eps)
+    out = (grouped.astype(dtype) - mean) * inverse + offset
+    return out.astype(x.dtype).reshape(x.shape)
+
+  def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance per view: two arrays [views, 1, ..., 1, C]."""
+    axes = tuple(range(1, x.ndim - 1))
+    moments = jnp.stack([jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)])
+    if self._axis_name is not None:
+      moments = jax.lax.pmean(moments, self._axis_name)  # one all-reduce
+    mean, mean_of_squares = moments
+    var = mean_of_squares - jnp.square(mean)
+    shape = (x.shape[0],) + (1,) * (x.ndim - 2) + x.shape[-1:]
+    return mean.reshape(shape), var.reshape(shape)

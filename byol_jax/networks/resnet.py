@@ -1,0 +1,177 @@
+"""ResNet encoders (He et al. 2015; v1.5: stride on the 3x3 convolution)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import functools
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+
+class Architecture(NamedTuple):
+  """What tells one ResNet from another."""
+  blocks: tuple[int, int, int, int]    # in each of the four groups
+  bottleneck: bool
+  channels: tuple[int, int, int, int]  # that each group puts out
+  stem_channels: int = 64
+
+
+_BASIC = (64, 128, 256, 512)
+_BOTTLENECK = (256, 512, 1024, 2048)
+
+# He et al. 2015, table 1; 200: He et al. 2016. ResNet-10 is ResNet-18 with one
+# block a group, for small images and small machines.
+ARCHITECTURES = {
+    'resnet10': Architecture((1, 1, 1, 1), False, _BASIC),
+    'resnet18': Architecture((2, 2, 2, 2), False, _BASIC),
+    'resnet34': Architecture((3, 4, 6, 3), False, _BASIC),
+    'resnet50': Architecture((3, 4, 6, 3), True, _BOTTLENECK),
+    'resnet101': Architecture((3, 4, 23, 3), True, _BOTTLENECK),
+    'resnet152': Architecture((3, 8, 36, 3), True, _BOTTLENECK),
+    'resnet200': Architecture((3, 24, 36, 3), True, _BOTTLENECK),
+}
+
+# stem -> the smallest image side that leaves one pixel to the last group
+MINIMUM_IMAGE_SIZE = {'imagenet': 32, 'small': 8}
+
+# Makes a norm layer: (name, scale_init) -> layer(x, is_training, views).
+NormFactory = Callable[..., Callable[[jax.Array, bool, int], jax.Array]]
+
+
+def _conv(channels: int, kernel: int, stride: int, padding: str, name: str):
+  """A convolution without bias; `padding` as in `ResNet`."""
+  return hk.Conv2D(
+      channels, kernel, stride=stride, with_bias=False, name=name,
+      padding='SAME' if padding == 'same' else [(kernel // 2,) * 2] * 2)
+
+
+def _max_pool(x: jax.Array, padding: str) -> jax.Array:
+  """3x3 max-pooling with stride 2."""
+  pads = 'SAME' if padding == 'same' else ((0, 0), (1, 1), (1, 1), (0, 0))
+  return jax.lax.reduce_window(
+      x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+
+
+class Block(hk.Module):
+  """A residual block: basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1)."""
+
+  def __init__(self, channels: int, stride: int, *, bottleneck: bool,
+               project: bool, padding: str, last_gamma: float,
+               norm: NormFactory, name: str):
+    super().__init__(name=name)
+    if bottleneck:
+      shapes = ((channels // 4, 1, 1), (channels // 4, 3, stride),
+                (channels, 1, 1))
+    else:
+      shapes = ((channels, 3, stride), (channels, 3, 1))
+    last = len(shapes) - 1
+    self._layers = tuple(
+        (_conv(c, kernel, s, padding, f'conv_{i}'),
+         norm(name=f'batchnorm_{i}',
+              scale_init=hk.initializers.Constant(last_gamma)
+              if i == last else None))
+        for i, (c, kernel, s) in enumerate(shapes))
+    self._shortcut = None
+    if project:
+      self._shortcut = (_conv(channels, 1, stride, padding, 'shortcut_conv'),
+                        norm(name='shortcut_batchnorm'))
+
+  def __call__(self, x: jax.Array, is_training: bool, views: int) -> jax.Array:
+    out = shortcut = x
+    if self._shortcut is not None:
+      conv, norm = self._shortcut
+      shortcut = norm(conv(x), is_training, views)
+    for i, (conv, norm) in enumerate(self._layers):
+      out = norm(conv(out), is_training, views)
+      if i < len(self._layers) - 1:
+        out = jax.nn.relu(out)
+    return jax.nn.relu(out + shortcut)
+
+
+class BlockGroup(hk.Module):
+  """Blocks of one resolution; the first one strides and may project."""
+
+  def __init__(self, channels: int, num_blocks: int, stride: int,
+               project: bool, make_block, name: str):
+    super().__init__(name=name)
+    self._blocks = tuple(
+        make_block(channels, stride if i == 0 else 1,
+                   project=project and i == 0, name=f'block_{i}')
+        for i in range(num_blocks))
+
+  def __call__(self, x: jax.Array, is_training: bool, views: int) -> jax.Array:
+    for block in self._blocks:
+      x = block(x, is_training, views)
+    return x
+
+
+class ResNet(hk.Module):
+  """A ResNet without classifier: images to mean-pooled features."""
+
+  def __init__(
+      self,
+      architecture: Architecture,
+      *,
+      norm: NormFactory,
+      width: float = 1,
+      stem: str = 'imagenet',
+      padding: str = 'torch',
+      last_gamma: float = 1.0,
+      name: str = 'encoder',
+  ):
+    """Builds the encoder.
+
+    Args:
+      architecture: an entry of `ARCHITECTURES`.
+      norm: makes the normalization layers.
+      width: multiplies the channels of every layer, the stem included
+        (paper, section 3.3; torchvision's wide ResNets are other networks).
+      stem: 'imagenet': 7x7 convolution with stride 2 and max-pooling; 'small':
+        3x3 convolution with stride 1, for images of up to about 64 pixels.
+      padding: 'torch': symmetric, so that weights are exchanged with
+        torchvision and timm unchanged; 'same': as in DeepMind's networks,
+        asymmetric at stride 2, and basic blocks project the first shortcut.
+      last_gamma: initial scale of the last normalization of each block: 1 in
+        the paper, 0 in DeepMind's public code (bottleneck blocks only there).
+      name: the module's name.
+    """
+    super().__init__(name=name)
+    self._padding = padding
+    self._stem = stem
+    kernel, stride = (7, 2) if stem == 'imagenet' else (3, 1)
+    self._initial_conv = _conv(round(architecture.stem_channels * width), kernel,
+                               stride, padding, 'initial_conv')
+    self._initial_norm = norm(name='initial_batchnorm')
+    make_block = functools.partial(
+        Block, bottleneck=architecture.bottleneck, padding=padding,
+        last_gamma=last_gamma, norm=norm)
+    self._groups = tuple(
+        BlockGroup(
+            round(channels * width), num_blocks, 1 if i == 0 else 2,
+            project=i > 0 or architecture.bottleneck or padding == 'same',
+            make_block=make_block, name=f'block_group_{i}')
+        for i, (channels, num_blocks) in enumerate(
+            zip(architecture.channels, architecture.blocks)))
+
+  def __call__(self, images: jax.Array, is_training: bool,
+               views: int = 1) -> jax.Array:
+    """Encodes images.
+
+    Args:
+      images: [views * n, H, W, C], normalized.
+      is_training: whether batch normalization uses the batch's statistics.
+      views: how many views the batch holds (see `norm.BatchNorm`).
+
+    Returns:
+      Features [views * n, D] in float32 (or wider): the mean over space.
+    """
+    x = self._initial_conv(images)
+    x = jax.nn.relu(self._initial_norm(x, is_training, views))
+    if self._stem == 'imagenet':
+      x = _max_pool(x, self._padding)
+    for group in self._groups:
+      x = group(x, is_training, views)
+    return jnp.mean(x, (1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))

@@ -1,0 +1,238 @@
+"""The train step: pure functions over one NamedTuple, the paper's algorithm 1.
+
+Nothing here knows devices or configs. `axis_name` names the mapped axis that
+gradients and metrics are averaged over; None runs unmapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import optax
+
+from byol_jax import losses
+from byol_jax import optim
+from byol_jax.networks.model import Model
+
+Batch = Mapping[str, jax.Array]
+Metrics = Mapping[str, jax.Array]
+MakeViews = Callable[[jax.Array, Batch], jax.Array]
+
+
+class TrainState(NamedTuple):
+  """Everything that a run carries from one step to the next."""
+  step: jax.Array                  # int32, updates done
+  online_params: hk.Params         # encoder, projector, predictor
+  online_state: hk.State           # running averages of batch normalization
+  target_params: hk.Params         # encoder, projector: EMA of the online ones
+  target_state: hk.State           # from the target's own forward passes
+  probe_params: hk.Params          # linear classifier; {} without labels
+  opt_state: optax.OptState        # momentum of (online_params, probe_params)
+
+
+def init(
+    key: jax.Array,
+    model: Model,
+    optimizer: optax.GradientTransformationExtraArgs,
+    image_shape: tuple[int, int, int],
+    *,
+    with_probe: bool,
+    target_init: str = 'own_key',
+) -> TrainState:
+  """The state of step 0.
+
+  Args:
+    key: a PRNG key.
+    model: networks built with axis_name=None.
+    optimizer: see `optim.lars`.
+    image_shape: (H, W, C) of a view.
+    with_probe: whether a linear probe is trained beside the networks.
+    target_init: 'own_key' draws the target from its own key, as the reference
+      code does; 'copy' starts it equal to the online network.
+
+  Returns:
+    The state.
+  """
+  online_key, target_key, probe_key = jax.random.split(key, 3)
+  images = jnp.zeros((2, *image_shape))
+  online_params, online_state = model.online.init(online_key, images, True)
+  target_params, target_state = model.target.init(target_key, images, True)
+  if target_init == 'copy':
+    target_params = _only(online_params, target_params)
+  probe_params = {}
+  if with_probe:
+    features = jnp.zeros((2, model.feature_size))
+    probe_params = model.probe.init(probe_key, features)
+  return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      online_params=online_params,
+      online_state=online_state,
+      # donated buffers must not be shared between online and target
+      target_params=jax.tree.map(jnp.copy, target_params),
+      target_state=target_state,
+      probe_params=probe_params,
+      opt_state=optimizer.init((online_params, probe_params)))
+
+
+def _only(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+  """The modules of `tree` that `like` has too."""
+  return {module: tree[module] for module in like}
+
+
+def _loss(
+    trained: tuple[hk.Params, hk.Params],
+    state: TrainState,
+    views: jax.Array,
+    labels: jax.Array | None,
+    model: Model,
+):
+  """Loss of one sub-batch.
+
+  Args:
+    trained: online and probe parameters.
+    state: for the target's parameters and both networks' statistics.
+    views: [2, n, H, W, C], normalized.
+    labels: int32 [n] or None.
+    model: the networks.
+
+  Returns:
+    The total loss, and (online_state, target_state, metrics).
+  """
+  online_params, probe_params = trained
+  both = views.reshape(-1, *views.shape[2:])
+  online, online_state = model.online.apply(
+      online_params, state.online_state, both, True, 2)
+  target, target_state = model.target.apply(
+      state.target_params, state.target_state, both, True, 2)
+
+  p1, p2 = jnp.split(online.prediction, 2)
+  z1, z2 = jnp.split(target.projection, 2)
+  loss = losses.byol_loss(p1, p2, z1, z2)
+  # std of the normalized projection over the sub-batch, x sqrt(d): 1 is spread
+  # over the whole sphere, 0 is collapse (diagnostics.py says more, less often)
+  spread = jnp.std(losses.l2_normalize(online.projection), axis=0)
+  metrics = {
+      'loss': loss,
+      'projection_std': jnp.mean(spread) * spread.shape[-1]**0.5,
+  }
+  total = loss
+  if probe_params:
+    features1, _ = jnp.split(jax.lax.stop_gradient(online.features), 2)
+    logits = model.probe.apply(probe_params, features1)
+    probe_loss = losses.cross_entropy(logits, labels)
+    total += probe_loss
+    metrics |= {'probe_loss': probe_loss,
+                'probe_top1': 100 * losses.accuracy(logits, labels)}
+  return total, (online_state, target_state, metrics)
+
+
+def _gradients(state, batch, make_views, model):
+  """Gradients, statistics and metrics, averaged over the sub-batches.
+
+  Each sub-batch has its own batch statistics and is augmented when its turn
+  comes; see `update`.
+  """
+  def one(state, sub_batch):
+    views = make_views(state.step, sub_batch)
+    grads, (online_state, target_state, metrics) = jax.grad(
+        _loss, has_aux=True)(
+            (state.online_params, state.probe_params), state, views,
+            sub_batch.get('labels'), model)
+    state = state._replace(online_state=online_state, target_state=target_state)
+    return state, (grads, metrics)
+
+  num_sub_batches = jax.tree.leaves(batch)[0].shape[0]
+  if num_sub_batches == 1:
+    state, sums = one(state, jax.tree.map(lambda x: x[0], batch))
+    return state, sums
+
+  def accumulate(carry, sub_batch):
+    state, sums = carry
+    state, terms = one(state, sub_batch)
+    return (state, jax.tree.map(jnp.add, sums, terms)), None
+
+  zeros = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype),
+      jax.eval_shape(lambda s, b: one(s, jax.tree.map(lambda x: x[0], b))[1],
+                     state, batch))
+  (state, sums), _ = jax.lax.scan(accumulate, (state, zeros), batch)
+  return state, jax.tree.map(lambda x: x / num_sub_batches, sums)
+
+
+def update(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: Model,
+    optimizer: optax.GradientTransformationExtraArgs,
+    learning_rate: optim.Schedule,
+    ema_rate: optim.Schedule,
+    make_views: MakeViews,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+  """One step of BYOL (paper, algorithm 1).
+
+  Args:
+    state: before the step.
+    batch: this device's share, leaves [N, n, ...] for N sub-batches. With
+      N > 1 gradients are averaged over the sub-batches, each normalized by its
+      own statistics, and optimizer and target move once (paper, appendix G.2).
+    model: the networks, built with the same axis_name.
+    optimizer: see `optim.lars`.
+    learning_rate: the optimizer's schedule, to be logged.
+    ema_rate: schedule of 1 - tau.
+    make_views: (step, sub-batch) -> views [2, n, H, W, C], normalized.
+    axis_name: the mapped axis.
+
+  Returns:
+    The state after the step, and metrics, equal on all devices.
+  """
+  step = state.step
+  state, (grads, metrics) = _gradients(state, batch, make_views, model)
+  if axis_name is not None:
+    grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+
+  trained = (state.online_params, state.probe_params)
+  updates, opt_state = optimizer.update(
+      grads, state.opt_state, trained, step=step)
+  online_params, probe_params = optax.apply_updates(trained, updates)
+
+  # After the optimizer, with the new online parameters (paper, equation 1).
+  rate = ema_rate(step)
+  target_params = jax.tree.map(
+      lambda target, online: target + rate.astype(target.dtype)
+      * (online - target),
+      state.target_params, _only(online_params, state.target_params))
+
+  metrics = dict(
+      metrics,
+      learning_rate=learning_rate(step),
+      tau=1.0 - rate,
+      gradient_norm=optax.tree.norm(grads[0]))
+  return state._replace(
+      step=step + 1,
+      online_params=online_params,
+      target_params=target_params,
+      probe_params=probe_params,
+      opt_state=opt_state), metrics
+
+
+def features(params: hk.Params, state: hk.State, images: jax.Array,
+             model: Model):
+  """The online network in inference mode (running statistics).
+
+  Args:
+    params: the online parameters.
+    state: the online network's running averages.
+    images: [n, H, W, C], normalized.
+    model: networks built with axis_name=None.
+
+  Returns:
+    `Outputs` of float32 arrays [n, ...].
+  """
+  outputs, _ = model.online.apply(params, state, images, False)
+  return outputs
