@@ -1,0 +1,346 @@
+"""Every key of a run with its default, and the rules that a config must obey.
+
+A config file starts from `base()` and states what differs. `validate` runs
+before anything is written or compiled; `resolve` fills in what is automatic
+(None) once the number of images is known.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+import ml_collections
+
+from byol_jax import augment
+from byol_jax.data import sources
+from byol_jax.errors import UserError
+from byol_jax.networks import model
+from byol_jax.networks import resnet
+
+TASKS = ('pretrain',)
+
+
+def base() -> ml_collections.ConfigDict:
+  """The paper's 1000-epoch run of ResNet-50 (section 3.3), on no data yet."""
+  automatic_float = ml_collections.config_dict.placeholder(float)
+  automatic_int = ml_collections.config_dict.placeholder(int)
+  c = ml_collections.ConfigDict()
+  c.task = 'pretrain'
+  c.seed = 0
+
+  c.data = ml_collections.ConfigDict(dict(
+      source='fashion_sample',    # see data/sources.py
+      path='',                    # folder, .npz file, or TFDS data_dir
+      tfds_name='',               # for source='tfds'
+      train_split='train',
+      test_split='test',          # '' for none
+      image_size=224,             # of a view, pixels
+      crop_area=(0.08, 1.0),      # share of the image
+      crop_aspect=(3 / 4, 4 / 3),
+      center_share=0.875,         # evaluation: centre crop / shorter side
+      mean=(0.485, 0.456, 0.406),
+      std=(0.229, 0.224, 0.225),
+      resident='auto',            # 'auto', 'yes', 'no': images on the device
+      resident_limit_mib=1024,    # 'auto' streams what is larger
+      threads=0,                  # that decode; 0: one a core
+      fake_images=1024,           # for source='fake'
+      fake_classes=10,
+  ))
+  c.augment = ml_collections.ConfigDict(dict(
+      view1=augment.T._asdict(), view2=augment.T_PRIME._asdict()))
+  c.network = ml_collections.ConfigDict(dict(
+      name='resnet50',
+      width=1.0,
+      stem='imagenet',            # or 'small'
+      padding='torch',            # or 'same', DeepMind's
+      last_gamma=1.0,             # paper; 0: DeepMind's public code
+      projector_hidden_size=4096,
+      projection_size=256,
+      predictor_hidden_size=4096,
+      predictor=True,             # False: an ablation that collapses
+      bn_decay_rate=0.9,
+      bn_eps=1e-5,
+      precision='bfloat16',       # or 'float32': arithmetic, not parameters
+  ))
+  c.train = ml_collections.ConfigDict(dict(
+      batch_size=4096,            # global
+      accumulation_steps=1,       # sub-batches, each with its own statistics
+      target_init='own_key',      # or 'copy'
+      momentum=0.9,
+      trust_coefficient=1e-3,
+  ))
+  # None is automatic, from the number of images and the batch: see `resolve`.
+  c.train.epochs = automatic_float
+  c.train.warmup_epochs = automatic_float
+  c.train.base_learning_rate = automatic_float  # x batch_size / 256
+  c.train.weight_decay = automatic_float
+  c.train.tau_base = automatic_float
+  c.train.epochs, c.train.warmup_epochs = 1000.0, 10.0
+  c.train.base_learning_rate, c.train.weight_decay = 0.2, 1.5e-6
+  c.train.tau_base = 0.996
+
+  c.log = ml_collections.ConfigDict(dict(every_steps=50, tensorboard=True))
+  c.checkpoint = ml_collections.ConfigDict(dict(keep=3))
+  c.checkpoint.every_steps = automatic_int      # None: 20 a run, at most 1000
+  c.evaluation = ml_collections.ConfigDict(dict(
+      examples=2048,              # for the collapse measures and periodic k-NN
+      batch_size=256,
+      knn_k=20,
+      knn_temperature=0.07,
+      final=True,                 # k-NN and linear probe when the run ends
+  ))
+  c.evaluation.every_epochs = automatic_float   # None: ten times a run
+  return c.lock()
+
+
+# key -> (what is allowed, in words; the test)
+_CHOICES = {
+    'task': TASKS,
+    'data.source': sources.SOURCES,
+    'data.resident': ('auto', 'yes', 'no'),
+    'network.name': tuple(resnet.ARCHITECTURES),
+    'network.stem': tuple(resnet.MINIMUM_IMAGE_SIZE),
+    'network.padding': ('torch', 'same'),
+    'network.precision': tuple(model.PRECISIONS),
+    'train.target_init': ('own_key', 'copy'),
+}
+_POSITIVE = (
+    'data.image_size', 'data.resident_limit_mib', 'data.fake_images',
+    'data.fake_classes', 'network.width', 'network.projector_hidden_size',
+    'network.projection_size', 'network.predictor_hidden_size',
+    'network.bn_eps', 'train.batch_size', 'train.accumulation_steps',
+    'train.trust_coefficient', 'train.epochs', 'log.every_steps',
+    'checkpoint.every_steps', 'checkpoint.keep', 'evaluation.every_epochs',
+    'evaluation.examples', 'evaluation.batch_size', 'evaluation.knn_k',
+    'evaluation.knn_temperature')
+_NOT_NEGATIVE = (
+    'seed', 'data.threads', 'train.warmup_epochs', 'train.base_learning_rate',
+    'train.weight_decay', 'augment.view1.brightness',
+    'augment.view1.contrast', 'augment.view2.brightness',
+    'augment.view2.contrast')
+_SHARES = (
+    'data.center_share', 'train.tau_base', 'train.momentum',
+    'network.bn_decay_rate', *(
+        f'augment.view{view}.{key}' for view in (1, 2)
+        for key in ('flip', 'jitter', 'saturation', 'hue', 'grayscale', 'blur',
+                    'solarize', 'solarize_threshold')))
+_RANGES = ('data.crop_area', 'data.crop_aspect', 'augment.view1.blur_sigma',
+           'augment.view2.blur_sigma')
+
+
+def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
+  """A nested config as {'data.path': value, ...}; tuples stay values."""
+  flat = {}
+  for key, value in config.items():
+    if isinstance(value, (ml_collections.ConfigDict, dict)):
+      flat |= flatten(value, f'{prefix}{key}.')
+    else:
+      flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+  return flat
+
+
+def nearest(key: str, keys: list[str]) -> str:
+  """' (did you mean KEY?)', or '' where nothing is near."""
+  tails = {k.split('.')[-1]: k for k in keys}
+  found = difflib.get_close_matches(key, keys, 1)
+  if not found:
+    tail = difflib.get_close_matches(key.split('.')[-1], list(tails), 1)
+    found = [tails[tail[0]]] if tail else []
+  return f' (did you mean {found[0]}?)' if found else ''
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+  """Checks keys, types and values.
+
+  Args:
+    config: what the config file and the overrides made.
+
+  Raises:
+    UserError: naming the first key that is wrong, and what is allowed.
+  """
+  flat, known = flatten(config), flatten(base())
+  for key in flat:
+    if key not in known:
+      raise UserError(f'unknown config key {key}{nearest(key, list(known))}')
+  for key in known:
+    if key not in flat:
+      raise UserError(f'config key {key} is missing: start the config from '
+                      'byol_jax.config.base()')
+  automatic = {k for k, v in known.items() if v is None} | {
+      'train.epochs', 'train.warmup_epochs', 'train.base_learning_rate',
+      'train.weight_decay', 'train.tau_base'}
+  for key, value in flat.items():
+    _check_type(key, value, known[key], key in automatic)
+  for key, value in flat.items():
+    if value is not None:
+      _check_value(key, value)
+  _check_combinations(config)
+
+
+def _check_type(key: str, value: Any, default: Any, automatic: bool) -> None:
+  if automatic:
+    if value is None:
+      return
+    kind = int if key == 'checkpoint.every_steps' else float
+  else:
+    kind = type(default)
+  number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  fits = (number if kind is float else
+          isinstance(value, kind) and (kind is bool or not isinstance(value, bool)))
+  if kind is list:
+    fits = (isinstance(value, list) and len(value) == len(default) and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) for v in value))
+  if not fits:
+    names = {list: f'{len(default)} numbers' if kind is list else '',
+             float: 'a number', int: 'a whole number', bool: 'True or False',
+             str: 'a string'}
+    raise UserError(f'config key {key} is {value!r}, it must be {names[kind]}')
+  numbers = value if isinstance(value, list) else [value] if number else []
+  if not all(math.isfinite(v) for v in numbers):
+    raise UserError(f'config key {key} is {value!r}, it must be finite')
+
+
+def _check_value(key: str, value: Any) -> None:
+  def need(condition: bool, allowed: str) -> None:
+    if not condition:
+      raise UserError(f'config key {key} is {value!r}, it must be {allowed}')
+  if key in _CHOICES:
+    choices = _CHOICES[key]
+    need(value in choices, f'one of {", ".join(choices)}')
+  if key in _POSITIVE:
+    need(value > 0, 'above 0')
+  if key in _NOT_NEGATIVE:
+    need(value >= 0, '0 or more')
+  if key in _SHARES:
+    need(0 <= value <= 1, 'from 0 to 1')
+  if key in _RANGES:
+    need(0 < value[0] <= value[1], 'two numbers above 0, the smaller one first')
+  if key == 'data.crop_area':
+    need(value[1] <= 1, 'at most the whole image, 1')
+  if key == 'data.center_share':
+    need(value > 0, 'above 0')
+  if key == 'data.std':
+    need(all(v > 0 for v in value), 'above 0')
+  if key == 'network.last_gamma':
+    need(value >= 0, '0 or more')
+
+
+def _check_combinations(config: ml_collections.ConfigDict) -> None:
+  data, train, stem = config.data, config.train, config.network.stem
+  smallest = resnet.MINIMUM_IMAGE_SIZE[stem]
+  if data.image_size < smallest:
+    raise UserError(
+        f'config key data.image_size is {data.image_size}, but '
+        f"network.stem='{stem}' needs at least {smallest} pixels")
+  if data.source in ('folder', 'npz', 'fashion_mnist') and not data.path:
+    raise UserError(f'config key data.path is empty: data.source='
+                    f"'{data.source}' reads it, set --config.data.path=PATH")
+  if data.source == 'tfds' and not data.tfds_name:
+    raise UserError("config key data.tfds_name is empty: data.source='tfds' "
+                    'needs the name of a data set')
+  if round(64 * config.network.width) < 1:
+    raise UserError(f'config key network.width is {config.network.width}, too '
+                    'small for a single channel')
+  if train.batch_size % train.accumulation_steps:
+    raise UserError(
+        f'config key train.batch_size is {train.batch_size}, not a multiple of '
+        f'train.accumulation_steps = {train.accumulation_steps}')
+  if train.batch_size // train.accumulation_steps < 2:
+    raise UserError(
+        f'config key train.batch_size is {train.batch_size}: with '
+        f'train.accumulation_steps = {train.accumulation_steps}, batch '
+        'normalization would see less than two images')
+  if (train.epochs is not None and train.warmup_epochs is not None
+      and train.warmup_epochs > train.epochs):
+    raise UserError(
+        f'config key train.warmup_epochs is {train.warmup_epochs:g}, longer '
+        f'than the run: train.epochs = {train.epochs:g}')
+
+
+def check_devices(batch_size: int, accumulation_steps: int,
+                  num_devices: int) -> None:
+  """Checks that a sub-batch divides evenly over the devices."""
+  if batch_size % (accumulation_steps * num_devices):
+    unit = accumulation_steps * num_devices
+    nearest_size = max(unit, batch_size // unit * unit)
+    raise UserError(
+        f'config key train.batch_size is {batch_size}, not a multiple of '
+        f'{num_devices} devices x train.accumulation_steps = '
+        f'{accumulation_steps}; {nearest_size} is')
+
+
+def resolve(config: ml_collections.ConfigDict,
+            num_images: int) -> ml_collections.ConfigDict:
+  """Fills in the automatic values of the schedule and the cadences.
+
+  - epochs: 100 for ImageNet's 1.28 M images, more for fewer images as
+    sqrt(1.28 M / images), from 100 to 1000: CIFAR-10 640, Imagenette 1000.
+  - warm-up: 10 epochs (paper), or a tenth of a shorter run.
+  - base learning rate: the paper's presets, 0.45 to 100 epochs, 0.3 to 300,
+    0.2 beyond; multiplied by sqrt(4096 / batch), at most 2, for smaller
+    batches, where the presets' linear rule is known to fall short (paper,
+    appendix G.2: 0.4 at batch 512; DeepMind's Imagenette recipe: 2.0 at 256).
+  - weight decay: 1e-6, from 1000 epochs on 1.5e-6 (paper's presets).
+  - tau_base: 1 - tau_base = 0.004 (312,784 / steps)^0.6, a fit to the presets
+    (0.97, 0.99, 0.99, 0.996 at 12,511, 31,278, 93,835 and 312,784 steps), from
+    0.9 to 0.9995.
+
+  Args:
+    config: a valid config.
+    num_images: of the training part.
+
+  Returns:
+    A copy without None.
+
+  Raises:
+    UserError: the data set or the run is too small for the batch.
+  """
+  config = ml_collections.ConfigDict(config.to_dict())
+  train = config.train
+  if num_images < train.batch_size:
+    raise UserError(
+        f'the data set has {num_images} images, fewer than config key '
+        f'train.batch_size = {train.batch_size}: set '
+        f'--config.train.batch_size={2 ** int(math.log2(max(num_images, 2)))} '
+        'or less')
+  if train.epochs is None:
+    automatic = 100.0 * math.sqrt(1281167 / num_images)
+    train.epochs = float(round(min(max(automatic, 100.0), 1000.0)))
+  if train.warmup_epochs is None:
+    train.warmup_epochs = min(10.0, train.epochs / 10)
+  if train.base_learning_rate is None:
+    preset = 0.45 if train.epochs <= 100 else 0.3 if train.epochs <= 300 else 0.2
+    small_batch = math.sqrt(max(4096 / train.batch_size, 1.0))
+    train.base_learning_rate = round(min(preset * small_batch, 2.0), 3)
+  if train.weight_decay is None:
+    train.weight_decay = 1.5e-6 if train.epochs >= 1000 else 1e-6
+  steps = total_steps(config, num_images)
+  if steps < 1:
+    raise UserError(
+        f'config key train.epochs = {train.epochs:g} is less than one step of '
+        f'{train.batch_size} images')
+  if train.tau_base is None:
+    slow = 0.004 * (312784 / steps) ** 0.6
+    train.tau_base = round(1.0 - min(max(slow, 0.0005), 0.1), 5)
+  if train.warmup_epochs > train.epochs:
+    raise UserError(
+        f'config key train.warmup_epochs is {train.warmup_epochs:g}, longer '
+        f'than the run: train.epochs = {train.epochs:g}')
+  if config.checkpoint.every_steps is None:
+    config.checkpoint.every_steps = min(max(steps // 20, 1), 1000)
+  if config.evaluation.every_epochs is None:
+    config.evaluation.every_epochs = max(train.epochs / 10, 1.0)
+  return config.lock()
+
+
+def total_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
+  """T = floor(epochs * images / batch), as the reference rounds."""
+  return int(config.train.epochs * num_images // config.train.batch_size)
+
+
+def warmup_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
+  """W = floor(warm-up epochs * images / batch)."""
+  return int(config.train.warmup_epochs * num_images
+             // config.train.batch_size)

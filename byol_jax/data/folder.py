@@ -1,0 +1,211 @@
+"""A folder of image files: which there are, what they show, and their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from typing import NamedTuple
+
+from absl import logging
+import numpy as np
+
+from byol_jax.data import formats
+from byol_jax.errors import UserError
+
+_EXTENSIONS = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.webp')
+_TRAIN = 'train'
+_TEST = ('test', 'val', 'valid', 'validation')
+
+
+class Listing(NamedTuple):
+  """The image files of one split, in the order of their paths' bytes."""
+  root: str  # the folder that `files` are relative to
+  files: list[str]  # with '/' between the parts
+  labels: np.ndarray | None  # int32 [N]
+  class_names: tuple[str, ...] | None
+
+
+def list_folder(path: str, split: str) -> Listing | None:
+  """Lists a folder's images: flat, one folder a class, or split into parts.
+
+  Layouts:
+    * images directly in the folder: unlabelled. With images in subfolders as
+      well, all of them count, unlabelled.
+    * images in subfolders only: one class a subfolder, numbered by sorted name;
+      below a class any depth. A single subfolder is no class: unlabelled.
+    * `train/` beside `test/`, `val/`, `valid/` or `validation/`: `split` chooses
+      the part, each of which is flat or has one folder a class. The classes are
+      those of `train/`. Where there are several test parts, the first one with
+      class folders is taken, so ImageNet's unlabelled `test/` is passed over.
+    * `train/` alone: that part, and no test part.
+
+  Counted are jpg, jpeg, png, webp, bmp and gif files, in upper or lower case.
+  What starts with a dot is skipped. Symbolic links are followed, except back
+  into a folder they are in; a broken one is listed and fails on reading.
+
+  Args:
+    path: the folder.
+    split: 'train', 'test', or the name of any other part's folder.
+
+  Returns:
+    The listing, or None where `split` is 'test' and there is no test part.
+
+  Raises:
+    UserError: the folder is missing, unreadable or without images, or a test
+      class is not among the training classes.
+  """
+  _check_folder(path)
+  train, tests = _parts(path)
+  if split == 'train':
+    root = train
+  elif split == 'test':
+    if not tests:
+      return None
+    root = next((part for part in tests if _class_folders(part)), tests[0])
+  else:
+    root = os.path.join(path, split)
+    _check_folder(root)
+  files = sorted(_walk(root), key=os.fsencode)
+  if not files:
+    raise UserError(
+        f'no images in {root}: config.data.path must be a folder with '
+        f'{", ".join(e[1:] for e in _EXTENSIONS)} files')
+  class_names = _first_parts(files) if root == train else _class_folders(train)
+  if len(class_names) < 2 or not _first_parts(files):
+    _tell_why_unlabelled(root, files)
+    return Listing(root, files, None, None)
+  return Listing(root, files, _labels(root, files, class_names), class_names)
+
+
+def read_file(path: str) -> bytes:
+  """Reads one image file.
+
+  Args:
+    path: the file.
+
+  Returns:
+    Its bytes, which passed `formats.problem`.
+
+  Raises:
+    UserError: names the file if it cannot be read or is no image.
+  """
+  try:
+    with open(path, 'rb') as file:
+      data = file.read()
+  except OSError as error:
+    raise UserError(f'cannot read image {path!r}: {error.strerror}') from error
+  problem = formats.problem(data)
+  if problem:
+    raise UserError(f'{path!r} {problem}; remove or replace it')
+  return data
+
+
+def _check_folder(path: str) -> None:
+  """Raises UserError unless `path` is a folder."""
+  if not os.path.isdir(path):
+    state = 'is not a folder' if os.path.exists(path) else 'does not exist'
+    raise UserError(f'image folder {path!r} {state}: check config.data.path')
+
+
+def _parts(path: str) -> tuple[str, list[str]]:
+  """Returns the folder of the training part and those of the test parts."""
+  folders, has_images = _scan(path)
+  tests = [os.path.join(path, name) for name in _TEST if name in folders]
+  is_split = _TRAIN in folders and (
+      bool(tests) or (len(folders) == 1 and not has_images))
+  if not is_split:
+    return path, []
+  return os.path.join(path, _TRAIN), tests
+
+
+def _class_folders(root: str) -> tuple[str, ...]:
+  """The sorted names of the class folders, () where images lie in `root`."""
+  folders, has_images = _scan(root)
+  if has_images:
+    return ()
+  # next(): one image is enough, this must not walk through a million.
+  return tuple(name for name in sorted(folders, key=os.fsencode)
+               if next(_walk(os.path.join(root, name)), None))
+
+
+def _first_parts(files: list[str]) -> tuple[str, ...]:
+  """As `_class_folders`, from the list of files."""
+  if not all('/' in file for file in files):
+    return ()
+  names = {file.split('/', 1)[0] for file in files}
+  return tuple(sorted(names, key=os.fsencode))
+
+
+def _labels(
+    root: str, files: list[str], class_names: tuple[str, ...]) -> np.ndarray:
+  """The number of each file's class folder: int32 [N]."""
+  number = {name: i for i, name in enumerate(class_names)}
+  try:
+    return np.array([number[file.split('/', 1)[0]] for file in files], np.int32)
+  except KeyError as error:
+    raise UserError(
+        f'{os.path.join(root, error.args[0])!r} is not one of the '
+        f'{len(class_names)} class folders of the training part') from error
+
+
+def _tell_why_unlabelled(root: str, files: list[str]) -> None:
+  """Logs why a listing has no labels."""
+  nested = sum('/' in file for file in files)
+  if nested == 0:
+    why = 'they lie directly in the folder'
+  elif nested < len(files):
+    why = f'{len(files) - nested} lie directly in the folder, {nested} below it'
+  else:
+    why = 'the training part has fewer than two class folders'
+  logging.info('%s: %d images without labels (%s)', root, len(files), why)
+
+
+def _scan(path: str) -> tuple[set[str], bool]:
+  """Returns a folder's subfolders, and whether it has images itself."""
+  folders, has_images = set(), False
+  for entry in _entries(path):
+    if _is_folder(entry):
+      folders.add(entry.name)
+    else:
+      has_images = has_images or _is_image(entry)
+  return folders, has_images
+
+
+def _walk(root: str) -> Iterator[str]:
+  """Yields the images below `root`, any depth, as relative paths with '/'."""
+  todo = [('', frozenset([os.path.realpath(root)]))]
+  while todo:
+    folder, above = todo.pop()
+    for entry in _entries(os.path.join(root, folder)):
+      name = folder + entry.name
+      if _is_folder(entry):
+        real = os.path.realpath(entry.path)
+        if real not in above:  # else a link back to where we come from
+          todo.append((name + '/', above | {real}))
+      elif _is_image(entry):
+        yield name
+
+
+def _entries(path: str) -> Iterator[os.DirEntry]:
+  """Yields a folder's entries without the hidden ones."""
+  try:
+    with os.scandir(path) as entries:
+      for entry in entries:
+        if not entry.name.startswith('.'):
+          yield entry
+  except OSError as error:
+    raise UserError(f'cannot list folder {path!r}: {error.strerror}') from error
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+  """A folder or a link to one; False for a link that leads nowhere."""
+  try:
+    return entry.is_dir()
+  except OSError:  # a link to itself
+    return False
+
+
+def _is_image(entry: os.DirEntry) -> bool:
+  """Has the name of an image; a file or any link, no pipe or device."""
+  return (entry.name.lower().endswith(_EXTENSIONS)
+          and (entry.is_symlink() or entry.is_file()))

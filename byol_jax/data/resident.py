@@ -1,0 +1,73 @@
+"""A small data set that lives on the device: only indices travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from byol_jax.data import order
+from byol_jax.data import pipeline
+from byol_jax.data.sources import Encoded
+from byol_jax.data.sources import Images
+from byol_jax.errors import UserError
+
+
+def make_resident(data: Images | Encoded, mode: str, limit_bytes: int,
+                  threads: int = 0) -> Images | Encoded:
+  """Decides whether a data set lives on the device, and decodes it if so.
+
+  Args:
+    data: an opened source.
+    mode: 'yes', 'no' or 'auto': 'auto' takes what fits and has one size.
+    limit_bytes: what fits.
+    threads: that decode; 0 for one a core.
+
+  Returns:
+    `Images` to live on the device, or `Encoded` to be streamed.
+
+  Raises:
+    UserError: the mode cannot be had.
+  """
+  if isinstance(data, Images):
+    if mode == 'no':
+      raise UserError(
+          f"config key data.resident is 'no', but {data.name} is in memory "
+          "already: use 'auto'")
+    if data.images.nbytes > limit_bytes:
+      raise UserError(
+          f'{data.name} takes {data.images.nbytes >> 20} MiB: raise config key '
+          'data.resident_limit_mib if every device has room for it')
+    return data
+  if mode == 'no':
+    return data
+  decoded = pipeline.load_resident(data, limit_bytes, threads)
+  if decoded is not None:
+    return decoded
+  if mode == 'yes':
+    raise UserError(
+        f"config key data.resident is 'yes', but the images of {data.name} "
+        'differ in size or exceed data.resident_limit_mib')
+  return data
+
+
+def train_batches(seed: int, start_step: int, num_steps: int, num_images: int,
+                  batch_size: int,
+                  grid: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+  """Yields the indices of each step's images.
+
+  Args:
+    seed: the run's seed.
+    start_step: the first step.
+    num_steps: how many to yield.
+    num_images: of the data set.
+    batch_size: global.
+    grid: int32, the global example indices in the layout that the devices
+      take them (`parallel.example_grid`).
+
+  Yields:
+    'rows' and 'examples', int32, shaped like the grid.
+  """
+  for step in range(start_step, start_step + num_steps):
+    rows = order.rows(seed, step, batch_size, num_images)
+    yield {'rows': rows[grid].astype(np.int32), 'examples': grid}

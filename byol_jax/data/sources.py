@@ -1,0 +1,277 @@
+"""Where images come from: one small function for each kind of source.
+
+A source is either `Images`, pixels in memory, or `Encoded`, files or records
+that are still JPEG, PNG, ... and are decoded when they are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import os
+from typing import NamedTuple
+import zipfile
+import zlib
+
+import numpy as np
+
+from byol_jax.data import folder as folder_lib
+from byol_jax.data import idx
+from byol_jax.data import tfds_records
+from byol_jax.errors import UserError
+
+SOURCES = ('fashion_sample', 'fashion_mnist', 'npz', 'folder', 'tfds', 'fake')
+
+_SAMPLE = os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), 'samples', 'fashion_sample.npz')
+_DEBIAN_FASHION_MNIST = '/usr/share/datasets/fashion-mnist'
+_FASHION_CLASSES = (
+    'T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt',
+    'Sneaker', 'Bag', 'Ankle boot')
+
+
+class Images(NamedTuple):
+  """Images in memory, all of one size."""
+  images: np.ndarray  # uint8 [N, H, W, C], C = 1 or 3
+  labels: np.ndarray | None  # int32 [N]
+  class_names: tuple[str, ...] | None
+  name: str  # for messages
+
+
+class Encoded(NamedTuple):
+  """Images still encoded, of any size, with random access."""
+  # The bytes of one image; UserError if it is unreadable or no image. Called
+  # from several threads at a time.
+  read: Callable[[int], bytes]
+  size: int
+  labels: np.ndarray | None  # int32 [N]
+  names: Sequence[str]  # file names or record ids
+  class_names: tuple[str, ...] | None
+  name: str  # for messages
+
+
+def open_source(
+    source: str,
+    *,
+    path: str | None = None,
+    split: str = 'train',
+    tfds_name: str | None = None,
+    image_size: int = 32,
+    num_images: int = 1024,
+    num_classes: int = 10,
+    seed: int = 0,
+) -> Images | Encoded | None:
+  """Opens one split of a data set.
+
+  Args:
+    source: one of `SOURCES`.
+    path: the folder ('fashion_mnist', 'folder'), the file ('npz') or TFDS's
+      data_dir ('tfds'). None: Debian's folder of Fashion-MNIST, TFDS's default.
+    split: 'train' or 'test'; for 'folder' also the name of another part, for
+      'tfds' any TFDS split.
+    tfds_name: the data set's name, for 'tfds'.
+    image_size: side of the images, for 'fake'.
+    num_images: number of images, for 'fake'.
+    num_classes: number of classes, for 'fake'; 0 for no labels.
+    seed: seed of the images, for 'fake'.
+
+  Returns:
+    The images; None where `split` is 'test' and the data ('npz', 'folder',
+    'tfds') has no test part.
+
+  Raises:
+    UserError: no such source, or the data is missing, damaged or of a form that
+      cannot be used. The message names the path.
+  """
+  if source == 'fashion_sample':
+    return fashion_sample(split)
+  if source == 'fashion_mnist':
+    return fashion_mnist(path or _DEBIAN_FASHION_MNIST, split)
+  if source == 'npz':
+    return npz(_needed(path, source, 'an .npz file'), split)
+  if source == 'folder':
+    return folder(_needed(path, source, 'a folder of images'), split)
+  if source == 'tfds':
+    return tfds(tfds_name, split, path)
+  if source == 'fake':
+    return fake(num_images, image_size, num_classes, seed, split)
+  raise UserError(
+      f'config.data.source={source!r} is not one of {", ".join(SOURCES)}')
+
+
+def fashion_sample(split: str) -> Images:
+  """The embedded data: 10,000 + 2,000 images of Fashion-MNIST, 28x28x1."""
+  _train_or_test(split, 'fashion_sample')
+  data = npz(_SAMPLE, split)
+  return data._replace(class_names=_FASHION_CLASSES, name='fashion_sample')
+
+
+def fashion_mnist(path: str, split: str) -> Images:
+  """Fashion-MNIST, or another relative of MNIST, from its IDX files.
+
+  Args:
+    path: folder with {train,t10k}-{images-idx3,labels-idx1}-ubyte, each with or
+      without .gz.
+    split: 'train' or 'test'.
+
+  Returns:
+    Images [60000 or 10000, 28, 28, 1] with their ten class names.
+  """
+  _train_or_test(split, 'fashion_mnist')
+  prefix = {'train': 'train', 'test': 't10k'}[split]
+  images = idx.read_idx(idx.find_idx(path, f'{prefix}-images-idx3-ubyte'), 3)
+  labels_path = idx.find_idx(path, f'{prefix}-labels-idx1-ubyte')
+  labels = idx.read_idx(labels_path, 1)
+  if len(images) != len(labels):
+    raise UserError(
+        f'{path} has {len(images)} {prefix} images and {len(labels)} labels: '
+        'the files do not belong together')
+  if labels.max() >= len(_FASHION_CLASSES):
+    raise UserError(
+        f'{labels_path} has a label {labels.max()}, Fashion-MNIST has 0 to 9')
+  return Images(
+      images[..., None], labels.astype(np.int32), _FASHION_CLASSES,
+      f'fashion_mnist in {path}')
+
+
+def npz(path: str, split: str) -> Images | None:
+  """Arrays from an .npz file, without pickle.
+
+  Args:
+    path: a file with `images` and, if there are, `labels`: training data; or
+      with x_train, y_train, x_test, y_test, of which only x_train is needed.
+      Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, labels
+      integers [N] or [N, 1], counted from 0.
+    split: 'train' or 'test'.
+
+  Returns:
+    The images, or None for 'test' if the file has no test images.
+  """
+  _train_or_test(split, 'npz')
+  if not os.path.isfile(path):
+    raise UserError(f'there is no file {path}: check config.data.path')
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      keys = archive.files
+      by_split = 'x_train' in keys
+      if not by_split and 'images' not in keys:
+        raise UserError(
+            f'{path} has the arrays {", ".join(keys) or "(none)"}: expected '
+            'images and labels, or x_train, y_train, x_test, y_test')
+      image_key, label_key = (
+          (f'x_{split}', f'y_{split}') if by_split else ('images', 'labels'))
+      if split == 'test' and (not by_split or image_key not in keys):
+        return None
+      images = archive[image_key]
+      labels = archive[label_key] if label_key in keys else None
+  # A bare .npy comes back as an array: AttributeError or TypeError.
+  except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError,
+          NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    raise UserError(
+        f'cannot read {path} as an .npz file of plain arrays: {error}'
+    ) from error
+  images = _checked_images(images, f'{image_key} in {path}')
+  if labels is not None:
+    labels = _checked_labels(labels, len(images), f'{label_key} in {path}')
+  return Images(images, labels, None, path)
+
+
+def folder(path: str, split: str) -> Encoded | None:
+  """Image files in a folder, flat or one folder a class: `folder.list_folder`.
+
+  A file is looked at when it is read, not before.
+  """
+  listing = folder_lib.list_folder(path, split)
+  if listing is None:
+    return None
+  root, files = listing.root, listing.files
+  return Encoded(
+      read=lambda index: folder_lib.read_file(os.path.join(root, files[index])),
+      size=len(files), labels=listing.labels, names=files,
+      class_names=listing.class_names, name=root)
+
+
+def tfds(
+    tfds_name: str | None, split: str, data_dir: str | None = None,
+) -> Encoded | None:
+  """A prepared TFDS data set: `tfds_records.open_records`."""
+  records = tfds_records.open_records(tfds_name, split, data_dir)
+  if records is None:
+    return None
+  return Encoded(
+      read=records.read, size=records.size, labels=records.labels,
+      names=records.names, class_names=records.class_names,
+      name=f'tfds {tfds_name or data_dir}')
+
+
+def fake(
+    num_images: int, image_size: int, num_classes: int = 10, seed: int = 0,
+    split: str = 'train',
+) -> Images:
+  """Random pixels and labels, for speed tests.
+
+  Args:
+    num_images: N.
+    image_size: side of the images, which have three channels.
+    num_classes: labels are 0 .. num_classes - 1; 0 for none.
+    seed: seeds both.
+    split: every split has images of its own.
+
+  Returns:
+    Images [N, image_size, image_size, 3].
+  """
+  if num_images < 1 or image_size < 1:
+    raise UserError(
+        f'fake data needs at least one image and pixel, not {num_images} images '
+        f'of side {image_size}')
+  rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
+  shape = (num_images, image_size, image_size, 3)
+  images = rng.integers(0, 256, shape, np.uint8)
+  labels = None
+  if num_classes:
+    labels = rng.integers(0, num_classes, num_images, np.int32)
+  return Images(images, labels, None, f'fake {split}')
+
+
+def _needed(path: str | None, source: str, what: str) -> str:
+  """Returns the path, UserError if there is none."""
+  if not path:
+    raise UserError(
+        f'config.data.source={source!r} needs config.data.path: {what}')
+  return path
+
+
+def _train_or_test(split: str, source: str) -> None:
+  """Raises UserError unless the split is 'train' or 'test'."""
+  if split not in ('train', 'test'):
+    raise UserError(f'{source} has the splits train and test, not {split!r}')
+
+
+def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
+  """Returns images as uint8 [N, H, W, C], UserError if they are not."""
+  if images.dtype != np.uint8:
+    raise UserError(
+        f'{where} has dtype {images.dtype}, expected uint8 with values 0 to 255')
+  if images.ndim == 3:
+    images = images[..., None]
+  if images.ndim != 4 or images.shape[-1] not in (1, 3):
+    raise UserError(
+        f'{where} has shape {images.shape}, expected [N, H, W], [N, H, W, 1] or '
+        '[N, H, W, 3], channels last')
+  if 0 in images.shape:
+    raise UserError(f'{where} is empty: shape {images.shape}')
+  return np.ascontiguousarray(images)
+
+
+def _checked_labels(labels: np.ndarray, size: int, where: str) -> np.ndarray:
+  """Returns labels as int32 [size], UserError if they are not."""
+  if labels.shape not in ((size,), (size, 1)):
+    raise UserError(
+        f'{where} has shape {labels.shape}, expected [{size}], one label an '
+        'image')
+  if not np.issubdtype(labels.dtype, np.integer):
+    raise UserError(f'{where} has dtype {labels.dtype}, expected integers')
+  if labels.min() < 0 or labels.max() >= 2**31:
+    raise UserError(
+        f'{where} has labels from {labels.min()} to {labels.max()}: they must '
+        'count from 0')
+  return labels.reshape(size).astype(np.int32)

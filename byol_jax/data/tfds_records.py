@@ -1,0 +1,256 @@
+"""A prepared TFDS data set as encoded records with random access."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import os
+from typing import Any, NamedTuple
+
+from absl import logging
+import numpy as np
+
+from byol_jax.data import formats
+from byol_jax.data.tf_cpu import import_tf
+from byol_jax.errors import UserError
+
+_MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
+
+
+class Records(NamedTuple):
+  """One split of a TFDS data set."""
+  read: Callable[[int], bytes]  # the encoded image, passed `formats.problem`
+  size: int
+  labels: np.ndarray | None  # int32 [N]
+  class_names: tuple[str, ...] | None
+  names: Sequence[str]
+
+
+def open_records(
+    name: str | None,
+    split: str,
+    data_dir: str | None = None,
+    max_bytes: int = _MAX_BYTES,
+) -> Records | None:
+  """Opens a split of a data set that `tfds build` has prepared.
+
+  Works from the prepared files alone: the data set's own code is not run and
+  nothing is ever downloaded. Files in the array_record format are read by
+  random access; every other format is read into memory once, still encoded.
+
+  Args:
+    name: TFDS name, as 'cifar10', 'imagenet2012:5.*.*' or 'my_data/config'.
+      None if `data_dir` is itself the folder of one prepared version.
+    split: a TFDS split, as 'train' or 'train[10000:]'. 'test' means
+      'validation' where the data set has no 'test'.
+    data_dir: the folder that holds the prepared data sets; None for TFDS's own.
+    max_bytes: the most that may be read into memory.
+
+  Returns:
+    The records, or None where `split` is 'test' and there is neither 'test' nor
+    'validation'. Labels are None without a feature 'label' of one integer, or
+    if a label is negative (hidden test labels).
+
+  Raises:
+    UserError: the data set is not prepared, has no such split or no suitable
+      feature 'image', or is too large to be read into memory.
+  """
+  tfds = _import_tfds()
+  builder = _open_builder(tfds, name, data_dir)
+  title = builder.info.full_name
+  split = _choose_split(builder, split)
+  if split is None:
+    return None
+  wanted = _wanted_features(tfds, builder)
+  names = _RecordNames(title, split, builder.info.splits[split].num_examples)
+  if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+    read, labels = _open_array_records(tfds, builder, split, wanted)
+  else:
+    read, labels = _read_into_memory(tfds, builder, split, wanted, max_bytes)
+  if labels is not None and labels.size and labels.min() < 0:
+    logging.info('%s, split %s: hidden labels, so none', title, split)
+    labels = None
+  class_names = None
+  if labels is not None:
+    class_names = tuple(getattr(builder.info.features['label'], 'names', None)
+                        or ()) or None
+
+  def read_checked(index: int) -> bytes:
+    data = read(index)
+    problem = formats.problem(data)
+    if problem:
+      raise UserError(f'{names[index]} {problem}')
+    return data
+
+  return Records(read_checked, len(names), labels, class_names, names)
+
+
+class _RecordNames(Sequence):
+  """'title split #index' for every record, made when asked for."""
+
+  def __init__(self, title: str, split: str, size: int):
+    self._prefix = f'{title}, split {split}, record '
+    self._size = size
+
+  def __len__(self) -> int:
+    return self._size
+
+  def __getitem__(self, index: int) -> str:
+    return f'{self._prefix}{range(self._size)[index]}'
+
+
+def _import_tfds() -> Any:
+  """Imports tensorflow_datasets, after TensorFlow was made quiet."""
+  import_tf()
+  try:
+    import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise UserError(
+        f"config.data.source='tfds' needs tensorflow_datasets ({error}): "
+        'pip install tensorflow-datasets') from error
+  return tfds
+
+
+def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
+  """Opens the prepared files, without the code that prepared them."""
+  where = data_dir or tfds.core.constants.DATA_DIR
+  if not name:
+    if data_dir and os.path.exists(os.path.join(data_dir, 'features.json')):
+      return tfds.builder_from_directory(data_dir)
+    raise UserError('config.data.tfds_name is not set: it must be the name of a '
+                    'TFDS data set, as cifar10')
+  if data_dir and not os.path.isdir(data_dir) and '://' not in data_dir:
+    raise UserError(f'TFDS folder {data_dir!r} does not exist: check '
+                    'config.data.path')
+  try:
+    # Not tfds.builder: it runs the data set's code, and names with a namespace
+    # make it go to the network.
+    return tfds.core.read_only_builder.builder_from_files(
+        name, data_dir=data_dir)
+  except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
+    raise UserError(
+        f'TFDS data set {name!r} is not prepared in {where}; prepare it with: '
+        f'tfds build {name.split(":")[0]} --data_dir={where} '
+        '--file_format=array_record'
+    ) from error
+
+
+def _choose_split(builder: Any, split: str) -> str | None:
+  """Returns the split to read, None if there is nothing to test on."""
+  splits = builder.info.splits
+  if split == 'test' and 'test' not in splits:
+    if 'validation' not in splits:
+      return None
+    logging.info('%s has no split test: taking validation',
+                 builder.info.full_name)
+    return 'validation'
+  try:
+    size = splits[split].num_examples
+  except Exception as error:  # TFDS raises KeyError, ValueError, AssertionError
+    raise UserError(
+        f'TFDS data set {builder.info.full_name} has no split {split!r}, only '
+        f'{", ".join(sorted(splits))}') from error
+  if not size:
+    raise UserError(
+        f'split {split!r} of {builder.info.full_name} has no records')
+  return split
+
+
+def _wanted_features(tfds: Any, builder: Any) -> tuple[str, ...]:
+  """Checks the feature 'image'; returns ('image',) or ('image', 'label')."""
+  features = builder.info.features
+  is_dict = isinstance(features, tfds.features.FeaturesDict)
+  features = dict(features.items()) if is_dict else {}
+  image = features.get('image')
+  if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
+    raise UserError(
+        f"{builder.info.full_name} has no 8-bit image feature called 'image': "
+        f'its features are {", ".join(features) or "none"}')
+  label = features.get('label')
+  if (label is not None and label.shape == ()
+      and np.issubdtype(label.np_dtype, np.integer)):
+    return ('image', 'label')
+  return ('image',)
+
+
+def _open_array_records(
+    tfds: Any, builder: Any, split: str, wanted: tuple[str, ...],
+) -> tuple[Callable[[int], bytes], np.ndarray | None]:
+  """Random access. Labels cost one pass over the split."""
+  try:
+    records = builder.as_data_source(
+        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+    len(records)
+  except ImportError as error:
+    raise UserError(
+        f'reading {builder.info.full_name} needs array_record ({error}): '
+        'pip install array_record') from error
+
+  def reader(feature: str) -> Callable[[int], Any]:
+    # Parses this one feature and no other, bounding boxes for example.
+    only = tfds.features.FeaturesDict(
+        {feature: builder.info.features[feature]})
+    decoders = {feature: tfds.decode.SkipDecoding()}
+
+    def read(index: int) -> Any:
+      try:
+        record = records[index]
+      except (RuntimeError, ValueError, OSError) as error:  # array_record's
+        raise _damaged(builder, error) from error
+      return only.deserialize_example_np(record, decoders=decoders)[feature]
+
+    return read
+
+  labels = None
+  if 'label' in wanted:
+    size = len(records)
+    labels = np.fromiter(map(reader('label'), range(size)), np.int32, size)
+  read_image = reader('image')
+  return lambda index: bytes(read_image(int(index))), labels
+
+
+def _read_into_memory(
+    tfds: Any, builder: Any, split: str, wanted: tuple[str, ...],
+    max_bytes: int,
+) -> tuple[Callable[[int], bytes], np.ndarray | None]:
+  """Reads every record of a format without random access, in file order."""
+  info = builder.info
+  try:
+    size = _size_on_disk(info.splits[split].file_instructions)
+  except OSError as error:
+    raise _damaged(builder, error) from error
+  if size > max_bytes:
+    raise UserError(
+        f'{info.full_name}, split {split}, has {size / 2**30:.1f} GiB in the '
+        f'format {info.file_format.value}, too much to hold in memory; prepare '
+        f'it again with: tfds build {info.name} --file_format=array_record')
+  dataset = builder.as_dataset(
+      split=split, shuffle_files=False,
+      decoders={'image': tfds.decode.SkipDecoding()},
+      read_config=tfds.ReadConfig(
+          interleave_cycle_length=1, try_autocache=False))
+  dataset = dataset.map(lambda record: {key: record[key] for key in wanted})
+  images, labels = [], []
+  try:
+    for record in tfds.as_numpy(dataset):
+      images.append(record['image'])
+      labels.append(record.get('label', 0))
+  except import_tf().errors.OpError as error:
+    # Without the names of TensorFlow's functions and operations.
+    why = error.message.split('}} ')[-1].split(' [Op')[0]
+    raise _damaged(builder, why) from error
+  return (images.__getitem__,
+          np.array(labels, np.int32) if 'label' in wanted else None)
+
+
+def _damaged(builder: Any, why: object) -> UserError:
+  """The error for files that are missing or broken."""
+  return UserError(
+      f'cannot read TFDS data set {builder.info.full_name} in '
+      f'{builder.data_dir}: {why}; prepare it again')
+
+
+def _size_on_disk(shards: Sequence[Any]) -> int:
+  """Bytes of the shards that a split reads, by the share that it takes."""
+  return sum(
+      os.path.getsize(shard.filename) * shard.take
+      // max(1, shard.examples_in_shard) for shard in shards)

@@ -1,0 +1,56 @@
+"""What every evaluation on frozen features asks of its inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from byol_jax.errors import UserError
+
+
+def check_labelled(features: np.ndarray, labels: np.ndarray, num_classes: int,
+                   what: str) -> tuple[np.ndarray, np.ndarray]:
+  """Returns float32 features [N, D] and int32 labels [N], or says what is wrong.
+
+  Args:
+    features: [N, D].
+    labels: [N], in [0, num_classes).
+    num_classes: number of classes.
+    what: which images these are, for the message: 'training' or 'test'.
+
+  Returns:
+    The arrays.
+
+  Raises:
+    UserError: no or unequal numbers of rows, non-finite features, labels out
+      of range.
+  """
+  features = np.asarray(features, np.float32)
+  labels = np.asarray(labels)
+  if features.ndim != 2 or len(features) == 0:
+    raise UserError(f'the {what} features must be a non-empty [N, D] array, not '
+                    f'of shape {list(features.shape)}')
+  if labels.shape != (len(features),):
+    raise UserError(f'{len(features)} {what} features, but labels of shape '
+                    f'{list(labels.shape)}')
+  bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+  if len(bad):
+    raise UserError(
+        f'{len(bad)} of {len(features)} {what} features are not finite (first: '
+        f'image {bad[0]}): the encoder has diverged; use an earlier checkpoint '
+        'or lower the learning rate')
+  if labels.min() < 0 or labels.max() >= num_classes:
+    raise UserError(f'{what} labels lie in [{labels.min()}, {labels.max()}], '
+                    f'which does not fit {num_classes} classes')
+  return features, labels.astype(np.int32)
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+  """Percentage of rows of scores [N, C] with the label among the k highest.
+
+  A class with the same score as the label's counts as ahead of it if its
+  number is lower.
+  """
+  own = np.take_along_axis(scores, labels[:, None], axis=1)
+  classes = np.arange(scores.shape[1])
+  ahead = (scores > own) | ((scores == own) & (classes < labels[:, None]))
+  return 100.0 * float(np.mean(np.sum(ahead, axis=1) < k))

@@ -1,0 +1,162 @@
+"""The only file that knows `pmap`: devices, shards and what feeds them.
+
+The train state is replicated *without* a leading device axis (`in_axes=None`,
+`out_axes=None`): shapes are the paper's, and `float(metrics['loss'])` works.
+JAX takes our word that the replicas agree; `replicas_agree` checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+import queue
+import threading
+from typing import Any
+
+import jax
+import numpy as np
+
+AXIS = 'i'  # the mapped axis: all devices of all hosts
+
+
+def pmap_update(update: Callable[..., Any],
+                devices: Sequence[jax.Device] | None = None):
+  """Maps update(state, shared, batch) -> (state, metrics) over the devices.
+
+  Args:
+    update: averages over axis `AXIS` what must agree between devices.
+    devices: None for all; a described topology's devices to compile for it.
+
+  Returns:
+    A function of the state (replicated, donated), shared (replicated) and a
+    batch whose leaves lead with the number of local devices.
+  """
+  return jax.pmap(update, axis_name=AXIS, in_axes=(None, None, 0),
+                  out_axes=None, donate_argnums=0, devices=devices)
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
+  """Puts a tree of arrays on every device, sharded as `pmap_update` wants it."""
+  devices = jax.local_devices() if devices is None else devices
+  copy = jax.pmap(lambda tree, _: tree, axis_name=AXIS, in_axes=(None, 0),
+                  out_axes=None, devices=devices)
+  return copy(tree, np.zeros(len(devices), np.int8))
+
+
+def replicas_agree(tree: Any) -> bool:
+  """Whether the local replicas of every array are equal to the bit."""
+  def agree(x: jax.Array) -> bool:
+    first, *others = (np.asarray(s.data) for s in x.addressable_shards)
+    return all(first.tobytes() == other.tobytes() for other in others)
+  return all(agree(x) for x in jax.tree.leaves(tree))
+
+
+def example_grid(batch_size: int, num_sub_batches: int,
+                 num_devices: int) -> np.ndarray:
+  """Which global examples each device takes, int32 [devices, N, n].
+
+  Sub-batch k is the k-th contiguous part of the global batch, whatever the
+  number of devices: batch statistics are those of a sub-batch, so its members
+  must not depend on the machine.
+
+  Args:
+    batch_size: global batch size B, a multiple of N * devices.
+    num_sub_batches: N.
+    num_devices: over all hosts.
+
+  Returns:
+    Indices into the global batch; [d, k, j] for device d.
+  """
+  examples = np.arange(batch_size, dtype=np.int32)
+  grid = examples.reshape(num_sub_batches, num_devices, -1)
+  return np.ascontiguousarray(grid.transpose(1, 0, 2))
+
+
+def local_example_grid(batch_size: int, num_sub_batches: int) -> np.ndarray:
+  """The part of `example_grid` for the devices of this process."""
+  grid = example_grid(batch_size, num_sub_batches, jax.device_count())
+  here = [i for i, device in enumerate(jax.devices())
+          if device.process_index == jax.process_index()]
+  return grid[here]
+
+
+def shard(batch: Any) -> Any:
+  """Puts host arrays [local devices, ...] on the local devices."""
+  mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+  spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+  return jax.tree.map(lambda x: jax.device_put(x, spec), batch)
+
+
+def prefetch(batches: Iterable[Any], size: int = 2) -> Iterator[Any]:
+  """Shards batches in a thread, `size` ahead of the consumer.
+
+  An exception of `batches` is raised where the consumer takes the batch. The
+  thread ends when the consumer closes the iterator.
+
+  Args:
+    batches: trees of host arrays [local devices, ...].
+    size: how many batches may wait on the devices.
+
+  Yields:
+    The batches, on the devices.
+  """
+  waiting: queue.Queue[Any] = queue.Queue(maxsize=size)
+  stop = threading.Event()
+  done = object()
+
+  def put(item) -> bool:
+    while not stop.is_set():
+      try:
+        waiting.put(item, timeout=0.1)
+        return True
+      except queue.Full:
+        pass
+    return False
+
+  def fill():
+    try:
+      for batch in batches:
+        if not put((shard(batch), None)):
+          return
+      put((done, None))
+    except Exception as error:  # handed to the consumer
+      put((done, error))
+
+  threading.Thread(target=fill, name='prefetch', daemon=True).start()
+  try:
+    while True:
+      item, error = waiting.get()
+      if error is not None:
+        raise error
+      if item is done:
+        return
+      yield item
+  finally:
+    stop.set()
+
+
+def map_batches(fn: Callable[..., Any]):
+  """Maps fn(shared, batch) over this process's devices, for evaluation.
+
+  Args:
+    fn: a function of replicated values and one device's part of a batch.
+
+  Returns:
+    A function (shared, batch) -> numpy outputs, where `batch` leaves [b, ...]
+    have any length: the last device's part is padded and the padding cut.
+  """
+  devices = jax.local_devices()
+  mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, 0), devices=devices)
+
+  @functools.wraps(fn)
+  def call(shared, batch):
+    size = jax.tree.leaves(batch)[0].shape[0]
+    each = -(-size // len(devices))
+    def split(x):
+      pad = [(0, each * len(devices) - size)] + [(0, 0)] * (x.ndim - 1)
+      return np.pad(x, pad).reshape(len(devices), each, *x.shape[1:])
+    out = mapped(shared, jax.tree.map(split, batch))
+    return jax.tree.map(
+        lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:size], out)
+
+  return call

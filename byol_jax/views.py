@@ -1,0 +1,107 @@
+"""From what travels to the device to what the networks see.
+
+Training: two augmented views of each image. Evaluation: the image, centred.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from byol_jax import augment
+from byol_jax.data import crops
+
+
+class ViewSpec(NamedTuple):
+  """How views are made; static values.
+
+  Attributes:
+    image_size: side of a view in pixels.
+    area: range of the random crop's share of the image's area.
+    aspect: range of its width / height.
+    recipes: the augmentations of the first and the second view.
+    mean: per channel, of images in [0, 1].
+    std: per channel.
+  """
+  image_size: int = 224
+  area: tuple[float, float] = (0.08, 1.0)
+  aspect: tuple[float, float] = (3 / 4, 4 / 3)
+  recipes: tuple[augment.Recipe, augment.Recipe] = (augment.T, augment.T_PRIME)
+  mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+  std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
+                  batch: dict[str, jax.Array], spec: ViewSpec) -> jax.Array:
+  """Two views of images that live on the device: crop, then augment.
+
+  Args:
+    key: the run's key.
+    step: int32 scalar.
+    images: the whole data set, uint8 [N, H, W, 1 or 3].
+    batch: 'rows' int32 [n], which images; 'examples' int32 [n], their global
+      example indices.
+    spec: how.
+
+  Returns:
+    Normalized views [2, n, S, S, 3], float32.
+  """
+  chosen = images[batch['rows']]
+  def view(i):
+    draws = augment.draws(key, step, batch['examples'], i)
+    planes = augment.random_resized_crop(
+        chosen, draws.crop, spec.image_size, spec.area, spec.aspect)
+    return _finish(planes, draws, spec, i)
+  return jnp.stack([view(0), view(1)])
+
+
+def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
+               spec: ViewSpec) -> jax.Array:
+  """Two views of images that the host has cropped.
+
+  Args:
+    key: the run's key.
+    step: int32 scalar.
+    batch: 'views' uint8 [n, 2, S, S, 3]; 'examples' int32 [n].
+    spec: how.
+
+  Returns:
+    Normalized views [2, n, S, S, 3], float32.
+  """
+  def view(i):
+    draws = augment.draws(key, step, batch['examples'], i)
+    return _finish(augment.to_planes(batch['views'][:, i]), draws, spec, i)
+  return jnp.stack([view(0), view(1)])
+
+
+def _finish(planes, draws, spec: ViewSpec, i: int) -> jax.Array:
+  planes = augment.augment(planes, draws, spec.recipes[i])
+  images = augment.normalize(planes, spec.mean, spec.std)
+  return jax.lax.stop_gradient(images)
+
+
+def for_evaluation(images: jax.Array, spec: ViewSpec,
+                   center_share: float = 0.875) -> jax.Array:
+  """Centre crops, resized and normalized.
+
+  Args:
+    images: uint8 [n, H, W, 1 or 3].
+    spec: for the size, mean and std.
+    center_share: the crop's share of the shorter side: 224/256 in the paper
+      (appendix C.1), 1 where images are small and centred already.
+
+  Returns:
+    [n, S, S, 3] float32.
+  """
+  height, width = images.shape[1:3]
+  top, left, h, w = crops.center_box(height, width, center_share)
+  size = spec.image_size
+  if (height, width) == (size, size) == (h, w):
+    planes = augment.to_planes(images)
+  else:
+    n = images.shape[0]
+    planes = augment.crop_and_resize(
+        images, *(jnp.full((n,), side) for side in (top, left, h, w)), size)
+  return augment.normalize(planes, spec.mean, spec.std)

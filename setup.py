@@ -1,0 +1,47 @@
+"""Packaging of byol_jax; the metadata that never changes is in pyproject.toml."""
+
+import re
+
+import setuptools
+
+with open('byol_jax/__init__.py', encoding='utf-8') as f:
+  version = re.search(r"__version__ = '(.+)'", f.read()).group(1)
+with open('README.md', encoding='utf-8') as f:
+  readme = f.read()
+
+setuptools.setup(
+    name='byol_jax',
+    version=version,
+    description='BYOL self-supervised image pretraining in JAX, from a laptop '
+                'to a TPU pod',
+    long_description=readme,
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=setuptools.find_packages(include=['byol_jax', 'byol_jax.*']),
+    package_data={'byol_jax.data': [
+        'samples/*.npz', 'samples/*.py', 'samples/LICENSE.*']},
+    python_requires='>=3.11',
+    install_requires=[
+        'absl-py',
+        'chex>=0.1.92',
+        'dm-haiku>=0.0.17',
+        'jax>=0.10,<0.13',
+        'ml_collections>=1.1',
+        'numpy>=2.0',
+        'optax>=0.2.8',
+        'orbax-checkpoint>=0.12',
+        'scipy',            # L-BFGS of the linear probe; jax needs it too
+        'tensorboardX>=2.6',  # events without TensorFlow
+        'tensorflow>=2.21',
+        'tensorflow-datasets>=4.9.10',
+        # imported by tensorflow-datasets 4.9.10, which does not declare it
+        'importlib_resources',
+    ],
+    extras_require={
+        'tpu': ['jax[tpu]>=0.10,<0.13'],
+        'cuda': ['jax[cuda13]>=0.10,<0.13'],
+        'test': ['pytest', 'pillow', 'scikit-learn'],
+        # for the comparison with PyTorch's forward pass; large
+        'torch': ['torch'],
+    },
+)

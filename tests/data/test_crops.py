@@ -1,0 +1,89 @@
+"""The crop's rule against plain Python, and its distribution."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from byol_jax.data import crops
+
+
+def _box_in_plain_python(u, height, width, area, aspect):
+  """The reference's rule for one image, written down again."""
+  target = (area[0] + (area[1] - area[0]) * u[0]) * height * width
+  logs = math.log(aspect[0]), math.log(aspect[1])
+  ratio = math.exp(logs[0] + (logs[1] - logs[0]) * u[1])
+  w = max(1, min(width, round(math.sqrt(target * ratio))))
+  h = max(1, min(height, round(math.sqrt(target / ratio))))
+  return (math.floor(u[2] * (height - h + 1)),
+          math.floor(u[3] * (width - w + 1)), h, w)
+
+
+@pytest.mark.parametrize('u, size, expected', [
+    # 0.54 * 20000 = 10800, sqrt = 103.92; the height is clipped to 100.
+    ((0.5, 0.5, 0.5, 0.5), (100, 200), (0, 48, 100, 104)),
+    # 0.08 * 10000 = 800, ratio 3/4: h = sqrt(1066.7), w = sqrt(600).
+    ((0.0, 0.0, 0.0, 0.0), (100, 100), (0, 0, 33, 24)),
+    ((0.0, 0.0, 1 - 1e-9, 1 - 1e-9), (100, 100), (67, 76, 33, 24)),
+    ((0.0, 0.0, 0.5, 0.5), (1, 1), (0, 0, 1, 1)),
+    ((0.0, 0.0, 0.5, 0.5), (1, 300), (0, 148, 1, 4)),
+])
+def test_golden(u, size, expected):
+  box = crops.crop_box(np.array(u), *size)
+  assert tuple(int(side) for side in box) == expected
+  assert all(side.dtype == np.int32 for side in box)
+
+
+def test_equals_plain_python():
+  rng = np.random.default_rng(0)
+  u = rng.random((300, 4))
+  heights, widths = rng.integers(1, 700, (2, 300))
+  for area, aspect in (((0.08, 1.0), (3 / 4, 4 / 3)), ((0.2, 0.9), (0.5, 1.5))):
+    boxes = np.stack(crops.crop_box(u, heights, widths, area, aspect), -1)
+    for box, *arguments in zip(boxes, u, heights.tolist(), widths.tolist()):
+      assert tuple(box) == _box_in_plain_python(*arguments, area, aspect)
+
+
+def test_statistics():
+  """Of a square image: area and offsets uniform, the ratio log-uniform."""
+  u = np.random.default_rng(1).random((20000, 4))
+  side = 10000
+  top, left, h, w = (x.astype(float) for x in crops.crop_box(u, side, side))
+  inside = (h < side) & (w < side)
+  assert 0.85 < inside.mean() < 0.95  # the others were clipped
+  np.testing.assert_allclose(
+      (h * w / side**2)[inside], (0.08 + 0.92 * u[:, 0])[inside], rtol=1e-3)
+  ratio = np.log(w / h)[inside] / np.log(4 / 3)
+  assert np.abs(ratio).max() <= 1.001 and np.abs(ratio.mean()) < 0.02
+  # Clipping makes a ratio less extreme but never touches the offsets.
+  for offset, extent in ((top, h), (left, w)):
+    share = (offset / (side - extent + 1))[inside]
+    np.testing.assert_allclose(
+        np.quantile(share, (0.1, 0.5, 0.9)), (0.1, 0.5, 0.9), atol=0.02)
+
+
+def test_jax_float32_stays_inside_and_agrees():
+  rng = np.random.default_rng(2)
+  u = rng.random((500, 4))
+  u[:20, 2:] = np.float32(1) - np.float32(2**-24)
+  boxes = jax.jit(lambda u: crops.crop_box(u, 96, 123, xp=jnp))(
+      jnp.asarray(u, jnp.float32))
+  top, left, h, w = (np.asarray(side) for side in boxes)
+  assert top.dtype == np.int32
+  assert (h >= 1).all() and (w >= 1).all() and (top >= 0).all()
+  assert (top + h <= 96).all() and (left + w <= 123).all() and (left >= 0).all()
+  same = np.stack(boxes, -1) == np.stack(crops.crop_box(u, 96, 123), -1)
+  assert same.mean() > 0.99  # rounding differs where a value is near a half
+
+
+@pytest.mark.parametrize('size, expected', [
+    ((256, 256), (16, 16, 224, 224)),
+    ((500, 375), (86, 24, 328, 328)),  # 0.875 * 375 = 328.1; 172 and 47 left
+    ((28, 28), (2, 2, 24, 24)),
+    ((1, 5), (0, 2, 1, 1)),
+])
+def test_center_box(size, expected):
+  box = crops.center_box(*size)
+  assert tuple(int(side) for side in box) == expected

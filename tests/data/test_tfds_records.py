@@ -1,0 +1,142 @@
+"""TFDS data sets, prepared in a temporary folder, read back."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from byol_jax.data import pipeline
+from byol_jax.data import sources
+from byol_jax.data import tfds_records
+from byol_jax.errors import UserError
+
+pytest.importorskip('tensorflow')
+tfds = pytest.importorskip('tensorflow_datasets')
+pytest.importorskip(
+    'importlib_resources', reason='TFDS 4.9.10 needs it to prepare a data set')
+
+_RNG = np.random.default_rng(0)
+_X = _RNG.integers(0, 256, (11, 6, 5, 3), dtype=np.uint8)
+_Y = np.arange(11) % 3
+
+
+def _build(folder, file_format, name='tiny', labels=_Y, encoding='png'):
+  """Prepares a data set with the splits train and validation."""
+  features = {'image': tfds.features.Image(shape=(None, None, 3),
+                                           encoding_format=encoding),
+              'comment': tfds.features.Text()}
+  if labels is not None:
+    features['label'] = tfds.features.Scalar(np.int64)
+    if labels.min() >= 0:
+      features['label'] = tfds.features.ClassLabel(names=['x', 'y', 'z'])
+
+  def example(k):
+    extra = {} if labels is None else {'label': int(labels[k])}
+    return k, {'image': _X[k], 'comment': f'no. {k}'} | extra
+
+  tfds.dataset_builders.store_as_tfds_dataset(
+      name=name, version='1.0.0', features=tfds.features.FeaturesDict(features),
+      split_datasets={'train': [example(k) for k in range(11)],
+                      'validation': [example(k) for k in range(2)]},
+      data_dir=str(folder), file_format=file_format)
+
+
+@pytest.fixture(scope='module', name='folder', params=['tfrecord', 'array_record'])
+def _folder(request, tmp_path_factory):
+  if request.param == 'array_record':
+    pytest.importorskip('array_record')
+  folder = tmp_path_factory.mktemp(request.param)
+  _build(folder, request.param)
+  return str(folder)
+
+
+def _open(folder, name='tiny', split='train'):
+  return sources.open_source('tfds', path=folder, tfds_name=name, split=split)
+
+
+def test_round_trip(folder):
+  source = _open(folder)
+  assert source.size == 11 and source.class_names == ('x', 'y', 'z')
+  assert source.labels.dtype == np.int32
+  data = pipeline.load_resident(source, 10**6)
+  # TFDS shuffles while it prepares: find each image again.
+  found = [int(np.flatnonzero((_X == image).all((1, 2, 3)))[0])
+           for image in data.images]
+  assert sorted(found) == list(range(11))
+  np.testing.assert_array_equal(source.labels, _Y[found])
+  assert [source.read(k) for k in (7, 0)] == [source.read(k) for k in (7, 0)]
+  assert 'train, record 3' in source.names[3] and 'tiny' in source.names[3]
+  assert len(source.names) == 11
+
+
+def test_splits(folder):
+  assert _open(folder, split='validation').size == 2
+  assert _open(folder, split='test').size == 2  # there is no other
+  part, whole = _open(folder, split='train[2:5]'), _open(folder)
+  assert [part.read(k) for k in range(3)] == [whole.read(k) for k in (2, 3, 4)]
+  np.testing.assert_array_equal(part.labels, whole.labels[2:5])
+  for split in ('extra', 'train[99', 'train[:0]'):
+    with pytest.raises(UserError, match='split'):
+      _open(folder, split=split)
+
+
+def test_by_folder_of_the_version(folder):
+  path = str(pathlib.Path(folder, 'tiny', '1.0.0'))
+  assert sources.open_source('tfds', path=path).size == 11
+
+
+def test_batches_from_many_threads(folder):
+  source = _open(folder)
+  one, many = (list(pipeline.train_batches(
+      source, seed=0, start_step=0, num_steps=4, batch_size=8,
+      rows_of_host=np.arange(8), image_size=8, threads=threads))
+               for threads in (1, 8))
+  for ours, theirs in zip(one, many, strict=True):
+    np.testing.assert_array_equal(ours['views'], theirs['views'])
+
+
+def test_not_prepared(folder):
+  for name in ('absent', 'tiny:2.0.0', 'tiny/config'):
+    with pytest.raises(UserError, match='tfds build .*--file_format=array_record'):
+      _open(folder, name)
+  with pytest.raises(UserError, match='does not exist'):
+    _open(folder + '/no')
+  with pytest.raises(UserError, match='tfds_name is not set'):
+    _open(folder, None)
+
+
+def test_damaged(folder):
+  shard, = pathlib.Path(folder, 'tiny', '1.0.0').glob('tiny-validation*')
+  good = shard.read_bytes()
+  try:
+    shard.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    with pytest.raises(UserError, match='cannot read TFDS data set tiny'):
+      _open(folder, split='validation')
+    shard.unlink()
+    with pytest.raises(UserError, match='cannot read TFDS data set tiny'):
+      _open(folder, split='validation')
+  finally:
+    shard.write_bytes(good)
+
+
+def test_labels_are_optional_and_may_be_hidden(tmp_path):
+  _build(tmp_path, 'tfrecord', labels=None)
+  assert _open(str(tmp_path)).labels is None
+  _build(tmp_path, 'tfrecord', name='hidden', labels=np.full(11, -1))
+  assert _open(str(tmp_path), 'hidden').labels is None
+
+
+def test_too_large_for_memory(tmp_path):
+  _build(tmp_path, 'tfrecord')
+  with pytest.raises(UserError, match='--file_format=array_record'):
+    tfds_records.open_records('tiny', 'train', str(tmp_path), max_bytes=100)
+
+
+def test_no_image(tmp_path):
+  tfds.dataset_builders.store_as_tfds_dataset(
+      name='words', version='1.0.0',
+      features=tfds.features.FeaturesDict({'text': tfds.features.Text()}),
+      split_datasets={'train': [(0, {'text': 'a'})]}, data_dir=str(tmp_path),
+      file_format='tfrecord')
+  with pytest.raises(UserError, match="called 'image': its features are text"):
+    _open(str(tmp_path), 'words')

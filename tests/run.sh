@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Sets up everything from nothing and runs the tests.
+#
+#   bash tests/run.sh                    all tests
+#   bash tests/run.sh tests/test_step.py -k devices     what pytest takes
+#
+# BYOL_PYTHON names the interpreter, BYOL_VENV the environment (.venv-test).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source launch/setup_env.sh
+export BYOL_VENV="${BYOL_VENV:-.venv-test}"
+make_environment "[test]"
+
+# Eight CPU devices stand in for eight cores of a TPU.
+export JAX_PLATFORMS=cpu
+export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=8"
+export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/$BYOL_VENV/jax_cache}"
+exec "$PYTHON" -m pytest -q "$@"
