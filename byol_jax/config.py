@@ -24,8 +24,8 @@ TASKS = ('pretrain',)
 
 def base() -> ml_collections.ConfigDict:
   """The paper's 1000-epoch run of ResNet-50 (section 3.3), on no data yet."""
-  automatic_float = ml_collections.config_dict.placeholder(float)
-  automatic_int = ml_collections.config_dict.placeholder(int)
+  # a new object each: keys that shared one would share their value
+  automatic = ml_collections.config_dict.placeholder
   c = ml_collections.ConfigDict()
   c.task = 'pretrain'
   c.seed = 0
@@ -37,6 +37,7 @@ def base() -> ml_collections.ConfigDict:
       train_split='train',
       test_split='test',          # '' for none
       image_size=224,             # of a view, pixels
+      eval_image_size=0,          # of an evaluated image; 0: image_size
       crop_area=(0.08, 1.0),      # share of the image
       crop_aspect=(3 / 4, 4 / 3),
       center_share=0.875,         # evaluation: centre crop / shorter side
@@ -53,7 +54,7 @@ def base() -> ml_collections.ConfigDict:
   c.network = ml_collections.ConfigDict(dict(
       name='resnet50',
       width=1.0,
-      stem='imagenet',            # or 'small'
+      stem='imagenet',            # or 'small', 'half': see networks/resnet.py
       padding='torch',            # or 'same', DeepMind's
       last_gamma=1.0,             # paper; 0: DeepMind's public code
       projector_hidden_size=4096,
@@ -72,26 +73,26 @@ def base() -> ml_collections.ConfigDict:
       trust_coefficient=1e-3,
   ))
   # None is automatic, from the number of images and the batch: see `resolve`.
-  c.train.epochs = automatic_float
-  c.train.warmup_epochs = automatic_float
-  c.train.base_learning_rate = automatic_float  # x batch_size / 256
-  c.train.weight_decay = automatic_float
-  c.train.tau_base = automatic_float
-  c.train.epochs, c.train.warmup_epochs = 1000.0, 10.0
-  c.train.base_learning_rate, c.train.weight_decay = 0.2, 1.5e-6
-  c.train.tau_base = 0.996
+  # None is automatic, from the number of images and the batch: see `resolve`.
+  for key, value in dict(
+      epochs=1000.0, warmup_epochs=10.0,
+      base_learning_rate=0.2,     # x batch_size / 256
+      weight_decay=1.5e-6, tau_base=0.996).items():
+    c.train[key] = automatic(float)
+    c.train[key] = value
 
   c.log = ml_collections.ConfigDict(dict(every_steps=50, tensorboard=True))
   c.checkpoint = ml_collections.ConfigDict(dict(keep=3))
-  c.checkpoint.every_steps = automatic_int      # None: 20 a run, at most 1000
+  c.checkpoint.every_steps = automatic(int)     # None: 20 a run, at most 1000
   c.evaluation = ml_collections.ConfigDict(dict(
       examples=2048,              # for the collapse measures and periodic k-NN
       batch_size=256,
       knn_k=20,
       knn_temperature=0.07,
       final=True,                 # k-NN and linear probe when the run ends
+      final_images=50_000,        # at most so many, on either side
   ))
-  c.evaluation.every_epochs = automatic_float   # None: ten times a run
+  c.evaluation.every_epochs = automatic(float)  # None: ten times a run
   return c.lock()
 
 
@@ -101,7 +102,7 @@ _CHOICES = {
     'data.source': sources.SOURCES,
     'data.resident': ('auto', 'yes', 'no'),
     'network.name': tuple(resnet.ARCHITECTURES),
-    'network.stem': tuple(resnet.MINIMUM_IMAGE_SIZE),
+    'network.stem': tuple(resnet.STEMS),
     'network.padding': ('torch', 'same'),
     'network.precision': tuple(model.PRECISIONS),
     'train.target_init': ('own_key', 'copy'),
@@ -114,9 +115,10 @@ _POSITIVE = (
     'train.trust_coefficient', 'train.epochs', 'log.every_steps',
     'checkpoint.every_steps', 'checkpoint.keep', 'evaluation.every_epochs',
     'evaluation.examples', 'evaluation.batch_size', 'evaluation.knn_k',
+    'evaluation.final_images',
     'evaluation.knn_temperature')
 _NOT_NEGATIVE = (
-    'seed', 'data.threads', 'train.warmup_epochs', 'train.base_learning_rate',
+    'seed', 'data.threads', 'data.eval_image_size', 'train.warmup_epochs', 'train.base_learning_rate',
     'train.weight_decay', 'augment.view1.brightness',
     'augment.view1.contrast', 'augment.view2.brightness',
     'augment.view2.contrast')
@@ -228,12 +230,13 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def _check_combinations(config: ml_collections.ConfigDict) -> None:
-  data, train, stem = config.data, config.train, config.network.stem
-  smallest = resnet.MINIMUM_IMAGE_SIZE[stem]
+  data, train, network = config.data, config.train, config.network
+  smallest = resnet.minimum_image_size(
+      resnet.ARCHITECTURES[network.name], network.stem)
   if data.image_size < smallest:
     raise UserError(
-        f'config key data.image_size is {data.image_size}, but '
-        f"network.stem='{stem}' needs at least {smallest} pixels")
+        f'config key data.image_size is {data.image_size}, but {network.name} '
+        f"with network.stem='{network.stem}' needs at least {smallest} pixels")
   if data.source in ('folder', 'npz', 'fashion_mnist') and not data.path:
     raise UserError(f'config key data.path is empty: data.source='
                     f"'{data.source}' reads it, set --config.data.path=PATH")

@@ -8,7 +8,6 @@ JAX takes our word that the replicas agree; `replicas_agree` checks it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-import functools
 import queue
 import threading
 from typing import Any
@@ -148,7 +147,6 @@ def map_batches(fn: Callable[..., Any]):
   devices = jax.local_devices()
   mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, 0), devices=devices)
 
-  @functools.wraps(fn)
   def call(shared, batch):
     size = jax.tree.leaves(batch)[0].shape[0]
     each = -(-size // len(devices))

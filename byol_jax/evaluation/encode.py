@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from byol_jax import parallel
@@ -33,78 +33,57 @@ def subset(num_images: int, most: int, seed: int) -> np.ndarray:
   return np.sort(chosen)
 
 
-def image_batches(data: Data, rows: np.ndarray, batch_size: int,
-                  image_size: int, center_share: float,
-                  threads: int) -> Iterator[np.ndarray]:
-  """Yields uint8 [b, H, W, C], the images `rows` in order.
-
-  Images in memory come whole; encoded ones are cropped and resized already.
-  """
-  if isinstance(data, Images):
-    for start in range(0, len(rows), batch_size):
-      yield data.images[rows[start:start + batch_size]]
-  else:
-    for batch in pipeline.eval_batches(
-        data, batch_size=batch_size, image_size=image_size,
-        center_share=center_share, rows=rows, threads=threads):
-      yield batch['images'][batch['mask']]
-
-
 class Encoder:
-  """The online network in inference mode, over this process's devices."""
+  """Networks in inference mode over data sets, on this process's devices."""
 
-  def __init__(self, model: Model, spec: views.ViewSpec, center_share: float,
-               batch_size: int, threads: int = 0):
+  def __init__(self, model: Model, spec: views.ViewSpec, *,
+               center_share: float, batch_size: int, threads: int = 0):
     """Builds it.
 
     Args:
       model: networks built with axis_name=None.
       spec: size and normalization of the images.
-      center_share: of the central crop.
+      center_share: the central crop's share of the shorter side.
       batch_size: images a call.
-      threads: that decode.
+      threads: that decode; 0 for one a core.
     """
     self._spec = spec
     self._center_share = center_share
     self._batch_size = batch_size
     self._threads = threads
 
-    def prepare(images):
-      # what the host has cropped (encoded sources) has its final size
-      final = images.shape[1:3] == (spec.image_size, spec.image_size)
-      return views.for_evaluation(
-          images, spec, 1.0 if final and not self._in_memory else center_share)
+    def encode(share, networks, images):
+      images = views.for_evaluation(images, spec, share)
+      return step_lib.features(*networks, images, model).features
 
-    def encode(networks, images):
-      outputs = step_lib.features(*networks, prepare(images), model)
-      return outputs.features
-
-    def statistics(networks, images):
+    def statistics(share, networks, images):
       params, state = networks
-      _, state = model.online.apply(params, state, prepare(images), True)
+      images = views.for_evaluation(images, spec, share)
+      _, state = model.online.apply(params, state, images, True)
       return state
 
-    self._in_memory = True
+    # The host crops encoded images itself, by the same rule.
+    self._share = {Images: center_share, Encoded: 1.0}
     self._encode = {
-        in_memory: parallel.map_batches(encode) for in_memory in (True, False)}
-    self._statistics = jax.jit(statistics)
+        kind: parallel.map_batches(functools.partial(encode, share))
+        for kind, share in self._share.items()}
+    self._statistics = jax.jit(statistics, static_argnums=0)
 
   def __call__(self, networks: Any, data: Data,
                rows: np.ndarray) -> np.ndarray:
     """Encodes images.
 
     Args:
-      networks: (params, state) of the online network.
+      networks: (params, state) of the online network, replicated.
       data: where the images are.
       rows: int [n], which ones.
 
     Returns:
       Features float32 [n, D].
     """
-    self._in_memory = isinstance(data, Images)
-    encode = self._encode[self._in_memory]
-    return np.concatenate([
-        encode(networks, images) for images in self._images(data, rows)])
+    encode = self._encode[type(data)]
+    return np.concatenate(
+        [encode(networks, images) for images in self.images(data, rows)])
 
   def calibrate(self, networks: Any, data: Data, rows: np.ndarray) -> Any:
     """Gives an untrained network running statistics.
@@ -115,15 +94,35 @@ class Encoder:
     Returns:
       (params, state).
     """
-    self._in_memory = isinstance(data, Images)
     params, state = networks
-    for images in self._images(data, rows):
-      state = self._statistics((params, state), jnp.asarray(images))
+    for images in self.images(data, rows):
+      state = self._statistics(self._share[type(data)], (params, state), images)
     return params, state
 
-  def _images(self, data: Data, rows: np.ndarray) -> Iterator[np.ndarray]:
-    return image_batches(data, rows, self._batch_size, self._spec.image_size,
-                         self._center_share, self._threads)
+  def images(self, data: Data, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields uint8 [b, H, W, C], the images `rows` in order.
 
+    Images in memory come whole; encoded ones are cropped and resized already.
+    """
+    if isinstance(data, Images):
+      for start in range(0, len(rows), self._batch_size):
+        yield data.images[rows[start:start + self._batch_size]]
+    else:
+      for batch in pipeline.eval_batches(
+          data, batch_size=self._batch_size, image_size=self._spec.image_size,
+          center_share=self._center_share, rows=rows, threads=self._threads):
+        yield batch['images'][batch['mask']]
 
-Outputs = Callable[[Any, dict[str, np.ndarray]], Any]
+  def pixels(self, data: Data, rows: np.ndarray, size: int) -> np.ndarray:
+    """The images themselves as features: the baseline of every encoder.
+
+    Returns:
+      float32 [n, size * size * channels] in [0, 1], cropped like the rest.
+    """
+    spec = self._spec._replace(image_size=size, mean=(0,) * 3, std=(1,) * 3)
+    channels = data.images.shape[-1] if isinstance(data, Images) else 3
+    shrink = jax.jit(lambda images: views.for_evaluation(
+        images, spec, self._share[type(data)])[..., :channels])
+    return np.concatenate([
+        np.asarray(shrink(images)).reshape(len(images), -1)
+        for images in self.images(data, rows)])

@@ -92,10 +92,11 @@ def knn_accuracy(
       test_features, test_labels, num_classes, 'test')
   num_train, size = train_features.shape
   if not 1 <= k <= num_train:
-    raise UserError(f'knn.k is {k}, but there are {num_train} training images: '
-                    f'choose 1 to {num_train}')
+    raise UserError(f'evaluation.knn_k is {k}, but there are {num_train} '
+                    f'training images: choose 1 to {num_train}')
   if not temperature > 0:
-    raise UserError(f'knn.temperature is {temperature}: it must be positive')
+    raise UserError(f'evaluation.knn_temperature is {temperature}: it must be '
+                    'positive')
 
   tile = min(num_train, max(k, _TILE))
   padding = -num_train % tile

@@ -33,7 +33,7 @@ class _Fit(NamedTuple):
 class _Data(NamedTuple):
   x: jax.Array              # [N, D], standardised, in principal axes
   labels: np.ndarray        # [N]
-  variances: np.ndarray     # [D], along the axes, descending or not
+  variances: np.ndarray     # [D], along the axes
 
 
 def _prepare(train: np.ndarray, labels: np.ndarray,
@@ -74,7 +74,8 @@ def _fit(data: _Data, l2: float, start: np.ndarray,
   """Minimises the objective from `start` [C, D + 1].
 
   Searches over parameters divided by `scale`, in which the curvature is about
-  the same in every direction: ten times fewer iterations.
+  the same in every direction: a third of the iterations for correlated
+  features.
   """
   curvature = np.append(data.variances / len(start) + max(l2, 1e-8), 0.1)
   scale = (1 / np.sqrt(curvature)).astype(np.float32)
@@ -152,11 +153,14 @@ def linear_probe(
       test_features, test_labels, num_classes, 'test')
   grid = sorted(map(float, l2_grid), reverse=True)  # easiest problem first
   if not grid or not (np.isfinite(grid).all() and grid[-1] >= 0):
-    raise UserError(f'linear.l2_grid is {list(l2_grid)}: it must list one or '
+    raise UserError(f'l2_grid is {list(l2_grid)}: it must list one or '
                     'more numbers >= 0')
   if not 0 < holdout_fraction < 1:
-    raise UserError(f'linear.holdout_fraction is {holdout_fraction}: it must '
+    raise UserError(f'holdout_fraction is {holdout_fraction}: it must '
                     'lie between 0 and 1')
+  if max_iterations < 1:
+    raise UserError(f'max_iterations is {max_iterations}: it must be at '
+                    'least 1')
 
   # Choose l2 without the test images.
   start = np.zeros((num_classes, train_features.shape[1] + 1))
@@ -164,7 +168,7 @@ def linear_probe(
   if len(grid) > 1:
     kept, held_out = holdout_rows(train_labels, holdout_fraction, seed)
     if not len(held_out):
-      raise UserError('linear.l2_grid has several values to choose from, but '
+      raise UserError('l2_grid has several values to choose from, but '
                       'no class has two training images: list one value')
     held_out_labels = train_labels[held_out]
     data, held_out_x = _prepare(train_features[kept], train_labels[kept],

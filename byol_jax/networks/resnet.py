@@ -13,18 +13,22 @@ import jax.numpy as jnp
 
 class Architecture(NamedTuple):
   """What tells one ResNet from another."""
-  blocks: tuple[int, int, int, int]    # in each of the four groups
+  blocks: tuple[int, ...]    # in each group
   bottleneck: bool
-  channels: tuple[int, int, int, int]  # that each group puts out
+  channels: tuple[int, ...]  # that each group puts out
   stem_channels: int = 64
 
 
 _BASIC = (64, 128, 256, 512)
 _BOTTLENECK = (256, 512, 1024, 2048)
 
-# He et al. 2015, table 1; 200: He et al. 2016. ResNet-10 is ResNet-18 with one
-# block a group, for small images and small machines.
+# 18 to 152: He et al. 2015, table 1; 200: He et al. 2016. 8, 14 and 20: the
+# three-group networks for CIFAR-10 (He et al. 2015, section 4.2). 10: ResNet-18
+# with one block a group. The small ones are for small images and machines.
 ARCHITECTURES = {
+    'resnet8': Architecture((1, 1, 1), False, (16, 32, 64), 16),
+    'resnet14': Architecture((2, 2, 2), False, (16, 32, 64), 16),
+    'resnet20': Architecture((3, 3, 3), False, (16, 32, 64), 16),
     'resnet10': Architecture((1, 1, 1, 1), False, _BASIC),
     'resnet18': Architecture((2, 2, 2, 2), False, _BASIC),
     'resnet34': Architecture((3, 4, 6, 3), False, _BASIC),
@@ -34,8 +38,25 @@ ARCHITECTURES = {
     'resnet200': Architecture((3, 24, 36, 3), True, _BOTTLENECK),
 }
 
-# stem -> the smallest image side that leaves one pixel to the last group
-MINIMUM_IMAGE_SIZE = {'imagenet': 32, 'small': 8}
+class Stem(NamedTuple):
+  """The first convolution, and whether max-pooling follows."""
+  kernel: int
+  stride: int
+  max_pool: bool
+
+
+STEMS = {
+    'imagenet': Stem(7, 2, True),
+    'small': Stem(3, 1, False),  # for images of up to about 64 pixels
+    'half': Stem(3, 2, False),   # the same at a quarter of the cost
+}
+
+
+def minimum_image_size(architecture: Architecture, stem: str) -> int:
+  """The smallest image side that leaves a pixel to every stride."""
+  first = STEMS[stem].stride * (2 if STEMS[stem].max_pool else 1)
+  return first * 2 ** (len(architecture.blocks) - 1)
+
 
 # Makes a norm layer: (name, scale_init) -> layer(x, is_training, views).
 NormFactory = Callable[..., Callable[[jax.Array, bool, int], jax.Array]]
@@ -129,8 +150,7 @@ class ResNet(hk.Module):
       norm: makes the normalization layers.
       width: multiplies the channels of every layer, the stem included
         (paper, section 3.3; torchvision's wide ResNets are other networks).
-      stem: 'imagenet': 7x7 convolution with stride 2 and max-pooling; 'small':
-        3x3 convolution with stride 1, for images of up to about 64 pixels.
+      stem: a key of `STEMS`.
       padding: 'torch': symmetric, so that weights are exchanged with
         torchvision and timm unchanged; 'same': as in DeepMind's networks,
         asymmetric at stride 2, and basic blocks project the first shortcut.
@@ -140,10 +160,10 @@ class ResNet(hk.Module):
     """
     super().__init__(name=name)
     self._padding = padding
-    self._stem = stem
-    kernel, stride = (7, 2) if stem == 'imagenet' else (3, 1)
-    self._initial_conv = _conv(round(architecture.stem_channels * width), kernel,
-                               stride, padding, 'initial_conv')
+    self._stem = STEMS[stem]
+    self._initial_conv = _conv(
+        round(architecture.stem_channels * width), self._stem.kernel,
+        self._stem.stride, padding, 'initial_conv')
     self._initial_norm = norm(name='initial_batchnorm')
     make_block = functools.partial(
         Block, bottleneck=architecture.bottleneck, padding=padding,
@@ -170,7 +190,7 @@ class ResNet(hk.Module):
     """
     x = self._initial_conv(images)
     x = jax.nn.relu(self._initial_norm(x, is_training, views))
-    if self._stem == 'imagenet':
+    if self._stem.max_pool:
       x = _max_pool(x, self._padding)
     for group in self._groups:
       x = group(x, is_training, views)
