@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-import functools
 import itertools
 import json
 import os
@@ -17,15 +16,12 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
-from byol_jax import augment
 from byol_jax import checkpoint
 from byol_jax import config as config_lib
 from byol_jax import logs
 from byol_jax import losses
-from byol_jax import optim
 from byol_jax import parallel
-from byol_jax import step as step_lib
-from byol_jax import views
+from byol_jax import program as program_lib
 from byol_jax.data import pipeline
 from byol_jax.data import resident
 from byol_jax.data import sources
@@ -34,8 +30,6 @@ from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import monitor
 from byol_jax.evaluation import report
-from byol_jax.networks import model as model_lib
-from byol_jax.networks import resnet
 
 # Keys that change what is written or how fast, not what is learned.
 _FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'data.threads',
@@ -86,33 +80,9 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   _claim_workdir(workdir, config)
 
   # ---------------------------------------------------------------- state
-  spec = view_spec(config)
-  eval_spec = spec._replace(
-      image_size=config.data.eval_image_size or spec.image_size)
-  make_views = (_views_of_resident if isinstance(train, Images)
-                else _views_of_crops)
-  make_views = functools.partial(make_views, spec=spec)
-  learning_rate, ema_rate, optimizer = make_optimizer(config, num_images)
-  model = make_model(config, num_classes, parallel.AXIS)
-  unmapped = make_model(config, num_classes, None)  # for init and evaluation
-
-  @jax.jit
-  def init():
-    return step_lib.init(
-        jax.random.PRNGKey(config.seed), unmapped, optimizer,
-        (spec.image_size, spec.image_size, 3), with_probe=labelled,
-        target_init=config.train.target_init)
-
-  def update(state, shared, batch):
-    if labelled and 'labels' not in batch:
-      batch = dict(batch, labels=shared['labels'][batch['rows']])
-    return step_lib.update(
-        state, batch, model=model, optimizer=optimizer,
-        learning_rate=learning_rate, ema_rate=ema_rate,
-        make_views=functools.partial(make_views, shared),
-        axis_name=parallel.AXIS)
-
-  update = parallel.pmap_update(update)
+  program = program_lib.build(config, num_images, num_classes,
+                              is_resident=isinstance(train, Images))
+  update = parallel.pmap_update(program.update)
   shared = {'key': jax.random.PRNGKey(config.seed)}
   if isinstance(train, Images):
     shared['images'] = train.images
@@ -126,9 +96,9 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   start_step = checkpoints.latest() or 0
   if start_step:
     console.info('resuming %s at step %d', workdir, start_step)
-    state = checkpoints.restore(start_step, jax.eval_shape(init))
+    state = checkpoints.restore(start_step, jax.eval_shape(program.init))
   else:
-    state = init()
+    state = program.init()
   state = parallel.replicate(state)
   results_path = os.path.join(workdir, 'results.json')
   if start_step == total_steps and (
@@ -141,10 +111,10 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   # Order matters: the state is restored before the feed starts at its step.
   grid = parallel.local_example_grid(batch_size, config.train.accumulation_steps)
   encoder = encode.Encoder(
-      unmapped, eval_spec, center_share=config.data.center_share,
+      program.unmapped_model, program.eval_spec,
+      center_share=config.data.center_share,
       batch_size=config.evaluation.batch_size, threads=config.data.threads)
-  measure = _make_monitor(config, unmapped, encoder, shared, make_views, train,
-                          test)
+  measure = _make_monitor(config, program, encoder, shared, train, test)
   batches = parallel.prefetch(
       host_batches(config, train, start_step, total_steps - start_step, grid))
   run_log = logs.RunLog(workdir, start_step,
@@ -227,14 +197,14 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
                logs.duration(time.time() - training_started),
                logs.duration(training_started - started))
   if config.evaluation.final and labelled:
-    untrained = init()
+    untrained = program.init()
     results |= report.final(
         encoder, (state.online_params, state.online_state),
         parallel.replicate((untrained.online_params, untrained.online_state)),
         report.Split(train, test, most=config.evaluation.final_images,
                      seed=config.seed),
         k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
-        image_size=eval_spec.image_size, seed=config.seed)
+        image_size=program.eval_spec.image_size, seed=config.seed)
     console.info('\n%s\n(%s)', logs.results_table(results),
                  results['protocol']['images'])
   elif config.evaluation.final:
@@ -287,55 +257,7 @@ def host_batches(config: ml_collections.ConfigDict, data: encode.Data,
     yield batch | {'examples': grid}
 
 
-def _views_of_resident(shared, step, batch, spec):
-  return views.from_resident(shared['key'], step, shared['images'], batch, spec)
-
-
-def _views_of_crops(shared, step, batch, spec):
-  return views.from_crops(shared['key'], step, batch, spec)
-
-
-def view_spec(config: ml_collections.ConfigDict) -> views.ViewSpec:
-  """How views are made, as static values."""
-  def recipe(view):
-    fields = view.to_dict()
-    return augment.Recipe(**fields | {'blur_sigma': tuple(fields['blur_sigma'])})
-  data = config.data
-  return views.ViewSpec(
-      image_size=data.image_size, area=tuple(data.crop_area),
-      aspect=tuple(data.crop_aspect), mean=tuple(data.mean),
-      std=tuple(data.std),
-      recipes=(recipe(config.augment.view1), recipe(config.augment.view2)))
-
-
-def make_model(config: ml_collections.ConfigDict, num_classes: int,
-               axis_name: str | None) -> model_lib.Model:
-  """The networks of a config."""
-  n = config.network
-  return model_lib.make_model(
-      architecture=resnet.ARCHITECTURES[n.name], width=n.width, stem=n.stem,
-      padding=n.padding, last_gamma=n.last_gamma,
-      projector_hidden_size=n.projector_hidden_size,
-      projection_size=n.projection_size,
-      predictor_hidden_size=n.predictor_hidden_size, use_predictor=n.predictor,
-      bn_decay_rate=n.bn_decay_rate, bn_eps=n.bn_eps, num_classes=num_classes,
-      precision=model_lib.PRECISIONS[n.precision], axis_name=axis_name)
-
-
-def make_optimizer(config: ml_collections.ConfigDict, num_images: int):
-  """(learning rate, 1 - tau, optimizer) of a resolved config."""
-  c = config.train
-  total = config_lib.total_steps(config, num_images)
-  learning_rate = optim.warmup_cosine(
-      c.base_learning_rate * c.batch_size / 256,
-      config_lib.warmup_steps(config, num_images), total)
-  optimizer = optim.lars(
-      learning_rate, weight_decay=c.weight_decay, momentum=c.momentum,
-      trust_coefficient=c.trust_coefficient)
-  return learning_rate, optim.ema_rate(c.tau_base, total), optimizer
-
-
-def _make_monitor(config, model, encoder, shared, make_views, train, test):
+def _make_monitor(config, program, encoder, shared, train, test):
   """Measures on the first images of epoch 0, in the views of step 0."""
   size = config.evaluation.batch_size
   examples = min(config.evaluation.examples, encode.size(train))
@@ -354,7 +276,8 @@ def _make_monitor(config, model, encoder, shared, make_views, train, test):
     split = report.Split(train, test, most=config.evaluation.examples,
                          seed=config.seed)
   return monitor.Monitor(
-      model, encoder, shared, make_views, batches, split,
+      program.unmapped_model, encoder, shared, program.make_views, batches,
+      split,
       k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
       seed=config.seed)
 

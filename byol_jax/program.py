@@ -1,0 +1,127 @@
+"""What a config means: the pure functions of a run.
+
+Pretraining, the benchmarks and whatever compiles the step ahead of time build
+it here, so that all of them speak of the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from byol_jax import augment
+from byol_jax import config as config_lib
+from byol_jax import optim
+from byol_jax import parallel
+from byol_jax import step as step_lib
+from byol_jax import views
+from byol_jax.networks import model as model_lib
+from byol_jax.networks import resnet
+
+
+class Program(NamedTuple):
+  """The functions of a run.
+
+  Attributes:
+    init: () -> TrainState of step 0, jitted.
+    update: (state, shared, batch) -> (state, metrics), for
+      `parallel.pmap_update`. `shared` has the run's 'key' and, for resident
+      data, 'images' and 'labels'; `batch` has leaves [N, n, ...].
+    make_views: (shared, step, batch) -> views [2, n, S, S, 3].
+    unmapped_model: the networks, for use outside of the mapped step.
+    eval_spec: how images are prepared for evaluation.
+  """
+  init: Callable[[], step_lib.TrainState]
+  update: Callable[..., tuple[step_lib.TrainState, step_lib.Metrics]]
+  make_views: Callable[[Any, jax.Array, step_lib.Batch], jax.Array]
+  unmapped_model: model_lib.Model
+  eval_spec: views.ViewSpec
+
+
+def build(config: ml_collections.ConfigDict, num_images: int, num_classes: int,
+          *, is_resident: bool) -> Program:
+  """Builds the functions of a run.
+
+  Args:
+    config: resolved (`config.resolve`).
+    num_images: of the training part.
+    num_classes: 0 without labels, which leaves out the probe.
+    is_resident: whether the images live on the device.
+
+  Returns:
+    The functions.
+  """
+  spec = view_spec(config)
+  learning_rate, ema_rate, optimizer = make_optimizer(config, num_images)
+  model = make_model(config, num_classes, parallel.AXIS)
+  unmapped_model = make_model(config, num_classes, None)
+
+  def make_views(shared, step, batch):
+    if is_resident:
+      return views.from_resident(shared['key'], step, shared['images'], batch,
+                                 spec)
+    return views.from_crops(shared['key'], step, batch, spec)
+
+  @jax.jit
+  def init():
+    return step_lib.init(
+        jax.random.PRNGKey(config.seed), unmapped_model, optimizer,
+        (spec.image_size, spec.image_size, 3), with_probe=num_classes > 0,
+        target_init=config.train.target_init)
+
+  def update(state, shared, batch):
+    if is_resident and num_classes:
+      batch = dict(batch, labels=shared['labels'][batch['rows']])
+    return step_lib.update(
+        state, batch, model=model, optimizer=optimizer,
+        learning_rate=learning_rate, ema_rate=ema_rate,
+        make_views=functools.partial(make_views, shared),
+        axis_name=parallel.AXIS)
+
+  eval_spec = spec._replace(
+      image_size=config.data.eval_image_size or spec.image_size)
+  return Program(init, update, make_views, unmapped_model, eval_spec)
+
+
+def view_spec(config: ml_collections.ConfigDict) -> views.ViewSpec:
+  """How views are made, as static values."""
+  def recipe(view):
+    fields = view.to_dict()
+    return augment.Recipe(**fields | {'blur_sigma': tuple(fields['blur_sigma'])})
+  data = config.data
+  return views.ViewSpec(
+      image_size=data.image_size, area=tuple(data.crop_area),
+      aspect=tuple(data.crop_aspect), mean=tuple(data.mean),
+      std=tuple(data.std),
+      recipes=(recipe(config.augment.view1), recipe(config.augment.view2)))
+
+
+def make_model(config: ml_collections.ConfigDict, num_classes: int,
+               axis_name: str | None) -> model_lib.Model:
+  """The networks of a config."""
+  n = config.network
+  return model_lib.make_model(
+      architecture=resnet.ARCHITECTURES[n.name], width=n.width, stem=n.stem,
+      padding=n.padding, last_gamma=n.last_gamma,
+      projector_hidden_size=n.projector_hidden_size,
+      projection_size=n.projection_size,
+      predictor_hidden_size=n.predictor_hidden_size, use_predictor=n.predictor,
+      bn_decay_rate=n.bn_decay_rate, bn_eps=n.bn_eps, num_classes=num_classes,
+      precision=model_lib.PRECISIONS[n.precision], axis_name=axis_name)
+
+
+def make_optimizer(config: ml_collections.ConfigDict, num_images: int):
+  """(learning rate, 1 - tau, optimizer) of a resolved config."""
+  c = config.train
+  total = config_lib.total_steps(config, num_images)
+  learning_rate = optim.warmup_cosine(
+      c.base_learning_rate * c.batch_size / 256,
+      config_lib.warmup_steps(config, num_images), total)
+  optimizer = optim.lars(
+      learning_rate, weight_decay=c.weight_decay, momentum=c.momentum,
+      trust_coefficient=c.trust_coefficient)
+  return learning_rate, optim.ema_rate(c.tau_base, total), optimizer
