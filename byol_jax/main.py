@@ -41,19 +41,21 @@ def define_flags() -> flags.FlagValues:
   return values
 
 
-def parse(argv: Sequence[str]) -> tuple[ml_collections.ConfigDict, str, str]:
+def parse(
+    argv: Sequence[str], values: flags.FlagValues,
+) -> tuple[ml_collections.ConfigDict, str]:
   """Reads the command line.
 
   Args:
     argv: the program's name and its arguments.
+    values: of `define_flags`; parsed here.
 
   Returns:
-    The config, checked; the workdir; the value of --distributed.
+    The config, checked, and its name.
 
   Raises:
     UserError: anything is wrong with it.
   """
-  values = define_flags()
   path = _value_of('config', argv)
   if path is None:
     raise UserError(f'--config is missing\n{_USAGE}')
@@ -67,8 +69,10 @@ def parse(argv: Sequence[str]) -> tuple[ml_collections.ConfigDict, str, str]:
   except (KeyError, AttributeError) as error:
     raise UserError(_unknown_key(argv, error)) from error
   except Exception as error:  # a config file is code: anything can go wrong
-    message = str(error).strip().splitlines() or [type(error).__name__]
-    raise UserError(f'--config={path}: {message[0]}') from error
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if 'parsing config file' in lines[0]:  # a whole traceback: its last line
+      lines = lines[-1:]
+    raise UserError(f'--config={path}: {lines[0].strip()}') from error
   if len(rest) > 1:
     raise UserError(f'unexpected argument {rest[1]!r}\n{_USAGE}')
   if not isinstance(config, ml_collections.ConfigDict):
@@ -77,7 +81,7 @@ def parse(argv: Sequence[str]) -> tuple[ml_collections.ConfigDict, str, str]:
   name = os.path.basename(path.split(':')[0]).removesuffix('.py')
   if ':' in path:
     name += '_' + path.split(':', 1)[1]
-  return config, values.workdir or os.path.join('runs', name), values.distributed
+  return config, name
 
 
 def _value_of(flag: str, argv: Sequence[str]) -> str | None:
@@ -105,9 +109,16 @@ def _unknown_key(argv: Sequence[str], error: Exception) -> str:
 
 def main(argv: Sequence[str]) -> int:
   """Runs the task of the config; returns the exit code."""
+  if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
+    print(f'{_USAGE}\n\nEvery key with its default:')
+    for key, value in config_lib.flatten(config_lib.base()).items():
+      print(f'  --config.{key}={value}')
+    return 0
   try:
-    config, workdir, distributed = parse(argv)
-    if distributed != 'off':
+    values = define_flags()
+    config, name = parse(argv, values)
+    workdir = values.workdir or os.path.join('runs', name)
+    if values.distributed != 'off':
       jax.distributed.initialize()  # before any other use of jax
     logs.setup_console()
     if config.task == 'pretrain':

@@ -1,0 +1,158 @@
+"""How fast is the train step, and what does the augmentation cost?
+
+  python benchmarks/step.py --config=configs/fake_data.py
+  python benchmarks/step.py --config=configs/fake_data.py \\
+      --config.network.name=resnet18 --config.data.image_size=96 \\
+      --config.train.batch_size=16 --config.network.precision=float32
+
+Times the very step that the config trains with, on random images: cropped on
+the host and sent as uint8 (as ImageNet is), or with --input=resident living on
+the device, which adds the random resized crop. Prints a table and, as its last
+line, one JSON object. `augmentation_share` is the time of the augmentation
+compiled alone over the time of the whole step: the difference of two long steps
+is mostly noise. `peak_memory_bytes` is the accelerator's; on a CPU, which does
+not count it, the peak resident size of the process.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+from absl import flags
+import jax
+import numpy as np
+
+from byol_jax import config as config_lib
+from byol_jax import main as main_lib
+from byol_jax import parallel
+from byol_jax import program as program_lib
+from byol_jax.errors import UserError
+
+_WARM_UP_STEPS = 3
+
+
+def _batch(config, is_resident: bool, rng: np.random.RandomState):
+  """One batch of every device and what lives there."""
+  size, train = config.data.image_size, config.train
+  grid = parallel.local_example_grid(train.batch_size, train.accumulation_steps)
+  labels = rng.randint(0, config.data.fake_classes, grid.shape).astype(np.int32)
+  shared = {'key': jax.random.PRNGKey(config.seed)}
+  batch = {'examples': grid}
+  if is_resident:
+    batch['rows'] = grid
+    shared['images'] = rng.randint(
+        0, 256, (train.batch_size, size, size, 3)).astype(np.uint8)
+    shared['labels'] = labels.reshape(-1)
+  else:
+    batch['labels'] = labels
+    batch['views'] = rng.randint(
+        0, 256, (*grid.shape, 2, size, size, 3)).astype(np.uint8)
+  return parallel.shard(batch), parallel.replicate(shared)
+
+
+def _seconds(run, times: int) -> np.ndarray:
+  """Wall time of each call of run(), which blocks."""
+  seconds = []
+  for _ in range(times):
+    start = time.perf_counter()
+    run()
+    seconds.append(time.perf_counter() - start)
+  return np.array(seconds)
+
+
+def measure(config, is_resident: bool, steps: int) -> dict:
+  """Times the step.
+
+  Args:
+    config: resolved.
+    is_resident: whether the images live on the device.
+    steps: how many to time of each kind.
+
+  Returns:
+    The figures of the last line.
+  """
+  batch, shared = _batch(config, is_resident, np.random.RandomState(0))
+  program = program_lib.build(
+      config, config.data.fake_images, config.data.fake_classes,
+      is_resident=is_resident)
+
+  def timed(config):
+    built = program_lib.build(
+        config, config.data.fake_images, config.data.fake_classes,
+        is_resident=is_resident)
+    update = parallel.pmap_update(built.update)
+    state = [parallel.replicate(built.init())]
+    def run():
+      state[0], metrics = update(state[0], shared, batch)
+      jax.block_until_ready((state[0], metrics))
+    _seconds(run, _WARM_UP_STEPS)
+    return run
+
+  plain_config = config.copy_and_resolve_references().unlock()
+  for view in (plain_config.augment.view1, plain_config.augment.view2):
+    for operation in ('flip', 'jitter', 'grayscale', 'blur', 'solarize'):
+      view[operation] = 0.0
+
+  full, plain = timed(config), timed(plain_config)
+  # alternating: the machine's speed drifts
+  pairs = np.array([(_seconds(full, 1)[0], _seconds(plain, 1)[0])
+                    for _ in range(steps)])
+
+  one_device = jax.tree.map(lambda x: x[0, 0], jax.device_get(batch))
+  augment = jax.jit(lambda shared, batch: program.make_views(shared, 0, batch))
+  local = jax.device_put((jax.device_get(shared), one_device),
+                         jax.local_devices()[0])
+  def run_augmentation():
+    augment(*local).block_until_ready()
+  _seconds(run_augmentation, _WARM_UP_STEPS)
+  augmentation = float(np.median(_seconds(run_augmentation, steps)))
+  augmentation *= config.train.accumulation_steps
+
+  device = jax.local_devices()[0]
+  memory = (device.memory_stats() or {}).get('peak_bytes_in_use')
+  seconds, without = map(float, np.median(pairs, axis=0))
+  return {
+      'images_per_second': config.train.batch_size / seconds,
+      'seconds_per_step': seconds,
+      'seconds_per_step_without_augmentation': without,
+      'augmentation_seconds': augmentation,
+      'augmentation_share': augmentation / seconds,
+      'peak_memory_bytes': memory or
+                           resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+      'device': f'{jax.device_count()} x {device.device_kind}',
+      'steps_timed': steps,
+  }
+
+
+def main(argv) -> int:
+  values = main_lib.define_flags()
+  flags.DEFINE_integer('steps', 10, 'steps to time of each kind',
+                       lower_bound=1, flag_values=values)
+  flags.DEFINE_enum('input', 'streamed', ('streamed', 'resident'),
+                    'where images come from', flag_values=values)
+  try:
+    config, _ = main_lib.parse(argv, values)
+    config = config_lib.resolve(
+        config, max(config.data.fake_images, config.train.batch_size))
+    config_lib.check_devices(config.train.batch_size,
+                             config.train.accumulation_steps, jax.device_count())
+  except UserError as error:
+    print(f'benchmarks/step.py: {error}', file=sys.stderr)
+    return 2
+  figures = measure(config, values.input == 'resident', values.steps)
+  network = config.network
+  print(f'{network.name} x{network.width:g}, {config.data.image_size} px, batch '
+        f'{config.train.batch_size}, {network.precision}, {values.input} input, '
+        f'jax {jax.__version__}')
+  for name, value in figures.items():
+    print(f'  {name:<40}'
+          f'{value if isinstance(value, (str, int)) else format(value, ".4g")}')
+  print(json.dumps(figures))
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv))

@@ -1,0 +1,114 @@
+"""The objective and the probe's loss against numpy formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from byol_jax import losses
+
+TOLERANCE = dict(rtol=1e-10, atol=1e-12)  # float64
+
+
+def _four(n=6, d=5, seed=0):
+  return np.random.default_rng(seed).standard_normal((4, n, d))
+
+
+def _unit(x):
+  return x / np.sqrt((x**2).sum(-1, keepdims=True))
+
+
+def _loss_in_numpy(p1, p2, z1, z2):
+  """2 - 2 cos of each direction, summed; by the cosine, not the difference."""
+  cos = lambda a, b: (_unit(a) * _unit(b)).sum(-1)
+  return np.mean((2 - 2 * cos(p1, z2)) + (2 - 2 * cos(p2, z1)))
+
+
+def _gradient_in_numpy(p, z):
+  """d/dp of mean_b (2 - 2 cos(p, z)) = -2 / (B |p|) (n(z) - cos n(p))."""
+  length = np.sqrt((p**2).sum(-1, keepdims=True))
+  cos = (_unit(p) * _unit(z)).sum(-1, keepdims=True)
+  return -2 / (len(p) * length) * (_unit(z) - cos * _unit(p))
+
+
+def test_l2_normalize(x64):
+  x = _four()
+  np.testing.assert_allclose(losses.l2_normalize(jnp.asarray(x)), _unit(x),
+                             **TOLERANCE)
+  # short vectors shrink instead of blowing up: |x|^2 < eps
+  tiny = np.full((1, 4), 1e-8)
+  np.testing.assert_allclose(losses.l2_normalize(jnp.asarray(tiny)), tiny * 1e6,
+                             **TOLERANCE)
+
+
+def test_the_loss_and_its_gradients(x64):
+  arrays = _four()
+  loss, grads = jax.value_and_grad(losses.byol_loss, argnums=(0, 1, 2, 3))(
+      *map(jnp.asarray, arrays))
+  assert loss.dtype == jnp.float64
+  p1, p2, z1, z2 = arrays
+  np.testing.assert_allclose(loss, _loss_in_numpy(*arrays), **TOLERANCE)
+  np.testing.assert_allclose(grads[0], _gradient_in_numpy(p1, z2), **TOLERANCE)
+  np.testing.assert_allclose(grads[1], _gradient_in_numpy(p2, z1), **TOLERANCE)
+  # the targets' gradient is stopped: exactly zero
+  assert not np.any(grads[2]) and not np.any(grads[3])
+
+
+def test_the_gradient_equals_finite_differences(x64):
+  arrays = _four(n=3, d=4, seed=1)
+  grads = jax.grad(losses.byol_loss, argnums=(0, 1))(*map(jnp.asarray, arrays))
+  h = 1e-6
+  for which in (0, 1):
+    for index in np.ndindex(3, 4):
+      ends = []
+      for sign in (1, -1):
+        moved = arrays.copy()
+        moved[(which, *index)] += sign * h
+        ends.append(_loss_in_numpy(*moved))
+      np.testing.assert_allclose(grads[which][index],
+                                 (ends[0] - ends[1]) / (2 * h), rtol=1e-6,
+                                 atol=1e-8)
+
+
+def test_it_is_the_sum_of_both_directions_in_0_to_8(x64):
+  p1, p2, z1, z2 = map(jnp.asarray, _four(seed=2))
+  one = jnp.mean(losses.regression_loss(p1, z2))
+  two = jnp.mean(losses.regression_loss(p2, z1))
+  np.testing.assert_allclose(losses.byol_loss(p1, p2, z1, z2), one + two,
+                             **TOLERANCE)
+  low, high = losses.LOSS_RANGE
+  np.testing.assert_allclose(losses.byol_loss(p1, p2, 3 * p2, 0.1 * p1), low,
+                             atol=1e-12)
+  np.testing.assert_allclose(losses.byol_loss(p1, p2, -p2, -2 * p1), high,
+                             rtol=1e-12)
+  # each prediction goes with the *other* view's target
+  assert losses.byol_loss(p1, p2, p1, p2) > 0.1
+
+
+def test_float32_and_degenerate_vectors():
+  arrays = _four().astype(np.float32)
+  assert losses.byol_loss(*arrays).dtype == jnp.float32
+  np.testing.assert_allclose(losses.byol_loss(*arrays), _loss_in_numpy(*arrays),
+                             rtol=1e-6)
+  zeros = jnp.zeros((2, 3))
+  loss, grad = jax.value_and_grad(losses.byol_loss)(zeros, zeros, zeros, zeros)
+  assert loss == 0 and np.all(np.isfinite(grad))
+
+
+def test_cross_entropy_and_accuracy(x64):
+  rng = np.random.default_rng(3)
+  logits, labels = rng.standard_normal((50, 7)) * 3, rng.integers(0, 7, 50)
+  exponentials = np.exp(logits)
+  probabilities = exponentials / exponentials.sum(1, keepdims=True)
+  picked = probabilities[np.arange(50), labels]
+  loss, grad = jax.value_and_grad(losses.cross_entropy)(
+      jnp.asarray(logits), jnp.asarray(labels))
+  np.testing.assert_allclose(loss, -np.log(picked).mean(), **TOLERANCE)
+  np.testing.assert_allclose(grad, (probabilities - np.eye(7)[labels]) / 50,
+                             **TOLERANCE)
+  right = [int(max(range(7), key=lambda k: row[k]) == label)
+           for row, label in zip(logits, labels)]
+  assert losses.accuracy(jnp.asarray(logits), labels) == pytest.approx(
+      sum(right) / 50, abs=1e-7)
+  # large logits do not overflow
+  assert losses.cross_entropy(jnp.array([[1e4, 0.]]), jnp.array([1])) == 1e4

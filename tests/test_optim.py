@@ -1,0 +1,218 @@
+"""LARS and the schedules against recorded values and plain numpy."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from byol_jax import optim
+
+FIXTURES = os.path.join(os.path.dirname(__file__), 'fixtures')
+PRESETS = (40, 100, 300, 1000)
+ADAPTED = {
+    'net/~/conv': {'w': True, 'b': False},
+    'net/~/batch_norm': {'scale': False, 'offset': False},
+    'net/linear': {'w': True, 'b': False},
+    'net/zero_grad': {'w': True},
+    'net/zero_param': {'w': True},
+}
+
+
+@pytest.fixture(name='lars', scope='module')
+def _lars():
+  return np.load(os.path.join(FIXTURES, 'lars_strong.npz'))
+
+
+@pytest.fixture(name='schedules', scope='module')
+def _schedules():
+  return np.load(os.path.join(FIXTURES, 'schedules.npz'))
+
+
+def _tree(data, prefix, dtype):
+  """{module: {name: array}} of what stands below `prefix` in the fixture."""
+  tree = {}
+  for key in data.files:
+    if key.startswith(prefix + '/'):
+      module, name = key[len(prefix) + 1:].split('|')
+      tree.setdefault(module, {})[name] = jnp.asarray(data[key], dtype)
+  return tree
+
+
+def _lars_in_numpy(p, g, mu, lr, adapted, *, weight_decay, eta, momentum):
+  """One update of one array, written down from the paper."""
+  if adapted:
+    g = g + weight_decay * p
+    p_norm, g_norm = np.sqrt(np.sum(p**2)), np.sqrt(np.sum(g**2))
+    if p_norm > 0 and g_norm > 0:
+      g = g * (eta * p_norm / g_norm)
+  mu = momentum * mu + g
+  return p - lr * mu, mu
+
+
+def _run_ours(data, dtype):
+  """Yields (updates, momentum, params) of the five recorded steps."""
+  rates = jnp.asarray(data['meta_lrs'], dtype)
+  optimizer = optim.lars(
+      lambda step: rates[step], weight_decay=float(data['meta_weight_decay']),
+      trust_coefficient=float(data['meta_eta']),
+      momentum=float(data['meta_momentum']))
+  # As in the train step: a tuple of trees of Haiku parameters.
+  params = (_tree(data, 'p0', dtype), {})
+  state = optimizer.init(params)
+  update = jax.jit(optimizer.update)
+  for i in range(5):
+    grads = (_tree(data, f'g{i}', dtype), {})
+    updates, state = update(grads, state, params, step=jnp.int32(i))
+    params = optax.apply_updates(params, updates)
+    yield updates[0], state[2].trace[0], params[0]
+
+
+def _assert_equals_fixture(data, dtype):
+  for i, (updates, momentum, params) in enumerate(_run_ours(data, dtype)):
+    for ours, prefix in ((updates, f'u{i}'), (momentum, f'm{i + 1}'),
+                         (params, f'p{i + 1}')):
+      theirs = _tree(data, prefix, dtype)
+      assert set(ours) == set(theirs) == set(ADAPTED)
+      for module in theirs:
+        for name, value in theirs[module].items():
+          assert ours[module][name].dtype == dtype
+          # the recording is float32
+          np.testing.assert_allclose(
+              ours[module][name], value, rtol=2e-6, atol=2e-7,
+              err_msg=f'{prefix} {module} {name}')
+
+
+def test_lars_equals_the_recorded_steps_in_float32(lars):
+  _assert_equals_fixture(lars, jnp.float32)
+
+
+def test_lars_equals_the_recorded_steps_in_float64(lars, x64):
+  _assert_equals_fixture(lars, jnp.float64)
+
+
+def test_lars_equals_numpy_in_float64(lars, x64):
+  p = jax.tree.map(np.asarray, _tree(lars, 'p0', np.float64))
+  mu = jax.tree.map(np.zeros_like, p)
+  for i, (_, momentum, params) in enumerate(_run_ours(lars, jnp.float64)):
+    lr = float(lars['meta_lrs'][i])
+    for module, names in ADAPTED.items():
+      for name, adapted in names.items():
+        g = np.float64(lars[f'g{i}/{module}|{name}'])
+        p[module][name], mu[module][name] = _lars_in_numpy(
+            p[module][name], g, mu[module][name], lr, adapted,
+            weight_decay=float(lars['meta_weight_decay']),
+            eta=float(lars['meta_eta']), momentum=float(lars['meta_momentum']))
+        for ours, plain in ((params, p), (momentum, mu)):
+          np.testing.assert_allclose(ours[module][name], plain[module][name],
+                                     rtol=1e-12, atol=1e-14)
+
+
+def test_what_is_adapted_goes_by_path(lars):
+  params = _tree(lars, 'p0', jnp.float32)
+  assert optim.adapted(params) == ADAPTED
+  # the scale has as many dimensions as a weight: shapes cannot tell
+  assert params['net/~/batch_norm']['scale'].ndim == 4
+  assert optim.adapted(({'a/shortcut_batchnorm': {'scale': 1., 'offset': 1.},
+                         'normal/linear': {'w': 1., 'b': 1.}},
+                        {'classifier': {'w': 1., 'b': 1.}})) == (
+      {'a/shortcut_batchnorm': {'scale': False, 'offset': False},
+       'normal/linear': {'w': True, 'b': False}},
+      {'classifier': {'w': True, 'b': False}})
+
+
+def test_the_first_step_changes_only_the_momentum(lars):
+  rate = optim.warmup_cosine(3.2, 10, 100)
+  optimizer = optim.lars(rate, weight_decay=1.5e-6)
+  params, grads = (_tree(lars, k, jnp.float32) for k in ('p0', 'g0'))
+  state = optimizer.init(params)
+  updates, state = optimizer.update(grads, state, params, step=jnp.int32(0))
+  new = optax.apply_updates(params, updates)
+  jax.tree.map(np.testing.assert_array_equal, new, params)
+  assert np.abs(state[2].trace['net/linear']['w']).min() > 0
+  updates, _ = optimizer.update(grads, state, params, step=jnp.int32(1))
+  assert np.abs(updates['net/linear']['w']).min() > 0
+
+
+def test_optax_lars_is_another_algorithm(lars):
+  """It puts the learning rate into the momentum: equal only at a constant one.
+
+  Its update of step 1, with the rate risen from 0.1 to 0.2, is smaller: the
+  warm-up lags behind.
+  """
+  rates = jnp.asarray(lars['meta_lrs'])
+  stock = optax.lars(
+      lambda step: rates[step], weight_decay=0.1, weight_decay_mask=optim.adapted,
+      trust_coefficient=0.02, trust_ratio_mask=optim.adapted, momentum=0.9)
+  params = _tree(lars, 'p0', jnp.float32)
+  state = stock.init(params)
+  for i in range(2):
+    updates, state = stock.update(_tree(lars, f'g{i}', jnp.float32), state, params)
+    if i == 0:
+      np.testing.assert_allclose(updates['net/linear']['w'],
+                                 lars['u0/net/linear|w'], rtol=1e-5)
+    params = optax.apply_updates(params, updates)
+  difference = np.abs(updates['net/linear']['w'] - lars['u1/net/linear|w'])
+  assert difference.max() > 0.1 * np.abs(lars['u1/net/linear|w']).max()
+
+
+def _schedules_of(data, preset):
+  peak = float(data[f'{preset}/base_lr']) * 4096 / 256
+  total = int(data[f'{preset}/max_steps'])
+  return (optim.warmup_cosine(peak, int(data[f'{preset}/warmup_steps']), total),
+          optim.ema_rate(float(data[f'{preset}/base_tau']), total), peak)
+
+
+@pytest.mark.parametrize('preset', PRESETS)
+def test_schedules_equal_the_recording_in_float64(schedules, preset, x64):
+  learning_rate, ema_rate, _ = _schedules_of(schedules, preset)
+  steps = jnp.asarray(schedules[f'{preset}/steps'])
+  assert steps.dtype == jnp.int32
+  lr, rate = jax.jit(lambda s: (learning_rate(s), ema_rate(s)))(steps)
+  assert lr.dtype == rate.dtype == jnp.float64
+  np.testing.assert_allclose(lr, schedules[f'{preset}/lr64'], rtol=1e-12,
+                             atol=1e-12)
+  np.testing.assert_allclose(1 - rate, schedules[f'{preset}/tau64'], rtol=1e-12)
+
+
+@pytest.mark.parametrize('preset', PRESETS)
+def test_schedules_equal_the_recording_in_float32(schedules, preset):
+  learning_rate, ema_rate, peak = _schedules_of(schedules, preset)
+  steps = jnp.asarray(schedules[f'{preset}/steps'])
+  lr, rate = jax.jit(lambda s: (learning_rate(s), ema_rate(s)))(steps)
+  assert lr.dtype == rate.dtype == jnp.float32
+  np.testing.assert_allclose(lr, schedules[f'{preset}/lr64'], rtol=1e-5,
+                             atol=1e-6 * peak)
+  np.testing.assert_allclose(1 - rate, schedules[f'{preset}/tau64'], rtol=1e-5)
+  # what the update uses is the small number, and that is to 1e-5 of its base
+  base = 1 - float(schedules[f'{preset}/base_tau'])
+  np.testing.assert_allclose(rate, 1 - schedules[f'{preset}/tau64'],
+                             atol=1e-6 * base)
+
+
+@pytest.mark.parametrize('preset, lr, tau, total', [
+    (40, 7.2, 0.97, 12511), (100, 7.2, 0.99, 31278), (300, 4.8, 0.99, 93835),
+    (1000, 3.2, 0.996, 312784)])
+def test_ends_of_the_schedules(schedules, preset, lr, tau, total):
+  """The paper's table: peak after 3127 steps, ends at zero and stays there."""
+  assert int(schedules[f'{preset}/max_steps']) == total
+  learning_rate, ema_rate, _ = _schedules_of(schedules, preset)
+  assert float(learning_rate(0)) == 0.0
+  assert float(learning_rate(3127)) == pytest.approx(lr)
+  assert float(learning_rate(3126)) == pytest.approx(lr * 3126 / 3127)
+  middle = 3127 + (total - 3127) / 2
+  assert float(learning_rate(middle)) == pytest.approx(lr / 2, rel=1e-3)
+  assert float(ema_rate(0)) == pytest.approx(1 - tau)
+  assert float(ema_rate(total / 2)) == pytest.approx((1 - tau) / 2, rel=1e-3)
+  for end in (total, total + 1000):
+    assert abs(float(learning_rate(end))) < 1e-6
+    assert abs(float(ema_rate(end))) < 1e-8
+
+
+def test_schedules_at_their_limits():
+  assert float(optim.warmup_cosine(2.0, 0, 10)(0)) == 2.0  # no warm-up
+  assert float(optim.warmup_cosine(2.0, 10, 10)(5)) == 1.0  # nothing else
+  assert float(optim.ema_rate(1.0, 10)(0)) == 0.0
+  assert float(optim.ema_rate(0.0, 10)(0)) == 1.0
