@@ -128,7 +128,7 @@ def measure(config, is_resident: bool, steps: int) -> dict:
 
 
 def main(argv) -> int:
-  values = main_lib.define_flags()
+  values = main_lib.define_flags(argv)
   flags.DEFINE_integer('steps', 10, 'steps to time of each kind',
                        lower_bound=1, flag_values=values)
   flags.DEFINE_enum('input', 'streamed', ('streamed', 'resident'),

@@ -25,12 +25,13 @@ _USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
           '[--workdir=DIR] [--config.key=value ...]')
 
 
-def define_flags() -> flags.FlagValues:
-  """The flags of this program, and no other module's."""
+def define_flags(argv: Sequence[str]) -> flags.FlagValues:
+  """The flags of this program, and no other module's, for a command line."""
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
       'config', None, 'the config file, with an argument after a colon '
-      '(configs/imagenet_r50.py:300)', flag_values=values)
+      '(configs/imagenet_r50.py:300)', flag_values=values,
+      sys_argv=list(argv))
   flags.DEFINE_string(
       'workdir', None, 'where the run lives; runs/NAME of the config by default',
       flag_values=values)
@@ -64,8 +65,6 @@ def parse(
   try:
     rest = values(list(argv))
     config = values.config
-  except UserError:
-    raise
   except (KeyError, AttributeError) as error:
     raise UserError(_unknown_key(argv, error)) from error
   except Exception as error:  # a config file is code: anything can go wrong
@@ -115,7 +114,7 @@ def main(argv: Sequence[str]) -> int:
       print(f'  --config.{key}={value}')
     return 0
   try:
-    values = define_flags()
+    values = define_flags(argv)
     config, name = parse(argv, values)
     workdir = values.workdir or os.path.join('runs', name)
     if values.distributed != 'off':

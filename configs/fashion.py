@@ -1,7 +1,15 @@
-"""The default job: a small ResNet on the embedded Fashion-MNIST images.
+"""The default job: a small ResNet learns from the embedded Fashion-MNIST images.
 
   bash launch/local.sh
   python -m byol_jax.main --config=configs/fashion.py
+
+Two CPU cores, about six minutes. Expect about @@KNN@@ % k-NN and @@LIN@@ % linear
+accuracy, beside 80.0 % and 82.8 % of raw pixels (three seeds: docs/results.md).
+
+The augmentations are the paper's; on gray images saturation, hue and grayscale
+change nothing and are left out. Crops keep more of the image than the paper's 8 %,
+views are smaller than the evaluated images, which costs half and loses nothing
+here, and tau starts lower, as short runs want it.
 """
 
 from byol_jax.config import base
@@ -10,20 +18,21 @@ from byol_jax.config import base
 def get_config():
   c = base()
   c.data.source = 'fashion_sample'
-  c.data.image_size = 28
+  c.data.image_size, c.data.eval_image_size = 20, 28
   c.data.center_share = 1.0
-  c.data.crop_area = (0.2, 1.0)
+  c.data.crop_area = (0.4, 1.0)
   c.data.mean, c.data.std = (0.286,) * 3, (0.353,) * 3
   c.network.name, c.network.width, c.network.stem = 'resnet8', 2.0, 'half'
   c.network.precision = 'float32'
   c.network.projector_hidden_size = c.network.predictor_hidden_size = 1024
   c.network.projection_size = 128
   c.train.batch_size = 64
-  c.train.epochs, c.train.warmup_epochs = 12.0, 1.0
-  c.train.base_learning_rate = 4.0
+  c.train.epochs, c.train.warmup_epochs = 26.0, 1.0
+  c.train.base_learning_rate = 8.0
   c.train.weight_decay = 1e-6
-  c.train.tau_base = 0.97
+  c.train.tau_base = 0.98
   for view in (c.augment.view1, c.augment.view2):
-    view.saturation = view.hue = view.grayscale = view.blur = 0.0
-    view.solarize = 0.0
+    view.saturation = view.hue = view.grayscale = 0.0
+  c.log.every_steps = 100
+  c.evaluation.every_epochs = 6.5
   return c
