@@ -241,7 +241,7 @@ def color_jitter(planes: Planes, d: _Draws, recipe: Recipe) -> Planes:
     out = adjust_brightness(out, jnp.where(before, brightness, 0.0))
     out = adjust_contrast(out, 1.0 + jnp.where(c_here, contrast, 0.0))
     out = adjust_brightness(out, jnp.where(b_here & ~before, brightness, 0.0))
-    if gap < 2:
+    if gap < 2 and (recipe.saturation > 0 or recipe.hue > 0):
       saturate = s_first if gap == 0 else ~s_first
       out = adjust_hue_and_saturation(
           out, jnp.where(saturate, 0.0, hue),

@@ -275,8 +275,8 @@ def test_the_order_of_the_jitter_matters(x64):
   expected = np.stack([_jitter(image, order, (2 * u[0] - 1) * (.4, .4, .2, .1))
                        for image, order in zip(images, ORDERS)])
   np.testing.assert_allclose(out, expected, **CLOSE64)
-  # hue and saturation commute; what is left is 12 different results
-  assert len(np.unique(expected.round(9).reshape(24, -1), axis=0)) == 12
+  # hue and saturation commute where they are neighbours: 18 different results
+  assert len(np.unique(expected.round(9).reshape(24, -1), axis=0)) == 18
 
 
 def test_images_without_jitter_stay_equal_to_the_bit():
