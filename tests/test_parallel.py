@@ -1,0 +1,140 @@
+"""Devices: the layout of a batch, feeding, padding, replicas."""
+
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from byol_jax import parallel
+
+
+# --------------------------------------------------------------- the layout
+@pytest.mark.parametrize('num_sub_batches', [1, 2, 3])
+@pytest.mark.parametrize('num_devices', [1, 2, 4])
+def test_example_grid(num_sub_batches, num_devices):
+  grid = parallel.example_grid(24, num_sub_batches, num_devices)
+  assert grid.dtype == np.int32
+  assert grid.shape == (num_devices, num_sub_batches,
+                        24 // num_devices // num_sub_batches)
+  assert sorted(grid.reshape(-1)) == list(range(24))  # each exactly once
+  # sub-batch k is the k-th part of the batch, for every number of devices
+  part = 24 // num_sub_batches
+  for k in range(num_sub_batches):
+    assert grid[:, k].reshape(-1).tolist() == list(range(k * part, (k + 1) * part))
+
+
+def test_example_grid_in_numbers():
+  assert parallel.example_grid(8, 2, 2).tolist() == [
+      [[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+
+
+def test_the_local_grid_is_the_whole_one_on_one_host():
+  n = jax.device_count()
+  np.testing.assert_array_equal(parallel.local_example_grid(4 * n, 2),
+                                parallel.example_grid(4 * n, 2, n))
+
+
+# ------------------------------------------------------------------ replicas
+def test_replicate_and_update_keep_shapes_without_a_device_axis():
+  def update(state, shared, batch):
+    total = jax.lax.psum(jnp.sum(batch), parallel.AXIS)
+    return state + shared * total, {'total': total}
+  mapped = parallel.pmap_update(update)
+  n = jax.local_device_count()
+  state = parallel.replicate(np.arange(3.))
+  shared = parallel.replicate(np.float32(2))
+  assert state.shape == (3,) and len(state.addressable_shards) == n
+  assert parallel.replicas_agree({'a': state, 'b': shared})
+  new, metrics = mapped(state, shared, np.ones((n, 5), np.float32))
+  assert new.shape == (3,) and float(metrics['total']) == 5 * n
+  np.testing.assert_allclose(new, np.arange(3.) + 10 * n)
+  assert parallel.replicas_agree(new)
+  assert state.is_deleted() and not shared.is_deleted()
+
+
+def test_replicas_that_differ_are_found():
+  devices = jax.devices()[:2]
+  drift = parallel.pmap_update(
+      lambda state, shared, batch: (state + shared * batch, {}), devices)
+  state, _ = drift(np.float32(1), np.float32(1e-7), np.arange(2, dtype=np.float32))
+  assert not parallel.replicas_agree({'a': state})  # the last bit
+  assert parallel.replicas_agree({})
+
+
+def test_replicate_on_some_devices():
+  some = jax.devices()[1:3]
+  x = parallel.replicate({'a': np.int32(7)}, some)['a']
+  assert {s.device for s in x.addressable_shards} == set(some) and int(x) == 7
+
+
+# ------------------------------------------------------------------ prefetch
+def _batches(n):
+  devices = jax.local_device_count()
+  for i in range(n):
+    yield {'x': np.full((devices, 2), i, np.int32)}
+
+
+def _threads():
+  return [t for t in threading.enumerate() if t.name == 'prefetch']
+
+
+def _assert_no_thread_is_left():
+  deadline = time.time() + 5
+  while _threads() and time.time() < deadline:
+    time.sleep(0.01)
+  assert not _threads()
+
+
+def test_prefetch_keeps_the_order_and_puts_on_the_devices():
+  seen = []
+  for batch in parallel.prefetch(_batches(7)):
+    x = batch['x']
+    assert isinstance(x, jax.Array)
+    assert len(x.sharding.device_set) == jax.local_device_count()
+    seen.append(int(x[0, 0]))
+  assert seen == list(range(7))
+  _assert_no_thread_is_left()
+
+
+def test_prefetch_hands_on_the_exception_where_it_happened():
+  def broken():
+    yield from _batches(2)
+    raise ValueError('no more')
+  batches = parallel.prefetch(broken(), size=1)
+  assert [int(next(batches)['x'][0, 0]) for _ in range(2)] == [0, 1]
+  with pytest.raises(ValueError, match='no more'):
+    next(batches)
+  _assert_no_thread_is_left()
+
+
+def test_closing_ends_the_thread_and_it_ran_only_a_little_ahead():
+  taken = []
+  def endless():
+    for i in range(10**6):
+      taken.append(i)
+      yield from _batches(1)
+  batches = parallel.prefetch(endless(), size=2)
+  next(batches)
+  time.sleep(0.3)
+  assert len(taken) <= 5  # one used, two waiting, one in the thread's hands
+  batches.close()
+  _assert_no_thread_is_left()
+
+
+def test_prefetch_of_nothing():
+  assert not list(parallel.prefetch(iter(())))
+
+
+# --------------------------------------------------------------- map_batches
+@pytest.mark.parametrize('size', [1, 5, 8, 19])
+def test_map_batches_pads_and_cuts(size):
+  call = parallel.map_batches(
+      lambda shared, batch: {'y': batch['x'] * shared + batch['z'][:, None]})
+  x = np.arange(size * 3, dtype=np.float32).reshape(size, 3)
+  z = np.arange(size, dtype=np.int32)
+  out = call(np.float32(2), {'x': x, 'z': z})
+  assert isinstance(out['y'], np.ndarray)
+  np.testing.assert_array_equal(out['y'], 2 * x + z[:, None])
