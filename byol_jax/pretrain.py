@@ -32,8 +32,7 @@ from byol_jax.evaluation import monitor
 from byol_jax.evaluation import report
 
 # Keys that change what is written or how fast, not what is learned.
-_FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'data.threads',
-              'data.path', 'task')
+_FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'data.threads', 'task')
 
 
 def run(config: ml_collections.ConfigDict, workdir: str) -> None:
