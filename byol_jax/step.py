@@ -112,12 +112,12 @@ def _loss(
   p1, p2 = jnp.split(online.prediction, 2)
   z1, z2 = jnp.split(target.projection, 2)
   loss = losses.byol_loss(p1, p2, z1, z2)
-  # std of the normalized projection over the sub-batch, x sqrt(d): 1 is spread
-  # over the whole sphere, 0 is collapse (diagnostics.py says more, less often)
-  spread = jnp.std(losses.l2_normalize(online.projection), axis=0)
+  normalized = losses.l2_normalize(jax.lax.stop_gradient(online.projection))
   metrics = {
       'loss': loss,
-      'projection_std': jnp.mean(spread) * spread.shape[-1]**0.5,
+      # for `_spread`: averages of moments are those of the global batch
+      'moments': jnp.stack([jnp.mean(normalized, 0),
+                            jnp.mean(jnp.square(normalized), 0)]),
   }
   total = loss
   if probe_params:
@@ -128,6 +128,17 @@ def _loss(
     metrics |= {'probe_loss': probe_loss,
                 'probe_top1': 100 * losses.accuracy(logits, labels)}
   return total, (online_state, target_state, metrics)
+
+
+def _spread(moments: jax.Array) -> jax.Array:
+  """Std of the normalized projection over the global batch, x sqrt(d).
+
+  1 is spread over the whole sphere, 0 is collapse (diagnostics.py says more,
+  less often).
+  """
+  mean, mean_of_squares = moments
+  std = jnp.sqrt(jnp.maximum(mean_of_squares - jnp.square(mean), 0.0))
+  return jnp.mean(std) * std.shape[-1]**0.5
 
 
 def _gradients(state, batch, make_views, model):
@@ -208,8 +219,10 @@ def update(
       * (online - target),
       state.target_params, _only(online_params, state.target_params))
 
+  moments = metrics.pop('moments')
   metrics = dict(
       metrics,
+      projection_std=_spread(moments),
       learning_rate=learning_rate(step),
       tau=1.0 - rate,
       gradient_norm=optax.tree.norm(grads[0]))

@@ -90,6 +90,7 @@ class BatchNorm(hk.Module):
     if self._axis_name is not None:
       moments = jax.lax.pmean(moments, self._axis_name)  # one all-reduce
     mean, mean_of_squares = moments
-    var = mean_of_squares - jnp.square(mean)
+    # rounding takes the variance of a constant channel below zero
+    var = jnp.maximum(mean_of_squares - jnp.square(mean), 0.0)
     shape = (x.shape[0],) + (1,) * (x.ndim - 2) + x.shape[-1:]
     return mean.reshape(shape), var.reshape(shape)
