@@ -111,4 +111,5 @@ def _tf_as_numpy() -> types.SimpleNamespace:
   tf = import_tf()
   return types.SimpleNamespace(
       asarray=tf.cast, exp=tf.exp, sqrt=tf.sqrt, round=tf.round, floor=tf.floor,
-      minimum=tf.minimum, maximum=tf.maximum, int32=tf.int32)
+      minimum=tf.minimum, maximum=tf.maximum, int32=tf.int32,
+      float32=tf.float32)
