@@ -96,7 +96,11 @@ def measure(config, is_resident: bool, steps: int) -> dict:
     for operation in ('flip', 'jitter', 'grayscale', 'blur', 'solarize'):
       view[operation] = 0.0
 
-  full, plain = timed(config), timed(plain_config)
+  device = jax.local_devices()[0]
+  full = timed(config)
+  memory = (device.memory_stats() or {}).get('peak_bytes_in_use') or (
+      resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+  plain = timed(plain_config)
   # alternating: the machine's speed drifts
   pairs = np.array([(_seconds(full, 1)[0], _seconds(plain, 1)[0])
                     for _ in range(steps)])
@@ -111,8 +115,6 @@ def measure(config, is_resident: bool, steps: int) -> dict:
   augmentation = float(np.median(_seconds(run_augmentation, steps)))
   augmentation *= config.train.accumulation_steps
 
-  device = jax.local_devices()[0]
-  memory = (device.memory_stats() or {}).get('peak_bytes_in_use')
   seconds, without = map(float, np.median(pairs, axis=0))
   return {
       'images_per_second': config.train.batch_size / seconds,
@@ -120,8 +122,7 @@ def measure(config, is_resident: bool, steps: int) -> dict:
       'seconds_per_step_without_augmentation': without,
       'augmentation_seconds': augmentation,
       'augmentation_share': augmentation / seconds,
-      'peak_memory_bytes': memory or
-                           resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+      'peak_memory_bytes': memory,
       'device': f'{jax.device_count()} x {device.device_kind}',
       'steps_timed': steps,
   }

@@ -16,7 +16,6 @@ import ml_collections
 from byol_jax import augment
 from byol_jax.data import sources
 from byol_jax.errors import UserError
-from byol_jax.networks import model
 from byol_jax.networks import resnet
 
 TASKS = ('pretrain',)
@@ -73,7 +72,6 @@ def base() -> ml_collections.ConfigDict:
       trust_coefficient=1e-3,
   ))
   # None is automatic, from the number of images and the batch: see `resolve`.
-  # None is automatic, from the number of images and the batch: see `resolve`.
   for key, value in dict(
       epochs=1000.0, warmup_epochs=10.0,
       base_learning_rate=0.2,     # x batch_size / 256
@@ -104,12 +102,12 @@ _CHOICES = {
     'network.name': tuple(resnet.ARCHITECTURES),
     'network.stem': tuple(resnet.STEMS),
     'network.padding': ('torch', 'same'),
-    'network.precision': tuple(model.PRECISIONS),
+    'network.precision': ('bfloat16', 'float32'),
     'train.target_init': ('own_key', 'copy'),
 }
 _POSITIVE = (
     'data.image_size', 'data.resident_limit_mib', 'data.fake_images',
-    'data.fake_classes', 'network.width', 'network.projector_hidden_size',
+    'network.width', 'network.projector_hidden_size',
     'network.projection_size', 'network.predictor_hidden_size',
     'network.bn_eps', 'train.batch_size', 'train.accumulation_steps',
     'train.trust_coefficient', 'train.epochs', 'log.every_steps',
@@ -118,7 +116,7 @@ _POSITIVE = (
     'evaluation.final_images',
     'evaluation.knn_temperature')
 _NOT_NEGATIVE = (
-    'seed', 'data.threads', 'data.eval_image_size', 'train.warmup_epochs', 'train.base_learning_rate',
+    'seed', 'data.threads', 'data.fake_classes', 'data.eval_image_size', 'train.warmup_epochs', 'train.base_learning_rate',
     'train.weight_decay', 'augment.view1.brightness',
     'augment.view1.contrast', 'augment.view2.brightness',
     'augment.view2.contrast')
@@ -223,6 +221,12 @@ def _check_value(key: str, value: Any) -> None:
     need(value[1] <= 1, 'at most the whole image, 1')
   if key == 'data.center_share':
     need(value > 0, 'above 0')
+  if key == 'seed':
+    need(value < 2**31, 'below 2^31')
+  if key == 'evaluation.examples':
+    need(value > 1, 'above 1')
+  if key == 'network.bn_decay_rate':
+    need(value < 1, 'below 1')
   if key == 'data.std':
     need(all(v > 0 for v in value), 'above 0')
   if key == 'network.last_gamma':
@@ -237,13 +241,16 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
     raise UserError(
         f'config key data.image_size is {data.image_size}, but {network.name} '
         f"with network.stem='{network.stem}' needs at least {smallest} pixels")
-  if data.source in ('folder', 'npz', 'fashion_mnist') and not data.path:
+  if data.source in ('folder', 'npz') and not data.path:
     raise UserError(f'config key data.path is empty: data.source='
                     f"'{data.source}' reads it, set --config.data.path=PATH")
   if data.source == 'tfds' and not data.tfds_name:
     raise UserError("config key data.tfds_name is empty: data.source='tfds' "
                     'needs the name of a data set')
-  if round(64 * config.network.width) < 1:
+  architecture = resnet.ARCHITECTURES[network.name]
+  narrowest = min(architecture.stem_channels, architecture.channels[0] // (
+      4 if architecture.bottleneck else 1))
+  if round(narrowest * network.width) < 1:
     raise UserError(f'config key network.width is {config.network.width}, too '
                     'small for a single channel')
   if train.batch_size % train.accumulation_steps:

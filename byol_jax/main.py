@@ -36,7 +36,7 @@ def define_flags(argv: Sequence[str]) -> flags.FlagValues:
       'workdir', None, 'where the run lives; runs/NAME of the config by default',
       flag_values=values)
   flags.DEFINE_enum(
-      'distributed', 'off', ('auto', 'on', 'off'),
+      'distributed', 'off', ('on', 'off'),
       'whether this process is one of several (jax.distributed)',
       flag_values=values)
   return values
@@ -65,6 +65,8 @@ def parse(
   try:
     rest = values(list(argv))
     config = values.config
+  except flags.UnrecognizedFlagError as error:
+    raise UserError(f'{error}') from error
   except (KeyError, AttributeError) as error:
     raise UserError(_unknown_key(argv, error)) from error
   except Exception as error:  # a config file is code: anything can go wrong
@@ -118,7 +120,11 @@ def main(argv: Sequence[str]) -> int:
     config, name = parse(argv, values)
     workdir = values.workdir or os.path.join('runs', name)
     if values.distributed != 'off':
-      jax.distributed.initialize()  # before any other use of jax
+      try:
+        jax.distributed.initialize()  # before any other use of jax
+      except (ValueError, RuntimeError) as error:
+        raise UserError(f'--distributed={values.distributed}: no cluster found '
+                        f'({error})') from error
     logs.setup_console()
     if config.task == 'pretrain':
       from byol_jax import pretrain  # pylint: disable=g-import-not-at-top
@@ -127,6 +133,10 @@ def main(argv: Sequence[str]) -> int:
   except UserError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print('byol_jax: interrupted; the same command goes on from the last '
+          'checkpoint', file=sys.stderr)
+    return 130
 
 
 if __name__ == '__main__':

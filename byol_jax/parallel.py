@@ -121,7 +121,8 @@ def prefetch(batches: Iterable[Any], size: int = 2) -> Iterator[Any]:
     except Exception as error:  # handed to the consumer
       put((done, error))
 
-  threading.Thread(target=fill, name='prefetch', daemon=True).start()
+  thread = threading.Thread(target=fill, name='prefetch', daemon=True)
+  thread.start()
   try:
     while True:
       item, error = waiting.get()
@@ -132,6 +133,7 @@ def prefetch(batches: Iterable[Any], size: int = 2) -> Iterator[Any]:
       yield item
   finally:
     stop.set()
+    thread.join(timeout=10)  # not inside TensorFlow when the process ends
 
 
 def map_batches(fn: Callable[..., Any]):

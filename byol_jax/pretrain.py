@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import itertools
 import json
 import os
@@ -76,7 +77,8 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
       'weight decay %g, tau from %g', config.train.epochs, total_steps,
       config.train.warmup_epochs, config.train.base_learning_rate,
       config.train.weight_decay, config.train.tau_base)
-  _claim_workdir(workdir, config)
+  _claim_workdir(workdir, config,
+                 {'images': num_images, 'classes': num_classes})
 
   # ---------------------------------------------------------------- state
   program = program_lib.build(config, num_images, num_classes,
@@ -120,73 +122,74 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
                         tensorboard=config.log.tensorboard)
   evaluate_every = max(1, round(
       config.evaluation.every_epochs * num_images / batch_size))
-  leave = _leave_on_signals()
   watch, metrics, in_flight = None, None, []
+  meta = {'config': config.to_dict(), 'version': __version__}
   training_started = time.time()
   console.info('compiling the train step ...')
 
-  for step in range(start_step + 1, total_steps + 1):  # step: updates done
-    if watch is None:
-      batch = next(batches)
-    else:
-      with watch.waiting(lambda: not metrics['loss'].is_ready()):
-        batch = next(batches)
-    state, metrics = update(state, shared, batch)
-    in_flight.append(metrics['loss'])
-    if len(in_flight) > 2:  # bounded: run-ahead would hide a stuck device
-      in_flight.pop(0).block_until_ready()
-    if watch is None:
-      metrics['loss'].block_until_ready()
-      console.info('compiled and first step in %.0f s',
-                   time.time() - training_started)
-      watch = logs.Stopwatch(step)
+  with contextlib.ExitStack() as stack:  # closed however the loop ends
+    for opened in (checkpoints, run_log, batches):
+      stack.callback(opened.close)
+    leave = stack.enter_context(_leaving_on_signals())
+    for step in range(start_step + 1, total_steps + 1):  # step: updates done
+      try:
+        if watch is None:
+          batch = next(batches)
+        else:
+          with watch.waiting(lambda: not metrics['loss'].is_ready()):
+            batch = next(batches)
+      except UserError:  # a bad image: what was learned so far is kept
+        if metrics is not None:
+          _require_finite(metrics, step - 1)
+          checkpoints.save(step - 1, state, meta)
+        raise
+      state, metrics = update(state, shared, batch)
+      in_flight.append(metrics['loss'])
+      if len(in_flight) > 2:  # bounded: run-ahead would hide a stuck device
+        in_flight.pop(0).block_until_ready()
+      if watch is None:
+        metrics['loss'].block_until_ready()
+        console.info('compiled and first step in %.0f s',
+                     time.time() - training_started)
+        watch = logs.Stopwatch(step)
 
-    last = step == total_steps
-    leaving = leave.is_set()
-    values = {}
-    if step % config.log.every_steps == 0 or last or leaving:
-      values = {name: float(value) for name, value in metrics.items()}
-      values |= watch.lap(step, batch_size=batch_size, total_steps=total_steps)
-      values['epoch'] = step * batch_size / num_images
-      _require_finite(values['loss'], step)
-    evaluating = step % evaluate_every == 0 or last
-    saving = step % config.checkpoint.every_steps == 0 or last or leaving
-    if evaluating or saving:
-      # also ends the step before the watch pauses: its time counts
-      _require_finite(float(metrics['loss']), step)
-    if evaluating:
-      with watch.paused():
-        figures, warning = measure(state)
-        values |= figures
-        console.info('step %d  %s', step, '  '.join(
-            f'{name} {value:.3g}' for name, value in figures.items()))
-        if warning:
-          console.warning('WARNING: %s', warning)
-    if values:
-      run_log.write(step, values)
-    if 'images_per_second' in values:
-      console.info(logs.progress_line(
-          step=step, total_steps=total_steps, loss=values['loss'],
-          loss_range=losses.LOSS_RANGE, learning_rate=values['learning_rate'],
-          tau=values['tau'], probe_top1=values.get('probe_top1'),
-          images_per_second=values['images_per_second'],
-          seconds_left=values['seconds_left'], data_wait=values['data_wait']))
-    if saving:
-      with watch.paused():
-        checkpoints.save(step, state, {'config': config.to_dict(),
-                                       'version': __version__})
-    if leaving and not last:
-      console.info('saved step %d and left; the same command goes on from here',
-                   step)
-      batches.close()
-      run_log.close()
-      checkpoints.close()
-      return
+      last = step == total_steps
+      leaving = leave.is_set()
+      evaluating = step % evaluate_every == 0 or last
+      logging = step % config.log.every_steps == 0 or evaluating or leaving
+      saving = step % config.checkpoint.every_steps == 0 or last or leaving
+      if logging or saving:
+        # ends the step, too, before the watch pauses: its time counts
+        _require_finite(metrics, step)
+      if logging:
+        values = {name: float(value) for name, value in metrics.items()}
+        values |= watch.lap(step, batch_size=batch_size, total_steps=total_steps)
+        values['epoch'] = step * batch_size / num_images
+      if evaluating:
+        with watch.paused():
+          figures, warning = measure(state)
+          values |= figures
+          console.info('step %d  %s', step, '  '.join(
+              f'{name} {value:.3g}' for name, value in figures.items()))
+          if warning:
+            console.warning('WARNING: %s', warning)
+      if logging:
+        run_log.write(step, values)
+        console.info(logs.progress_line(
+            step=step, total_steps=total_steps, loss=values['loss'],
+            loss_range=losses.LOSS_RANGE, learning_rate=values['learning_rate'],
+            tau=values['tau'], probe_top1=values.get('probe_top1'),
+            images_per_second=values['images_per_second'],
+            seconds_left=values['seconds_left'], data_wait=values['data_wait']))
+      if saving:
+        with watch.paused():
+          checkpoints.save(step, state, meta)
+      if leaving and not last:
+        console.info('saved step %d and left; the same command goes on from here',
+                     step)
+        return
 
   # --------------------------------------------------------------- finish
-  batches.close()
-  run_log.close()
-  checkpoints.close()
   results = {'run': {
       'steps': total_steps, 'epochs': config.train.epochs,
       'training_seconds_this_session': round(time.time() - training_started, 1),
@@ -224,7 +227,8 @@ def open_data(config: ml_collections.ConfigDict):
     if opened is None:
       return None
     return resident.make_resident(
-        opened, data.resident, data.resident_limit_mib << 20, data.threads)
+        opened, data.resident, data.resident_limit_mib << 20, data.image_size,
+        data.threads)
   train = open_split(data.train_split, config.seed)
   if train is None:
     raise UserError(f'config key data.train_split is {data.train_split!r}: the '
@@ -234,6 +238,11 @@ def open_data(config: ml_collections.ConfigDict):
     test = open_split(data.test_split, config.seed + 1)
     if test is not None and test.labels is None:
       test = None
+    classes = report.num_classes(train)
+    if test is not None and test.labels.max() >= classes:
+      raise UserError(
+          f'{test.name} has a label {test.labels.max()}, the training part has 0 '
+          f"to {classes - 1}: mend the labels or set --config.data.test_split=''")
   return train, test
 
 
@@ -281,10 +290,22 @@ def _make_monitor(config, program, encoder, shared, train, test):
       seed=config.seed)
 
 
-def _claim_workdir(workdir: str, config: ml_collections.ConfigDict) -> None:
-  """Makes the workdir, or checks that it holds this very run."""
+def _claim_workdir(workdir: str, config: ml_collections.ConfigDict,
+                   found: dict[str, int]) -> None:
+  """Makes the workdir, or checks that it holds this very run.
+
+  Args:
+    workdir: a local directory.
+    config: resolved.
+    found: what the data turned out to be; another number of images is another
+      order of images, and so another run.
+  """
+  if '://' in workdir:
+    raise UserError(f'--workdir={workdir}: buckets are not supported yet, name '
+                    'a local or mounted directory')
   path = os.path.join(workdir, 'config.json')
-  new: dict[str, Any] = config_lib.flatten(config)
+  whole = config.to_dict() | {'data_found': found}
+  new: dict[str, Any] = config_lib.flatten(whole)
   try:
     if os.path.exists(path):
       with open(path, encoding='utf-8') as f:
@@ -292,6 +313,13 @@ def _claim_workdir(workdir: str, config: ml_collections.ConfigDict) -> None:
       differ = [key for key in sorted(old.keys() | new.keys())
                 if old.get(key) != new.get(key)
                 and not key.startswith(_FREE_KEYS)]
+      changed = [key for key in differ if key.startswith('data_found.')]
+      if changed:
+        raise UserError(
+            f'the data of workdir {workdir} has changed: ' + ', '.join(
+                f'{old.get(key)} {key.split(".")[1]} there, {new.get(key)} now'
+                for key in changed)
+            + '\nname another --workdir, or restore the data')
       if differ:
         shown = ', '.join(f'{key} ({old.get(key)!r} there, {new.get(key)!r} now)'
                           for key in differ[:4])
@@ -301,7 +329,7 @@ def _claim_workdir(workdir: str, config: ml_collections.ConfigDict) -> None:
             'use the same values')
     os.makedirs(workdir, exist_ok=True)
     if jax.process_index() == 0:
-      logs.write_json(path, config.to_dict())
+      logs.write_json(path, whole)
   except OSError as error:
     raise UserError(f'cannot write to workdir {workdir}: '
                     f'{error.strerror or error}; set --workdir') from error
@@ -310,22 +338,32 @@ def _claim_workdir(workdir: str, config: ml_collections.ConfigDict) -> None:
                     ) from error
 
 
-def _leave_on_signals() -> threading.Event:
+@contextlib.contextmanager
+def _leaving_on_signals() -> Iterator[threading.Event]:
   """An event that SIGTERM and SIGINT set; a second signal ends at once."""
   leave = threading.Event()
+  before = {}
   def handle(number, frame):
     del frame
     leave.set()
     signal.signal(number, signal.SIG_DFL)
   if threading.current_thread() is threading.main_thread():
     for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, handle)
-  return leave
+      before[number] = signal.signal(number, handle)
+  try:
+    yield leave
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
 
 
-def _require_finite(loss: float, step: int) -> None:
-  if not np.isfinite(loss):
-    raise UserError(
-        f'the loss is {loss} at step {step}: the run has diverged and nothing '
-        'of it was saved since\nlower --config.train.base_learning_rate or '
-        'lengthen --config.train.warmup_epochs, with a new --workdir')
+def _require_finite(metrics: Any, step: int) -> None:
+  """Stops a run that has diverged; nothing of it is saved."""
+  for name in ('loss', 'gradient_norm'):
+    value = float(metrics[name])
+    if not np.isfinite(value):
+      raise UserError(
+          f'the {name} is {value} at step {step}: the run has diverged, and '
+          'nothing of it was saved since\nlower '
+          '--config.train.base_learning_rate or lengthen '
+          '--config.train.warmup_epochs, with a new --workdir')

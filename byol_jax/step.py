@@ -222,7 +222,7 @@ def update(
   moments = metrics.pop('moments')
   metrics = dict(
       metrics,
-      projection_std=_spread(moments),
+      batch_projection_std=_spread(moments),
       learning_rate=learning_rate(step),
       tau=1.0 - rate,
       gradient_norm=optax.tree.norm(grads[0]))

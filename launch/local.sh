@@ -15,7 +15,6 @@ cd "$(dirname "$0")/.."
 source launch/setup_env.sh
 make_environment ""
 
-export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/${BYOL_VENV:-.venv}/jax_cache}"
 case " $* " in
   *" --config="*|*" --config "*) ;;
   *) set -- --config=configs/fashion.py "$@" ;;

@@ -1,7 +1,8 @@
 # Sourced by the scripts here and by tests/run.sh: a virtual environment with
 # this package in it, made once and again when setup.py changes.
 #
-#   make_environment EXTRAS     e.g. "" or "[test]"; sets PYTHON
+#   make_environment EXTRAS     e.g. "" or "[test]"; sets PYTHON, and where
+#                               compiled programs are kept
 #
 # BYOL_PYTHON   the interpreter to make it with     (default: python3, 3.11+)
 # BYOL_VENV     where it lives                      (default: .venv)
@@ -15,13 +16,20 @@ make_environment() {
     return 2
   fi
   stamp="$extras $(cat setup.py pyproject.toml | cksum) $("$base" --version)"
+  case "$venv" in /*) ;; *) venv="$PWD/$venv" ;; esac
   PYTHON="$venv/bin/python"
+  export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$venv/jax_cache}"
   if [ "$(cat "$venv/installed" 2>/dev/null)" = "$stamp" ]; then
     return 0
+  fi
+  if [ -e "$venv" ] && [ ! -e "$venv/.byol_jax" ]; then
+    echo "$venv exists and was not made by this script: remove it, or name another BYOL_VENV." >&2
+    return 2
   fi
   echo "Making a virtual environment in $venv (some minutes, once) ..." >&2
   rm -rf "$venv"
   "$base" -m venv "$venv"
+  touch "$venv/.byol_jax"
   "$PYTHON" -m pip install --quiet --disable-pip-version-check -e ".$extras"
   echo "$stamp" > "$venv/installed"
 }

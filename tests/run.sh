@@ -14,5 +14,4 @@ make_environment "[test]"
 # Eight CPU devices stand in for eight cores of a TPU.
 export JAX_PLATFORMS=cpu
 export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=8"
-export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/$BYOL_VENV/jax_cache}"
 exec "$PYTHON" -m pytest -q "$@"

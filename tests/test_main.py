@@ -82,10 +82,10 @@ def test_a_run_leaves_what_it_promises(data, tmp_path):
   lines = metrics(out)
   assert [line['step'] for line in lines] == [4, 8, 12, 16]
   for key in ('epoch', 'loss', 'learning_rate', 'tau', 'images_per_second',
-              'data_wait', 'probe_top1', 'projection_std'):
+              'data_wait', 'probe_top1', 'batch_projection_std'):
     assert key in lines[0]
   for key in ('feature_rank', 'projection_rank', 'alignment', 'uniformity',
-              'predictor_explained', 'knn_top1'):
+              'predictor_explained', 'projection_std', 'knn_top1'):
     assert key in lines[1]
   results = json.loads((out / 'results.json').read_text())
   for row in ('byol', 'untrained', 'raw_pixels'):

@@ -139,7 +139,7 @@ def _step_by_hand(state, batch):
     return loss + probe_loss, (online_state, target_state, {
         'loss': loss, 'probe_loss': probe_loss,
         'probe_top1': 100 * losses.accuracy(logits, labels),
-        'projection_std': z.std(0).mean() * z.shape[-1]**0.5})
+        'batch_projection_std': z.std(0).mean() * z.shape[-1]**0.5})
 
   gradient = jax.jit(jax.grad(loss_of, has_aux=True))
   trained = (state.online_params, state.probe_params)
@@ -183,7 +183,7 @@ def test_equals_the_step_by_hand(state, num_sub_batches, x64):
   assert int(new.step) == 1 and new.step.dtype == jnp.int32
   assert set(ours) == set(metrics) | {'learning_rate', 'tau', 'gradient_norm'}
   for name, value in metrics.items():
-    if name != 'projection_std' or num_sub_batches == 1:
+    if name != 'batch_projection_std' or num_sub_batches == 1:
       np.testing.assert_allclose(ours[name], value, rtol=1e-6, err_msg=name)
   assert 0 <= float(ours['loss']) <= 8
   np.testing.assert_allclose(ours['tau'], 0.9)
@@ -323,7 +323,7 @@ def test_one_step_is_the_same_on_any_number_of_devices(num_devices):
   assert parallel.replicas_agree((state, metrics))
   # biases before a normalization have no gradient but rounding: absolutely
   _assert_close(state, expected, 1e-5, atol=1e-5)
-  for name in set(metrics) - {'projection_std'}:
+  for name in set(metrics) - {'batch_projection_std'}:
     _assert_close(metrics[name], expected_metrics[name], 1e-5)
   moved = np.abs(expected.online_params['projector/linear']['w']
                  - _initial().online_params['projector/linear']['w']).max()
@@ -335,8 +335,8 @@ def test_projection_std_is_the_same_on_any_number_of_devices(num_devices):
   """Of the global batch: a device may hold one image only."""
   _, metrics = _run(num_devices, 1)
   _, expected = _one_step_on_one_device()
-  np.testing.assert_allclose(metrics['projection_std'],
-                             expected['projection_std'], rtol=1e-4)
+  np.testing.assert_allclose(metrics['batch_projection_std'],
+                             expected['batch_projection_std'], rtol=1e-4)
 
 
 def test_replicas_are_equal_to_the_bit_after_20_steps():

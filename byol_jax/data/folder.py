@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import logging
 import os
 from typing import NamedTuple
 
-from absl import logging
 import numpy as np
 
 from byol_jax.data import formats
 from byol_jax.errors import UserError
+
+_console = logging.getLogger('byol_jax')
 
 _EXTENSIONS = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.webp')
 _TRAIN = 'train'
@@ -157,7 +159,7 @@ def _tell_why_unlabelled(root: str, files: list[str]) -> None:
     why = f'{len(files) - nested} lie directly in the folder, {nested} below it'
   else:
     why = 'the training part has fewer than two class folders'
-  logging.info('%s: %d images without labels (%s)', root, len(files), why)
+  _console.info('%s: %d images without labels (%s)', root, len(files), why)
 
 
 def _scan(path: str) -> tuple[set[str], bool]:

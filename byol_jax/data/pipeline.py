@@ -166,17 +166,19 @@ def eval_batches(
 
 
 def load_resident(
-    source: Encoded, max_bytes: int, threads: int = 0) -> Images | None:
+    source: Encoded, max_bytes: int, threads: int = 0,
+    max_side: int | None = None) -> Images | None:
   """Decodes a whole data set into memory, if it fits and has one size.
 
   Args:
     source: the images.
     max_bytes: the most that the pixels may take.
     threads: decoding threads; 0 for one a core.
+    max_side: the largest height or width; None for any.
 
   Returns:
     Images [N, H, W, 3]; None as soon as it is clear that the images differ in
-    size or take more than `max_bytes`.
+    size or exceed `max_bytes` or `max_side`.
 
   Raises:
     UserError: an image cannot be read or decoded; names it.
@@ -187,7 +189,8 @@ def load_resident(
   except tf.errors.OpError as error:
     _blame(source, np.array([0]), lambda k, data: decode.decode_image(data),
            error)
-  if source.size * int(np.prod(shape)) > max_bytes:
+  if source.size * int(np.prod(shape)) > max_bytes or (
+      max_side is not None and max(shape[:2]) > max_side):
     return None
 
   def image(index: Any) -> tuple[Any, Any]:

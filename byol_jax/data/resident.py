@@ -14,13 +14,15 @@ from byol_jax.errors import UserError
 
 
 def make_resident(data: Images | Encoded, mode: str, limit_bytes: int,
-                  threads: int = 0) -> Images | Encoded:
+                  image_size: int, threads: int = 0) -> Images | Encoded:
   """Decides whether a data set lives on the device, and decodes it if so.
 
   Args:
     data: an opened source.
     mode: 'yes', 'no' or 'auto': 'auto' takes what fits and has one size.
     limit_bytes: what fits.
+    image_size: of the views; 'auto' streams images more than twice as large,
+      which are cheaper to crop on the host.
     threads: that decode; 0 for one a core.
 
   Returns:
@@ -41,7 +43,9 @@ def make_resident(data: Images | Encoded, mode: str, limit_bytes: int,
     return data
   if mode == 'no':
     return data
-  decoded = pipeline.load_resident(data, limit_bytes, threads)
+  decoded = pipeline.load_resident(
+      data, limit_bytes, threads,
+      max_side=2 * image_size if mode == 'auto' else None)
   if decoded is not None:
     return decoded
   if mode == 'yes':

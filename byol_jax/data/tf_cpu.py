@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from typing import Any
@@ -24,15 +25,35 @@ def import_tf() -> Any:
   # at any log level, are of no use to decoding and resizing.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
-  try:
-    import tensorflow as tf  # pylint: disable=g-import-not-at-top
-  except ImportError as error:
-    raise UserError(
-        f'this data source needs TensorFlow, which cannot be imported ({error}): '
-        'pip install tensorflow, or choose another config.data.source') from error
-  for kind in ('GPU', 'TPU'):
+  with _silent_stderr():
     try:
-      tf.config.set_visible_devices([], kind)
-    except (RuntimeError, ValueError):
-      pass  # somebody else has already started TensorFlow's runtime
+      import tensorflow as tf  # pylint: disable=g-import-not-at-top
+    except ImportError as error:
+      raise UserError(
+          'this data source needs TensorFlow, which cannot be imported '
+          f'({error}): pip install tensorflow, or choose another '
+          'config.data.source') from error
+    for kind in ('GPU', 'TPU'):
+      try:
+        tf.config.set_visible_devices([], kind)
+      except (RuntimeError, ValueError):
+        pass  # somebody else has already started TensorFlow's runtime
   return tf
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+  """Drops what native code writes to file descriptor 2.
+
+  TensorFlow's CUDA build reports a missing driver there before its own logging,
+  and so its log level, is set up.
+  """
+  kept = os.dup(2)
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 2)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)

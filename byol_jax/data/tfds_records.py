@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import logging
 import os
 from typing import Any, NamedTuple
 
-from absl import logging
 import numpy as np
 
 from byol_jax.data import formats
 from byol_jax.data.tf_cpu import import_tf
 from byol_jax.errors import UserError
+
+_console = logging.getLogger('byol_jax')
 
 _MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
 
@@ -67,7 +69,7 @@ def open_records(
   else:
     read, labels = _read_into_memory(tfds, builder, split, wanted, max_bytes)
   if labels is not None and labels.size and labels.min() < 0:
-    logging.info('%s, split %s: hidden labels, so none', title, split)
+    _console.info('%s, split %s: hidden labels, so none', title, split)
     labels = None
   class_names = None
   if labels is not None:
@@ -140,7 +142,7 @@ def _choose_split(builder: Any, split: str) -> str | None:
   if split == 'test' and 'test' not in splits:
     if 'validation' not in splits:
       return None
-    logging.info('%s has no split test: taking validation',
+    _console.info('%s has no split test: taking validation',
                  builder.info.full_name)
     return 'validation'
   try:

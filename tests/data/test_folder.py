@@ -43,7 +43,7 @@ def test_one_folder_a_class(tmp_path):
 
 
 def test_images_beside_folders_are_unlabelled(tmp_path, caplog):
-  caplog.set_level('INFO', 'absl')
+  caplog.set_level('INFO', 'byol_jax')
   root = _make(tmp_path, 'a/1.png', 'b/1.png', '0.png')
   listing = folder.list_folder(root, 'train')
   assert listing.files == ['0.png', 'a/1.png', 'b/1.png']
