@@ -16,6 +16,7 @@ import optax
 
 from byol_jax import losses
 from byol_jax import optim
+from byol_jax.networks import norm
 from byol_jax.networks.model import Model
 
 Batch = Mapping[str, jax.Array]
@@ -204,8 +205,7 @@ def update(
   """
   step = state.step
   state, (grads, metrics) = _gradients(state, batch, make_views, model)
-  if axis_name is not None:
-    grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+  grads, metrics = norm.average_over((grads, metrics), axis_name)
 
   trained = (state.online_params, state.probe_params)
   updates, opt_state = optimizer.update(

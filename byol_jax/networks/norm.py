@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
+
+
+def average_over(tree: Any, axis_name: str | None) -> Any:
+  """The mean over a mapped axis; of one device, or unmapped, the tree itself.
+
+  XLA runs a mean over one CPU device as a copy with a barrier.
+  """
+  if axis_name is None or jax.lax.axis_size(axis_name) == 1:
+    return tree
+  return jax.lax.pmean(tree, axis_name)
 
 
 class BatchNorm(hk.Module):
@@ -87,8 +99,7 @@ class BatchNorm(hk.Module):
     """Mean and biased variance per view: two arrays [views, 1, ..., 1, C]."""
     axes = tuple(range(1, x.ndim - 1))
     moments = jnp.stack([jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)])
-    if self._axis_name is not None:
-      moments = jax.lax.pmean(moments, self._axis_name)  # one all-reduce
+    moments = average_over(moments, self._axis_name)  # one all-reduce
     mean, mean_of_squares = moments
     # rounding takes the variance of a constant channel below zero
     var = jnp.maximum(mean_of_squares - jnp.square(mean), 0.0)

@@ -70,10 +70,23 @@ def _conv(channels: int, kernel: int, stride: int, padding: str, name: str):
 
 
 def _max_pool(x: jax.Array, padding: str) -> jax.Array:
-  """3x3 max-pooling with stride 2."""
-  pads = 'SAME' if padding == 'same' else ((0, 0), (1, 1), (1, 1), (0, 0))
-  return jax.lax.reduce_window(
-      x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), pads)
+  """3x3 max-pooling with stride 2.
+
+  As the maximum of shifted slices, rows then columns: the gradient of a windowed
+  reduction carries the index of every maximum through memory on a CPU.
+  """
+  for axis in (1, 2):
+    size = x.shape[axis]
+    out = -(-size // 2)
+    before = (2 * (out - 1) + 3 - size) // 2 if padding == 'same' else 1
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (before, 2 * (out - 1) + 3 - size - before)
+    padded = jnp.pad(x, pads, constant_values=-jnp.inf)
+    first, second, third = (
+        jax.lax.slice_in_dim(padded, i, i + 2 * out - 1, 2, axis)
+        for i in range(3))
+    x = jnp.maximum(jnp.maximum(first, second), third)
+  return x
 
 
 class Block(hk.Module):
