@@ -91,6 +91,24 @@ def _scale_by_schedule_at_step(
       lambda params: optax.EmptyState(), update)
 
 
+def _scale_by_trust_ratio(coefficient: float) -> optax.GradientTransformation:
+  """Multiplies each leaf by coefficient ||p|| / ||u||, by 1 if a norm is 0.
+
+  `optax.scale_by_trust_ratio` does the same but takes norms that can be
+  differentiated, which costs a pass over parameters and gradients.
+  """
+  def scale(update, param):
+    update_norm, param_norm = (
+        jnp.sqrt(jnp.sum(jnp.square(x))) for x in (update, param))
+    is_zero = (update_norm == 0) | (param_norm == 0)
+    ratio = coefficient * param_norm / jnp.where(is_zero, 1, update_norm)
+    return jnp.where(is_zero, 1, ratio) * update
+
+  def update(updates, state, params):
+    return jax.tree.map(scale, updates, params), state
+  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 def lars(
     learning_rate: Schedule,
     *,
@@ -119,8 +137,6 @@ def lars(
   """
   return optax.chain(
       optax.add_decayed_weights(weight_decay, adapted),
-      optax.masked(
-          optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient),
-          adapted),
+      optax.masked(_scale_by_trust_ratio(trust_coefficient), adapted),
       optax.trace(momentum),
       _scale_by_schedule_at_step(learning_rate))
