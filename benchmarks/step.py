@@ -129,6 +129,7 @@ def measure(config, is_resident: bool, steps: int) -> dict:
 
 
 def main(argv) -> int:
+  parallel.set_compiler_flags()
   values = main_lib.define_flags(argv)
   flags.DEFINE_integer('steps', 10, 'steps to time of each kind',
                        lower_bound=1, flag_values=values)

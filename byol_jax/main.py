@@ -19,6 +19,7 @@ from ml_collections import config_flags
 
 from byol_jax import config as config_lib
 from byol_jax import logs
+from byol_jax import parallel
 from byol_jax.errors import UserError
 
 _USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
@@ -115,6 +116,7 @@ def main(argv: Sequence[str]) -> int:
     for key, value in config_lib.flatten(config_lib.base()).items():
       print(f'  --config.{key}={value}')
     return 0
+  parallel.set_compiler_flags()
   try:
     values = define_flags(argv)
     config, name = parse(argv, values)

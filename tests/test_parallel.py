@@ -1,5 +1,6 @@
 """Devices: the layout of a batch, feeding, padding, replicas."""
 
+import os
 import threading
 import time
 
@@ -138,3 +139,21 @@ def test_map_batches_pads_and_cuts(size):
   out = call(np.float32(2), {'x': x, 'z': z})
   assert isinstance(out['y'], np.ndarray)
   np.testing.assert_array_equal(out['y'], 2 * x + z[:, None])
+
+
+@pytest.mark.parametrize('before', ['', '--xla_cpu_use_onednn=false'])
+def test_compiler_flags_are_added_once_and_never_replaced(monkeypatch, before):
+  monkeypatch.setenv('XLA_FLAGS', before)
+  monkeypatch.setattr(jax, '__version_info__', (0, 10, 2))
+  parallel.set_compiler_flags()
+  flags = os.environ['XLA_FLAGS'].split()
+  assert flags[:-1] == before.split() and 'ynn' in flags[-1]
+  parallel.set_compiler_flags()
+  assert os.environ['XLA_FLAGS'].split() == flags
+
+
+def test_an_unknown_jax_gets_no_compiler_flags(monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '')
+  monkeypatch.setattr(jax, '__version_info__', (0, 12, 0))
+  parallel.set_compiler_flags()
+  assert not os.environ['XLA_FLAGS']
