@@ -27,7 +27,7 @@ def get_config():
   c.network.projector_hidden_size = c.network.predictor_hidden_size = 1024
   c.network.projection_size = 128
   c.train.batch_size = 64
-  c.train.epochs, c.train.warmup_epochs = 32.0, 1.0
+  c.train.epochs, c.train.warmup_epochs = 24.0, 1.0
   c.train.base_learning_rate = 8.0
   c.train.weight_decay = 1e-6
   c.train.tau_base = 0.98
