@@ -27,10 +27,13 @@ setuptools.setup(
         'dm-haiku>=0.0.17',
         'jax>=0.10,<0.13',
         'ml_collections>=1.1',
+        'numba',            # the bicubic resize of the input
         'numpy>=2.0',
         'optax>=0.2.8',
         'orbax-checkpoint>=0.12',
+        'pillow>=11',
         'scipy',            # L-BFGS of the linear probe; jax needs it too
+        'simplejpeg>=1.8',  # libjpeg-turbo without Python's lock
         'tensorboardX>=2.6',  # events without TensorFlow
         'tensorflow>=2.21',
         'tensorflow-datasets>=4.9.10',
@@ -40,7 +43,7 @@ setuptools.setup(
     extras_require={
         'tpu': ['jax[tpu]>=0.10,<0.13'],
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
-        'test': ['pytest', 'pillow', 'scikit-learn'],
+        'test': ['pytest', 'scikit-learn'],
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },

@@ -31,7 +31,8 @@ def base() -> ml_collections.ConfigDict:
 
   c.data = ml_collections.ConfigDict(dict(
       source='fashion_sample',    # see data/sources.py
-      path='',                    # folder, .npz file, or TFDS data_dir
+      path='',                    # folder, .npz or list file, TFDS data_dir
+      test_path='',               # the list of the test part, source='list'
       tfds_name='',               # for source='tfds'
       train_split='train',
       test_split='test',          # '' for none
@@ -45,9 +46,12 @@ def base() -> ml_collections.ConfigDict:
       resident='auto',            # 'auto', 'yes', 'no': images on the device
       resident_limit_mib=1024,    # 'auto' streams what is larger
       threads=0,                  # that decode; 0: one a core
+      prefetch=2,                 # batches under way: 6 S^2 bytes an image
       fake_images=1024,           # for source='fake'
       fake_classes=10,
   ))
+  # how many files may be of no use; None: 100 or 0.1 %, whichever is more
+  c.data.max_bad_images = automatic(int)
   c.augment = ml_collections.ConfigDict(dict(
       view1=augment.T._asdict(), view2=augment.T_PRIME._asdict()))
   c.network = ml_collections.ConfigDict(dict(
@@ -107,6 +111,7 @@ _CHOICES = {
 }
 _POSITIVE = (
     'data.image_size', 'data.resident_limit_mib', 'data.fake_images',
+    'data.prefetch',
     'network.width', 'network.projector_hidden_size',
     'network.projection_size', 'network.predictor_hidden_size',
     'network.bn_eps', 'train.batch_size', 'train.accumulation_steps',
@@ -116,7 +121,8 @@ _POSITIVE = (
     'evaluation.final_images',
     'evaluation.knn_temperature')
 _NOT_NEGATIVE = (
-    'seed', 'data.threads', 'data.fake_classes', 'data.eval_image_size', 'train.warmup_epochs', 'train.base_learning_rate',
+    'seed', 'data.threads', 'data.max_bad_images', 'data.fake_classes',
+    'data.eval_image_size', 'train.warmup_epochs', 'train.base_learning_rate',
     'train.weight_decay', 'augment.view1.brightness',
     'augment.view1.contrast', 'augment.view2.brightness',
     'augment.view2.contrast')
@@ -241,7 +247,7 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
     raise UserError(
         f'config key data.image_size is {data.image_size}, but {network.name} '
         f"with network.stem='{network.stem}' needs at least {smallest} pixels")
-  if data.source in ('folder', 'npz') and not data.path:
+  if data.source in ('folder', 'list', 'npz') and not data.path:
     raise UserError(f'config key data.path is empty: data.source='
                     f"'{data.source}' reads it, set --config.data.path=PATH")
   if data.source == 'tfds' and not data.tfds_name:

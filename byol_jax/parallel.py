@@ -149,7 +149,7 @@ def prefetch(batches: Iterable[Any], size: int = 2) -> Iterator[Any]:
       yield item
   finally:
     stop.set()
-    thread.join(timeout=10)  # not inside TensorFlow when the process ends
+    thread.join(timeout=10)  # not at work when the process ends
 
 
 def map_batches(fn: Callable[..., Any]):

@@ -33,7 +33,8 @@ from byol_jax.evaluation import monitor
 from byol_jax.evaluation import report
 
 # Keys that change what is written or how fast, not what is learned.
-_FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'data.threads', 'task')
+_FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'data.threads',
+              'data.prefetch', 'data.max_bad_images', 'task')
 
 
 def run(config: ml_collections.ConfigDict, workdir: str) -> None:
@@ -138,7 +139,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
         else:
           with watch.waiting(lambda: not metrics['loss'].is_ready()):
             batch = next(batches)
-      except UserError:  # a bad image: what was learned so far is kept
+      except UserError:  # too many bad images: what was learned is kept
         if metrics is not None:
           _require_finite(metrics, step - 1)
           checkpoints.save(step - 1, state, meta)
@@ -211,6 +212,13 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
                  results['protocol']['images'])
   elif config.evaluation.final:
     results['protocol'] = {'images': 'no labels: nothing to measure accuracy on'}
+  left_out = {}
+  for part in (train, test):
+    if part is not None and part.bad:
+      console.warning('WARNING: %s', part.bad.summary())
+      left_out |= part.bad.report()
+  if left_out:
+    results['left_out'] = left_out
   if jax.process_index() == 0:
     logs.write_json(results_path, results)
   console.info('results: %s', results_path)
@@ -219,11 +227,13 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
 def open_data(config: ml_collections.ConfigDict):
   """The training part and, if there is one, the test part."""
   data = config.data
-  def open_split(split, seed):
+  def open_split(split, seed, class_names=None):
     opened = sources.open_source(
         data.source, path=data.path or None, split=split,
-        tfds_name=data.tfds_name or None, image_size=data.image_size,
-        num_images=data.fake_images, num_classes=data.fake_classes, seed=seed)
+        test_path=data.test_path or None, class_names=class_names,
+        max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
+        image_size=data.image_size, num_images=data.fake_images,
+        num_classes=data.fake_classes, seed=seed)
     if opened is None:
       return None
     return resident.make_resident(
@@ -235,7 +245,7 @@ def open_data(config: ml_collections.ConfigDict):
                     'data set has no such part')
   test = None
   if data.test_split and train.labels is not None:
-    test = open_split(data.test_split, config.seed + 1)
+    test = open_split(data.test_split, config.seed + 1, train.class_names)
     if test is not None and test.labels is None:
       test = None
     classes = report.num_classes(train)
@@ -259,7 +269,8 @@ def host_batches(config: ml_collections.ConfigDict, data: encode.Data,
       data, seed=config.seed, start_step=start_step, num_steps=num_steps,
       batch_size=batch_size, rows_of_host=grid.reshape(-1),
       image_size=config.data.image_size, area=tuple(config.data.crop_area),
-      aspect=tuple(config.data.crop_aspect), threads=config.data.threads):
+      aspect=tuple(config.data.crop_aspect), threads=config.data.threads,
+      prefetch=config.data.prefetch):
     batch = {name: x.reshape(*grid.shape, *x.shape[1:])
              for name, x in batch.items()}
     yield batch | {'examples': grid}

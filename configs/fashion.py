@@ -3,7 +3,8 @@
   bash launch/local.sh
   python -m byol_jax.main --config=configs/fashion.py
 
-Two CPU cores, about 4 minutes. Expect about 83.3 % k-NN and 86.6 % linear accuracy, beside 80.0 % and 82.8 % of raw pixels (three seeds: docs/results.md).
+Two CPU cores, about 4 minutes. Expect about 83.3 % k-NN and 86.6 % linear
+accuracy, beside 80.0 % and 82.8 % of raw pixels (three seeds: docs/results.md).
 
 The augmentations are the paper's; on gray images saturation, hue and grayscale
 change nothing and are left out. Crops keep more of the image than the paper's 8 %,

@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+from PIL import Image
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -156,14 +157,12 @@ def test_device_counts_compute_the_same_run(data, tmp_path):
 
 
 def test_a_flat_folder_needs_no_labels(tmp_path):
-  image = pytest.importorskip('PIL.Image', reason='pillow is a test extra')
-  pytest.importorskip('tensorflow')
   rng = np.random.RandomState(0)
   photos = tmp_path / 'photos'
   photos.mkdir()
   for i in range(24):  # two sizes: streamed, not resident
     pixels = rng.randint(0, 255, (20 + i % 2, 24, 3)).astype(np.uint8)
-    image.fromarray(pixels).save(photos / f'{i}.{"png" if i % 3 else "jpg"}')
+    Image.fromarray(pixels).save(photos / f'{i}.{"png" if i % 3 else "jpg"}')
   done = run(FOLDER, '--config.data.path=photos', *TINY,
              '--config.network.name=resnet8', '--config.network.stem=half',
              '--config.train.batch_size=8', '--config.train.epochs=2',
@@ -173,6 +172,38 @@ def test_a_flat_folder_needs_no_labels(tmp_path):
   assert 'streamed' in done.stdout
   assert 'probe_top1' not in metrics(tmp_path / 'out')[-1]
   assert 'feature_rank' in metrics(tmp_path / 'out')[-1]
+
+
+def test_a_list_with_bad_files_runs_to_the_end(tmp_path):
+  """They are replaced, named on the console and in results.json."""
+  rng = np.random.RandomState(0)
+  rows = []
+  for i in range(40):
+    name = f'{i}.jpg'
+    Image.fromarray(rng.randint(0, 255, (20 + i % 2, 24, 3)).astype(
+        np.uint8)).save(tmp_path / name)
+    rows.append(f'{name},{"cat" if i % 3 else "dog"}')
+  (tmp_path / '7.jpg').write_text('no picture')
+  (tmp_path / '8.jpg').write_bytes((tmp_path / '9.jpg').read_bytes()[:200])
+  (tmp_path / 'all.csv').write_text('path,label\n' + '\n'.join(rows))
+  arguments = (FOLDER, '--config.data.source=list', '--config.data.path=all.csv',
+               *TINY, '--config.network.name=resnet8',
+               '--config.network.stem=half', '--config.train.batch_size=8',
+               '--config.train.epochs=2', '--config.data.image_size=16',
+               '--workdir=out')
+  done = run(*arguments, cwd=tmp_path)
+  assert done.returncode == 0, done.stderr
+  assert '40 training images of 2 classes' in done.stdout
+  assert "left out '7.jpg'" in done.stdout
+  assert '2 of 40 images' in done.stdout
+  results = json.loads((tmp_path / 'out/results.json').read_text())
+  assert sorted(results['left_out']) == ['7.jpg', '8.jpg']
+  assert results['left_out']['7.jpg'].startswith('not an image')
+  too_many = run(*arguments[:-1], '--workdir=other',
+                 '--config.data.max_bad_images=1', cwd=tmp_path)
+  assert too_many.returncode == 2
+  assert 'data.max_bad_images' in too_many.stderr
+  assert "'7.jpg'" in too_many.stderr and 'Traceback' not in too_many.stderr
 
 
 def _folders(tmp_path):

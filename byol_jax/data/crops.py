@@ -1,8 +1,7 @@
 """Where the random resized crop falls: the reference's rule, for any array library.
 
-The streaming path computes its boxes with TensorFlow, the
-device-resident path with `jax.numpy`, the tests with numpy. All three call the
-one function below.
+The streaming path computes its boxes with plain numbers, the device-resident
+path with `jax.numpy`, the tests with numpy. All call the one function below.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ def crop_box(
     width: int, scalar or [...], the image's width.
     area: range of the crop's share of the image's area.
     aspect: range of width / height.
-    xp: the array namespace: `numpy`, `jax.numpy` or what `decode` makes of
-      TensorFlow.
+    xp: the array namespace: `numpy`, `jax.numpy` or, for single images,
+      `decode`'s of plain numbers.
 
   Returns:
     (top, left, h, w), int32 [...] each: `image[top:top + h, left:left + w]`.

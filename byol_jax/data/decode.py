@@ -1,115 +1,219 @@
-"""Encoded bytes to uint8 pixels, in TensorFlow: two training views or one centre.
+"""Encoded bytes to uint8 pixels: two training views, or the centre.
 
-Every function works eagerly and inside `tf.data`. What comes out is uint8 RGB:
-gray images are repeated, transparency is dropped without blending (as PIL's
-`convert('RGB')` does), 16 bits become the upper 8, CMYK JPEGs are converted, of
-an animated GIF the first frame counts, and an EXIF orientation is ignored.
-JPEGs are decoded with the accurate DCT, which gives the same pixels as PIL.
+Whatever comes in, what comes out is RGB and upright: gray images are repeated,
+CMYK and YCCK converted, palettes looked up, 16 bits become the upper 8, an EXIF
+orientation is applied, transparency is dropped without blending, and of several
+frames the first counts. Everything else is a `BadImage`.
+
+JPEGs go through libjpeg-turbo (simplejpeg), with the accurate DCT and smooth
+upsampling, the rest through Pillow, which is asked for the formats below only:
+it knows others that start programs. Both work without Python's lock.
 """
 
 from __future__ import annotations
 
+import io
+import math
+import struct
 import types
-from typing import Any
+import warnings
+
+import numpy as np
+from PIL import Image
+from PIL import ImageOps
+import simplejpeg
 
 from byol_jax.data import crops
-from byol_jax.data.tf_cpu import import_tf
+from byol_jax.data import resize
 
-Tensor = Any  # tf.Tensor; TensorFlow is imported only when a function runs
+_FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')
+_EXIF_ORIENTATION = 0x0112
+
+# Pillow warns of oddities once a process; what matters is raised.
+warnings.filterwarnings('ignore', module=r'PIL\.')
+
+# A header may promise anything; this many pixels take 0.7 GB on the way.
+MAX_PIXELS = 80_000_000
+
+
+class BadImage(Exception):
+  """The bytes are no picture that can be used; the message says why.
+
+  The first word or words are one of: missing, unreadable, empty, not an image,
+  truncated, damaged, too large.
+  """
+
+
+def decode(data: bytes) -> np.ndarray:
+  """Decodes a whole image in its own size.
+
+  Args:
+    data: a JPEG, PNG, GIF, BMP, WebP or TIFF file.
+
+  Returns:
+    uint8 [height, width, 3].
+
+  Raises:
+    BadImage: the bytes are not such a file, damaged, cut short, or more than
+      `MAX_PIXELS`.
+  """
+  if not data:
+    raise BadImage('empty')
+  if data[:3] == b'\xff\xd8\xff':
+    pixels = _decode_plain_jpeg(data)
+    if pixels is not None:
+      return pixels
+  return _decode_with_pillow(data)
 
 
 def decode_two_views(
-    data: Tensor,
-    u: Tensor,
-    image_size: int,
+    data: bytes,
+    u: np.ndarray,
+    out: np.ndarray,
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Tensor:
+) -> None:
   """Decodes two random resized crops of one image.
 
-  The image is decoded once and cut twice. The reference decodes each crop for
-  itself (`decode_and_crop_jpeg`), which costs about 20 % more processor time on
-  ImageNet's JPEGs.
+  The image is decoded once and cut twice (the reference decodes it twice).
 
   Args:
-    data: string scalar, a JPEG, PNG, GIF, BMP or WebP file that passed
-      `formats.problem`.
+    data: as for `decode`.
     u: float64 [2, 4], the draws of each view: `crops.crop_box`.
-    image_size: S, the side of the views.
+    out: uint8 [2, S, S, 3], written. Bicubic without antialiasing.
     area: range of the crop's share of the image's area.
     aspect: range of width / height.
 
-  Returns:
-    uint8 [2, S, S, 3]. Bicubic without antialiasing, rounded and clipped.
+  Raises:
+    BadImage: see `decode`; `out` is as it was.
   """
-  tf = import_tf()
-  image = decode_image(data)
-  shape = tf.shape(image)
-  boxes = tf.stack(
-      crops.crop_box(u, shape[0], shape[1], area, aspect, xp=_tf_as_numpy()),
-      axis=-1)
-  return tf.stack([_cut(image, boxes[view], image_size) for view in (0, 1)])
+  image = decode(data)
+  height, width, _ = image.shape
+  for view in (0, 1):
+    box = crops.crop_box(u[view], height, width, area, aspect, xp=_SCALARS)
+    resize.cut(image, box, out[view])
 
 
-def decode_eval(data: Tensor, image_size: int,
-                center_share: float = 0.875) -> Tensor:
+def decode_eval(data: bytes, out: np.ndarray,
+                center_share: float = 0.875) -> None:
   """Decodes the central square of one image, for evaluation.
 
   Args:
-    data: string scalar, as for `decode_two_views`.
-    image_size: S, the side of the result.
+    data: as for `decode`.
+    out: uint8 [S, S, 3], written: `crops.center_box`, bicubic.
     center_share: the square's share of the shorter side.
 
-  Returns:
-    uint8 [S, S, 3]: `crops.center_box`, bicubic, rounded and clipped.
+  Raises:
+    BadImage: see `decode`; `out` is as it was.
   """
-  image = decode_image(data)
-  shape = import_tf().shape(image)
-  box = crops.center_box(shape[0], shape[1], center_share,
-                         xp=_tf_as_numpy())
-  return _cut(image, box, image_size)
+  image = decode(data)
+  box = crops.center_box(*image.shape[:2], center_share)
+  resize.cut(image, tuple(int(side) for side in box), out)
 
 
-def decode_image(data: Tensor) -> Tensor:
-  """Decodes a whole image in its own size: uint8 [height, width, 3]."""
-  tf = import_tf()
-  image = tf.cond(
-      tf.io.is_jpeg(data),
-      lambda: tf.io.decode_jpeg(
-          data, channels=3, dct_method='INTEGER_ACCURATE'),
-      lambda: _decode_other(data))
-  image.set_shape([None, None, 3])
-  return image
+# `crops` on single numbers: arrays of one element cost ten times as much.
+_SCALARS = types.SimpleNamespace(
+    asarray=lambda x, dtype: int(x) if dtype is int else x, int32=int,
+    exp=math.exp, sqrt=math.sqrt, round=round, floor=math.floor, minimum=min,
+    maximum=max)
 
 
-def _decode_other(data: Tensor) -> Tensor:
-  """Decodes what is not a JPEG to uint8 [height, width, 3]."""
-  tf = import_tf()
-  # channels=0, as they are: the BMP decoder refuses to add or drop channels.
-  image = tf.io.decode_image(data, channels=0, expand_animations=False)
-  image.set_shape([None, None, None])
-  is_gray = tf.shape(image)[2] < 3  # with or without alpha
-  return tf.gather(image, tf.where(is_gray, [0, 0, 0], [0, 1, 2]), axis=2)
+def _decode_plain_jpeg(data: bytes) -> np.ndarray | None:
+  """The fast path; None where Pillow must look at the file."""
+  try:
+    height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+    _check_size(height, width)
+    if colors not in ('YCbCr', 'Gray'):
+      return None
+    pixels = simplejpeg.decode_jpeg(data, 'RGB')
+  except ValueError:  # damaged, or something harmless that it warns of
+    return None
+  orientation = _jpeg_orientation(data)
+  if orientation > 1:
+    pixels = np.ascontiguousarray(_upright(pixels, orientation))
+  return pixels
 
 
-def _cut(image: Tensor, box: Any, image_size: int) -> Tensor:
-  """Cuts the box (top, left, h, w) and resizes it to uint8 [S, S, 3]."""
-  tf = import_tf()
-  top, left, h, w = box[0], box[1], box[2], box[3]
-  image = tf.image.resize(
-      image[top:top + h, left:left + w], [image_size, image_size], 'bicubic',
-      antialias=False)
-  return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+def _decode_with_pillow(data: bytes) -> np.ndarray:
+  """Any format, slower."""
+  try:
+    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    _check_size(image.height, image.width)
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith('I;16') or image.mode == 'I':
+      # 16 bits a pixel, which Pillow would clip
+      return _repeat_gray(np.asarray(image).astype(np.uint16) >> 8)
+    if image.mode == 'F':
+      raise BadImage('not an image of whole numbers')
+    return np.array(image.convert('RGB'))
+  except Image.UnidentifiedImageError:
+    raise BadImage(
+        'not an image that can be read (JPEG, PNG, GIF, BMP, WebP, TIFF)'
+    ) from None
+  except Image.DecompressionBombError:
+    raise BadImage('too large') from None
+  except BadImage:
+    raise
+  # Its decoders raise whatever comes to them at broken bytes.
+  except Exception as error:
+    text = str(error) or type(error).__name__
+    kind = 'truncated' if 'truncated' in text.lower() else 'damaged'
+    raise BadImage(f'{kind} ({text})') from error
 
 
-def _tf_as_numpy() -> types.SimpleNamespace:
-  """What `crops` needs of an array namespace, in TensorFlow.
+def _check_size(height: int, width: int) -> None:
+  if height * width > MAX_PIXELS:
+    raise BadImage(f'too large: {width} x {height} pixels, at most '
+                   f'{MAX_PIXELS:,} are read')
 
-  Not `tf.experimental.numpy`: half of its functions fail unless its behaviour
-  is switched on for the whole process.
-  """
-  tf = import_tf()
-  return types.SimpleNamespace(
-      asarray=tf.cast, exp=tf.exp, sqrt=tf.sqrt, round=tf.round, floor=tf.floor,
-      minimum=tf.minimum, maximum=tf.maximum, int32=tf.int32,
-      float32=tf.float32)
+
+def _repeat_gray(gray: np.ndarray) -> np.ndarray:
+  return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+  """Undoes an EXIF orientation, 2 to 8 (CIPA DC-008, section 4.6.4)."""
+  if orientation >= 5:
+    pixels = pixels.transpose(1, 0, 2)
+  if orientation in (3, 4, 7, 8):
+    pixels = pixels[::-1]
+  if orientation in (2, 3, 6, 7):
+    pixels = pixels[:, ::-1]
+  return pixels
+
+
+def _jpeg_orientation(data: bytes) -> int:
+  """The EXIF orientation of a JPEG, 1 (upright) where there is none."""
+  position = 2
+  while position + 4 <= len(data) and data[position] == 0xFF:
+    marker = data[position + 1]
+    if marker == 0xFF:  # padding
+      position += 1
+      continue
+    if marker == 0xDA:  # the picture itself
+      break
+    size = int.from_bytes(data[position + 2:position + 4])
+    if marker == 0xE1 and data[position + 4:position + 10] == b'Exif\0\0':
+      return _tiff_orientation(data[position + 10:position + 2 + size])
+    position += 2 + size
+  return 1
+
+
+def _tiff_orientation(tiff: bytes) -> int:
+  """The orientation in the first directory of an EXIF block."""
+  order = {b'II*\0': '<', b'MM\0*': '>'}.get(tiff[:4])
+  if order is None or len(tiff) < 8:
+    return 1
+  directory, = struct.unpack_from(order + 'I', tiff, 4)
+  if directory + 2 > len(tiff):
+    return 1
+  count, = struct.unpack_from(order + 'H', tiff, directory)
+  for k in range(count):
+    entry = directory + 2 + 12 * k
+    if entry + 12 > len(tiff):
+      break
+    tag, kind, _, value = struct.unpack_from(order + 'HHIH', tiff, entry)
+    if tag == _EXIF_ORIENTATION and kind == 3:
+      return value if 1 <= value <= 8 else 1
+  return 1

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import errno
 import logging
 import os
+import time
 from typing import NamedTuple
 
 import numpy as np
 
-from byol_jax.data import formats
+from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
 
 _console = logging.getLogger('byol_jax')
 
-_EXTENSIONS = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.webp')
+_EXTENSIONS = (
+    '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+
+# Trying again does not help; of other errors, as of a network, it may.
+_FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
+          errno.ENAMETOOLONG)
+_WAITS = (0.1, 1.0)  # seconds before each new try
 _TRAIN = 'train'
 _TEST = ('test', 'val', 'valid', 'validation')
 
@@ -41,9 +49,11 @@ def list_folder(path: str, split: str) -> Listing | None:
       class folders is taken, so ImageNet's unlabelled `test/` is passed over.
     * `train/` alone: that part, and no test part.
 
-  Counted are jpg, jpeg, png, webp, bmp and gif files, in upper or lower case.
+  Counted are jpg, jpeg, png, webp, bmp, gif, tif and tiff files, in upper or lower
+  case.
   What starts with a dot is skipped. Symbolic links are followed, except back
-  into a folder they are in; a broken one is listed and fails on reading.
+  into a folder they are in; a broken one is listed and found to be bad
+  on reading.
 
   Args:
     path: the folder.
@@ -80,26 +90,28 @@ def list_folder(path: str, split: str) -> Listing | None:
 
 
 def read_file(path: str) -> bytes:
-  """Reads one image file.
+  """Reads one file, again if the storage fails for a moment.
 
   Args:
     path: the file.
 
   Returns:
-    Its bytes, which passed `formats.problem`.
+    Its bytes, unchecked.
 
   Raises:
-    UserError: names the file if it cannot be read or is no image.
+    BadImage: it cannot be read.
   """
-  try:
-    with open(path, 'rb') as file:
-      data = file.read()
-  except OSError as error:
-    raise UserError(f'cannot read image {path!r}: {error.strerror}') from error
-  problem = formats.problem(data)
-  if problem:
-    raise UserError(f'{path!r} {problem}; remove or replace it')
-  return data
+  for wait in (*_WAITS, None):
+    try:
+      with open(path, 'rb') as file:
+        return file.read()
+    except OSError as error:
+      if error.errno == errno.ENOENT:
+        raise BadImage('missing') from error
+      if wait is None or error.errno in _FINAL:
+        raise BadImage(f'unreadable ({error.strerror})') from error
+    time.sleep(wait)
+  raise AssertionError('not reached')
 
 
 def _check_folder(path: str) -> None:

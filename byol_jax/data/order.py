@@ -67,6 +67,20 @@ def rows(seed: int, step: int, batch_size: int, num_images: int) -> np.ndarray:
   return result
 
 
+def substitute(index: int, attempt: int, num_images: int) -> int:
+  """The image to show in place of one that cannot be used.
+
+  Args:
+    index: the image that was asked for.
+    attempt: 0 at first, then 1, 2, ... while the substitute is bad as well.
+    num_images: the size of the data set.
+
+  Returns:
+    An index; the same for every seed, step, host and thread.
+  """
+  return int(_hash(index, attempt)[0] % np.uint64(num_images))
+
+
 def uniforms(seed: int, step: int, examples: np.ndarray,
              num_draws: int) -> np.ndarray:
   """Draws in [0, 1) for the host's share of the augmentation.

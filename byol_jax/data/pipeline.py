@@ -1,29 +1,33 @@
 """Batches from encoded images: read, decode and crop in parallel, in order.
 
 Every batch is a pure function of (seed, step): which images it shows and where
-their crops fall comes from `order`, and tf.data runs with `deterministic=True`,
-so the number of threads, of hosts and the step to start from change nothing.
+their crops fall comes from `order`, and every image is written to its own place
+in the batch, so the number of threads, of hosts and the step to start from
+change nothing. A bad image is replaced by `order.substitute`, whose choice
+depends on nothing else either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
 import os
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from byol_jax.data import decode
 from byol_jax.data import order
+from byol_jax.data.decode import BadImage
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
-from byol_jax.data.tf_cpu import import_tf
 from byol_jax.errors import UserError
 
 _DRAWS = 8  # `crops.crop_box` takes four: 0-3 for view 0, 4-7 for view 1
 _RESIDENT_BATCH = 256
-
-Dataset = Any  # tf.data.Dataset; TensorFlow is imported only in functions
+_CHUNK = 4  # images a task: less is overhead, more leaves threads idle
+_ATTEMPTS = 100  # substitutes in a row that may be bad as well
 
 
 def train_batches(
@@ -57,48 +61,37 @@ def train_batches(
     area: range of a crop's share of the image's area.
     aspect: range of a crop's width / height.
     threads: decoding threads; 0 for one a core.
-    prefetch: how many batches to keep ready.
+    prefetch: how many batches to work on at a time, and so hold in memory
+      beside the consumer's: 6 b S^2 bytes each.
 
   Yields:
     'views': uint8 [b, 2, S, S, 3] and, if there are labels, 'labels': int32
     [b].
 
   Raises:
-    UserError: an image cannot be read or decoded; names it.
+    UserError: too many images are bad (`bad.BadImages`), or the data set
+      itself is damaged.
   """
-  tf = import_tf()
   rows_of_host = np.asarray(rows_of_host, np.int64)
 
-  def plan(step: int) -> tuple[np.ndarray, np.ndarray]:
-    indices = order.rows(seed, int(step), batch_size, source.size)[rows_of_host]
-    u = order.uniforms(seed, int(step), rows_of_host, _DRAWS)
-    return indices, u.reshape(-1, 2, _DRAWS // 2)
+  def start(step: int) -> tuple[dict[str, np.ndarray], Any]:
+    wanted = order.rows(seed, step, batch_size, source.size)[rows_of_host]
+    u = order.uniforms(seed, step, rows_of_host, _DRAWS)
+    u = u.reshape(-1, 2, _DRAWS // 2)
+    views = np.empty((len(wanted), 2, image_size, image_size, 3), np.uint8)
+    shown = np.empty_like(wanted)
 
-  def plan_in_tf(step: Any) -> tuple[Any, Any]:
-    indices, u = tf.numpy_function(plan, [step], [tf.int64, tf.float64])
-    return (tf.ensure_shape(indices, rows_of_host.shape),
-            tf.ensure_shape(u, (*rows_of_host.shape, 2, _DRAWS // 2)))
+    def make(k: int) -> None:
+      shown[k] = _use(source, int(wanted[k]), lambda data:
+                      decode.decode_two_views(data, u[k], views[k], area, aspect))
 
-  def views(data: Any, u: Any) -> Any:
-    return decode.decode_two_views(data, u, image_size, area, aspect)
+    def finish() -> dict[str, np.ndarray]:
+      return {'views': views} | _labels(source, shown)
+
+    return len(wanted), make, finish
 
   steps = range(start_step, start_step + num_steps)
-  dataset = tf.data.Dataset.range(steps.start, steps.stop).map(plan_in_tf)
-  dataset = dataset.unbatch().map(
-      lambda index, u: (index, views(_read(source, index), u)),
-      num_parallel_calls=threads or _cores(), deterministic=True)
-  batches = _start(dataset, rows_of_host.size, threads, prefetch)
-
-  def generate() -> Iterator[dict[str, np.ndarray]]:
-    for step in steps:
-      try:
-        indices, batch = next(batches)
-      except tf.errors.OpError as error:
-        indices, u = plan(step)
-        _blame(source, indices, lambda k, data: views(data, u[k]), error)
-      yield {'views': batch} | _labels(source, indices)
-
-  return generate()
+  return _in_order(map(start, steps), threads, prefetch)
 
 
 def eval_batches(
@@ -121,54 +114,45 @@ def eval_batches(
     rows: int [n], the images to yield; -1 stands for padding, so that hosts
       with fewer images can yield as many batches. None for all images.
     threads: decoding threads; 0 for one a core.
-    prefetch: how many batches to keep ready.
+    prefetch: how many batches to work on at a time.
 
   Yields:
-    'images': uint8 [b, S, S, 3]; 'mask': bool [b], False where padded; if there
-    are labels, 'labels': int32 [b]. Padding is zero in all three.
+    'images': uint8 [b, S, S, 3]; 'mask': bool [b], False where padded and for
+    bad images, which no other replaces here; if there are labels, 'labels':
+    int32 [b]. What the mask leaves out is zero.
 
   Raises:
-    UserError: an image cannot be read or decoded; names it.
+    UserError: as `train_batches`.
   """
-  tf = import_tf()
   rows = np.arange(source.size) if rows is None else np.asarray(rows)
   padding = -len(rows) % batch_size
   rows = np.pad(rows.astype(np.int64), (0, padding), constant_values=-1)
 
-  def central(data: Any) -> Any:
-    return decode.decode_eval(data, image_size, center_share)
+  def start(indices: np.ndarray) -> tuple[int, Callable, Callable]:
+    images = np.zeros((batch_size, image_size, image_size, 3), np.uint8)
+    mask = indices >= 0
 
-  def image(index: Any) -> Any:
-    return tf.cond(
-        index < 0,
-        lambda: tf.zeros([image_size, image_size, 3], tf.uint8),
-        lambda: central(_read(source, index)))
+    def make(k: int) -> None:
+      if mask[k]:
+        mask[k] = _try(source, int(indices[k]), lambda data:
+                       decode.decode_eval(data, images[k], center_share))
 
-  dataset = tf.data.Dataset.from_tensor_slices(rows).map(
-      lambda index: (index, image(index)),
-      num_parallel_calls=threads or _cores(), deterministic=True)
-  batches = _start(dataset, batch_size, threads, prefetch)
-
-  def generate() -> Iterator[dict[str, np.ndarray]]:
-    for start in range(0, len(rows), batch_size):
-      try:
-        indices, batch = next(batches)
-      except tf.errors.OpError as error:
-        indices = rows[start:start + batch_size]
-        _blame(source, indices[indices >= 0],
-               lambda k, data: central(data), error)
-      mask = indices >= 0
+    def finish() -> dict[str, np.ndarray]:
       labels = {key: np.where(mask, value, 0)
                 for key, value in _labels(source, indices).items()}
-      yield {'images': batch, 'mask': mask} | labels
+      return {'images': images, 'mask': mask} | labels
 
-  return generate()
+    return batch_size, make, finish
+
+  return _in_order(map(start, rows.reshape(-1, batch_size)), threads, prefetch)
 
 
 def load_resident(
     source: Encoded, max_bytes: int, threads: int = 0,
     max_side: int | None = None) -> Images | None:
   """Decodes a whole data set into memory, if it fits and has one size.
+
+  A bad image is replaced as in `train_batches`, so both show the same.
 
   Args:
     source: the images.
@@ -181,60 +165,64 @@ def load_resident(
     size or exceed `max_bytes` or `max_side`.
 
   Raises:
-    UserError: an image cannot be read or decoded; names it.
+    UserError: as `train_batches`.
   """
-  tf = import_tf()
-  try:
-    shape = tuple(decode.decode_image(source.read(0)).shape)
-  except tf.errors.OpError as error:
-    _blame(source, np.array([0]), lambda k, data: decode.decode_image(data),
-           error)
-  if source.size * int(np.prod(shape)) > max_bytes or (
+  first = []
+  _use(source, 0, lambda data: first.append(decode.decode(data)))
+  shape = first[0].shape
+  if source.size * first[0].size > max_bytes or (
       max_side is not None and max(shape[:2]) > max_side):
     return None
-
-  def image(index: Any) -> tuple[Any, Any]:
-    pixels = decode.decode_image(_read(source, index))
-    fits = tf.reduce_all(tf.shape(pixels) == shape)
-    pixels = tf.cond(fits, lambda: pixels, lambda: tf.zeros(shape, tf.uint8))
-    return fits, tf.ensure_shape(pixels, shape)
-
-  dataset = tf.data.Dataset.range(source.size).map(
-      image, num_parallel_calls=threads or _cores(), deterministic=True)
-  batches = _start(dataset, _RESIDENT_BATCH, threads, prefetch=2)
   images = np.empty((source.size, *shape), np.uint8)
-  for start in range(0, source.size, _RESIDENT_BATCH):
-    stop = min(start + _RESIDENT_BATCH, source.size)
-    try:
-      fits, batch = next(batches)
-    except tf.errors.OpError as error:
-      _blame(source, np.arange(start, stop),
-             lambda k, data: decode.decode_image(data), error)
-    if not fits.all():
+  shown = np.arange(source.size)
+  fits = np.ones(source.size, bool)
+
+  def start(first_row: int) -> tuple[int, Callable, Callable]:
+    rows = range(first_row, min(first_row + _RESIDENT_BATCH, source.size))
+
+    def make(k: int) -> None:
+      def put(data: bytes) -> None:
+        pixels = decode.decode(data)
+        fits[rows[k]] = pixels.shape == shape
+        if fits[rows[k]]:
+          images[rows[k]] = pixels
+      shown[rows[k]] = _use(source, rows[k], put)
+
+    return len(rows), make, lambda: fits[rows.start:rows.stop].all()
+
+  for all_fit in _in_order(
+      map(start, range(0, source.size, _RESIDENT_BATCH)), threads, ahead=2):
+    if not all_fit:
       return None
-    images[start:stop] = batch
-  return Images(images, source.labels, source.class_names, source.name)
+  return Images(images, _labels(source, shown).get('labels'),
+                source.class_names, source.name, source.bad)
 
 
-def _read(source: Encoded, index: Any) -> Any:
-  """The bytes of one image as a string tensor."""
-  tf = import_tf()
-  data = tf.numpy_function(source.read, [index], tf.string)
-  return tf.ensure_shape(data, ())
+def _use(source: Encoded, index: int, use: Callable[[bytes], None]) -> int:
+  """Calls use() with the bytes of an image, or of a substitute if it is bad.
+
+  Returns:
+    Which image it was.
+  """
+  shown = index
+  for attempt in range(_ATTEMPTS):
+    if _try(source, shown, use):
+      return shown
+    shown = order.substitute(index, attempt, source.size)
+  raise UserError(f'{_ATTEMPTS} images in a row cannot be used: '
+                  f'{source.bad.summary()}')
 
 
-def _start(
-    dataset: Dataset, batch_size: int, threads: int, prefetch: int,
-) -> Iterator[Any]:
-  """Batches a data set and starts to work on it."""
-  tf = import_tf()
-  options = tf.data.Options()
-  options.deterministic = True
-  options.threading.private_threadpool_size = threads or _cores()
-  options.threading.max_intra_op_parallelism = 1
-  options.experimental_warm_start = True
-  dataset = dataset.batch(batch_size).prefetch(prefetch).with_options(options)
-  return dataset.as_numpy_iterator()
+def _try(source: Encoded, index: int, use: Callable[[bytes], None]) -> bool:
+  """Calls use() with the bytes of an image; False if it is bad."""
+  if index in source.bad:
+    return False
+  try:
+    use(source.read(index))
+  except BadImage as error:
+    source.bad.add(index, str(error))
+    return False
+  return True
 
 
 def _labels(source: Encoded, indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -242,34 +230,49 @@ def _labels(source: Encoded, indices: np.ndarray) -> dict[str, np.ndarray]:
   return {} if source.labels is None else {'labels': source.labels[indices]}
 
 
-def _blame(
-    source: Encoded, indices: np.ndarray,
-    decode_again: Callable[[int, bytes], Any], error: Exception,
-) -> NoReturn:
-  """Finds out which image of a failed batch is to blame.
-
-  tf.data's errors say neither which element failed nor carry the exception of
-  a Python function, so the batch is gone through again, one by one.
+def _in_order(
+    jobs: Iterable[tuple[int, Callable[[int], None], Callable[[], Any]]],
+    threads: int, ahead: int,
+) -> Iterator[Any]:
+  """Works on `ahead` jobs at a time and yields what they finish with, in order.
 
   Args:
-    source: the images.
-    indices: int [b], the images of the batch.
-    decode_again: (k, bytes) -> decodes image k of the batch.
-    error: what tf.data raised.
+    jobs: (n, make, finish): make(0) .. make(n - 1) in any thread and order,
+      then finish(). Taken one by one, so what is taken bounds the memory.
+    threads: how many; 0 for one a core.
+    ahead: how many jobs to have begun beside the one that is yielded.
 
-  Raises:
-    UserError: names the first image that cannot be read or decoded.
+  Yields:
+    The result of each finish().
   """
-  tf = import_tf()
-  for k, index in enumerate(indices):
-    data = source.read(int(index))
+  def run(make: Callable[[int], None], first: int, last: int) -> None:
+    for k in range(first, last):
+      make(k)
+
+  def generate() -> Iterator[Any]:
+    pool = futures.ThreadPoolExecutor(threads or _cores(), 'decode')
+    begun: deque[tuple[list[futures.Future], Callable[[], Any]]] = deque()
+    todo = iter(jobs)
+
+    def begin() -> None:
+      for n, make, finish in todo:
+        begun.append(([pool.submit(run, make, k, min(k + _CHUNK, n))
+                       for k in range(0, n, _CHUNK)], finish))
+        return
+
     try:
-      decode_again(k, data)
-    except tf.errors.OpError as reason:
-      raise UserError(
-          f'cannot decode {source.names[index]!r} of {source.name}: it is '
-          'damaged; remove or replace it') from reason
-  raise error
+      for _ in range(max(ahead, 1)):
+        begin()
+      while begun:
+        parts, finish = begun.popleft()
+        for part in parts:
+          part.result()
+        begin()
+        yield finish()
+    finally:
+      pool.shutdown(wait=True, cancel_futures=True)
+
+  return generate()
 
 
 def _cores() -> int:

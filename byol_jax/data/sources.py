@@ -14,12 +14,15 @@ import zlib
 
 import numpy as np
 
+from byol_jax.data import bad as bad_lib
 from byol_jax.data import folder as folder_lib
 from byol_jax.data import idx
+from byol_jax.data import lists
 from byol_jax.data import tfds_records
 from byol_jax.errors import UserError
 
-SOURCES = ('fashion_sample', 'fashion_mnist', 'npz', 'folder', 'tfds', 'fake')
+SOURCES = ('fashion_sample', 'fashion_mnist', 'npz', 'folder', 'list', 'tfds',
+           'fake')
 
 _SAMPLE = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), 'samples', 'fashion_sample.npz')
@@ -35,18 +38,21 @@ class Images(NamedTuple):
   labels: np.ndarray | None  # int32 [N]
   class_names: tuple[str, ...] | None
   name: str  # for messages
+  # Of what was decoded: those that others stand in for.
+  bad: bad_lib.BadImages | None = None
 
 
 class Encoded(NamedTuple):
   """Images still encoded, of any size, with random access."""
-  # The bytes of one image; UserError if it is unreadable or no image. Called
-  # from several threads at a time.
+  # The bytes of one image, unchecked; `decode.BadImage` if it cannot be read,
+  # UserError if the data set is damaged. Called from several threads at a time.
   read: Callable[[int], bytes]
   size: int
   labels: np.ndarray | None  # int32 [N]
   names: Sequence[str]  # file names or record ids
   class_names: tuple[str, ...] | None
   name: str  # for messages
+  bad: bad_lib.BadImages  # the images that turned out to be of no use
 
 
 def open_source(
@@ -54,6 +60,9 @@ def open_source(
     *,
     path: str | None = None,
     split: str = 'train',
+    test_path: str | None = None,
+    class_names: tuple[str, ...] | None = None,
+    max_bad: int | None = None,
     tfds_name: str | None = None,
     image_size: int = 32,
     num_images: int = 1024,
@@ -64,10 +73,14 @@ def open_source(
 
   Args:
     source: one of `SOURCES`.
-    path: the folder ('fashion_mnist', 'folder'), the file ('npz') or TFDS's
-      data_dir ('tfds'). None: Debian's folder of Fashion-MNIST, TFDS's default.
+    path: the folder ('fashion_mnist', 'folder'), the file ('npz', 'list') or
+      TFDS's data_dir ('tfds'). None: Debian's folder of Fashion-MNIST, TFDS's
+      default.
     split: 'train' or 'test'; for 'folder' also the name of another part, for
       'tfds' any TFDS split.
+    test_path: the list of the test part, for 'list'.
+    class_names: those of the training part, for the test part of a 'list'.
+    max_bad: how many images may be bad; None: `bad.default_limit`.
     tfds_name: the data set's name, for 'tfds'.
     image_size: side of the images, for 'fake'.
     num_images: number of images, for 'fake'.
@@ -89,9 +102,15 @@ def open_source(
   if source == 'npz':
     return npz(_needed(path, source, 'an .npz file'), split)
   if source == 'folder':
-    return folder(_needed(path, source, 'a folder of images'), split)
+    return folder(_needed(path, source, 'a folder of images'), split, max_bad)
+  if source == 'list':
+    _train_or_test(split, 'list')
+    path = _needed(path, source, 'a text or CSV file that lists images')
+    if split == 'test':
+      path = test_path
+    return file_list(path, class_names, max_bad) if path else None
   if source == 'tfds':
-    return tfds(tfds_name, split, path)
+    return tfds(tfds_name, split, path, max_bad)
   if source == 'fake':
     return fake(num_images, image_size, num_classes, seed, split)
   raise UserError(
@@ -175,7 +194,7 @@ def npz(path: str, split: str) -> Images | None:
   return Images(images, labels, None, path)
 
 
-def folder(path: str, split: str) -> Encoded | None:
+def folder(path: str, split: str, max_bad: int | None = None) -> Encoded | None:
   """Image files in a folder, flat or one folder a class: `folder.list_folder`.
 
   A file is looked at when it is read, not before.
@@ -183,24 +202,40 @@ def folder(path: str, split: str) -> Encoded | None:
   listing = folder_lib.list_folder(path, split)
   if listing is None:
     return None
-  root, files = listing.root, listing.files
+  return _files(listing.root, listing.files, listing.labels,
+                listing.class_names, listing.root, max_bad)
+
+
+def file_list(path: str, class_names: tuple[str, ...] | None = None,
+              max_bad: int | None = None) -> Encoded:
+  """Image files by name, with or without labels: `lists.read_list`."""
+  listed = lists.read_list(path, class_names)
+  return _files(*listed, path, max_bad)
+
+
+def _files(root: str, files: Sequence[str], labels: np.ndarray | None,
+           class_names: tuple[str, ...] | None, name: str,
+           max_bad: int | None) -> Encoded:
+  """Files below a folder as a source."""
   return Encoded(
       read=lambda index: folder_lib.read_file(os.path.join(root, files[index])),
-      size=len(files), labels=listing.labels, names=files,
-      class_names=listing.class_names, name=root)
+      size=len(files), labels=labels, names=files, class_names=class_names,
+      name=name, bad=bad_lib.BadImages(files, name, max_bad))
 
 
 def tfds(
     tfds_name: str | None, split: str, data_dir: str | None = None,
+    max_bad: int | None = None,
 ) -> Encoded | None:
   """A prepared TFDS data set: `tfds_records.open_records`."""
   records = tfds_records.open_records(tfds_name, split, data_dir)
   if records is None:
     return None
+  name = f'tfds {tfds_name or data_dir}'
   return Encoded(
       read=records.read, size=records.size, labels=records.labels,
-      names=records.names, class_names=records.class_names,
-      name=f'tfds {tfds_name or data_dir}')
+      names=records.names, class_names=records.class_names, name=name,
+      bad=bad_lib.BadImages(records.names, name, max_bad))
 
 
 def fake(

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from byol_jax.data import formats
 from byol_jax.data.tf_cpu import import_tf
 from byol_jax.errors import UserError
 
@@ -20,7 +19,7 @@ _MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
 
 class Records(NamedTuple):
   """One split of a TFDS data set."""
-  read: Callable[[int], bytes]  # the encoded image, passed `formats.problem`
+  read: Callable[[int], bytes]  # the encoded image
   size: int
   labels: np.ndarray | None  # int32 [N]
   class_names: tuple[str, ...] | None
@@ -76,14 +75,7 @@ def open_records(
     class_names = tuple(getattr(builder.info.features['label'], 'names', None)
                         or ()) or None
 
-  def read_checked(index: int) -> bytes:
-    data = read(index)
-    problem = formats.problem(data)
-    if problem:
-      raise UserError(f'{names[index]} {problem}')
-    return data
-
-  return Records(read_checked, len(names), labels, class_names, names)
+  return Records(read, len(names), labels, class_names, names)
 
 
 class _RecordNames(Sequence):

@@ -33,6 +33,13 @@ def subset(num_images: int, most: int, seed: int) -> np.ndarray:
   return np.sort(chosen)
 
 
+def usable(data: Data, rows: np.ndarray) -> np.ndarray:
+  """The rows without the images that are known to be bad."""
+  if not data.bad:
+    return rows
+  return rows[[row not in data.bad for row in rows.tolist()]]
+
+
 class Encoder:
   """Networks in inference mode over data sets, on this process's devices."""
 
@@ -79,7 +86,8 @@ class Encoder:
       rows: int [n], which ones.
 
     Returns:
-      Features float32 [n, D].
+      Features float32 [n, D], without those of bad images: `usable` knows
+      afterwards which those are.
     """
     encode = self._encode[type(data)]
     return np.concatenate(
@@ -100,10 +108,11 @@ class Encoder:
     return params, state
 
   def images(self, data: Data, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields uint8 [b, H, W, C], the images `rows` in order.
+    """Yields uint8 [b, H, W, C], the usable ones of `rows` in order.
 
     Images in memory come whole; encoded ones are cropped and resized already.
     """
+    rows = usable(data, rows)
     if isinstance(data, Images):
       for start in range(0, len(rows), self._batch_size):
         yield data.images[rows[start:start + self._batch_size]]
@@ -117,7 +126,8 @@ class Encoder:
     """The images themselves as features: the baseline of every encoder.
 
     Returns:
-      float32 [n, size * size * channels] in [0, 1], cropped like the rest.
+      float32 [n, size * size * channels] in [0, 1], cropped and left out as
+      the rest.
     """
     spec = self._spec._replace(image_size=size, mean=(0,) * 3, std=(1,) * 3)
     channels = data.images.shape[-1] if isinstance(data, Images) else 3

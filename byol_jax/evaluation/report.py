@@ -54,8 +54,9 @@ class Split:
           'classifiers but seen, without labels, in pretraining')
 
   def labels(self) -> tuple[np.ndarray, np.ndarray]:
-    """Of the training and the test images."""
-    return tuple(data.labels[rows] for data, rows in (self.train, self.test))
+    """Of the training and the test images, once these have been read."""
+    return tuple(data.labels[encode.usable(data, rows)]
+                 for data, rows in (self.train, self.test))
 
 
 def measure(features: Callable[[Data, np.ndarray], np.ndarray], split: Split, *,
@@ -75,7 +76,7 @@ def measure(features: Callable[[Data, np.ndarray], np.ndarray], split: Split, *,
     Figures in percent and their protocols.
   """
   train, test = features(*split.train), features(*split.test)
-  train_labels, test_labels = split.labels()
+  train_labels, test_labels = split.labels()  # now the bad ones are known
   classes = num_classes(split.train[0])
   arrays = (train, train_labels, test, test_labels)
   near = knn.knn_accuracy(*arrays, k=min(k, len(train)), temperature=temperature,
@@ -128,4 +129,10 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: Split,
     results[name], how = measure(features, split, k=k, temperature=temperature,
                                  with_linear=True, seed=seed)
     protocol[f'{name}_classifiers'] = how
+  train_labels, test_labels = split.labels()
+  left_out = (len(rows) - len(train_labels),
+              len(split.test[1]) - len(test_labels))
+  if any(left_out):
+    protocol['left_out'] = (f'{left_out[0]} training and {left_out[1]} test '
+                            'images that cannot be read')
   return results | {'protocol': protocol}

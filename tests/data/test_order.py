@@ -85,6 +85,29 @@ def test_every_image_once_an_epoch(batch_size, num_images):
     assert sorted(seen) == list(range(num_images))
 
 
+@pytest.mark.parametrize('case', range(50))
+def test_exactly_once_an_epoch_over_all_hosts(case):
+  rng = np.random.default_rng(case)
+  num_images, hosts = int(rng.integers(1, 500)), int(rng.choice([1, 2, 4, 8]))
+  batch = hosts * int(rng.integers(1, 20))
+  seed, epochs = int(rng.integers(2**31)), int(rng.integers(1, 5))
+  steps = -(-epochs * num_images // batch)
+  parts = [[order.rows(seed, step, batch, num_images)[host::hosts]
+            for step in range(steps)] for host in range(hosts)]
+  stream = np.stack(parts, -1).reshape(-1)[:epochs * num_images]
+  np.testing.assert_array_equal(
+      np.sort(stream.reshape(epochs, num_images), axis=1),
+      np.tile(np.arange(num_images), (epochs, 1)))
+
+
+def test_substitutes():
+  """Pinned, spread over the data set, and new at each attempt."""
+  assert [order.substitute(4, k, 1000) for k in range(3)] == [361, 861, 379]
+  many = [order.substitute(k, 0, 1000) for k in range(2000)]
+  assert min(many) >= 0 and max(many) < 1000 and len(set(many)) > 800
+  assert {order.substitute(0, k, 1) for k in range(5)} == {0}
+
+
 def test_a_step_needs_no_history():
   forwards = [order.rows(1, s, 6, 20) for s in range(40)]
   for s in (39, 0, 17, 3):  # any start, any order

@@ -3,22 +3,20 @@
 import io
 
 import numpy as np
+from PIL import Image
 import pytest
 
+from byol_jax.data import bad
+from byol_jax.data import decode
 from byol_jax.data import order
+from byol_jax.data import pipeline
 from byol_jax.data import sources
 from byol_jax.errors import UserError
-
-pytest.importorskip('tensorflow')
-Image = pytest.importorskip('PIL.Image')
-
-from byol_jax.data import decode  # pylint: disable=g-import-not-at-top
-from byol_jax.data import pipeline  # pylint: disable=g-import-not-at-top
 
 _N, _BATCH, _SIZE = 13, 6, 8
 
 
-def _encoded(sizes, labels=True):
+def _encoded(sizes, labels=True, max_bad=None):
   """Random PNG and JPEG images in memory as a source."""
   rng = np.random.default_rng(0)
   files = []
@@ -27,11 +25,12 @@ def _encoded(sizes, labels=True):
     pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file, 'JPEG' if k % 2 else 'PNG')
     files.append(file.getvalue())
+  names = [f'image {k}' for k in range(len(files))]
   return sources.Encoded(
       read=files.__getitem__, size=len(files),
       labels=np.arange(len(files), dtype=np.int32) if labels else None,
-      names=[f'image {k}' for k in range(len(files))], class_names=None,
-      name='test images')
+      names=names, class_names=None, name='test images',
+      bad=bad.BadImages(names, 'test images', max_bad))
 
 
 @pytest.fixture(scope='module', name='source')
@@ -55,9 +54,9 @@ def test_shows_what_order_says(source):
     np.testing.assert_array_equal(batch['labels'], indices)
     u = order.uniforms(3, step, np.arange(_BATCH), 8).reshape(-1, 2, 4)
     for k in (0, _BATCH - 1):
-      np.testing.assert_array_equal(
-          batch['views'][k],
-          decode.decode_two_views(source.read(indices[k]), u[k], _SIZE))
+      views = np.empty((2, _SIZE, _SIZE, 3), np.uint8)
+      decode.decode_two_views(source.read(indices[k]), u[k], views)
+      np.testing.assert_array_equal(batch['views'][k], views)
   seen = np.concatenate([b['labels'] for b in _train(source)])
   np.testing.assert_array_equal(np.sort(seen[:_N]), np.arange(_N))
 
@@ -82,6 +81,35 @@ def test_start_step_and_hosts_change_nothing(source):
       np.testing.assert_array_equal(ours['labels'], theirs['labels'][rows])
 
 
+def test_a_thousand_start_steps_equal_the_unbroken_stream(source):
+  """Resuming anywhere goes on as if nothing had happened."""
+  whole = _train(source, num_steps=60)  # 27 epochs of 13 images
+  rng = np.random.default_rng(0)
+  for start in rng.integers(0, 60, 1000):
+    row = int(rng.integers(_BATCH))
+    batch, = _train(source, start_step=int(start), num_steps=1, rows=[row],
+                    threads=1)
+    expected = whole[start]
+    assert batch['views'].tobytes() == expected['views'][row].tobytes()
+    assert batch['labels'].tolist() == [expected['labels'][row]]
+
+
+@pytest.mark.parametrize('threads', [1, 2, 8])
+@pytest.mark.parametrize('hosts', [1, 2, 4, 8])
+def test_hosts_and_threads_change_no_byte(source, hosts, threads):
+  def batches(rows, threads):
+    return list(pipeline.train_batches(
+        source, seed=5, start_step=2, num_steps=4, batch_size=16,
+        rows_of_host=rows, image_size=_SIZE, threads=threads))
+  whole = batches(np.arange(16), 3)
+  parts = [batches(rows, threads)
+           for rows in np.arange(16).reshape(hosts, -1)]
+  for step, expected in enumerate(whole):
+    for key in expected:
+      joined = np.concatenate([part[step][key] for part in parts])
+      assert joined.tobytes() == expected[key].tobytes()
+
+
 def test_no_labels_no_key():
   source = _encoded([(9, 9)] * 4, labels=False)
   assert set(_train(source, num_steps=1)[0]) == {'views'}
@@ -101,8 +129,9 @@ def test_eval_counts_every_image_once(source):
   np.testing.assert_array_equal(labels[mask], np.arange(_N))
   assert not images[~mask].any() and not labels[~mask].any()
   for k in (0, _N - 1):
-    np.testing.assert_array_equal(
-        images[k], decode.decode_eval(source.read(k), _SIZE))
+    expected = np.empty((_SIZE, _SIZE, 3), np.uint8)
+    decode.decode_eval(source.read(k), expected)
+    np.testing.assert_array_equal(images[k], expected)
 
 
 def test_eval_on_two_hosts(source):
@@ -121,43 +150,109 @@ def test_load_resident(source):
   assert data.images.shape == (5, 9, 7, 3) and data.images.dtype == np.uint8
   for k in range(5):
     np.testing.assert_array_equal(
-        data.images[k], decode.decode_image(same.read(k)))
+        data.images[k], decode.decode(same.read(k)))
   np.testing.assert_array_equal(data.labels, same.labels)
   assert pipeline.load_resident(same, 5 * 9 * 7 * 3 - 1) is None
   assert pipeline.load_resident(source, 10**9) is None  # sizes differ
   assert pipeline.load_resident(_encoded([(9, 7)] * 4 + [(7, 9)]), 10**9) is None
 
 
-def _broken(data):
-  good = _encoded([(40, 40)] * 8)
-  return good._replace(
-      read=lambda index: data(good, index) if index == 5 else good.read(index))
+# ---------------------------------------------------------------- bad images
+def _damage(source, *indices):
+  """The source with some images cut short."""
+  def read(index):
+    return source.read(index)[:60] if index in indices else source.read(index)
+  return source._replace(
+      read=read, bad=bad.BadImages(source.names, source.name, len(source.names)))
 
 
-def _unreadable(good, index):
-  raise UserError(f'cannot read {good.names[index]}')
+def test_a_bad_image_is_replaced_by_the_same_one_everywhere(source):
+  damaged = _damage(source, 4)
+  substitute = order.substitute(4, 0, _N)
+  assert substitute != 4
+  whole = _train(source, num_steps=7)
+  ours = _train(damaged, num_steps=7)
+  places = 0
+  for good, batch in zip(whole, ours, strict=True):
+    was_bad = good['labels'] == 4
+    places += was_bad.sum()
+    assert (batch['labels'][was_bad] == substitute).all()
+    np.testing.assert_array_equal(batch['labels'][~was_bad],
+                                  good['labels'][~was_bad])
+    np.testing.assert_array_equal(batch['views'][~was_bad],
+                                  good['views'][~was_bad])
+  assert places >= 3 and len(damaged.bad) == 1 and 4 in damaged.bad
+  # From another step, on another host, knowing nothing of it yet.
+  for theirs, batch in zip(
+      _train(_damage(source, 4), start_step=3, num_steps=4, rows=[1, 5],
+             threads=3), ours[3:], strict=True):
+    np.testing.assert_array_equal(theirs['views'], batch['views'][[1, 5]])
+    np.testing.assert_array_equal(theirs['labels'], batch['labels'][[1, 5]])
 
 
-_RUNS = {
-    'train': _train,
-    'eval': lambda source: list(pipeline.eval_batches(
-        source, batch_size=3, image_size=_SIZE)),
-    'resident': lambda source: pipeline.load_resident(source, 10**9),
-}
+def test_a_bad_substitute_is_replaced_as_well(source):
+  second = order.substitute(4, 0, _N)
+  damaged = _damage(source, 4, second)
+  third = next(k for k in (order.substitute(4, attempt, _N)
+                           for attempt in range(1, 99)) if k not in (4, second))
+  labels = np.concatenate([b['labels'] for b in _train(damaged)])[:_N]
+  place = np.concatenate([b['labels'] for b in _train(source)])[:_N] == 4
+  assert labels[place].tolist() == [third]
 
 
-@pytest.mark.parametrize('run', _RUNS)
-def test_a_bad_image_is_named(run):
-  with pytest.raises(UserError, match="cannot decode 'image 5' of test images"):
-    _RUNS[run](_broken(lambda good, index: good.read(index)[:60]))
-  with pytest.raises(UserError, match='cannot read image 5'):
-    _RUNS[run](_broken(_unreadable))
+def test_evaluation_leaves_bad_images_out(source):
+  batches = list(pipeline.eval_batches(
+      _damage(source, 0, 7), batch_size=5, image_size=_SIZE))
+  mask = np.concatenate([batch['mask'] for batch in batches])[:_N]
+  images = np.concatenate([batch['images'] for batch in batches])[:_N]
+  assert np.flatnonzero(~mask).tolist() == [0, 7]
+  assert not images[~mask].any()
 
 
-def test_batches_before_the_bad_image_come():
-  source = _broken(lambda good, index: b'\xff\xd8\xff')
-  batches = pipeline.eval_batches(source, batch_size=2, image_size=_SIZE)
-  assert next(batches)['labels'].tolist() == [0, 1]
-  assert next(batches)['labels'].tolist() == [2, 3]
-  with pytest.raises(UserError, match='image 5'):
-    next(batches)
+def test_resident_data_shows_the_same_as_streamed():
+  damaged = _damage(_encoded([(9, 9)] * 12), 5)
+  data = pipeline.load_resident(damaged, 10**9)
+  substitute = order.substitute(5, 0, 12)
+  assert data.labels[5] == substitute
+  np.testing.assert_array_equal(data.images[5], data.images[substitute])
+  assert 5 in data.bad
+
+
+def test_too_many_end_the_run():
+  damaged = _damage(_encoded([(9, 9)] * 40), *range(10, 20))
+  damaged = damaged._replace(bad=bad.BadImages(damaged.names, 'them', 4))
+  with pytest.raises(UserError, match='5 of 40 images of them') as error:
+    _train(damaged, num_steps=20, threads=1)
+  assert 'data.max_bad_images allows 4' in str(error.value)
+  assert "'image 1" in str(error.value) and 'truncated' in str(error.value)
+
+
+def test_nothing_but_bad_images_ends_the_run():
+  damaged = _damage(_encoded([(9, 9)] * 6), *range(6))
+  with pytest.raises(UserError, match='in a row'):
+    _train(damaged)
+
+
+@pytest.mark.parametrize('num_images, limit', [
+    (5, 1), (50, 5), (5000, 100), (50_000, 100), (1_281_167, 1281)])
+def test_default_limit(num_images, limit):
+  assert bad.default_limit(num_images) == limit
+
+
+def test_errors_of_the_source_itself_come_through():
+  def read(index):
+    raise UserError('the disk is gone')
+  source = _encoded([(9, 9)] * 6)._replace(read=read)
+  with pytest.raises(UserError, match='the disk is gone'):
+    _train(source)
+
+
+def test_closing_ends_the_threads(source):
+  import threading  # pylint: disable=g-import-not-at-top
+  batches = pipeline.train_batches(
+      source, seed=3, start_step=0, num_steps=10**6, batch_size=_BATCH,
+      rows_of_host=np.arange(_BATCH), image_size=_SIZE, threads=3)
+  next(batches)
+  assert sum(t.name.startswith('decode') for t in threading.enumerate()) == 3
+  batches.close()
+  assert not any(t.name.startswith('decode') for t in threading.enumerate())

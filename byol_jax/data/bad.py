@@ -1,0 +1,79 @@
+"""Counts the images of a source that cannot be used, and ends a run on too many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import logging
+import threading
+
+from byol_jax.errors import UserError
+
+_console = logging.getLogger('byol_jax')
+
+_TOLD = 10  # so many are named one by one, and again in the summary
+
+
+def default_limit(num_images: int) -> int:
+  """How many may be bad: 100 or 0.1 %, whichever is more, but at most a tenth."""
+  return min(max(100, num_images // 1000), max(num_images // 10, 1))
+
+
+class BadImages:
+  """The bad images of one source that this process has met; for many threads."""
+
+  def __init__(self, names: Sequence[str], where: str, limit: int | None = None):
+    """Starts with none.
+
+    Args:
+      names: of all images, for messages.
+      where: the source's name, for messages.
+      limit: how many may be bad before `add` raises; None: `default_limit`.
+    """
+    self._names = names
+    self._where = where
+    self.limit = default_limit(len(names)) if limit is None else limit
+    self._why: dict[int, str] = {}
+    self._lock = threading.Lock()
+
+  def __len__(self) -> int:
+    return len(self._why)
+
+  def __contains__(self, index: int) -> bool:
+    return index in self._why
+
+  def add(self, index: int, why: str) -> None:
+    """Notes that an image is bad; once is enough, again is harmless.
+
+    Args:
+      index: of the image.
+      why: the message of its `decode.BadImage`.
+
+    Raises:
+      UserError: there are more than the limit; it names the first of them.
+    """
+    with self._lock:
+      if index not in self._why:
+        self._why[index] = why
+        if len(self._why) <= min(_TOLD, self.limit):
+          _console.warning('warning: left out %r of %s: %s',
+                           str(self._names[index]), self._where, why)
+      count = len(self._why)
+    if count > self.limit:
+      raise UserError(
+          f'{self.summary()}; config key data.max_bad_images allows '
+          f'{self.limit}: mend or remove them, or raise it')
+
+  def summary(self) -> str:
+    """One line: how many there are, and which came first."""
+    with self._lock:
+      first = [f'{str(self._names[index])!r} ({why})'
+               for index, why in list(self._why.items())[:_TOLD]]
+      more = len(self._why) - len(first)
+    return (f'{len(self._why)} of {len(self._names)} images of {self._where} '
+            f'cannot be used: {", ".join(first)}'
+            + (f' and {more} more' if more else ''))
+
+  def report(self) -> dict[str, str]:
+    """Why, by name, in the order in which they were met."""
+    with self._lock:
+      return {str(self._names[index]): why for index, why in self._why.items()}
