@@ -23,6 +23,7 @@ setuptools.setup(
     python_requires='>=3.11',
     install_requires=[
         'absl-py',
+        'array_record',     # prepared data
         'chex>=0.1.92',
         'dm-haiku>=0.0.17',
         'jax>=0.10,<0.13',

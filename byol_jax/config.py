@@ -18,7 +18,7 @@ from byol_jax.data import sources
 from byol_jax.errors import UserError
 from byol_jax.networks import resnet
 
-TASKS = ('pretrain',)
+TASKS = ('pretrain', 'prepare')
 
 
 def base() -> ml_collections.ConfigDict:
@@ -83,6 +83,12 @@ def base() -> ml_collections.ConfigDict:
     c.train[key] = automatic(float)
     c.train[key] = value
 
+  c.prepare = ml_collections.ConfigDict(dict(   # task='prepare'
+      output='',                  # the folder to write
+      short_side=0,               # pixels; 0: images stay as they are
+      quality=95,                 # of the JPEGs, where images become smaller
+      images_per_shard=1024,
+  ))
   c.log = ml_collections.ConfigDict(dict(every_steps=50, tensorboard=True))
   c.checkpoint = ml_collections.ConfigDict(dict(keep=3))
   c.checkpoint.every_steps = automatic(int)     # None: 20 a run, at most 1000
@@ -111,7 +117,7 @@ _CHOICES = {
 }
 _POSITIVE = (
     'data.image_size', 'data.resident_limit_mib', 'data.fake_images',
-    'data.prefetch',
+    'data.prefetch', 'prepare.images_per_shard', 'prepare.quality',
     'network.width', 'network.projector_hidden_size',
     'network.projection_size', 'network.predictor_hidden_size',
     'network.bn_eps', 'train.batch_size', 'train.accumulation_steps',
@@ -121,7 +127,7 @@ _POSITIVE = (
     'evaluation.final_images',
     'evaluation.knn_temperature')
 _NOT_NEGATIVE = (
-    'seed', 'data.threads', 'data.max_bad_images', 'data.fake_classes',
+    'seed', 'prepare.short_side', 'data.threads', 'data.max_bad_images', 'data.fake_classes',
     'data.eval_image_size', 'train.warmup_epochs', 'train.base_learning_rate',
     'train.weight_decay', 'augment.view1.brightness',
     'augment.view1.contrast', 'augment.view2.brightness',
@@ -247,7 +253,7 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
     raise UserError(
         f'config key data.image_size is {data.image_size}, but {network.name} '
         f"with network.stem='{network.stem}' needs at least {smallest} pixels")
-  if data.source in ('folder', 'list', 'npz') and not data.path:
+  if data.source in ('folder', 'list', 'npz', 'prepared') and not data.path:
     raise UserError(f'config key data.path is empty: data.source='
                     f"'{data.source}' reads it, set --config.data.path=PATH")
   if data.source == 'tfds' and not data.tfds_name:

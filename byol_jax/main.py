@@ -131,6 +131,9 @@ def main(argv: Sequence[str]) -> int:
     if config.task == 'pretrain':
       from byol_jax import pretrain  # pylint: disable=g-import-not-at-top
       pretrain.run(config, workdir)
+    elif config.task == 'prepare':
+      from byol_jax import prepare  # pylint: disable=g-import-not-at-top
+      prepare.run(config)
     return 0
   except UserError as error:
     print(f'byol_jax: {error}', file=sys.stderr)

@@ -34,7 +34,7 @@ from byol_jax.evaluation import report
 
 # Keys that change what is written or how fast, not what is learned.
 _FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'data.threads',
-              'data.prefetch', 'data.max_bad_images', 'task')
+              'data.prefetch', 'data.max_bad_images', 'prepare.', 'task')
 
 
 def run(config: ml_collections.ConfigDict, workdir: str) -> None:

@@ -18,11 +18,12 @@ from byol_jax.data import bad as bad_lib
 from byol_jax.data import folder as folder_lib
 from byol_jax.data import idx
 from byol_jax.data import lists
+from byol_jax.data import prepared as prepared_lib
 from byol_jax.data import tfds_records
 from byol_jax.errors import UserError
 
-SOURCES = ('fashion_sample', 'fashion_mnist', 'npz', 'folder', 'list', 'tfds',
-           'fake')
+SOURCES = ('fashion_sample', 'fashion_mnist', 'npz', 'folder', 'list', 'prepared',
+           'tfds', 'fake')
 
 _SAMPLE = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), 'samples', 'fashion_sample.npz')
@@ -73,7 +74,7 @@ def open_source(
 
   Args:
     source: one of `SOURCES`.
-    path: the folder ('fashion_mnist', 'folder'), the file ('npz', 'list') or
+    path: the folder ('fashion_mnist', 'folder', 'prepared'), the file ('npz', 'list') or
       TFDS's data_dir ('tfds'). None: Debian's folder of Fashion-MNIST, TFDS's
       default.
     split: 'train' or 'test'; for 'folder' also the name of another part, for
@@ -109,6 +110,9 @@ def open_source(
     if split == 'test':
       path = test_path
     return file_list(path, class_names, max_bad) if path else None
+  if source == 'prepared':
+    path = _needed(path, source, 'a folder that task=prepare wrote')
+    return prepared(path, split, max_bad)
   if source == 'tfds':
     return tfds(tfds_name, split, path, max_bad)
   if source == 'fake':
@@ -221,6 +225,18 @@ def _files(root: str, files: Sequence[str], labels: np.ndarray | None,
       read=lambda index: folder_lib.read_file(os.path.join(root, files[index])),
       size=len(files), labels=labels, names=files, class_names=class_names,
       name=name, bad=bad_lib.BadImages(files, name, max_bad))
+
+
+def prepared(path: str, split: str,
+             max_bad: int | None = None) -> Encoded | None:
+  """What task=prepare has written: `prepared.open_prepared`."""
+  opened = prepared_lib.open_prepared(path, split)
+  if opened is None:
+    return None
+  return Encoded(
+      read=opened.read, size=len(opened.names), labels=opened.labels,
+      names=opened.names, class_names=opened.class_names, name=path,
+      bad=bad_lib.BadImages(opened.names, path, max_bad))
 
 
 def tfds(

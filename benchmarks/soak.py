@@ -1,0 +1,87 @@
+"""Does the input grow? Reads a folder for a long time and watches itself.
+
+  python benchmarks/soak.py --images=FOLDER [--minutes=30]
+
+Feeds batches as a training run does, some of them through evaluation and some
+through an input that is closed early, and notes resident memory, open files and
+threads every half minute. Its last line is one JSON object with the first figure
+after two minutes (a tenth of a shorter run), the last one and the largest. Linux
+only (it reads /proc).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+
+import numpy as np
+
+from byol_jax import parallel
+from byol_jax.data import pipeline
+from byol_jax.data import sources
+from byol_jax.errors import UserError
+
+_BATCH = 64
+
+
+def _now() -> dict[str, float]:
+  with open('/proc/self/statm', encoding='ascii') as f:
+    pages = int(f.read().split()[1])
+  return {'memory_mib': pages * os.sysconf('SC_PAGE_SIZE') / 2**20,
+          'files': len(os.listdir('/proc/self/fd')),
+          'threads': threading.active_count()}
+
+
+def soak(source, minutes: float, threads: int) -> dict[str, object]:
+  """Reads for so long; returns the figures of the last line."""
+  start, images, step, notes = time.time(), 0, 0, []
+  next_note = start + min(120, 6 * minutes)
+  while time.time() < start + 60 * minutes:
+    host = pipeline.train_batches(
+        source, seed=0, start_step=step, num_steps=10**6, batch_size=_BATCH,
+        rows_of_host=np.arange(_BATCH), image_size=224, threads=threads)
+    batches = parallel.prefetch(
+        ({key: x[None] for key, x in batch.items()} for batch in host))
+    for _ in range(100):  # then it is closed, and opened at its step
+      next(batches)['views'].block_until_ready()
+      step, images = step + 1, images + _BATCH
+    batches.close()
+    host.close()
+    for batch in pipeline.eval_batches(
+        source, batch_size=_BATCH, image_size=224, threads=threads,
+        rows=np.arange(min(source.size, 2 * _BATCH))):
+      images += int(batch['mask'].sum())
+    if time.time() > next_note:
+      notes.append(_now())
+      next_note += 30
+      print(f'{(time.time() - start) / 60:5.1f} min  {images:,} images  ' + '  '
+            .join(f'{key} {value:.0f}' for key, value in notes[-1].items()),
+            flush=True)
+  notes.append(_now())
+  return {'minutes': minutes, 'images': images} | {
+      key: {'first': notes[0][key], 'last': notes[-1][key],
+            'largest': max(note[key] for note in notes)} for key in notes[0]}
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--images', required=True, help='a folder of images')
+  parser.add_argument('--minutes', type=float, default=30)
+  parser.add_argument('--threads', type=int, default=0, help='0: one a core')
+  arguments = parser.parse_args()
+  try:
+    source = sources.folder(arguments.images, 'train')
+  except UserError as error:
+    print(f'benchmarks/soak.py: {error}', file=sys.stderr)
+    return 2
+  print(json.dumps(soak(source, arguments.minutes, arguments.threads)))
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
