@@ -12,6 +12,7 @@ import threading
 import time
 
 import ml_collections
+import numpy as np
 from PIL import Image
 
 from byol_jax import logs
@@ -67,7 +68,8 @@ def _prepare(source: sources.Encoded, folder: str,
          'quality': options.quality if options.short_side else None}
   fingerprint = hashlib.sha256(json.dumps(
       [how, options.images_per_shard, names,
-       None if source.labels is None else source.labels.tolist()]
+       # of records, they come with the images
+       source.labels.tolist() if isinstance(source.labels, np.ndarray) else None]
   ).encode('utf-8', 'surrogateescape')).hexdigest()
   count = -(-source.size // options.images_per_shard)
   files = [f'images-{k:05d}-of-{count:05d}.array_record' for k in range(count)]

@@ -49,7 +49,7 @@ class Encoded(NamedTuple):
   # UserError if the data set is damaged. Called from several threads at a time.
   read: Callable[[int], bytes]
   size: int
-  labels: np.ndarray | None  # int32 [N]
+  labels: np.ndarray | tfds_records.Labels | None  # int32 [N]
   names: Sequence[str]  # file names or record ids
   class_names: tuple[str, ...] | None
   name: str  # for messages

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from byol_jax.data import tfrecord
 from byol_jax.data.tf_cpu import import_tf
 from byol_jax.errors import UserError
 
@@ -17,11 +18,45 @@ _console = logging.getLogger('byol_jax')
 _MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
 
 
+class Labels:
+  """int32 [N], each read with its image or when it is asked for.
+
+  Reading all of them at the start means reading all images, too.
+  """
+  dtype = np.dtype(np.int32)
+
+  def __init__(self, read: Callable[[int], int], size: int, num_classes: int):
+    self._read = read
+    self._known = np.full(size, -1, np.int32)
+    self._num_classes = num_classes
+
+  def put(self, index: int, label: int) -> None:
+    """Notes what was read."""
+    self._known[index] = label
+
+  def __len__(self) -> int:
+    return len(self._known)
+
+  def __getitem__(self, rows: Any) -> np.ndarray:
+    wanted = np.arange(len(self._known))[rows]
+    for index in np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]:
+      self._known[index] = self._read(int(index))
+    return self._known[wanted]
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    del copy
+    return self[:].astype(dtype or self.dtype)
+
+  def max(self) -> int:
+    """The largest that there can be."""
+    return self._num_classes - 1
+
+
 class Records(NamedTuple):
   """One split of a TFDS data set."""
   read: Callable[[int], bytes]  # the encoded image
   size: int
-  labels: np.ndarray | None  # int32 [N]
+  labels: np.ndarray | Labels | None  # int32 [N]
   class_names: tuple[str, ...] | None
   names: Sequence[str]
 
@@ -36,7 +71,8 @@ def open_records(
 
   Works from the prepared files alone: the data set's own code is not run and
   nothing is ever downloaded. Files in the array_record format are read by
-  random access; every other format is read into memory once, still encoded.
+  random access, and so are local TFRecord files, once their records are found
+  (`tfrecord.index`); what else there is is read into memory once, still encoded.
 
   Args:
     name: TFDS name, as 'cifar10', 'imagenet2012:5.*.*' or 'my_data/config'.
@@ -63,11 +99,21 @@ def open_records(
     return None
   wanted = _wanted_features(tfds, builder)
   names = _RecordNames(title, split, builder.info.splits[split].num_examples)
-  if builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
-    read, labels = _open_array_records(tfds, builder, split, wanted)
+  formats = tfds.core.FileFormat
+  if builder.info.file_format == formats.ARRAY_RECORD:
+    read_record = _array_records(tfds, builder, split)
+  elif (builder.info.file_format == formats.TFRECORD
+        and _is_local(builder.data_dir)):
+    read_record = _tfrecords(builder, split)
+  else:
+    read_record = None
+  if read_record is not None:
+    read, labels = _by_random_access(tfds, builder, read_record, wanted,
+                                     len(names))
   else:
     read, labels = _read_into_memory(tfds, builder, split, wanted, max_bytes)
-  if labels is not None and labels.size and labels.min() < 0:
+  # One tells for all: test labels are hidden together.
+  if labels is not None and labels[0] < 0:
     _console.info('%s, split %s: hidden labels, so none', title, split)
     labels = None
   class_names = None
@@ -166,10 +212,9 @@ def _wanted_features(tfds: Any, builder: Any) -> tuple[str, ...]:
   return ('image',)
 
 
-def _open_array_records(
-    tfds: Any, builder: Any, split: str, wanted: tuple[str, ...],
-) -> tuple[Callable[[int], bytes], np.ndarray | None]:
-  """Random access. Labels cost one pass over the split."""
+def _array_records(tfds: Any, builder: Any,
+                   split: str) -> Callable[[int], bytes]:
+  """Reads a record of a split, the whole serialized example."""
   try:
     records = builder.as_data_source(
         split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
@@ -178,28 +223,72 @@ def _open_array_records(
     raise UserError(
         f'reading {builder.info.full_name} needs array_record ({error}): '
         'pip install array_record') from error
+  def read(index: int) -> bytes:
+    try:
+      return records[index]
+    except (RuntimeError, ValueError, OSError) as error:  # array_record's
+      raise _damaged(builder, error) from error
+  return read
 
-  def reader(feature: str) -> Callable[[int], Any]:
-    # Parses this one feature and no other, bounding boxes for example.
-    only = tfds.features.FeaturesDict(
-        {feature: builder.info.features[feature]})
-    decoders = {feature: tfds.decode.SkipDecoding()}
 
-    def read(index: int) -> Any:
-      try:
-        record = records[index]
-      except (RuntimeError, ValueError, OSError) as error:  # array_record's
-        raise _damaged(builder, error) from error
-      return only.deserialize_example_np(record, decoders=decoders)[feature]
+def _tfrecords(builder: Any, split: str) -> Callable[[int], bytes]:
+  """As `_array_records`, for local TFRecord files."""
+  shards = builder.info.splits[split].file_instructions
+  files, first, starts, stops = [], [0], [], []
+  try:
+    for shard in shards:
+      entries = tfrecord.index(str(shard.filename))
+      if len(entries) - 1 != shard.examples_in_shard:
+        raise ValueError(f'{shard.filename} has {len(entries) - 1} records, not '
+                         f'{shard.examples_in_shard}')
+      last = shard.skip + shard.take if shard.take >= 0 else len(entries) - 1
+      files.append(str(shard.filename))
+      starts.append(entries[shard.skip:last])
+      stops.append(entries[shard.skip + 1:last + 1])
+      first.append(first[-1] + last - shard.skip)
+  except (OSError, ValueError) as error:
+    raise _damaged(builder, error) from error
 
-    return read
+  def read(index: int) -> bytes:
+    shard = int(np.searchsorted(first, index, 'right')) - 1
+    k = index - first[shard]
+    try:
+      return tfrecord.read(files[shard], int(starts[shard][k]),
+                           int(stops[shard][k]))
+    except (OSError, ValueError) as error:
+      raise _damaged(builder, error) from error
+  return read
+
+
+def _by_random_access(
+    tfds: Any, builder: Any, read_record: Callable[[int], bytes],
+    wanted: tuple[str, ...], size: int,
+) -> tuple[Callable[[int], bytes], np.ndarray | Labels | None]:
+  """(reads an image, labels) from a way to read whole records."""
+  # Parses these features and no others, bounding boxes for example.
+  only = tfds.features.FeaturesDict(
+      {feature: builder.info.features[feature] for feature in wanted})
+  decoders = {'image': tfds.decode.SkipDecoding()}
+
+  def parse(index: int) -> dict[str, Any]:
+    return only.deserialize_example_np(read_record(index), decoders=decoders)
 
   labels = None
   if 'label' in wanted:
-    size = len(records)
-    labels = np.fromiter(map(reader('label'), range(size)), np.int32, size)
-  read_image = reader('image')
-  return lambda index: bytes(read_image(int(index))), labels
+    labels = Labels(lambda index: parse(index)['label'], size,
+                    getattr(builder.info.features['label'], 'num_classes', 0))
+
+  def read(index: int) -> bytes:
+    example = parse(int(index))
+    if labels is not None:
+      labels.put(int(index), example['label'])
+    return bytes(example['image'])
+
+  if labels is not None and not hasattr(builder.info.features['label'],
+                                        'num_classes'):
+    # How many classes there are, the labels alone can tell.
+    return read, np.asarray(labels)
+  return read, labels
 
 
 def _read_into_memory(
@@ -234,6 +323,11 @@ def _read_into_memory(
     raise _damaged(builder, why) from error
   return (images.__getitem__,
           np.array(labels, np.int32) if 'label' in wanted else None)
+
+
+def _is_local(folder: Any) -> bool:
+  """Whether the operating system can read it, as it cannot read a bucket."""
+  return os.path.isdir(folder)
 
 
 def _damaged(builder: Any, why: object) -> UserError:

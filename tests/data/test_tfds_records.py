@@ -69,6 +69,28 @@ def test_round_trip(folder):
   assert len(source.names) == 11
 
 
+def test_labels_come_with_the_images(folder):
+  """Nothing reads the whole data set at the start."""
+  source = _open(folder)
+  assert source.labels.max() == 2 and (source.labels._known[1:] == -1).all()
+  source.read(5)
+  known = source.labels._known[5]
+  assert known >= 0 and source.labels[5] == known
+  assert source.labels[np.array([5, 3])].tolist() == [
+      known, np.asarray(source.labels)[3]]
+  assert len(source.labels) == 11 and source.labels[2:4].dtype == np.int32
+
+
+def test_in_memory_is_the_same(folder, monkeypatch):
+  if 'tfrecord' not in folder:
+    pytest.skip('only TFRecord files are read into memory')
+  source = _open(folder)
+  monkeypatch.setattr(tfds_records, '_is_local', lambda folder: False)
+  other = _open(folder)
+  assert [source.read(k) for k in range(11)] == [other.read(k) for k in range(11)]
+  np.testing.assert_array_equal(source.labels, other.labels)
+
+
 def test_splits(folder):
   assert _open(folder, split='validation').size == 2
   assert _open(folder, split='test').size == 2  # there is no other
@@ -126,8 +148,10 @@ def test_labels_are_optional_and_may_be_hidden(tmp_path):
   assert _open(str(tmp_path), 'hidden').labels is None
 
 
-def test_too_large_for_memory(tmp_path):
+def test_too_large_for_memory(tmp_path, monkeypatch):
   _build(tmp_path, 'tfrecord')
+  assert _open(str(tmp_path)).size == 11  # by random access, of any size
+  monkeypatch.setattr(tfds_records, '_is_local', lambda folder: False)
   with pytest.raises(UserError, match='--file_format=array_record'):
     tfds_records.open_records('tiny', 'train', str(tmp_path), max_bytes=100)
 
