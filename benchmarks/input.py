@@ -1,6 +1,6 @@
 """How fast is the input, beside others, on the same JPEGs?
 
-  python benchmarks/input.py --images=FOLDER [--threads=N] [--seconds=10]
+  python benchmarks/input.py --images=FOLDER [--threads=N] [--short-side=256]
 
 Reads two random crops of 224 pixels an image, uint8, as a training step takes
 them, and compares in one run, taking turns, because machines drift:
@@ -17,7 +17,9 @@ them, and compares in one run, taking turns, because machines drift:
 
 Prints a table and, as its last line, one JSON object, whose ratio_to_pil is the
 ratio to lightly where there is one, and otherwise to PIL. What is not installed
-is left out. The files are read once before, so they come from memory.
+is left out. The files are read once before, so they come from memory. With
+--short-side the images are made smaller first (task=prepare): byol_jax reads them
+from the prepared records, the others the same JPEGs from files.
 """
 
 from __future__ import annotations
@@ -30,11 +32,14 @@ import multiprocessing
 import os
 import resource
 import sys
+import tempfile
 import time
 
 import numpy as np
 from PIL import Image
 
+from byol_jax import config as config_lib
+from byol_jax import prepare
 from byol_jax.data import crops
 from byol_jax.data import decode
 from byol_jax.data import pipeline
@@ -154,10 +159,34 @@ def _timed(run, source, threads: int, steps: int) -> tuple[float, float]:
   return steps * _BATCH / seconds, 1e3 * cpu / (steps * _BATCH)
 
 
-def measure(source, threads: int, seconds: float,
+def make_smaller(path: str, short_side: int, folder: str):
+  """(prepared records, the same images as files), both below `folder`."""
+  config = config_lib.base().unlock()
+  config.data.source, config.data.path, config.data.test_split = 'folder', path, ''
+  config.prepare.update(output=folder, short_side=short_side)
+  prepare.run(config)
+  records = sources.open_source('prepared', path=folder, split='train')
+  files = os.path.join(folder, 'files')
+  os.makedirs(files)
+  for k in range(records.size):
+    with open(os.path.join(files, f'{k:08d}.jpg'), 'wb') as f:
+      f.write(records.read(k))
+  return records, sources.folder(files, 'train')
+
+
+def measure(own, source, threads: int, seconds: float,
             rounds: int) -> dict[str, tuple[float, float | None]]:
-  """The median over the rounds of (images a second, CPU ms an image)."""
-  kinds = {'byol_jax': ours, 'decoding': decoding}
+  """The median over the rounds of (images a second, CPU ms an image).
+
+  Args:
+    own: what byol_jax reads.
+    source: the same images as files, for the others.
+    threads: of each.
+    seconds: of each turn.
+    rounds: how many turns.
+  """
+  kinds = {'byol_jax': lambda _, *arguments: ours(own, *arguments),
+           'decoding': decoding}
   if importlib.util.find_spec('tensorflow'):
     kinds['tf.data'] = tf_data
   steps = {}
@@ -188,6 +217,8 @@ def main() -> int:
   parser.add_argument('--threads', type=int, default=0, help='0: one a core')
   parser.add_argument('--seconds', type=float, default=5, help='of each turn')
   parser.add_argument('--rounds', type=int, default=3)
+  parser.add_argument('--short-side', type=int, default=0,
+                      help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
   try:
     source = sources.folder(arguments.images, 'train')
@@ -195,10 +226,14 @@ def main() -> int:
     print(f'benchmarks/input.py: {error}', file=sys.stderr)
     return 2
   threads = arguments.threads or len(os.sched_getaffinity(0))
-  for k in range(source.size):
-    source.read(k)
-  rates = measure(source, threads, arguments.seconds, arguments.rounds)
-  print(f'{source.size} files, two views of {_SIZE} px, {threads} threads')
+  with tempfile.TemporaryDirectory() as folder:
+    own = source
+    if arguments.short_side:
+      own, source = make_smaller(arguments.images, arguments.short_side, folder)
+    for k in range(source.size):
+      source.read(k)
+    rates = measure(own, source, threads, arguments.seconds, arguments.rounds)
+  print(f'{source.size} images, two views of {_SIZE} px, {threads} threads')
   print(f'{"":<12}{"images/s":>10}{"CPU ms/image":>14}')
   for name, (rate, cpu) in rates.items():
     print(f'{name:<12}{rate:>10.0f}{"" if cpu is None else f"{cpu:.2f}":>14}')
@@ -214,6 +249,7 @@ def main() -> int:
       'pil': 'lightly' if 'lightly' in rates else 'PIL',
       'threads': threads,
       'images': source.size,
+      'short_side': arguments.short_side,
   }))
   return 0
 

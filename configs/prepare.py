@@ -6,8 +6,7 @@
 Then train with --config.data.source=prepared --config.data.path=DIR. Sources:
 folder, list, tfds. With short_side images become smaller JPEGs (antialiased
 bicubic, quality 95), which makes training input faster; 0 keeps every byte. The
-same command goes on after a kill and, when all is there, checks every shard. Two
-CPU cores prepare about 500 ImageNet files a second at short_side=256.
+same command goes on after a kill and, when all is there, checks every shard.
 """
 
 from byol_jax.config import base
