@@ -14,6 +14,7 @@ from typing import Any
 import ml_collections
 
 from byol_jax import augment
+from byol_jax.data import bad
 from byol_jax.data import sources
 from byol_jax.errors import UserError
 from byol_jax.networks import resnet
@@ -350,6 +351,8 @@ def resolve(config: ml_collections.ConfigDict,
     raise UserError(
         f'config key train.warmup_epochs is {train.warmup_epochs:g}, longer '
         f'than the run: train.epochs = {train.epochs:g}')
+  if config.data.max_bad_images is None:
+    config.data.max_bad_images = bad.default_limit(num_images)
   if config.checkpoint.every_steps is None:
     config.checkpoint.every_steps = min(max(steps // 20, 1), 1000)
   if config.evaluation.every_epochs is None:

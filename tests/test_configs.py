@@ -16,7 +16,8 @@ from byol_jax import program as program_lib
 from byol_jax.errors import UserError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
+ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
+PATHS = [path for path in ALL_PATHS if os.path.basename(path) != 'prepare.py']
 CASES = [(path, '') for path in PATHS] + [
     (os.path.join(ROOT, 'configs', 'imagenet_r50.py'), f':{epochs}')
     for epochs in (40, 100, 300, 1000)]
@@ -26,7 +27,7 @@ SIZES = {'imagenet': 1281167, 'imagenette': 9469, 'cifar10': 50000,
 
 def load(path, *overrides):
   argv = ['byol_jax.main', f'--config={path}', *overrides]
-  if 'folder' in path:
+  if 'folder' in path or 'prepare' in path:
     argv.append('--config.data.path=/photos')
   return main_lib.parse(argv, main_lib.define_flags(argv))
 
@@ -48,6 +49,11 @@ def test_config_builds_and_validates(path, argument):
   assert config_lib.total_steps(resolved, num_images(path)) > 0
   with open(path, encoding='utf-8') as f:
     assert '--config=configs/' in f.read()  # the docstring is the command
+
+
+def test_other_tasks_validate():
+  config, name = load(f'{ROOT}/configs/prepare.py')
+  assert config.task == name == 'prepare' and len(ALL_PATHS) == len(PATHS) + 1
 
 
 def test_imagenet_presets_have_the_papers_steps():
