@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from byol_jax.data import crops
+from byol_jax.data import order
 
 
 def _box_in_plain_python(u, height, width, area, aspect):
@@ -87,3 +89,33 @@ def test_jax_float32_stays_inside_and_agrees():
 def test_center_box(size, expected):
   box = crops.center_box(*size)
   assert tuple(int(side) for side in box) == expected
+
+
+@pytest.mark.parametrize('height, width', [(375, 500), (500, 333), (90, 640)])
+def test_the_training_draws_crop_as_the_reference_samples(height, width):
+  """Area, aspect and position, by Kolmogorov and Smirnov's test.
+
+  The reference draws with TensorFlow's generator; here its rule is followed
+  draw by draw with numpy's (deepmind-research, byol/utils/dataset.py,
+  _decode_and_random_crop).
+  """
+  n = 20_000
+  u = order.uniforms(0, 7, np.arange(n), 8).reshape(n, 2, 4)
+  ours = np.stack(crops.crop_box(u, height, width), -1).reshape(-1, 4)
+  rng = np.random.default_rng(1)
+  area = rng.uniform(0.08, 1.0, 2 * n) * height * width
+  ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), 2 * n))
+  w = np.minimum(np.round(np.sqrt(area * ratio)), width)
+  h = np.minimum(np.round(np.sqrt(area / ratio)), height)
+  theirs = np.stack([rng.integers(0, height - h + 1, 2 * n),
+                     rng.integers(0, width - w + 1, 2 * n), h, w], -1)
+
+  def figures(boxes):
+    top, left, h, w = boxes.T
+    return (h * w / (height * width), np.log(w / h), top + h / 2, left + w / 2,
+            h, w)
+  for one, other in zip(figures(ours), figures(theirs)):
+    assert stats.ks_2samp(one, other).pvalue > 1e-4
+  # The two views of an image are drawn independently.
+  area = (ours[:, 2] * ours[:, 3]).reshape(n, 2)
+  assert abs(np.corrcoef(area.T)[0, 1]) < 0.03
