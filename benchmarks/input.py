@@ -225,7 +225,7 @@ def main() -> int:
   except UserError as error:
     print(f'benchmarks/input.py: {error}', file=sys.stderr)
     return 2
-  threads = arguments.threads or len(os.sched_getaffinity(0))
+  threads = arguments.threads or pipeline.cores()
   with tempfile.TemporaryDirectory() as folder:
     own = source
     if arguments.short_side:

@@ -32,7 +32,7 @@ def base() -> ml_collections.ConfigDict:
 
   c.data = ml_collections.ConfigDict(dict(
       source='fashion_sample',    # see data/sources.py
-      path='',                    # folder, .npz or list file, TFDS data_dir
+      path='',                    # of the folder or file, TFDS's data_dir
       test_path='',               # the list of the test part, source='list'
       tfds_name='',               # for source='tfds'
       train_split='train',
@@ -51,7 +51,7 @@ def base() -> ml_collections.ConfigDict:
       fake_images=1024,           # for source='fake'
       fake_classes=10,
   ))
-  # how many files may be of no use; None: 100 or 0.1 %, whichever is more
+  # how many files may be of no use; None: see data/bad.py
   c.data.max_bad_images = automatic(int)
   c.augment = ml_collections.ConfigDict(dict(
       view1=augment.T._asdict(), view2=augment.T_PRIME._asdict()))
@@ -128,10 +128,10 @@ _POSITIVE = (
     'evaluation.final_images',
     'evaluation.knn_temperature')
 _NOT_NEGATIVE = (
-    'seed', 'prepare.short_side', 'data.threads', 'data.max_bad_images', 'data.fake_classes',
-    'data.eval_image_size', 'train.warmup_epochs', 'train.base_learning_rate',
-    'train.weight_decay', 'augment.view1.brightness',
-    'augment.view1.contrast', 'augment.view2.brightness',
+    'seed', 'prepare.short_side', 'data.threads', 'data.max_bad_images',
+    'data.fake_classes', 'data.eval_image_size', 'train.warmup_epochs',
+    'train.base_learning_rate', 'train.weight_decay',
+    'augment.view1.brightness', 'augment.view1.contrast', 'augment.view2.brightness',
     'augment.view2.contrast')
 _SHARES = (
     'data.center_share', 'train.tau_base', 'train.momentum',

@@ -17,6 +17,7 @@ from PIL import Image
 
 from byol_jax import logs
 from byol_jax.data import decode
+from byol_jax.data import pipeline
 from byol_jax.data import prepared
 from byol_jax.data import sources
 from byol_jax.data.decode import BadImage
@@ -57,7 +58,7 @@ def run(config: ml_collections.ConfigDict) -> None:
                       'preparation: it is read into memory')
     class_names = source.class_names
     _prepare(source, os.path.join(options.output, part), options,
-             data.threads or len(os.sched_getaffinity(0)))
+             data.threads or pipeline.cores())
 
 
 def _prepare(source: sources.Encoded, folder: str,

@@ -250,7 +250,7 @@ def _in_order(
       make(k)
 
   def generate() -> Iterator[Any]:
-    pool = futures.ThreadPoolExecutor(threads or _cores(), 'decode')
+    pool = futures.ThreadPoolExecutor(threads or cores(), 'decode')
     begun: deque[tuple[list[futures.Future], Callable[[], Any]]] = deque()
     todo = iter(jobs)
 
@@ -275,7 +275,7 @@ def _in_order(
   return generate()
 
 
-def _cores() -> int:
+def cores() -> int:
   """The number of processor cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):  # Linux
     return len(os.sched_getaffinity(0))

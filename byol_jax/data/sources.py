@@ -74,9 +74,9 @@ def open_source(
 
   Args:
     source: one of `SOURCES`.
-    path: the folder ('fashion_mnist', 'folder', 'prepared'), the file ('npz', 'list') or
-      TFDS's data_dir ('tfds'). None: Debian's folder of Fashion-MNIST, TFDS's
-      default.
+    path: the folder ('fashion_mnist', 'folder', 'prepared'), the file ('npz',
+      'list') or TFDS's data_dir ('tfds'). None: Debian's folder of
+      Fashion-MNIST, TFDS's default.
     split: 'train' or 'test'; for 'folder' also the name of another part, for
       'tfds' any TFDS split.
     test_path: the list of the test part, for 'list'.

@@ -22,7 +22,7 @@ def import_tf() -> Any:
   """
   # Before the import: TensorFlow reads them once. Its errors also come as
   # exceptions, so nothing is lost; the oneDNN kernels, whose notice is printed
-  # at any log level, are of no use to decoding and resizing.
+  # at any log level, are of no use to reading records.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
   with _silent_stderr():

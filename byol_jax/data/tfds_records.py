@@ -27,6 +27,7 @@ class Labels:
 
   def __init__(self, read: Callable[[int], int], size: int, num_classes: int):
     self._read = read
+    self._rows = np.arange(size)  # turns any way to index into numbers
     self._known = np.full(size, -1, np.int32)
     self._num_classes = num_classes
 
@@ -38,7 +39,7 @@ class Labels:
     return len(self._known)
 
   def __getitem__(self, rows: Any) -> np.ndarray:
-    wanted = np.arange(len(self._known))[rows]
+    wanted = self._rows[rows]
     for index in np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]:
       self._known[index] = self._read(int(index))
     return self._known[wanted]
@@ -112,8 +113,7 @@ def open_records(
                                      len(names))
   else:
     read, labels = _read_into_memory(tfds, builder, split, wanted, max_bytes)
-  # One tells for all: test labels are hidden together.
-  if labels is not None and labels[0] < 0:
+  if labels is not None and _are_hidden(labels):
     _console.info('%s, split %s: hidden labels, so none', title, split)
     labels = None
   class_names = None
@@ -273,10 +273,10 @@ def _by_random_access(
   def parse(index: int) -> dict[str, Any]:
     return only.deserialize_example_np(read_record(index), decoders=decoders)
 
-  labels = None
+  labels, num_classes = None, None
   if 'label' in wanted:
-    labels = Labels(lambda index: parse(index)['label'], size,
-                    getattr(builder.info.features['label'], 'num_classes', 0))
+    num_classes = getattr(builder.info.features['label'], 'num_classes', None)
+    labels = Labels(lambda index: parse(index)['label'], size, num_classes or 0)
 
   def read(index: int) -> bytes:
     example = parse(int(index))
@@ -284,8 +284,7 @@ def _by_random_access(
       labels.put(int(index), example['label'])
     return bytes(example['image'])
 
-  if labels is not None and not hasattr(builder.info.features['label'],
-                                        'num_classes'):
+  if labels is not None and num_classes is None:
     # How many classes there are, the labels alone can tell.
     return read, np.asarray(labels)
   return read, labels
@@ -323,6 +322,11 @@ def _read_into_memory(
     raise _damaged(builder, why) from error
   return (images.__getitem__,
           np.array(labels, np.int32) if 'label' in wanted else None)
+
+
+def _are_hidden(labels: np.ndarray | Labels) -> bool:
+  """Whether a label is negative; of `Labels` the first tells for all."""
+  return bool((labels[:1] if isinstance(labels, Labels) else labels).min() < 0)
 
 
 def _is_local(folder: Any) -> bool:

@@ -1,6 +1,7 @@
 """Batches: pure, in order, complete, and errors that name the file."""
 
 import io
+import threading
 
 import numpy as np
 from PIL import Image
@@ -248,7 +249,6 @@ def test_errors_of_the_source_itself_come_through():
 
 
 def test_closing_ends_the_threads(source):
-  import threading  # pylint: disable=g-import-not-at-top
   batches = pipeline.train_batches(
       source, seed=3, start_step=0, num_steps=10**6, batch_size=_BATCH,
       rows_of_host=np.arange(_BATCH), image_size=_SIZE, threads=3)

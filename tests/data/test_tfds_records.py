@@ -146,6 +146,8 @@ def test_labels_are_optional_and_may_be_hidden(tmp_path):
   assert _open(str(tmp_path)).labels is None
   _build(tmp_path, 'tfrecord', name='hidden', labels=np.full(11, -1))
   assert _open(str(tmp_path), 'hidden').labels is None
+  _build(tmp_path, 'tfrecord', name='partly', labels=np.array([0, 1, -1] + [2] * 8))
+  assert _open(str(tmp_path), 'partly').labels is None
 
 
 def test_too_large_for_memory(tmp_path, monkeypatch):
