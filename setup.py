@@ -26,6 +26,7 @@ setuptools.setup(
         'array_record',     # prepared data
         'chex>=0.1.92',
         'dm-haiku>=0.0.17',
+        'etils[epath]',     # paths, local and in buckets
         'google-crc32c',    # checksums of TFRecord files
         'jax>=0.10,<0.13',
         'ml_collections>=1.1',

@@ -242,6 +242,8 @@ def _check_value(key: str, value: Any) -> None:
     need(value < 1, 'below 1')
   if key == 'data.std':
     need(all(v > 0 for v in value), 'above 0')
+  if key == 'prepare.quality':
+    need(value <= 100, 'at most 100')
   if key == 'network.last_gamma':
     need(value >= 0, '0 or more')
 

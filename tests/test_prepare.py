@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 from PIL import Image
@@ -231,3 +232,20 @@ def test_a_path_that_is_not_prepared(tmp_path, path, words):
   _photos(tmp_path / 'photos')
   with pytest.raises(UserError, match=words):
     _open(tmp_path / path)
+
+
+def test_a_copy_in_a_bucket_is_read_as_one_on_the_disk(tmp_path, monkeypatch):
+  """What is not array_record's own reading goes through epath."""
+  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
+  here = _open(tmp_path / 'out')
+
+  def local(path):
+    return str(path).replace('gs://bucket', str(tmp_path))
+  path_of, module = prepared.epath.Path, prepared._array_record()
+  monkeypatch.setattr(prepared.epath, 'Path', lambda path: path_of(local(path)))
+  monkeypatch.setattr(prepared, '_array_record', lambda: types.SimpleNamespace(
+      ArrayRecordReader=lambda path, options: module.ArrayRecordReader(
+          local(path), options)))
+  there = _open('gs://bucket/out')
+  assert there.names == here.names
+  assert [there.read(k) for k in range(18)] == [here.read(k) for k in range(18)]

@@ -13,11 +13,13 @@ A folder per part (`train`, `test`), each with
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent import futures
 import hashlib
 import json
 import os
 from typing import Any, NamedTuple
 
+from etils import epath
 import numpy as np
 
 from byol_jax.errors import UserError
@@ -38,7 +40,7 @@ def open_prepared(path: str, split: str) -> Prepared | None:
   """Opens one part.
 
   Args:
-    path: the folder that `task=prepare` wrote.
+    path: the folder that `task=prepare` wrote, or a copy in a bucket (gs://).
     split: 'train', 'test' or another part's name.
 
   Returns:
@@ -49,29 +51,22 @@ def open_prepared(path: str, split: str) -> Prepared | None:
       another size than it was, or damaged. It names the file.
   """
   folder = os.path.join(path, split)
-  if not os.path.isdir(folder):
-    if split == 'test' and os.path.isdir(path):
+  if not epath.Path(folder).is_dir():
+    if split == 'test' and epath.Path(path).is_dir():
       return None
     raise UserError(f'there is no prepared data in {folder!r}: check '
                     'config.data.path, or make it with configs/prepare.py')
   metadata = read_metadata(folder)
   if metadata is None:
     raise UserError(f'{folder!r} is not complete: run the same task=prepare again')
-  names, labels, counts, files = [], [], [], []
-  for shard in metadata['shards']:
-    file = os.path.join(folder, shard['file'])
-    said = read_sidecar(file)
-    if not os.path.exists(file) or said is None:
-      raise UserError(f'shard {file!r} or its .json is missing')
-    if os.path.getsize(file) != shard['bytes']:
-      raise UserError(f'shard {file!r} has {os.path.getsize(file)} bytes, not '
-                      f'{shard["bytes"]}: it is damaged')
-    if said['sha256'] != shard['sha256']:
-      raise UserError(f'shard {file!r} is of another data set than {_METADATA}')
+  files = [os.path.join(folder, shard['file']) for shard in metadata['shards']]
+  with futures.ThreadPoolExecutor(16) as pool:  # a bucket takes its time
+    sidecars = list(pool.map(_checked_sidecar, files, metadata['shards']))
+  names, labels, counts = [], [], []
+  for said in sidecars:
     names += said['names']
     labels += said['labels'] or []
     counts.append(len(said['names']))
-    files.append(file)
   starts = np.cumsum([0] + counts)
   readers: dict[int, Any] = {}
 
@@ -91,6 +86,20 @@ def open_prepared(path: str, split: str) -> Prepared | None:
   return Prepared(
       read, names, np.array(labels, np.int32) if labels else None,
       tuple(class_names) if class_names else None)
+
+
+def _checked_sidecar(file: str, shard: Mapping[str, Any]) -> dict[str, Any]:
+  """What a shard's .json says, if both fit what metadata.json says."""
+  said = read_sidecar(file)
+  if said is None or not epath.Path(file).exists():
+    raise UserError(f'shard {file!r} or its .json is missing')
+  size = epath.Path(file).stat().length
+  if size != shard['bytes']:
+    raise UserError(f'shard {file!r} has {size} bytes, not {shard["bytes"]}: it '
+                    'is damaged')
+  if said['sha256'] != shard['sha256']:
+    raise UserError(f'shard {file!r} is of another data set than {_METADATA}')
+  return said
 
 
 def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
@@ -167,8 +176,7 @@ def _sidecar(file: str) -> str:
 
 def _read_json(path: str) -> dict[str, Any] | None:
   try:
-    with open(path, encoding='utf-8') as f:
-      return json.load(f)
+    return json.loads(epath.Path(path).read_text(encoding='utf-8'))
   except FileNotFoundError:
     return None
   except (OSError, ValueError) as error:

@@ -93,7 +93,11 @@ def open_records(
       feature 'image', or is too large to be read into memory.
   """
   tfds = _import_tfds()
-  builder = _open_builder(tfds, name, data_dir)
+  try:
+    builder = _open_builder(tfds, name, data_dir)
+  except import_tf().errors.OpError as error:  # a bucket: no network, no rights
+    raise UserError(f'cannot read TFDS folder {data_dir!r}, config.data.path: '
+                    f'{error.message.splitlines()[0]}') from error
   title = builder.info.full_name
   split = _choose_split(builder, split)
   if split is None:
