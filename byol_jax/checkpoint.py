@@ -1,16 +1,21 @@
 """Checkpoints: orbax behind save, restore and latest.
 
 A checkpoint holds two items: `state`, the leaves of the train state as one flat
-{name: array}, and `meta`, JSON: the caller's own and a list of the leaves'
-names, shapes and dtypes. `restore` compares that list with what the run
-expects before it reads an array, because orbax by itself casts dtypes and, into
-numpy arrays, returns other shapes than asked for.
+{name: array}, and `manifest`, JSON (manifest.py). What is read is compared with
+its manifest to the bit; a checkpoint that fails is set aside under another
+name, and the one before it is taken.
+
+Of several processes the first one writes, alone: no barrier stands between a
+slow disk and the others' training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+import contextlib
+import logging
 import os
+import time
 from typing import Any, TypeVar
 
 from etils import epath
@@ -19,10 +24,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from byol_jax import manifest as manifest_lib
 from byol_jax.errors import UserError
+from byol_jax.manifest import DamagedError
+
+_console = logging.getLogger('byol_jax')
 
 State = TypeVar('State')
-_MOST_DIFFERENCES = 5
+_WAITS = (0.2, 2.0)  # seconds before a storage that failed is asked again
 
 
 class Checkpoints:
@@ -33,12 +42,13 @@ class Checkpoints:
   """
 
   def __init__(self, directory: str | os.PathLike, max_to_keep: int | None = None,
-               *, read_only: bool = False):
+               *, keep_every: int | None = None, read_only: bool = False):
     """Opens the directory.
 
     Args:
       directory: created if it is missing; may be a bucket (gs://...).
       max_to_keep: older checkpoints are removed; None keeps all.
+      keep_every: checkpoints of multiples of this step are never removed.
       read_only: for a run's readers. Otherwise what an interrupted save has
         left behind is removed, which would hurt a run that is saving now.
 
@@ -49,52 +59,151 @@ class Checkpoints:
     if '://' not in path:
       path = os.path.abspath(path)    # orbax wants it absolute
     self._directory = epath.Path(path)
+    self._writes = not read_only and jax.process_index() == 0
+    self._max_to_keep, self._keep_every = max_to_keep, keep_every
     try:
       if read_only and not self._directory.is_dir():
         raise UserError(f'there are no checkpoints in {directory}')
-      if not read_only:
+      if self._writes:
         self._directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
       raise UserError(
           f'cannot write checkpoints to {directory}: {error}') from error
-    self._read_only = read_only
-    self._manager = ocp.CheckpointManager(
+    self._manager = self._open()
+
+  def _open(self) -> ocp.CheckpointManager:
+    policies = [preservation_policy.LatestN(self._max_to_keep)]
+    if self._keep_every:
+      policies.append(preservation_policy.EveryNSteps(self._keep_every))
+    me, several = jax.process_index(), jax.process_count() > 1
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me} if several else None,
+        barrier_sync_key_prefix=f'process{me}' if several else None)
+    return ocp.CheckpointManager(
         self._directory,
+        item_handlers={
+            'state': ocp.PyTreeCheckpointHandler(multiprocessing_options=alone),
+            'manifest': ocp.JsonCheckpointHandler(
+                multiprocessing_options=alone)},
         options=ocp.CheckpointManagerOptions(
-            preservation_policy=preservation_policy.LatestN(max_to_keep),
-            cleanup_tmp_directories=not read_only,
-            create=False))
+            preservation_policy=preservation_policy.AnyPreservationPolicy(
+                policies),
+            cleanup_tmp_directories=self._writes, create=False,
+            multiprocessing_options=alone))
+
+  def steps(self) -> list[int]:
+    """The steps of the complete checkpoints, ascending; damaged ones too."""
+    if not self._directory.is_dir():
+      return []
+    # not orbax's list: it takes 007 and files for checkpoints
+    return sorted(
+        int(path.name) for path in self._directory.iterdir()
+        if path.name.isdecimal() and str(int(path.name)) == path.name
+        and path.is_dir() and ocp.utils.is_checkpoint_finalized(path))
 
   def latest(self) -> int | None:
     """The newest complete checkpoint's step; None without any."""
-    return self._manager.latest_step()
+    return max(self.steps(), default=None)
 
-  def save(self, step: int, state: Any, meta: Mapping[str, Any]):
+  def save(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
     """Saves in the background; returns when `state` may be donated.
 
-    A step that is saved already is left as it is. A failed write is raised by
-    the next call of `save` or `wait`.
+    A step that is saved already is left as it is. A write that fails in the
+    background is raised by the next call of `save`, `check` or `wait`, which
+    also makes the next `save` possible.
 
     Args:
       step: steps done.
-      state: a tree of fully replicated jax arrays or numpy arrays.
+      state: a tree of fully replicated jax arrays or numpy arrays, of at most
+        32 bits.
       meta: what JSON can hold.
+
+    Raises:
+      OSError: the storage failed, now or in the background.
     """
-    if self._read_only:
-      raise ValueError(f'{self._directory} was opened to be read')
-    if step in self._manager.all_steps():
+    if not self._writes:
+      if jax.process_index() == 0:
+        raise ValueError(f'{self._directory} was opened to be read')
       return
-    names, leaves = _flatten(state)
-    leaves = _to_numpy(leaves)
-    meta = {'meta': dict(meta), 'leaves': _specs(names, leaves)}
-    # orbax copies numpy arrays before it returns, and refuses empty ones
-    arrays = {name: leaf for name, leaf in zip(names, leaves) if leaf.size}
-    self._manager.save(
-        step,
-        args=ocp.args.Composite(state=ocp.args.StandardSave(arrays),
-                                meta=ocp.args.JsonSave(meta)),
-        # else a step below the latest would be skipped without a word
-        force=True)
+    arrays = _to_numpy(_flatten(state))
+    manifest = manifest_lib.make(arrays, meta)
+    with self._failures():
+      self._manager.check_for_errors()
+      if step in self.steps():
+        return
+      # orbax copies numpy arrays before it returns, and refuses empty ones
+      arrays = {name: array for name, array in arrays.items() if array.size}
+      self._manager.save(
+          step,
+          args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays),
+                                  manifest=ocp.args.JsonSave(manifest)),
+          # else a step below the latest would be skipped without a word
+          force=True)
+
+  def check(self) -> None:
+    """OSError if a save has failed in the background; does not wait."""
+    if self._writes:
+      with self._failures():
+        self._manager.check_for_errors()
+
+  def is_saving(self) -> bool:
+    """Whether a save is under way in the background."""
+    return self._manager.is_saving_in_progress()
+
+  def wait(self) -> None:
+    """Returns when everything is on the disk; OSError if that failed."""
+    with self._failures():
+      self._manager.wait_until_finished()
+
+  @contextlib.contextmanager
+  def _failures(self):
+    """Turns what orbax raises into OSError, and makes it able to save again."""
+    try:
+      yield
+    except Exception as error:  # untyped: tensorstore's, orbax's, the system's
+      self._reopen()
+      raise OSError(_one_line(error)) from error
+
+  def _reopen(self) -> None:
+    """A new manager: the old one keeps its error, and its leavings the disk."""
+    with contextlib.suppress(Exception):
+      self._manager.close()
+    with contextlib.suppress(Exception):
+      for left in self._directory.glob('*.orbax-checkpoint-tmp*'):
+        left.rmtree()
+    self._manager = self._open()
+
+  def restore_latest(self, like: State) -> tuple[int, State] | None:
+    """The newest checkpoint that is what it was when it was written.
+
+    Damaged ones are named, and set aside as <step>.damaged.
+
+    Args:
+      like: as for `restore`.
+
+    Returns:
+      Its step, and `like` with its values; None if nothing was ever saved.
+
+    Raises:
+      UserError: there are checkpoints, all damaged; or as `restore`.
+    """
+    damaged = []
+    for step in reversed(self.steps()):
+      try:
+        state = self.restore(step, like)
+      except DamagedError as error:
+        _console.warning('WARNING: checkpoint %s is damaged: %s',
+                         self._directory / str(step), error)
+        damaged.append(step)
+        continue
+      self._set_aside(damaged)
+      return step, state
+    if damaged:
+      raise UserError(
+          f'every checkpoint in {self._directory} is damaged (steps '
+          f'{", ".join(map(str, damaged))}): bring back a copy, or remove the '
+          'workdir to begin again')
+    return None
 
   def restore(self, step: int, like: State) -> State:
     """Reads a checkpoint.
@@ -110,84 +219,157 @@ class Checkpoints:
     Raises:
       UserError: there is no such checkpoint, or it differs from `like` in any
         name, shape or dtype; the message lists the first differences.
+      DamagedError: it is not what it was when it was written.
     """
-    names, leaves = _flatten(like)
-    expected = _specs(names, leaves)
-    differences = _differences(self._read_meta(step)['leaves'], expected)
+    expected = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
+                for name, leaf in _flatten(like).items()}
+    manifest = self._manifest(step)
+    differences = manifest_lib.differences(manifest_lib.leaves(manifest), expected)
     if differences:
-      more = len(differences) - _MOST_DIFFERENCES
       raise UserError(
           f'checkpoint {self._directory / str(step)} is of another network or '
           'optimizer: use its config, or another workdir (checkpoint / this '
-          'run):\n  ' + '\n  '.join(differences[:_MOST_DIFFERENCES])
-          + (f'\n  and {more} more' if more > 0 else ''))
-    values = {name: np.zeros(leaf.shape, leaf.dtype)
-              for name, leaf in zip(names, leaves)}
-    targets = {name: value for name, value in values.items() if value.size}
-    values.update(self._manager.restore(
-        step, args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(targets)))['state'])
-    restored = [np.asarray(values[name]) for name in names]
-    if _specs(names, restored) != expected:
-      raise UserError(f'checkpoint {self._directory / str(step)} is damaged: '
-                      'its arrays are not what its list of leaves says')
-    return jax.tree.unflatten(jax.tree.structure(like), restored)
+          f'run):\n  {differences}')
+    arrays = self._read(step, manifest, expected)
+    return jax.tree.unflatten(jax.tree.structure(like), list(arrays.values()))
+
+  def read(self, step: int,
+           like: Mapping[str, manifest_lib.Leaf]) -> dict[str, np.ndarray]:
+    """Reads the leaves of a checkpoint that have a wanted shape and dtype.
+
+    Args:
+      step: one that exists.
+      like: shape and dtype of each wanted leaf, by name.
+
+    Returns:
+      Those that the checkpoint has, of that very shape and dtype, by name.
+
+    Raises:
+      UserError: there is no such checkpoint.
+      DamagedError: it is not what it was when it was written.
+    """
+    manifest = self._manifest(step)
+    saved = manifest_lib.leaves(manifest)
+    return self._read(step, manifest, {
+        name: leaf for name, leaf in like.items() if saved.get(name) == leaf})
+
+  def leaves(self, step: int) -> dict[str, manifest_lib.Leaf]:
+    """Shape and dtype of each saved leaf, by name."""
+    return manifest_lib.leaves(self._manifest(step))
 
   def meta(self, step: int) -> dict[str, Any]:
     """What the caller of `save` gave as meta."""
-    return self._read_meta(step)['meta']
+    return self._manifest(step)['meta']
 
-  def wait(self):
-    """Returns when everything is on the disk; raises what went wrong."""
-    self._manager.wait_until_finished()
-
-  def close(self):
+  def close(self) -> None:
     """Waits, then lets go of orbax's threads."""
-    self.wait()
-    self._manager.close()
+    try:
+      self.wait()
+    finally:
+      with contextlib.suppress(Exception):
+        self._manager.close()
 
-  def _read_meta(self, step: int) -> dict[str, Any]:
-    if step not in self._manager.all_steps():
+  def _manifest(self, step: int) -> dict[str, Any]:
+    if step not in self.steps():
       raise UserError(f'there is no checkpoint of step {step} in '
                       f'{self._directory}; there are: '
-                      f'{sorted(self._manager.all_steps()) or "none"}')
-    return self._manager.restore(
-        step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
+                      f'{self.steps() or "none"}')
+    manifest = self._ask_orbax(
+        step, manifest=ocp.args.JsonRestore())['manifest']
+    manifest_lib.check(manifest)
+    return manifest
+
+  def _read(self, step: int, manifest: Mapping[str, Any],
+            wanted: Mapping[str, manifest_lib.Leaf]) -> dict[str, np.ndarray]:
+    """The wanted leaves, which the manifest has, compared with it."""
+    values = {name: np.zeros(shape, dtype)
+              for name, (shape, dtype) in wanted.items() if 0 in shape}
+    # jax's types, not numpy's: for those orbax compares the stored shape before
+    # it reads, and a forged array cannot fill the memory
+    here = jax.sharding.SingleDeviceSharding(_reading_device())
+    targets = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=here)
+               for name, (shape, dtype) in wanted.items() if 0 not in shape}
+    if targets:
+      state = ocp.args.PyTreeRestore(
+          targets, partial_restore=True,
+          restore_args=ocp.checkpoint_utils.construct_restore_args(targets))
+      values |= self._ask_orbax(step, state=state)['state']
+    for name in wanted:
+      if not isinstance(values[name], (np.ndarray, jax.Array)):
+        raise DamagedError(f'{name} is missing')
+      values[name] = np.asarray(values[name])
+      manifest_lib.check_array(manifest, name, values[name])
+    return {name: values[name] for name in wanted}
+
+  def _ask_orbax(self, step: int, **items: Any) -> Any:
+    """Reads items; DamagedError where that fails again and again."""
+    for wait in (*_WAITS, None):
+      try:
+        return self._manager.restore(step, args=ocp.args.Composite(**items))
+      except Exception as error:  # of any type, after damage of any kind
+        if wait is None:
+          raise DamagedError(f'{type(error).__name__}: {_one_line(error)}'
+                             ) from error
+      time.sleep(wait)
+    raise AssertionError('not reached')
+
+  def _set_aside(self, steps: list[int]) -> None:
+    """Renames checkpoints, so that their steps can be saved again."""
+    if not self._writes:
+      return
+    for step in steps:
+      path = self._directory / str(step)
+      try:
+        path.rename(_free_name(self._directory / f'{step}.damaged'))
+      except OSError as error:
+        raise UserError(f'cannot set the damaged checkpoint {path} aside: '
+                        f'{_one_line(error)}; move it away') from error
+    if steps:
+      self._manager.reload()
 
 
-def _flatten(tree: Any) -> tuple[list[str], list[Any]]:
-  """Names such as 'online_params.projector/linear.w', and the leaves."""
+def _free_name(path: epath.Path) -> epath.Path:
+  number, free = 1, path
+  while free.exists():
+    number += 1
+    free = path.with_name(f'{path.name}-{number}')
+  return free
+
+
+def _reading_device() -> jax.Device:
+  """A processor where there is one: what is read goes on to numpy."""
+  try:
+    return jax.local_devices(backend='cpu')[0]
+  except RuntimeError:  # JAX_PLATFORMS leaves it out
+    return jax.local_devices()[0]
+
+
+def _one_line(error: Exception) -> str:
+  return ' '.join(str(error).split())[:300] or type(error).__name__
+
+
+def _flatten(tree: Any) -> dict[str, Any]:
+  """The leaves by name, such as 'online_params.projector/linear.w'."""
   paths_and_leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  names = [jax.tree_util.keystr(path, simple=True, separator='.')
-           for path, _ in paths_and_leaves]
-  if len(set(names)) != len(names):
+  named = {jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+           for path, leaf in paths_and_leaves}
+  if len(named) != len(paths_and_leaves):
     raise ValueError('two leaves of the state have the same name')
-  return names, [leaf for _, leaf in paths_and_leaves]
+  return named
 
 
-def _to_numpy(leaves: list[Any]) -> list[np.ndarray]:
+def _to_numpy(leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """Shard 0 of each: orbax refuses a pod's host-local arrays, x[0] is slow."""
-  for leaf in leaves:
+  for leaf in leaves.values():
     if isinstance(leaf, jax.Array) and not leaf.is_fully_replicated:
       raise ValueError('only replicated arrays can be saved, not '
                        f'{leaf.sharding} of shape {leaf.shape}')
-  shards = [leaf.addressable_shards[0].data if isinstance(leaf, jax.Array)
-            else leaf for leaf in leaves]
-  return [np.asarray(leaf) for leaf in jax.device_get(shards)]
-
-
-def _specs(names: list[str], leaves: list[Any]) -> list[list[Any]]:
-  """[name, shape, dtype] of each leaf, as JSON gives them back."""
-  return [[name, list(leaf.shape), str(np.dtype(leaf.dtype))]
-          for name, leaf in zip(names, leaves)]
-
-
-def _differences(saved: list[list[Any]],
-                 expected: list[list[Any]]) -> list[str]:
-  """One line for each leaf that is missing, unknown or of another kind."""
-  saved = {name: f'{dtype}{shape}' for name, shape, dtype in saved}
-  expected = {name: f'{dtype}{shape}' for name, shape, dtype in expected}
-  return [f'{name}: {saved.get(name, "missing")} / '
-          f'{expected.get(name, "missing")}'
-          for name in dict.fromkeys([*expected, *saved])
-          if saved.get(name) != expected.get(name)]
+  shards = {name: leaf.addressable_shards[0].data
+            if isinstance(leaf, jax.Array) else leaf
+            for name, leaf in leaves.items()}
+  arrays = {name: np.asarray(leaf)
+            for name, leaf in jax.device_get(shards).items()}
+  for name, array in arrays.items():
+    if array.dtype.itemsize > 4:  # would come back as jax holds it
+      raise ValueError(f'{name} is {array.dtype}: at most 32 bits can be saved')
+  return arrays

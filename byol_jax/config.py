@@ -29,6 +29,8 @@ def base() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.task = 'pretrain'
   c.seed = 0
+  c.init_from = ''              # weights to start from: a workdir, or one of its
+                                # checkpoints; see init_from.py
 
   c.data = ml_collections.ConfigDict(dict(
       source='fashion_sample',    # see data/sources.py
@@ -93,6 +95,14 @@ def base() -> ml_collections.ConfigDict:
   c.log = ml_collections.ConfigDict(dict(every_steps=50, tensorboard=True))
   c.checkpoint = ml_collections.ConfigDict(dict(keep=3))
   c.checkpoint.every_steps = automatic(int)     # None: 20 a run, at most 1000
+  c.checkpoint.keep_every = automatic(int)      # multiples of it stay for good
+  c.safety = ml_collections.ConfigDict(dict(
+      on_nonfinite='stop',        # or 'skip' the update, where the loss or the
+                                  # gradient is not finite
+      max_skipped=10,             # so many steps in a row
+      step_timeout=900.0,         # seconds; 0: for ever. See watchdog.py
+      heartbeat=100,              # seconds after which a silent process ends all
+  ))
   c.evaluation = ml_collections.ConfigDict(dict(
       examples=2048,              # for the collapse measures and periodic k-NN
       batch_size=256,
@@ -114,6 +124,7 @@ _CHOICES = {
     'network.stem': tuple(resnet.STEMS),
     'network.padding': ('torch', 'same'),
     'network.precision': ('bfloat16', 'float32'),
+    'safety.on_nonfinite': ('stop', 'skip'),
     'train.target_init': ('own_key', 'copy'),
 }
 _POSITIVE = (
@@ -123,12 +134,13 @@ _POSITIVE = (
     'network.projection_size', 'network.predictor_hidden_size',
     'network.bn_eps', 'train.batch_size', 'train.accumulation_steps',
     'train.trust_coefficient', 'train.epochs', 'log.every_steps',
-    'checkpoint.every_steps', 'checkpoint.keep', 'evaluation.every_epochs',
+    'checkpoint.every_steps', 'checkpoint.keep', 'checkpoint.keep_every',
+    'safety.heartbeat', 'evaluation.every_epochs',
     'evaluation.examples', 'evaluation.batch_size', 'evaluation.knn_k',
     'evaluation.final_images',
     'evaluation.knn_temperature')
 _NOT_NEGATIVE = (
-    'seed', 'prepare.short_side', 'data.threads', 'data.max_bad_images',
+    'seed', 'safety.max_skipped', 'safety.step_timeout', 'prepare.short_side', 'data.threads', 'data.max_bad_images',
     'data.fake_classes', 'data.eval_image_size', 'train.warmup_epochs',
     'train.base_learning_rate', 'train.weight_decay',
     'augment.view1.brightness', 'augment.view1.contrast', 'augment.view2.brightness',
@@ -139,6 +151,8 @@ _SHARES = (
         f'augment.view{view}.{key}' for view in (1, 2)
         for key in ('flip', 'jitter', 'saturation', 'hue', 'grayscale', 'blur',
                     'solarize', 'solarize_threshold')))
+_WHOLE = ('checkpoint.every_steps', 'checkpoint.keep_every',
+          'data.max_bad_images')  # of the automatic ones
 _RANGES = ('data.crop_area', 'data.crop_aspect', 'augment.view1.blur_sigma',
            'augment.view2.blur_sigma')
 
@@ -196,7 +210,7 @@ def _check_type(key: str, value: Any, default: Any, automatic: bool) -> None:
   if automatic:
     if value is None:
       return
-    kind = int if key == 'checkpoint.every_steps' else float
+    kind = int if key in _WHOLE else float
   else:
     kind = type(default)
   number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,10 +1,16 @@
-"""The one exception that means: the user can mend this."""
+"""The exceptions that `byol_jax.main` prints without a traceback.
+
+The message is one or two lower-case lines that say what is wrong and which key,
+flag or path to change.
+"""
 
 
 class UserError(Exception):
-  """A mistake in a flag, a config value, a path or a data set.
+  """A mistake in a flag, a config value, a path or a data set: exit code 2."""
 
-  `byol_jax.main` prints the message, without a traceback, and exits with
-  code 2. The message is one or two lower-case lines that say what is wrong and
-  which key, flag or path to change.
+
+class TransientError(Exception):
+  """The machine, a disk or a network failed: exit code 75.
+
+  The same command goes on from the last checkpoint once that is mended.
   """

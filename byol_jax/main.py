@@ -3,7 +3,8 @@
   python -m byol_jax.main --config=configs/NAME.py [--workdir=DIR]
       [--config.key=value ...]
 
-Exit codes: 0 done (or left cleanly on a signal), 2 a mistake of the user's.
+Exit codes: 0 done, or left in order on a signal; 2 a mistake of the user's; 75 a
+failure of the machine, after which the same command goes on.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import os
 import sys
 
 from absl import flags
-import jax
 import ml_collections
 from ml_collections import config_flags
 
 from byol_jax import config as config_lib
+from byol_jax import hosts
 from byol_jax import logs
 from byol_jax import parallel
+from byol_jax import watchdog
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
 _USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
@@ -121,12 +124,7 @@ def main(argv: Sequence[str]) -> int:
     values = define_flags(argv)
     config, name = parse(argv, values)
     workdir = values.workdir or os.path.join('runs', name)
-    if values.distributed != 'off':
-      try:
-        jax.distributed.initialize()  # before any other use of jax
-      except (ValueError, RuntimeError) as error:
-        raise UserError(f'--distributed={values.distributed}: no cluster found '
-                        f'({error})') from error
+    hosts.initialize(values.distributed, config.safety.heartbeat)
     logs.setup_console()
     if config.task == 'pretrain':
       from byol_jax import pretrain  # pylint: disable=g-import-not-at-top
@@ -138,11 +136,26 @@ def main(argv: Sequence[str]) -> int:
   except UserError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
     return 2
+  except TransientError as error:
+    print(f'byol_jax: {error}', file=sys.stderr)
+    return watchdog.EXIT_CODE
   except KeyboardInterrupt:
     print('byol_jax: interrupted; the same command goes on from the last '
           'checkpoint', file=sys.stderr)
     return 130
 
 
+def _exit(code: int) -> None:
+  """Ends the process; of several, without waiting for the others on failure.
+
+  They would wait for this one in a barrier, while its heart goes on beating.
+  """
+  if code and hosts.is_one_of_several():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # pylint: disable=protected-access
+  sys.exit(code)
+
+
 if __name__ == '__main__':
-  sys.exit(main(sys.argv))
+  _exit(main(sys.argv))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import itertools
-import json
+import math
 import os
-import signal
-import threading
 import time
 from typing import Any
 
@@ -19,10 +17,18 @@ import numpy as np
 from byol_jax import __version__
 from byol_jax import checkpoint
 from byol_jax import config as config_lib
+from byol_jax import health as health_lib
+from byol_jax import hosts
+from byol_jax import init_from
+from byol_jax import leaving as leaving_lib
 from byol_jax import logs
 from byol_jax import losses
 from byol_jax import parallel
 from byol_jax import program as program_lib
+from byol_jax import saving
+from byol_jax import watchdog as watchdog_lib
+from byol_jax import workdir as workdir_lib
+from byol_jax.data import fingerprint
 from byol_jax.data import pipeline
 from byol_jax.data import resident
 from byol_jax.data import sources
@@ -33,8 +39,10 @@ from byol_jax.evaluation import monitor
 from byol_jax.evaluation import report
 
 # Keys that change what is written or how fast, not what is learned.
-_FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'data.threads',
-              'data.prefetch', 'data.max_bad_images', 'prepare.', 'task')
+_FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
+              'data.path', 'data.test_path', 'data.prefetch',
+              'data.max_bad_images', 'prepare.', 'task')
+_SMALL = 50 << 20  # bytes that any run writes beside its checkpoints
 
 
 def run(config: ml_collections.ConfigDict, workdir: str) -> None:
@@ -46,29 +54,42 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
 
   Raises:
     UserError: whatever the user can mend.
+    TransientError: a machine or a disk failed.
   """
+  with contextlib.ExitStack() as stack:  # let go of, however the run ends
+    _run(config, workdir, stack)
+
+
+def _run(config: ml_collections.ConfigDict, workdir: str,
+         stack: contextlib.ExitStack) -> None:
+  """The run; what it opens goes onto the stack."""
+  # ---------------------------------------------------------------- setup
+  leaving = stack.enter_context(leaving_lib.on_signals())
   started = time.time()
   console = logs.console
-
-  # ---------------------------------------------------------------- setup
-  train_config = config.train
-  config_lib.check_devices(train_config.batch_size,
-                           train_config.accumulation_steps, jax.device_count())
+  is_first = jax.process_index() == 0
+  batch_size = config.train.batch_size
+  config_lib.check_devices(batch_size, config.train.accumulation_steps,
+                           jax.device_count())
   console.info(
       'byol_jax %s, jax %s, process %d of %d: %d local of %d %s devices; batch '
       '%d, %d a device', __version__, jax.__version__, jax.process_index(),
       jax.process_count(), jax.local_device_count(), jax.device_count(),
-      jax.devices()[0].platform, train_config.batch_size,
-      train_config.batch_size // jax.device_count())
+      jax.devices()[0].platform, batch_size,
+      batch_size // jax.device_count())
 
   # ----------------------------------------------------------------- data
-  train, test = open_data(config)
-  num_images = encode.size(train)
-  config = config_lib.resolve(config, num_images)
+  with hosts.together('data'):
+    train, test = open_data(config)
+    num_images = encode.size(train)
+    config = config_lib.resolve(config, num_images)
   total_steps = config_lib.total_steps(config, num_images)
-  batch_size = config.train.batch_size
   labelled = train.labels is not None
   num_classes = report.num_classes(train)
+  found = {'images': num_images, 'classes': num_classes,
+           'fingerprint': fingerprint.fingerprint(train)}
+  hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
+               'config': config.to_dict(), 'data': found})
   console.info(
       '%s: %d training images%s, %s', train.name, num_images,
       f' of {num_classes} classes' if labelled else ', no labels: no probe, no '
@@ -78,13 +99,45 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
       'weight decay %g, tau from %g', config.train.epochs, total_steps,
       config.train.warmup_epochs, config.train.base_learning_rate,
       config.train.weight_decay, config.train.tau_base)
-  _claim_workdir(workdir, config,
-                 {'images': num_images, 'classes': num_classes})
 
   # ---------------------------------------------------------------- state
   program = program_lib.build(config, num_images, num_classes,
                               is_resident=isinstance(train, Images))
-  update = parallel.pmap_update(program.update)
+  state_spec = jax.eval_shape(program.init)
+  with hosts.together('workdir'):
+    if is_first:
+      workdir_lib.prepare(workdir)
+      stack.enter_context(workdir_lib.lock(workdir))
+      workdir_lib.claim(workdir, config.to_dict(), found, _FREE_KEYS)
+
+  # --------------------------------------------------------------- resume
+  # Order matters: what is saved is compared with this run before anything is
+  # compiled, and the state is restored before the feed starts at its step.
+  directory = os.path.join(workdir, 'checkpoints')
+  meta = {'config': config.to_dict(), 'data_found': found,
+          'version': __version__, 'jax': jax.__version__}
+  checkpoints = checkpoint.Checkpoints(
+      directory, config.checkpoint.keep, keep_every=config.checkpoint.keep_every)
+  stack.callback(checkpoints.close)
+  start_step, state = _restore(checkpoints, state_spec, meta, workdir)
+  results_path = os.path.join(workdir, 'results.json')
+  if start_step == total_steps and (
+      os.path.exists(results_path) or not config.evaluation.final):
+    console.info('this run is finished: %s', results_path)
+    return
+  with hosts.together('workdir'):
+    if is_first:
+      workdir_lib.check_space(workdir, _SMALL // 2 + sum(
+          math.prod(x.shape) * x.dtype.itemsize
+          for x in jax.tree.leaves(state_spec)))
+  if start_step:
+    console.info('resuming %s at step %d', workdir, start_step)
+  else:
+    state = program.init()
+    if config.init_from:
+      with hosts.together('init_from'):
+        state = init_from.initialize(state, config.init_from)
+  state = parallel.replicate(state)
   shared = {'key': jax.random.PRNGKey(config.seed)}
   if isinstance(train, Images):
     shared['images'] = train.images
@@ -92,46 +145,45 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
       shared['labels'] = train.labels
   shared = parallel.replicate(shared)
 
-  # --------------------------------------------------------------- resume
-  checkpoints = checkpoint.Checkpoints(
-      os.path.join(workdir, 'checkpoints'), config.checkpoint.keep)
-  start_step = checkpoints.latest() or 0
-  if start_step:
-    console.info('resuming %s at step %d', workdir, start_step)
-    state = checkpoints.restore(start_step, jax.eval_shape(program.init))
-  else:
-    state = program.init()
-  state = parallel.replicate(state)
-  results_path = os.path.join(workdir, 'results.json')
-  if start_step == total_steps and (
-      os.path.exists(results_path) or not config.evaluation.final):
-    console.info('this run is finished: %s', results_path)
-    checkpoints.close()
-    return
-
   # ----------------------------------------------------------------- loop
-  # Order matters: the state is restored before the feed starts at its step.
   grid = parallel.local_example_grid(batch_size, config.train.accumulation_steps)
   encoder = encode.Encoder(
       program.unmapped_model, program.eval_spec,
       center_share=config.data.center_share,
       batch_size=config.evaluation.batch_size, threads=config.data.threads)
   measure = _make_monitor(config, program, encoder, shared, train, test)
-  batches = parallel.prefetch(
-      host_batches(config, train, start_step, total_steps - start_step, grid))
-  run_log = logs.RunLog(workdir, start_step,
-                        tensorboard=config.log.tensorboard)
   evaluate_every = max(1, round(
       config.evaluation.every_epochs * num_images / batch_size))
-  watch, metrics, in_flight = None, None, []
-  meta = {'config': config.to_dict(), 'version': __version__}
+  update = parallel.pmap_update(program.update)
+  asks = [parallel.shard(np.full(jax.local_device_count(), asked, np.float32))
+          for asked in (False, True)]
+  saver = saving.Saver(checkpoints, directory)
+  health = health_lib.Health(config.safety.on_nonfinite,
+                             config.safety.max_skipped, saver.last_good)
+  in_flight: list[tuple[int, Any]] = []  # steps whose metrics nobody looked at
+  watch, metrics = None, None
+
+  def look(most_in_flight: int) -> bool:
+    """Looks at finished steps; whether any process was asked to leave by then."""
+    asked = False
+    while len(in_flight) > most_in_flight:
+      step, metrics = in_flight.pop(0)
+      asked = bool(metrics['leaving']) or asked
+      health.check(step, metrics)
+    return asked
+
+  batches = parallel.prefetch(
+      host_batches(config, train, start_step, total_steps - start_step, grid))
+  run_log = logs.RunLog(workdir, start_step, tensorboard=config.log.tensorboard)
   training_started = time.time()
   console.info('compiling the train step ...')
 
-  with contextlib.ExitStack() as stack:  # closed however the loop ends
-    for opened in (checkpoints, run_log, batches):
-      stack.callback(opened.close)
-    leave = stack.enter_context(_leaving_on_signals())
+  with contextlib.ExitStack() as loop:
+    loop.callback(run_log.close)
+    loop.callback(batches.close)
+    watchdog = loop.enter_context(watchdog_lib.Watchdog(
+        config.safety.step_timeout, os.path.join(
+            workdir, f'stacks-{jax.process_index()}.txt')))
     for step in range(start_step + 1, total_steps + 1):  # step: updates done
       try:
         if watch is None:
@@ -140,40 +192,51 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
           with watch.waiting(lambda: not metrics['loss'].is_ready()):
             batch = next(batches)
       except UserError:  # too many bad images: what was learned is kept
-        if metrics is not None:
-          _require_finite(metrics, step - 1)
-          checkpoints.save(step - 1, state, meta)
+        if watch is not None:
+          look(0)
+          health.check_state(step - 1, state)
+          saver.save_last(step - 1, state, meta)
         raise
-      state, metrics = update(state, shared, batch)
-      in_flight.append(metrics['loss'])
-      if len(in_flight) > 2:  # bounded: run-ahead would hide a stuck device
-        in_flight.pop(0).block_until_ready()
+      state, metrics = update(
+          state, shared, batch | {'asked_to_leave': asks[leaving.is_asked()]})
+      in_flight.append((step, metrics))
+      # bounded: run-ahead would hide a stuck device. What was asked two steps
+      # ago is known to every process by now, so all leave at the same step.
+      leave = look(2)
       if watch is None:
         metrics['loss'].block_until_ready()
         console.info('compiled and first step in %.0f s',
                      time.time() - training_started)
         watch = logs.Stopwatch(step)
+        leaving.now = None  # from here on there is something to save
+      watchdog.beat(f'the step after {step}')
 
       last = step == total_steps
-      leaving = leave.is_set()
-      evaluating = step % evaluate_every == 0 or last
-      logging = step % config.log.every_steps == 0 or evaluating or leaving
-      saving = step % config.checkpoint.every_steps == 0 or last or leaving
-      if logging or saving:
+      evaluating = (step % evaluate_every == 0 and not leave) or last
+      logging = step % config.log.every_steps == 0 or evaluating or leave
+      saving_now = step % config.checkpoint.every_steps == 0 or last or leave
+      retrying = not saving_now and saver.wants_retry()
+      if logging or saving_now or retrying:
         # ends the step, too, before the watch pauses: its time counts
-        _require_finite(metrics, step)
+        look(0)
       if logging:
-        values = {name: float(value) for name, value in metrics.items()}
+        values = {name: float(value) for name, value in metrics.items()
+                  if name not in ('finite', 'leaving')}
         values |= watch.lap(step, batch_size=batch_size, total_steps=total_steps)
         values['epoch'] = step * batch_size / num_images
+        values['skipped_steps'] = health.skipped
       if evaluating:
-        with watch.paused():
-          figures, warning = measure(state)
-          values |= figures
-          console.info('step %d  %s', step, '  '.join(
-              f'{name} {value:.3g}' for name, value in figures.items()))
-          if warning:
-            console.warning('WARNING: %s', warning)
+        try:
+          with watch.paused(), watchdog.paused():
+            figures, warning = measure(state)
+        except UserError:  # as above
+          saver.save_last(step, state, meta)
+          raise
+        values |= figures
+        console.info('step %d  %s', step, '  '.join(
+            f'{name} {value:.3g}' for name, value in figures.items()))
+        if warning:
+          console.warning('WARNING: %s', warning)
       if logging:
         run_log.write(step, values)
         console.info(logs.progress_line(
@@ -182,15 +245,20 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
             tau=values['tau'], probe_top1=values.get('probe_top1'),
             images_per_second=values['images_per_second'],
             seconds_left=values['seconds_left'], data_wait=values['data_wait']))
-      if saving:
+      if saving_now or retrying:
         with watch.paused():
-          checkpoints.save(step, state, meta)
-      if leaving and not last:
+          health.check_state(step, state)
+          if saving_now:
+            health.check_replicas(step, state)
+          save = saver.save_last if last or leave else saver.save
+          save(step, state, meta)
+      if leave and not last:
         console.info('saved step %d and left; the same command goes on from here',
                      step)
         return
 
   # --------------------------------------------------------------- finish
+  leaving.now = leaving_lib.leave  # all is saved
   results = {'run': {
       'steps': total_steps, 'epochs': config.train.epochs,
       'training_seconds_this_session': round(time.time() - training_started, 1),
@@ -213,15 +281,42 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   elif config.evaluation.final:
     results['protocol'] = {'images': 'no labels: nothing to measure accuracy on'}
   left_out = {}
-  for part in (train, test):
+  for name, part in (('train', train), ('test', test)):
     if part is not None and part.bad:
       console.warning('WARNING: %s', part.bad.summary())
-      left_out |= part.bad.report()
+      left_out[name] = part.bad.report()
   if left_out:
     results['left_out'] = left_out
-  if jax.process_index() == 0:
+  if is_first:
     logs.write_json(results_path, results)
   console.info('results: %s', results_path)
+
+
+def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
+             meta: dict[str, Any], workdir: str) -> tuple[int, Any]:
+  """(step, state) of the checkpoint that all processes take; (0, None) for none.
+
+  Process 0 chooses; the others must be able to read the same.
+  """
+  step, state = 0, None
+  with hosts.together('checkpoints'):
+    if jax.process_index() == 0:
+      step, state = checkpoints.restore_latest(like) or (0, None)
+      if step:
+        saved = checkpoints.meta(step)
+        workdir_lib.require_same(
+            *({key: m[key] for key in ('data_found',)} | m['config']
+              for m in (saved, meta)),
+            f'the checkpoint of step {step} in workdir {workdir}', _FREE_KEYS)
+  step = hosts.from_first(step)
+  with hosts.together('checkpoints'):
+    if step and jax.process_index():
+      try:
+        state = checkpoints.restore(step, like)
+      except checkpoint.DamagedError as error:
+        raise UserError(f'cannot read checkpoint {step} of workdir {workdir} as '
+                        f'process 0 can ({error})') from error
+  return step, state
 
 
 def open_data(config: ml_collections.ConfigDict):
@@ -299,82 +394,3 @@ def _make_monitor(config, program, encoder, shared, train, test):
       split,
       k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
       seed=config.seed)
-
-
-def _claim_workdir(workdir: str, config: ml_collections.ConfigDict,
-                   found: dict[str, int]) -> None:
-  """Makes the workdir, or checks that it holds this very run.
-
-  Args:
-    workdir: a local directory.
-    config: resolved.
-    found: what the data turned out to be; another number of images is another
-      order of images, and so another run.
-  """
-  if '://' in workdir:
-    raise UserError(f'--workdir={workdir}: buckets are not supported yet, name '
-                    'a local or mounted directory')
-  path = os.path.join(workdir, 'config.json')
-  whole = config.to_dict() | {'data_found': found}
-  new: dict[str, Any] = config_lib.flatten(whole)
-  try:
-    if os.path.exists(path):
-      with open(path, encoding='utf-8') as f:
-        old = config_lib.flatten(json.load(f))
-      differ = [key for key in sorted(old.keys() | new.keys())
-                if old.get(key) != new.get(key)
-                and not key.startswith(_FREE_KEYS)]
-      changed = [key for key in differ if key.startswith('data_found.')]
-      if changed:
-        raise UserError(
-            f'the data of workdir {workdir} has changed: ' + ', '.join(
-                f'{old.get(key)} {key.split(".")[1]} there, {new.get(key)} now'
-                for key in changed)
-            + '\nname another --workdir, or restore the data')
-      if differ:
-        shown = ', '.join(f'{key} ({old.get(key)!r} there, {new.get(key)!r} now)'
-                          for key in differ[:4])
-        raise UserError(
-            f'workdir {workdir} holds a run with another config: {shown}'
-            f'{" ..." if len(differ) > 4 else ""}\nname another --workdir, or '
-            'use the same values')
-    os.makedirs(workdir, exist_ok=True)
-    if jax.process_index() == 0:
-      logs.write_json(path, whole)
-  except OSError as error:
-    raise UserError(f'cannot write to workdir {workdir}: '
-                    f'{error.strerror or error}; set --workdir') from error
-  except ValueError as error:
-    raise UserError(f'{path} is damaged ({error}): name another --workdir'
-                    ) from error
-
-
-@contextlib.contextmanager
-def _leaving_on_signals() -> Iterator[threading.Event]:
-  """An event that SIGTERM and SIGINT set; a second signal ends at once."""
-  leave = threading.Event()
-  before = {}
-  def handle(number, frame):
-    del frame
-    leave.set()
-    signal.signal(number, signal.SIG_DFL)
-  if threading.current_thread() is threading.main_thread():
-    for number in (signal.SIGTERM, signal.SIGINT):
-      before[number] = signal.signal(number, handle)
-  try:
-    yield leave
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
-
-
-def _require_finite(metrics: Any, step: int) -> None:
-  """Stops a run that has diverged; nothing of it is saved."""
-  for name in ('loss', 'gradient_norm'):
-    value = float(metrics[name])
-    if not np.isfinite(value):
-      raise UserError(
-          f'the {name} is {value} at step {step}: the run has diverged, and '
-          'nothing of it was saved since\nlower '
-          '--config.train.base_learning_rate or lengthen '
-          '--config.train.warmup_epochs, with a new --workdir')

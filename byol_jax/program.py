@@ -30,7 +30,9 @@ class Program(NamedTuple):
     init: () -> TrainState of step 0, jitted.
     update: (state, shared, batch) -> (state, metrics), for
       `parallel.pmap_update`. `shared` has the run's 'key' and, for resident
-      data, 'images' and 'labels'; `batch` has leaves [N, n, ...].
+      data, 'images' and 'labels'; `batch` has leaves [N, n, ...] and, in a run,
+      'asked_to_leave': float32 [], this process's; the metric 'leaving' is the
+      maximum over all, so that they leave at the same step.
     make_views: (shared, step, batch) -> views [2, n, S, S, 3].
     unmapped_model: the networks, for use outside of the mapped step.
     eval_spec: how images are prepared for evaluation.
@@ -74,13 +76,19 @@ def build(config: ml_collections.ConfigDict, num_images: int, num_classes: int,
         target_init=config.train.target_init)
 
   def update(state, shared, batch):
+    batch = dict(batch)
+    asked_to_leave = batch.pop('asked_to_leave', None)
     if is_resident and num_classes:
-      batch = dict(batch, labels=shared['labels'][batch['rows']])
-    return step_lib.update(
+      batch['labels'] = shared['labels'][batch['rows']]
+    state, metrics = step_lib.update(
         state, batch, model=model, optimizer=optimizer,
         learning_rate=learning_rate, ema_rate=ema_rate,
         make_views=functools.partial(make_views, shared),
-        axis_name=parallel.AXIS)
+        axis_name=parallel.AXIS,
+        skip_nonfinite=config.safety.on_nonfinite == 'skip')
+    if asked_to_leave is not None:
+      metrics = dict(metrics, leaving=jax.lax.pmax(asked_to_leave, parallel.AXIS))
+    return state, metrics
 
   eval_spec = spec._replace(
       image_size=config.data.eval_image_size or spec.image_size)

@@ -185,6 +185,7 @@ def update(
     ema_rate: optim.Schedule,
     make_views: MakeViews,
     axis_name: str | None = None,
+    skip_nonfinite: bool = False,
 ) -> tuple[TrainState, Metrics]:
   """One step of BYOL (paper, algorithm 1).
 
@@ -199,11 +200,13 @@ def update(
     ema_rate: schedule of 1 - tau.
     make_views: (step, sub-batch) -> views [2, n, H, W, C], normalized.
     axis_name: the mapped axis.
+    skip_nonfinite: whether a step whose loss or gradient is not finite leaves
+      everything but the step as it was.
 
   Returns:
     The state after the step, and metrics, equal on all devices.
   """
-  step = state.step
+  before, step = state, state.step
   state, (grads, metrics) = _gradients(state, batch, make_views, model)
   grads, metrics = norm.average_over((grads, metrics), axis_name)
 
@@ -219,19 +222,26 @@ def update(
       * (online - target),
       state.target_params, _only(online_params, state.target_params))
 
+  state = state._replace(
+      online_params=online_params,
+      target_params=target_params,
+      probe_params=probe_params,
+      opt_state=opt_state)
+  finite = jnp.isfinite(optax.tree.norm(grads) + metrics['loss']
+                        + metrics.get('probe_loss', 0.0))
+  if skip_nonfinite:  # fuses with what computes the new arrays
+    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old),
+                         state, before)
+
   moments = metrics.pop('moments')
   metrics = dict(
       metrics,
       batch_projection_std=_spread(moments),
       learning_rate=learning_rate(step),
       tau=1.0 - rate,
-      gradient_norm=optax.tree.norm(grads[0]))
-  return state._replace(
-      step=step + 1,
-      online_params=online_params,
-      target_params=target_params,
-      probe_params=probe_params,
-      opt_state=opt_state), metrics
+      gradient_norm=optax.tree.norm(grads[0]),
+      finite=finite.astype(jnp.float32))
+  return state._replace(step=step + 1), metrics
 
 
 def features(params: hk.Params, state: hk.State, images: jax.Array,

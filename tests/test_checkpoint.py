@@ -88,7 +88,7 @@ def test_donation_and_changes_after_save_do_not_reach_the_disk(checkpoints):
       axis_name='i', in_axes=(None, 0), out_axes=None, donate_argnums=0)
   update = lambda state: pmapped(state, np.zeros(jax.device_count()))
   state = update(make_state(1))
-  array = np.arange(50_000.)
+  array = np.arange(50_000, dtype=np.float32)
   expected = jax.tree.map(np.array, (state, array))
   checkpoints.save(1, (state, array), {})
   for _ in range(5):
@@ -138,10 +138,10 @@ def test_another_network_is_refused(checkpoints, like, message):
 
 
 def test_only_the_first_differences_are_listed(checkpoints):
-  checkpoints.save(0, {f'layer_{i:02}': np.zeros(2) for i in range(20)}, {})
+  checkpoints.save(0, {f'layer_{i:02}': np.zeros(2, np.float32) for i in range(20)}, {})
   checkpoints.wait()
   with pytest.raises(UserError, match='layer_04.*\n.*and 15 more') as error:
-    checkpoints.restore(0, {f'layer_{i:02}': np.zeros(3) for i in range(20)})
+    checkpoints.restore(0, {f'layer_{i:02}': np.zeros(3, np.float32) for i in range(20)})
   assert 'layer_05' not in str(error.value)
 
 
@@ -174,7 +174,7 @@ def test_quiet_and_relative(tmp_path):
   code = textwrap.dedent('''
       import numpy as np
       from byol_jax.checkpoint import Checkpoints
-      tree = {'a/b': {'w': np.ones(3)}}
+      tree = {'a/b': {'w': np.ones(3, np.float32)}}
       for step in (1, 2):
         c = Checkpoints('runs/x', max_to_keep=1)
         c.save(step, tree, {})
@@ -197,6 +197,7 @@ def test_two_processes_save_and_restore_a_pmap_state(tmp_path):
       import jax
       jax.config.update('jax_platforms', 'cpu')
       jax.distributed.initialize('localhost:' + sys.argv[2], 2, int(sys.argv[1]))
+      from jax.experimental import multihost_utils
       import numpy as np
       from byol_jax.checkpoint import Checkpoints
       f = jax.pmap(lambda s, x: s + jax.lax.psum(x, 'i'), axis_name='i',
@@ -208,6 +209,7 @@ def test_two_processes_save_and_restore_a_pmap_state(tmp_path):
       c = Checkpoints({str(tmp_path / 'x')!r}, max_to_keep=2)
       c.save(1, state, {{'a': 1}})
       c.wait()
+      multihost_utils.sync_global_devices('process 0 has written')
       assert c.latest() == 1 and c.meta(1) == {{'a': 1}}
       restored = c.restore(1, state)['a/w']
       assert isinstance(restored, np.ndarray) and (restored == total).all()

@@ -62,9 +62,7 @@ def leaves(workdir):
   from byol_jax import checkpoint
   checkpoints = checkpoint.Checkpoints(f'{workdir}/checkpoints', read_only=True)
   step = checkpoints.latest()
-  like = {name: np.zeros(shape, dtype) for name, shape, dtype
-          in checkpoints._read_meta(step)['leaves']}
-  return step, checkpoints.restore(step, like)
+  return step, checkpoints.read(step, checkpoints.leaves(step))
 
 
 def metrics(workdir):
@@ -197,8 +195,8 @@ def test_a_list_with_bad_files_runs_to_the_end(tmp_path):
   assert "left out '7.jpg'" in done.stdout
   assert '2 of 40 images' in done.stdout
   results = json.loads((tmp_path / 'out/results.json').read_text())
-  assert sorted(results['left_out']) == ['7.jpg', '8.jpg']
-  assert results['left_out']['7.jpg'].startswith('not an image')
+  assert sorted(results['left_out']['train']) == ['7.jpg', '8.jpg']
+  assert results['left_out']['train']['7.jpg'].startswith('not an image')
   too_many = run(*arguments[:-1], '--workdir=other',
                  '--config.data.max_bad_images=1', cwd=tmp_path)
   assert too_many.returncode == 2

@@ -181,7 +181,8 @@ def test_equals_the_step_by_hand(state, num_sub_batches, x64):
               if path[-1].key == 'counter'}
   assert counters == {2 * num_sub_batches}  # one view after the other
   assert int(new.step) == 1 and new.step.dtype == jnp.int32
-  assert set(ours) == set(metrics) | {'learning_rate', 'tau', 'gradient_norm'}
+  assert set(ours) == set(metrics) | {
+        'learning_rate', 'tau', 'gradient_norm', 'finite'}
   for name, value in metrics.items():
     if name != 'batch_projection_std' or num_sub_batches == 1:
       np.testing.assert_allclose(ours[name], value, rtol=1e-6, err_msg=name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
+import itertools
 import logging
 import threading
 
@@ -64,16 +66,28 @@ class BadImages:
           f'{self.limit}: mend or remove them, or raise it')
 
   def summary(self) -> str:
-    """One line: how many there are, and which came first."""
+    """One line: how many there are, and which came first, by reason."""
+    names = collections.defaultdict(list)
     with self._lock:
-      first = [f'{str(self._names[index])!r} ({why})'
-               for index, why in list(self._why.items())[:_TOLD]]
-      more = len(self._why) - len(first)
-    return (f'{len(self._why)} of {len(self._names)} images of {self._where} '
-            f'cannot be used: {", ".join(first)}'
-            + (f' and {more} more' if more else ''))
+      for index, why in itertools.islice(self._why.items(), _TOLD):
+        names[why].append(repr(str(self._names[index])))
+      count = len(self._why)
+    told = '; '.join(f'{", ".join(of)} ({why})' for why, of in names.items())
+    more = f'; and {count - _TOLD} more' if count > _TOLD else ''
+    return (f'{count} of {len(self._names)} images of {self._where} cannot be '
+            f'used: {told}{more}')
 
   def report(self) -> dict[str, str]:
-    """Why, by name, in the order in which they were met."""
+    """Why, by name, in the order in which they were met.
+
+    A second 'a.jpg' is 'a.jpg#2': a list may name a file twice.
+    """
+    reasons, again = {}, collections.Counter()
     with self._lock:
-      return {str(self._names[index]): why for index, why in self._why.items()}
+      for index, why in self._why.items():
+        name = key = str(self._names[index])
+        while key in reasons:
+          again[name] += 1
+          key = f'{name}#{again[name] + 1}'
+        reasons[key] = why
+    return reasons

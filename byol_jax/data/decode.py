@@ -143,7 +143,11 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith('I;16') or image.mode == 'I':
       # 16 bits a pixel, which Pillow would clip
-      return _repeat_gray(np.asarray(image).astype(np.uint16) >> 8)
+      gray = np.asarray(image)
+      if gray.min() < 0 or gray.max() > 65535:
+        raise BadImage('not an image of 8 or 16 bits a pixel: its numbers go from '
+                       f'{gray.min()} to {gray.max()}')
+      return _repeat_gray(gray.astype(np.uint16) >> 8)
     if image.mode == 'F':
       raise BadImage('not an image of whole numbers')
     return np.array(image.convert('RGB'))

@@ -16,7 +16,7 @@ from byol_jax.errors import UserError
 
 _console = logging.getLogger('byol_jax')
 
-_EXTENSIONS = (
+EXTENSIONS = (
     '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 # Trying again does not help; of other errors, as of a network, it may.
@@ -25,6 +25,8 @@ _FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
 _WAITS = (0.1, 1.0)  # seconds before each new try
 _TRAIN = 'train'
 _TEST = ('test', 'val', 'valid', 'validation')
+_OF_THE_DISK = 'lost+found'  # in the first folder of a file system, no part or class
+_TOLD = 10  # so many folders are named in a warning
 
 
 class Listing(NamedTuple):
@@ -50,10 +52,13 @@ def list_folder(path: str, split: str) -> Listing | None:
     * `train/` alone: that part, and no test part.
 
   Counted are jpg, jpeg, png, webp, bmp, gif, tif and tiff files, in upper or lower
-  case.
-  What starts with a dot is skipped. Symbolic links are followed, except back
-  into a folder they are in; a broken one is listed and found to be bad
-  on reading.
+  case. What starts with a dot is skipped, and a subfolder that may not be read is
+  left out with a warning. Symbolic links are followed; a broken one is listed and
+  found to be bad on reading.
+
+  Each folder is listed once, however many links lead to it: at its own place if
+  that is below `path`, else under the first link, by the bytes of their paths. So
+  a class folder that is a link to another class folder is no class.
 
   Args:
     path: the folder.
@@ -77,11 +82,17 @@ def list_folder(path: str, split: str) -> Listing | None:
   else:
     root = os.path.join(path, split)
     _check_folder(root)
-  files = sorted(_walk(root), key=os.fsencode)
+  unreadable = []
+  files = sorted(_walk(root, unreadable), key=os.fsencode)
+  if unreadable:
+    first, more = sorted(unreadable)[:_TOLD], len(unreadable) - _TOLD
+    _console.warning('warning: left out folders that may not be read: %s',
+                     ', '.join(map(repr, first))
+                     + (f' and {more} more' if more > 0 else ''))
   if not files:
     raise UserError(
         f'no images in {root}: config.data.path must be a folder with '
-        f'{", ".join(e[1:] for e in _EXTENSIONS)} files')
+        f'{", ".join(e[1:] for e in EXTENSIONS)} files')
   class_names = _first_parts(files) if root == train else _class_folders(train)
   if len(class_names) < 2 or not _first_parts(files):
     _tell_why_unlabelled(root, files)
@@ -110,6 +121,8 @@ def read_file(path: str) -> bytes:
         raise BadImage('missing') from error
       if wait is None or error.errno in _FINAL:
         raise BadImage(f'unreadable ({error.strerror})') from error
+    except ValueError as error:  # no path at all, as with a NUL in it
+      raise BadImage(f'unreadable ({error})') from error
     time.sleep(wait)
   raise AssertionError('not reached')
 
@@ -126,7 +139,7 @@ def _parts(path: str) -> tuple[str, list[str]]:
   folders, has_images = _scan(path)
   tests = [os.path.join(path, name) for name in _TEST if name in folders]
   is_split = _TRAIN in folders and (
-      bool(tests) or (len(folders) == 1 and not has_images))
+      bool(tests) or (folders <= {_TRAIN, _OF_THE_DISK} and not has_images))
   if not is_split:
     return path, []
   return os.path.join(path, _TRAIN), tests
@@ -137,9 +150,16 @@ def _class_folders(root: str) -> tuple[str, ...]:
   folders, has_images = _scan(root)
   if has_images:
     return ()
-  # next(): one image is enough, this must not walk through a million.
-  return tuple(name for name in sorted(folders, key=os.fsencode)
-               if next(_walk(os.path.join(root, name)), None))
+  names = []
+  for name in sorted(folders, key=os.fsencode):
+    is_link, links = os.path.islink(os.path.join(root, name)), []
+    # next(): one image is enough, this must not walk through a million.
+    if not is_link and next(_below(root, name + '/', set(), links, []), None):
+      names.append(name)
+    elif is_link or links:
+      # What links lead to may have its place elsewhere: only the whole can tell.
+      return _first_parts(list(_walk(root, [])))
+  return tuple(names)
 
 
 def _first_parts(files: list[str]) -> tuple[str, ...]:
@@ -185,30 +205,59 @@ def _scan(path: str) -> tuple[set[str], bool]:
   return folders, has_images
 
 
-def _walk(root: str) -> Iterator[str]:
-  """Yields the images below `root`, any depth, as relative paths with '/'."""
-  todo = [('', frozenset([os.path.realpath(root)]))]
+def _walk(root: str, unreadable: list[str]) -> Iterator[str]:
+  """Yields the images below `root`, any depth, as relative paths with '/'.
+
+  First those that no link is needed for, then those behind links, then those behind
+  links behind links: where a folder has its place depends on the tree alone, not
+  on the order in which the system lists it. `unreadable` is as for `_entries`.
+  """
+  seen, todo = set(), ['']
   while todo:
-    folder, above = todo.pop()
-    for entry in _entries(os.path.join(root, folder)):
+    links = []
+    for folder in sorted(todo, key=os.fsencode):
+      yield from _below(root, folder, seen, links, unreadable)
+    todo = links
+
+
+def _below(root: str, folder: str, seen: set[str], links: list[str],
+           unreadable: list[str]) -> Iterator[str]:
+  """As `_walk`, for one folder of `root`; puts links to folders into `links`.
+
+  Passes over the folders whose real paths are in `seen`, and puts its own there.
+  """
+  todo = [folder]
+  while todo:
+    folder = todo.pop()
+    path = os.path.join(root, folder)
+    real = os.path.realpath(path)
+    if real in seen:
+      continue
+    seen.add(real)
+    for entry in _entries(path, unreadable if folder else None):
       name = folder + entry.name
       if _is_folder(entry):
-        real = os.path.realpath(entry.path)
-        if real not in above:  # else a link back to where we come from
-          todo.append((name + '/', above | {real}))
+        (links if entry.is_symlink() else todo).append(name + '/')
       elif _is_image(entry):
         yield name
 
 
-def _entries(path: str) -> Iterator[os.DirEntry]:
-  """Yields a folder's entries without the hidden ones."""
+def _entries(path: str,
+             unreadable: list[str] | None = None) -> Iterator[os.DirEntry]:
+  """Yields a folder's entries without the hidden ones.
+
+  A folder without permission is noted in `unreadable`, if that is a list. Other
+  errors may be of the moment: to go on would list another data set each time.
+  """
   try:
     with os.scandir(path) as entries:
       for entry in entries:
         if not entry.name.startswith('.'):
           yield entry
   except OSError as error:
-    raise UserError(f'cannot list folder {path!r}: {error.strerror}') from error
+    if unreadable is None or not isinstance(error, PermissionError):
+      raise UserError(f'cannot list folder {path!r}: {error.strerror}') from error
+    unreadable.append(path)
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -221,5 +270,5 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _is_image(entry: os.DirEntry) -> bool:
   """Has the name of an image; a file or any link, no pipe or device."""
-  return (entry.name.lower().endswith(_EXTENSIONS)
+  return (entry.name.lower().endswith(EXTENSIONS)
           and (entry.is_symlink() or entry.is_file()))

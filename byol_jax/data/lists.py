@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import array
+from collections.abc import Iterable, Iterator, Sequence
 import csv
+import itertools
 import os
+import re
 from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax.data.folder import EXTENSIONS
 from byol_jax.errors import UserError
 
-_PATH_TITLES = ('path', 'file', 'filename', 'file_name', 'filepath', 'image')
-_LABEL_TITLES = ('label', 'class', 'class_name', 'target')
+# Of several the first counts. Compared without case, spaces, '_' and '-'.
+_PATH_TITLES = (
+    'path', 'file_path', 'image_path', 'file', 'file_name', 'image', 'image_file',
+    'image_name', 'image_id', 'id')
+_LABEL_TITLES = (
+    'label', 'labels', 'label_id', 'label_name', 'class', 'class_id', 'class_name',
+    'category', 'category_id', 'category_name', 'target')
+
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan', re.IGNORECASE)
+_MANY_CLASSES = 100_000
 
 
 class Listed(NamedTuple):
@@ -22,7 +35,22 @@ class Listed(NamedTuple):
   class_names: tuple[str, ...] | None  # None where labels are numbers
 
 
-def read_list(path: str, class_names: tuple[str, ...] | None = None) -> Listed:
+class _Columns(NamedTuple):
+  """Where a row has what."""
+  titled: bool  # whether the first row says so
+  path: int
+  label: int | None
+  count: int  # no row has more
+
+
+class _Texts(NamedTuple):
+  """Labels as they are written."""
+  lines: dict[str, int]  # each different one, with the line that has it first
+  which: np.ndarray  # int32 [N], which of them each image has
+
+
+def read_list(path: str, split: str = 'train',
+              class_names: tuple[str, ...] | None = None) -> Listed:
   """Reads a list of image files.
 
   `.csv` and `.tsv` files have one image a row, the path first and then, if
@@ -31,12 +59,14 @@ def read_list(path: str, class_names: tuple[str, ...] | None = None) -> Listed:
   path a line, where empty lines and those that start with `#` are skipped.
   Relative paths start at the list's folder.
 
-  Labels are whole numbers counted from 0, or names, which are numbered in
-  alphabetical order.
+  Labels are whole numbers counted from 0 (`check_largest`), or names, which are
+  numbered in alphabetical order. A test list has the kind of the training list.
 
   Args:
     path: the list.
-    class_names: the names of the training part, for a test part with names.
+    split: 'train' or 'test'.
+    class_names: of the training list, for the test list; None where its labels
+      are numbers.
 
   Returns:
     The list. The files are not looked at.
@@ -48,61 +78,213 @@ def read_list(path: str, class_names: tuple[str, ...] | None = None) -> Listed:
       os.path.splitext(path)[1].lower())
   try:
     with open(path, encoding='utf-8-sig', newline='') as f:
+      lines = _without_nul(path, f)
       if separator is None:
-        rows = [(number, [line.strip()]) for number, line in enumerate(f, 1)
-                if line.strip() and not line.startswith('#')]
+        texts = None
+        files = [line.strip() for line in lines
+                 if line.strip() and not line.startswith('#')]
       else:
-        reader = csv.reader(f, delimiter=separator)
-        rows = [(reader.line_num, [cell.strip() for cell in row])
-                for row in reader if any(cell.strip() for cell in row)]
+        files, texts = _read_table(path, lines, separator)
   except OSError as error:
+    key = {'train': 'path', 'test': 'test_path'}[split]
     raise UserError(f'cannot read the list of images {path!r}: '
-                    f'{error.strerror}: check config.data.path') from error
-  except (UnicodeDecodeError, csv.Error) as error:
+                    f'{error.strerror}: check config.data.{key}') from error
+  except UnicodeDecodeError as error:
     raise UserError(f'{path!r} is not a list of images in UTF-8 text: '
                     f'{error}') from error
-  path_column, label_column = 0, 1
-  if rows and separator is not None:
-    titles = [cell.lower() for cell in rows[0][1]]
-    paths = [i for i, title in enumerate(titles) if title in _PATH_TITLES]
-    labels = [i for i, title in enumerate(titles) if title in _LABEL_TITLES]
-    if paths:
-      rows = rows[1:]
-      path_column = paths[0]
-      label_column = labels[0] if labels else None
-  if not rows:
+  if not files:
     raise UserError(f'the list of images {path!r} is empty')
-
-  def cell(number: int, row: list[str], column: int, what: str) -> str:
-    if column >= len(row) or not row[column]:
-      raise UserError(f'{path!r}, line {number}, has no {what}')
-    return row[column]
-
-  files = [cell(number, row, path_column, 'path') for number, row in rows]
-  texts = None
-  if label_column is not None and any(len(row) > label_column
-                                      for _, row in rows):
-    texts = [cell(number, row, label_column, 'label') for number, row in rows]
-  numbers, names = None, None
+  labels, names = None, None
   if texts is not None:
-    numbers, names = _number(path, rows, texts, class_names)
-  return Listed(os.path.dirname(os.path.abspath(path)), files, numbers, names)
+    labels, names = _number(path, texts, split, class_names)
+  return Listed(os.path.dirname(os.path.abspath(path)), files, labels, names)
+
+
+def check_largest(label: int, num_images: int | None, where: str) -> None:
+  """Refuses ids in the place of classes counted from 0.
+
+  There cannot be more classes than images, but part of a large data set may lack
+  some: a training label is refused from 100,000 on, unless there are more images.
+
+  Args:
+    label: the largest.
+    num_images: of the training part; None for a test part, the labels of which
+      are compared with the classes of training elsewhere.
+    where: for the message.
+
+  Raises:
+    UserError: it is too large.
+  """
+  limit = 2**31 if num_images is None else max(num_images, _MANY_CLASSES)
+  if label >= limit:
+    size = '' if num_images is None else f' for {num_images} images'
+    raise UserError(
+        f'{where} has a label {label}{size}: labels count from 0, so number the '
+        f'classes, or in a list write names, as id-{label}')
+
+
+def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
+  """Yields the lines, UserError if one is no text."""
+  for number, line in enumerate(lines, 1):
+    if '\0' in line:
+      raise UserError(
+          f'{path!r}, line {number}, has a NUL character: a list of images is '
+          'UTF-8 text, not UTF-16, with line ends between the paths')
+    yield line
+
+
+def _read_table(path: str, lines: Iterable[str],
+                separator: str) -> tuple[list[str], _Texts | None]:
+  """The paths, and the labels if there are some, of a CSV file."""
+  rows = _rows(path, lines, separator)
+  first = next(rows, None)
+  if first is None:
+    return [], None
+  columns = _find_columns(path, first[1], separator)
+  files, known, which = [], {}, array.array('i')
+  for line, cells in rows if columns.titled else itertools.chain([first], rows):
+    if any(cells[columns.count:]):
+      raise UserError(
+          f'{path!r}, line {line}, has {len(cells)} columns, not {columns.count}: '
+          f'put what contains a {separator!r} in quotes, and if there is more '
+          'than a path and a label, titles in the first line')
+    files.append(_cell(path, line, cells, columns.path, 'path'))
+    if columns.label is not None:
+      text = _cell(path, line, cells, columns.label, 'label')
+      which.append(known.setdefault(text, (len(known), line))[0])
+  texts = None
+  if columns.label is not None:
+    texts = _Texts({text: line for text, (_, line) in known.items()},
+                   np.array(which, np.int32))
+  if not columns.titled:
+    _check_untitled(path, first[1], files, texts)
+  return files, texts
+
+
+def _rows(path: str, lines: Iterable[str],
+          separator: str) -> Iterator[tuple[int, list[str]]]:
+  """Yields the line on which each row starts, and its cells; no empty rows."""
+  reader = csv.reader(lines, delimiter=separator, strict=True)
+  line = 1
+  try:
+    for row in reader:
+      cells = list(map(str.strip, row))
+      if any(cells):
+        yield line, cells
+      line = reader.line_num + 1
+  except csv.Error as error:
+    raise UserError(
+        f'{path!r}, line {line}: {error}; a quote that opens must close, and one '
+        'that is part of a name is written twice, within quotes') from error
+
+
+def _cell(path: str, line: int, cells: list[str], column: int, what: str) -> str:
+  """Returns a path or a label, UserError if there is none."""
+  if column >= len(cells) or not cells[column]:
+    raise UserError(f'{path!r}, line {line}, has no {what}')
+  text = cells[column]
+  if '\n' in text or '\r' in text:
+    raise UserError(f'{path!r}, line {line}, has a {what} that goes on over the '
+                    'end of the line: close its quote')
+  return text
+
+
+def _find_columns(path: str, first: list[str], separator: str) -> _Columns:
+  """What the first row says, if it has titles."""
+  _check_separator(path, first, separator)
+  path_column = _find_title(first, _PATH_TITLES)
+  label_column = _find_title(first, _LABEL_TITLES)
+  if (any(map(_is_image, first))
+      or (path_column is None and label_column is None)):
+    count = min(len(first), 2)
+    return _Columns(False, 0, 1 if count == 2 else None, count)
+  if path_column is None:
+    raise _untold(path, first, 'path', _PATH_TITLES)
+  if label_column is None and sum(map(bool, first)) > 1:
+    raise _untold(path, first, 'label', _LABEL_TITLES)
+  return _Columns(True, path_column, label_column, len(first))
+
+
+def _check_separator(path: str, first: list[str], separator: str) -> None:
+  """Raises UserError where the columns seem to be separated otherwise."""
+  if len(first) > 1:
+    return
+  for other, name in ((',', 'commas'), (';', 'semicolons'), ('\t', 'tabs')):
+    part, found, _ = first[0].partition(other)
+    if other != separator and found and (
+        _is_image(part)
+        or _find_title([part], _PATH_TITLES + _LABEL_TITLES) is not None):
+      raise UserError(
+          f'{path!r} has {name} between its columns, {first[0]!r}: a .csv file '
+          'needs commas and a .tsv file tabs; a list of paths alone may be a .txt')
+
+
+def _untold(path: str, first: list[str], what: str,
+            titles: Sequence[str]) -> UserError:
+  """The error for titles that do not say where the path or the label is."""
+  return UserError(
+      f'{path!r} has the titles {", ".join(map(repr, first))}, none of them for '
+      f'the {what}: call it one of {", ".join(titles)}'
+      + ('; without labels leave only the path' if what == 'label' else ''))
+
+
+def _check_untitled(path: str, first: list[str], files: list[str],
+                    texts: _Texts | None) -> None:
+  """Raises UserError where the first row seems to be titles, but unknown ones."""
+  is_title = (len(files) > 1 and not _is_image(files[0]) and _is_image(files[1]))
+  if texts is not None and (texts.which == 0).sum() == 1:
+    title, *others = texts.lines
+    is_title |= (bool(others) and not _NUMBER.fullmatch(title)
+                 and all(map(_NUMBER.fullmatch, others)))
+  if is_title:
+    raise UserError(
+        f'the first line of {path!r}, {", ".join(map(repr, first))}, looks like '
+        f'titles: call the path one of {", ".join(_PATH_TITLES)} and the label one '
+        f'of {", ".join(_LABEL_TITLES)}, or if it is an image, put such titles '
+        'above it')
+
+
+def _is_image(text: str) -> bool:
+  return text.lower().endswith(EXTENSIONS)
+
+
+def _find_title(cells: Sequence[str], titles: Sequence[str]) -> int | None:
+  """The column with the first of the titles that there is."""
+  def plain(title):
+    return title.lower().translate({ord(c): None for c in ' _-'})
+  plain_cells = list(map(plain, cells))
+  return next((plain_cells.index(title) for title in map(plain, titles)
+               if title in plain_cells), None)
 
 
 def _number(
-    path: str, rows: list[tuple[int, list[str]]], texts: list[str],
-    class_names: tuple[str, ...] | None,
+    path: str, texts: _Texts, split: str, class_names: tuple[str, ...] | None,
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
   """Labels as int32 [N], and the names of the classes if they have some."""
-  if class_names is None and all(text.isdecimal() for text in texts):
-    numbers = [int(text) for text in texts]
-    if max(numbers) >= 2**31:
-      raise UserError(f'{path!r} has a label {max(numbers)}: labels count from 0')
-    return np.array(numbers, np.int32), None
-  names = class_names or tuple(sorted(set(texts)))
+  lines = texts.lines
+  not_whole = next((text for text in lines if not text.isdecimal()), None)
+  if class_names is None and not_whole is None:
+    longest = max(lines, key=len)
+    if len(longest) > 18:
+      raise UserError(f'{path!r}, line {lines[longest]}, has a label of '
+                      f'{len(longest)} digits: labels count from 0')
+    numbers = np.array([int(text) for text in lines])
+    check_largest(int(numbers.max()),
+                  len(texts.which) if split == 'train' else None, repr(path))
+    return numbers.astype(np.int32)[texts.which], None
+  if class_names is None and all(map(_NUMBER.fullmatch, lines)):
+    raise UserError(
+        f'{path!r}, line {lines[not_whole]}, has a label {not_whole!r}: labels are '
+        'whole numbers counted from 0, or names')
+  if class_names is None and split == 'test':
+    raise UserError(
+        f'{path!r}, line {lines[not_whole]}, has a label {not_whole!r}, and the '
+        'training list has numbers, or no labels: write names in both lists or '
+        'numbers in both')
+  names = class_names or tuple(sorted(lines))
   number = {name: i for i, name in enumerate(names)}
-  for (line, _), text in zip(rows, texts):
+  for text, line in lines.items():
     if text not in number:
       raise UserError(f'{path!r}, line {line}: {text!r} is not one of the '
                       f'{len(names)} classes of the training list')
-  return np.array([number[text] for text in texts], np.int32), names
+  return (np.array([number[text] for text in lines], np.int32)[texts.which], names)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
 
 _MARGIN = 2  # so far beyond the edge reach the four pixels around a position
 
 
-@numba.njit(nogil=True, cache=True)
+def _compiled(function: Callable) -> Callable:
+  """Compiles, for this process alone where the result cannot be kept."""
+  try:
+    return numba.njit(nogil=True, cache=True)(function)
+  except RuntimeError:  # neither the package nor the home can be written to
+    return numba.njit(nogil=True)(function)
+
+
+@_compiled
 def _taps(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
   """Which four neighbours of `size` pixels make each of `count` new ones.
 
@@ -35,7 +45,7 @@ def _taps(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
   return first, weight
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _cut(image: np.ndarray, top: int, left: int, height: int, width: int,
          out: np.ndarray) -> None:
   """`cut` on rows of interleaved pixels: image [H, W * 3], out [S, S * 3]."""

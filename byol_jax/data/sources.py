@@ -80,7 +80,8 @@ def open_source(
     split: 'train' or 'test'; for 'folder' also the name of another part, for
       'tfds' any TFDS split.
     test_path: the list of the test part, for 'list'.
-    class_names: those of the training part, for the test part of a 'list'.
+    class_names: those of the training part, for the test part of a 'list'; None
+      where its labels are numbers.
     max_bad: how many images may be bad; None: `bad.default_limit`.
     tfds_name: the data set's name, for 'tfds'.
     image_size: side of the images, for 'fake'.
@@ -109,7 +110,7 @@ def open_source(
     path = _needed(path, source, 'a text or CSV file that lists images')
     if split == 'test':
       path = test_path
-    return file_list(path, class_names, max_bad) if path else None
+    return file_list(path, split, class_names, max_bad) if path else None
   if source == 'prepared':
     path = _needed(path, source, 'a folder that task=prepare wrote')
     return prepared(path, split, max_bad)
@@ -194,7 +195,7 @@ def npz(path: str, split: str) -> Images | None:
     ) from error
   images = _checked_images(images, f'{image_key} in {path}')
   if labels is not None:
-    labels = _checked_labels(labels, len(images), f'{label_key} in {path}')
+    labels = _checked_labels(labels, len(images), f'{label_key} in {path}', split)
   return Images(images, labels, None, path)
 
 
@@ -210,10 +211,11 @@ def folder(path: str, split: str, max_bad: int | None = None) -> Encoded | None:
                 listing.class_names, listing.root, max_bad)
 
 
-def file_list(path: str, class_names: tuple[str, ...] | None = None,
+def file_list(path: str, split: str = 'train',
+              class_names: tuple[str, ...] | None = None,
               max_bad: int | None = None) -> Encoded:
   """Image files by name, with or without labels: `lists.read_list`."""
-  listed = lists.read_list(path, class_names)
+  listed = lists.read_list(path, split, class_names)
   return _files(*listed, path, max_bad)
 
 
@@ -313,7 +315,8 @@ def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
   return np.ascontiguousarray(images)
 
 
-def _checked_labels(labels: np.ndarray, size: int, where: str) -> np.ndarray:
+def _checked_labels(labels: np.ndarray, size: int, where: str,
+                    split: str) -> np.ndarray:
   """Returns labels as int32 [size], UserError if they are not."""
   if labels.shape not in ((size,), (size, 1)):
     raise UserError(
@@ -321,8 +324,9 @@ def _checked_labels(labels: np.ndarray, size: int, where: str) -> np.ndarray:
         'image')
   if not np.issubdtype(labels.dtype, np.integer):
     raise UserError(f'{where} has dtype {labels.dtype}, expected integers')
-  if labels.min() < 0 or labels.max() >= 2**31:
+  if labels.min() < 0:
     raise UserError(
         f'{where} has labels from {labels.min()} to {labels.max()}: they must '
         'count from 0')
+  lists.check_largest(int(labels.max()), size if split == 'train' else None, where)
   return labels.reshape(size).astype(np.int32)

@@ -7,6 +7,7 @@ import logging
 import os
 from typing import Any, NamedTuple
 
+from etils import epath
 import numpy as np
 
 from byol_jax.data import tfrecord
@@ -104,14 +105,12 @@ def open_records(
     return None
   wanted = _wanted_features(tfds, builder)
   names = _RecordNames(title, split, builder.info.splits[split].num_examples)
-  formats = tfds.core.FileFormat
+  read_record, formats = None, tfds.core.FileFormat
   if builder.info.file_format == formats.ARRAY_RECORD:
     read_record = _array_records(tfds, builder, split)
   elif (builder.info.file_format == formats.TFRECORD
         and _is_local(builder.data_dir)):
     read_record = _tfrecords(builder, split)
-  else:
-    read_record = None
   if read_record is not None:
     read, labels = _by_random_access(tfds, builder, read_record, wanted,
                                      len(names))
@@ -124,7 +123,6 @@ def open_records(
   if labels is not None:
     class_names = tuple(getattr(builder.info.features['label'], 'names', None)
                         or ()) or None
-
   return Records(read, len(names), labels, class_names, names)
 
 
@@ -216,9 +214,13 @@ def _wanted_features(tfds: Any, builder: Any) -> tuple[str, ...]:
   return ('image',)
 
 
-def _array_records(tfds: Any, builder: Any,
-                   split: str) -> Callable[[int], bytes]:
+def _array_records(tfds: Any, builder: Any, split: str) -> Callable[[int], bytes]:
   """Reads a record of a split, the whole serialized example."""
+  shards = builder.info.splits[split].file_instructions
+  there = {file.name for file in epath.Path(builder.data_dir).iterdir()}
+  for shard in shards:  # is opened when its first record is read, too late
+    if os.path.basename(shard.filename) not in there:
+      raise _damaged(builder, f'{shard.filename} is missing')
   try:
     records = builder.as_data_source(
         split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
@@ -227,41 +229,40 @@ def _array_records(tfds: Any, builder: Any,
     raise UserError(
         f'reading {builder.info.full_name} needs array_record ({error}): '
         'pip install array_record') from error
-  def read(index: int) -> bytes:
-    try:
-      return records[index]
-    except (RuntimeError, ValueError, OSError) as error:  # array_record's
-      raise _damaged(builder, error) from error
-  return read
+  return _by_number(builder, shards, lambda index, shard, k: records[index])
 
 
 def _tfrecords(builder: Any, split: str) -> Callable[[int], bytes]:
   """As `_array_records`, for local TFRecord files."""
   shards = builder.info.splits[split].file_instructions
-  files, first, starts, stops = [], [0], [], []
+  starts = []
   try:
     for shard in shards:
-      entries = tfrecord.index(str(shard.filename))
-      if len(entries) - 1 != shard.examples_in_shard:
-        raise ValueError(f'{shard.filename} has {len(entries) - 1} records, not '
+      starts.append(tfrecord.index(str(shard.filename)))
+      if len(starts[-1]) - 1 != shard.examples_in_shard:
+        raise ValueError(f'{shard.filename} has {len(starts[-1]) - 1} records, not '
                          f'{shard.examples_in_shard}')
-      last = shard.skip + shard.take if shard.take >= 0 else len(entries) - 1
-      files.append(str(shard.filename))
-      starts.append(entries[shard.skip:last])
-      stops.append(entries[shard.skip + 1:last + 1])
-      first.append(first[-1] + last - shard.skip)
   except (OSError, ValueError) as error:
     raise _damaged(builder, error) from error
+  return _by_number(builder, shards, lambda index, shard, k: tfrecord.read(
+      str(shards[shard].filename), *map(int, starts[shard][k:k + 2])))
 
-  def read(index: int) -> bytes:
+
+def _by_number(builder: Any, shards: Sequence[Any],
+               read: Callable[[int, int, int], bytes]) -> Callable[[int], bytes]:
+  """Finds the shard of a record and its number there, and names both on damage."""
+  first = np.cumsum([0] + [shard.take for shard in shards])
+
+  def read_record(index: int) -> bytes:
     shard = int(np.searchsorted(first, index, 'right')) - 1
-    k = index - first[shard]
+    k = int(index - first[shard]) + shards[shard].skip
     try:
-      return tfrecord.read(files[shard], int(starts[shard][k]),
-                           int(stops[shard][k]))
-    except (OSError, ValueError) as error:
-      raise _damaged(builder, error) from error
-  return read
+      return read(index, shard, k)
+    # array_record raises the first two
+    except (RuntimeError, IndexError, ValueError, OSError) as error:
+      raise _damaged(
+          builder, f'record {k} of {shards[shard].filename}: {error}') from error
+  return read_record
 
 
 def _by_random_access(
@@ -301,7 +302,9 @@ def _read_into_memory(
   """Reads every record of a format without random access, in file order."""
   info = builder.info
   try:
-    size = _size_on_disk(info.splits[split].file_instructions)
+    size = sum(epath.Path(shard.filename).stat().length * shard.take
+               // max(1, shard.examples_in_shard)
+               for shard in info.splits[split].file_instructions)
   except OSError as error:
     raise _damaged(builder, error) from error
   if size > max_bytes:
@@ -343,10 +346,3 @@ def _damaged(builder: Any, why: object) -> UserError:
   return UserError(
       f'cannot read TFDS data set {builder.info.full_name} in '
       f'{builder.data_dir}: {why}; prepare it again')
-
-
-def _size_on_disk(shards: Sequence[Any]) -> int:
-  """Bytes of the shards that a split reads, by the share that it takes."""
-  return sum(
-      os.path.getsize(shard.filename) * shard.take
-      // max(1, shard.examples_in_shard) for shard in shards)

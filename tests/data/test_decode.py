@@ -1,6 +1,10 @@
 """Decoding against Pillow, resizing against numpy, and bytes that are no picture."""
 
 import io
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 from PIL import Image
@@ -8,6 +12,7 @@ import pytest
 
 from byol_jax.data import crops
 from byol_jax.data import decode
+from byol_jax.data import resize
 
 
 def _image(height=41, width=57):
@@ -145,3 +150,20 @@ def test_bad_bytes_leave_the_batch_as_it_was():
     decode.decode_two_views(_encode(_image(), 'JPEG')[:300], np.ones((2, 4)) / 2,
                             out)
   assert (out == 7).all()
+
+
+# ---------------------------------------------------------------- the compiler
+def test_an_installation_that_cannot_be_written_to(tmp_path):
+  """Nowhere to keep what was compiled: it is compiled each time."""
+  shutil.copy(resize.__file__, tmp_path / 'resize.py')
+  (tmp_path / '__pycache__').write_text('a file, so root cannot write below it')
+  nowhere = str(tmp_path / '__pycache__')
+  environment = {name: value for name, value in os.environ.items()
+                 if not name.startswith('NUMBA')}
+  code = ('import numpy as np, resize; out = np.zeros((4, 4, 3), np.uint8); '
+          'resize.cut(np.full((6, 5, 3), 7, np.uint8), (1, 1, 3, 3), out); '
+          'assert (out == 7).all()')
+  subprocess.run(
+      [sys.executable, '-B', '-c', code], check=True, cwd=tmp_path,
+      env=environment | {'HOME': nowhere, 'XDG_CACHE_HOME': nowhere,
+                         'LOCALAPPDATA': nowhere})

@@ -131,19 +131,88 @@ def test_links(tmp_path):
       source.read(index)
 
 
-@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0,
-                    reason='root may read everything')
-def test_unreadable(tmp_path):
-  root = _make(tmp_path, 'a.png', 'sub/b.png')
-  (tmp_path / 'a.png').chmod(0)
+def test_each_folder_is_listed_once(tmp_path):
+  root = _make(tmp_path / 'root', 'train/b/1.png', 'train/c/2.png', 'val/c/3.png')
+  _make(tmp_path / 'ext', 'x/4.png', 'x/y/5.png')
+  for link, to in (('a', 'b'), ('b/c', '../c'), ('c/b', '../b'),
+                   ('d', '../../ext/x/y'), ('e', '../../ext/x'),
+                   ('b/over', '../../../ext'), ('f', '../../ext/x')):
+    (tmp_path / 'root/train' / link).symlink_to(to)
+  train = folder.list_folder(root, 'train')
+  assert train.files == ['b/1.png', 'b/over/x/4.png', 'b/over/x/y/5.png', 'c/2.png']
+  assert train.class_names == ('b', 'c')  # not its second name, a
+  assert folder.list_folder(root, 'test').labels.tolist() == [1]
+  (tmp_path / 'root/train/b/over').unlink()
+  train = folder.list_folder(root, 'train')
+  assert train.files == ['b/1.png', 'c/2.png', 'd/5.png', 'e/4.png']
+  assert folder.list_folder(root, 'test').class_names == train.class_names
+
+
+def test_folders_linked_to_each_other(tmp_path):
+  """Neither as many files as there are ways, nor as the system lists them."""
+  rng = np.random.default_rng(0)
+  for trial in range(20):
+    root = _make(tmp_path / str(trial), *(
+        f'train/d{k}/{"e/" * (k % 3)}{k}.png' for k in range(5)), 'val/d1/1.png')
+    for k in range(15):
+      start, end = rng.integers(0, 9, 2)
+      link = tmp_path / str(trial) / 'train' / f'd{start}'
+      link.mkdir(exist_ok=True)
+      (link / f'l{k}').symlink_to(f'../d{end}')
+    expected = folder.list_folder(root, 'train')
+    assert len(expected.files) == 5
+    for _ in range(3):
+      with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, '_entries', _shuffled(folder._entries, rng))
+        shuffled = folder.list_folder(root, 'train')
+        assert shuffled.files == expected.files
+        test = folder.list_folder(root, 'test')
+        assert test.class_names == expected.class_names
+
+
+def _shuffled(entries, rng):
+  return lambda *arguments: rng.permutation(list(entries(*arguments)))
+
+
+def test_an_unreadable_file(tmp_path):
+  root = _make(tmp_path, 'a.png')
+  (tmp_path / 'a.png').unlink()
+  (tmp_path / 'a.png').symlink_to(tmp_path / 'a.png')
   with pytest.raises(decode.BadImage, match='unreadable'):
     sources.folder(root, 'train').read(0)
-  (tmp_path / 'sub').chmod(0)
-  try:
-    with pytest.raises(UserError, match='cannot list folder'):
-      folder.list_folder(root, 'train')
-  finally:
-    (tmp_path / 'sub').chmod(0o700)
+  with pytest.raises(decode.BadImage, match='unreadable .*null'):
+    folder.read_file(root + '/a\0b.png')
+
+
+def test_a_subfolder_without_permission_is_left_out(tmp_path, monkeypatch, caplog):
+  root = _make(tmp_path, 'train/a/1.png', 'train/b/1.png', 'train/b/no/2.png',
+               'train/lost+found/3.png', 'val/b/1.png')
+  def forbid(*folders, error):
+    def scandir(path):
+      if path.rstrip('/').endswith(folders):
+        raise error
+      return os_scandir(path)
+    monkeypatch.setattr(folder.os, 'scandir', scandir)
+  os_scandir = os.scandir
+  forbid('lost+found', 'no', error=PermissionError(13, 'Permission denied'))
+  train = folder.list_folder(root, 'train')
+  assert train.files == ['a/1.png', 'b/1.png'] and train.class_names == ('a', 'b')
+  warning, = (r.getMessage() for r in caplog.records if r.levelname == 'WARNING')
+  assert 'train/b/no' in warning and 'train/lost+found' in warning
+  assert folder.list_folder(root, 'test').class_names == ('a', 'b')
+  forbid('train', error=PermissionError(13, 'Permission denied'))
+  with pytest.raises(UserError, match='cannot list folder .*train.* Permission'):
+    folder.list_folder(root, 'train')
+  # Another time it may be there: no data set of its own.
+  forbid('lost+found', error=OSError(5, 'Input/output error'))
+  with pytest.raises(UserError, match='cannot list folder .*lost.* Input/output'):
+    folder.list_folder(root, 'train')
+
+
+def test_a_disk_of_its_own(tmp_path):
+  root = _make(tmp_path, 'train/a/1.png', 'train/b/1.png')
+  (tmp_path / 'lost+found').mkdir()
+  assert folder.list_folder(root, 'train').class_names == ('a', 'b')
 
 
 def test_odd_names(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from byol_jax.data import lists
+from byol_jax.data import sources
 from byol_jax.errors import UserError
 
 
@@ -25,6 +26,10 @@ def test_plain_text_is_paths_only(tmp_path):
     ('a.csv', 'x.jpg,2\n"y, z.jpg",0\n'),
     ('a.csv', '\ufeffid,Label,PATH\n7,2,x.jpg\n8,0,"y, z.jpg"\n'),
     ('a.tsv', 'x.jpg\t2\ny, z.jpg\t0\n'),
+    ('a.csv', 'Image Path,label-id\nx.jpg,2\n"y, z.jpg",0\n'),
+    ('a.csv', ',image_id,class_id\n0,x.jpg,2\n1,"y, z.jpg",0\n'),
+    ('a.csv', 'id,image_path,category,labels\n7,x.jpg,a,2\n8,"y, z.jpg",b,0\n'),
+    ('a.csv', 'x.jpg,2\r\n\r\n , \r\n"y, z.jpg",00\r\n'),
 ])
 def test_numbers_as_labels(tmp_path, name, text):
   listed = lists.read_list(_write(tmp_path, name, text))
@@ -38,14 +43,28 @@ def test_names_as_labels(tmp_path):
       tmp_path, 'train.csv', 'path,class\na.jpg,dog\nb.jpg,cat\nc.jpg,dog\n'))
   assert train.class_names == ('cat', 'dog')
   np.testing.assert_array_equal(train.labels, [1, 0, 1])
-  test = lists.read_list(_write(tmp_path, 'test.csv', 'd.jpg,dog\n'),
+  test = lists.read_list(_write(tmp_path, 'test.csv', 'd.jpg,dog\n'), 'test',
                          train.class_names)
   np.testing.assert_array_equal(test.labels, [1])
 
 
 def test_csv_without_labels(tmp_path):
-  listed = lists.read_list(_write(tmp_path, 'a.csv', 'path,width\na.jpg,3\n'))
-  assert listed.files == ['a.jpg'] and listed.labels is None
+  for text in ('path\na.jpg\n', 'a.jpg\n', ',File\n0,a.jpg\n', 'odd;name.jpg\n'):
+    listed = lists.read_list(_write(tmp_path, 'a.csv', text))
+    assert len(listed.files) == 1 and listed.files[0].endswith('.jpg')
+    assert listed.labels is None
+
+
+def test_a_class_may_be_called_like_a_title(tmp_path):
+  listed = lists.read_list(_write(tmp_path, 'a.csv', 'a.jpg,image\nb.jpg,target\n'))
+  assert listed.files == ['a.jpg', 'b.jpg']
+  assert listed.class_names == ('image', 'target')
+
+
+def test_files_without_an_extension(tmp_path):
+  listed = lists.read_list(_write(tmp_path, 'a.csv', 'x/1,cat\nx/2,dog\nx/3,0\n'))
+  assert listed.files == ['x/1', 'x/2', 'x/3']
+  assert listed.class_names == ('0', 'cat', 'dog')
 
 
 @pytest.mark.parametrize('name, text, message', [
@@ -53,8 +72,36 @@ def test_csv_without_labels(tmp_path):
     ('a.csv', 'path,label\n', 'is empty'),
     ('a.csv', 'a.jpg,1\nb.jpg,\n', 'line 2, has no label'),
     ('a.csv', 'a.jpg,1\n,2\n', 'line 2, has no path'),
-    ('a.csv', 'a.jpg,99999999999\n', 'labels count from 0'),
     ('a.txt', b'\xff\xd8\xff\xe0 a JPEG file', 'not a list of images'),
+    # titles
+    ('a.csv', 'img_fn,label\na.jpg,0\n', 'none of them for the path: .* image_path'),
+    ('a.csv', 'path,breed\na.jpg,dog\n', 'none of them for the label: .* class_id'),
+    ('a.csv', 'image,id\na.jpg,w_12\n', 'none of them for the label'),
+    ('a.csv', 'img_fn,breed\na.jpg,dog\nb.jpg,cat\n', "'breed', looks like titles"),
+    ('a.csv', 'x_file,breed\nx/1,0\nx/2,2\nx/3,2\n', "'breed', looks like titles"),
+    ('a.csv', 'img_fn\na.jpg\nb.jpg\n', "'img_fn', looks like titles"),
+    # columns
+    ('a.csv', 'path;label\na.jpg;0\n', 'semicolons between its columns'),
+    ('a.csv', 'a.jpg;0\nb.jpg;1\n', 'semicolons between its columns'),
+    ('a.csv', 'a.jpg\tdog\nb.jpg\tcat\n', 'tabs between its columns'),
+    ('a.tsv', 'path,label\na.jpg,0\n', 'commas between its columns'),
+    ('a.csv', '0,a.jpg,dog\n', 'line 1, has 3 columns, not 2'),
+    ('a.csv', 'path,label\na.jpg,0\na, b.jpg,0\n', 'line 3, has 3 columns, not 2'),
+    ('a.csv', 'a.jpg\nb.jpg,0\n', 'line 2, has 2 columns, not 1'),
+    # labels
+    ('a.csv', 'a.jpg,0\nb.jpg,-1\nc.jpg,10\n', "line 2, has a label '-1'"),
+    ('a.csv', 'a.jpg,1.0\nb.jpg,0.0\n', "line 1, has a label '1.0'"),
+    ('a.csv', 'a.jpg,3\nb.jpg,nan\n', "line 2, has a label 'nan'"),
+    ('a.csv', 'a.jpg,99999999999\n', 'labels count from 0'),
+    ('a.csv', 'a.jpg,100000\nb.jpg,1\n', 'a label 100000 for 2 images'),
+    ('a.csv', f'a.jpg,1\nb.jpg,{"9" * 5000}\n', 'line 2, .* label of 5000 digits'),
+    # no text, and quotes
+    ('a.txt', 'a.jpg\nb.jpg\0c.jpg\0', 'line 2, has a NUL'),
+    ('a.csv', 'a.jpg,0\n\0.jpg,1\n', 'line 2, has a NUL'),
+    ('a.txt', 'a.jpg\nb.jpg\n'.encode('utf-16-le'), 'line 1, has a NUL'),
+    ('a.csv', 'a.jpg,0\n"b.jpg,1\nc.jpg,1\n', 'line 2: .* quote'),
+    ('a.csv', 'a.jpg,0\n"b.jpg,1\nc.jpg,1\nd.jpg",1\n', 'line 2, has a path that'),
+    ('a.tsv', '"odd.jpg\t0\nb.jpg\t1\n', 'line 1: .* quote'),
 ])
 def test_what_is_wrong_is_named(tmp_path, name, text, message):
   path = _write(tmp_path, name, text)
@@ -66,9 +113,32 @@ def test_what_is_wrong_is_named(tmp_path, name, text, message):
 def test_a_class_that_training_lacks(tmp_path):
   path = _write(tmp_path, 'test.csv', 'a.jpg,cat\nb.jpg,cow\n')
   with pytest.raises(UserError, match="line 2: 'cow' is not one of the 2"):
-    lists.read_list(path, ('cat', 'dog'))
+    lists.read_list(path, 'test', ('cat', 'dog'))
+
+
+def test_both_lists_have_numbers_or_both_names(tmp_path):
+  names = _write(tmp_path, 'names.csv', 'a.jpg,dog\nb.jpg,cat\n')
+  numbers = _write(tmp_path, 'numbers.csv', 'a.jpg,0\nb.jpg,150000\n')
+  def read_test(path, class_names):
+    return sources.open_source('list', path='train.csv', test_path=path,
+                               split='test', class_names=class_names)
+  with pytest.raises(UserError, match="names.csv.*label 'dog'.* has numbers"):
+    read_test(names, None)
+  with pytest.raises(UserError, match="'0' is not one of the 2 classes"):
+    read_test(numbers, ('cat', 'dog'))
+  # A small test part of many classes: compared with training's elsewhere.
+  assert read_test(numbers, None).labels.tolist() == [0, 150000]
+  assert read_test(names, ('cat', 'dog', 'emu')).labels.tolist() == [1, 0]
+
+
+def test_as_many_classes_as_images(tmp_path):
+  rows = ''.join(f'{k}.jpg,{100_000 - k}\n' for k in range(100_001))
+  listed = lists.read_list(_write(tmp_path, 'a.csv', rows))
+  assert listed.labels.max() == 100_000
 
 
 def test_a_list_that_is_missing(tmp_path):
   with pytest.raises(UserError, match='config.data.path'):
     lists.read_list(str(tmp_path / 'no.txt'))
+  with pytest.raises(UserError, match='config.data.test_path'):
+    lists.read_list(str(tmp_path / 'no.txt'), 'test')

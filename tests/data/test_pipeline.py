@@ -240,6 +240,22 @@ def test_default_limit(num_images, limit):
   assert bad.default_limit(num_images) == limit
 
 
+def test_what_was_left_out_is_told_by_reason():
+  found = bad.BadImages(['a', 'b', 'c', 'b', 'b', 'b#2'] + ['z'] * 20, 'them', 26)
+  for index, why in ((1, 'empty'), (0, 'missing'), (3, 'empty'), (4, 'damaged')):
+    found.add(index, why)
+  assert found.summary() == ("4 of 26 images of them cannot be used: 'b', 'b' "
+                             "(empty); 'a' (missing); 'b' (damaged)")
+  found.add(5, 'empty')
+  assert found.report() == {'b': 'empty', 'a': 'missing', 'b#2': 'empty',
+                            'b#3': 'damaged', 'b#2#2': 'empty'}
+  for index in range(6, 26):
+    found.add(index, 'missing')
+  assert found.summary().count('(missing)') == 1
+  assert found.summary().endswith("(damaged); and 15 more")
+  assert len(found.report()) == 25
+
+
 def test_errors_of_the_source_itself_come_through():
   def read(index):
     raise UserError('the disk is gone')

@@ -38,6 +38,8 @@ def test_npz_by_split(tmp_path):
                  for split in ('train', 'test'))
   assert train.images.shape == (5, 4, 3, 3) and train.labels.shape == (5,)
   assert len(test.images) == 2 and test.labels.tolist() == [0, 1]
+  _save(tmp_path, x_train=_X, x_test=_X, y_test=_Y + 10**6)
+  assert sources.npz(path, 'test').labels.max() == 10**6 + 2
   path = _save(tmp_path, x_train=colour)
   assert sources.open_source('npz', path=path).labels is None
   assert sources.open_source('npz', path=path, split='test') is None
@@ -54,6 +56,9 @@ def test_npz_by_split(tmp_path):
     ({'images': _X, 'labels': np.eye(5)}, r'expected \[5\]'),
     ({'images': _X, 'labels': _Y / 2}, 'expected integers'),
     ({'images': _X, 'labels': _Y - 1}, 'from -1 to 1'),
+    ({'images': _X, 'labels': _Y + 99_998}, 'a label 100000 for 5 images'),
+    ({'images': _X, 'labels': _Y.astype(np.uint64) + 2**63}, 'count from 0'),
+    ({'x_train': _X, 'y_train': _Y + 10**9}, 'y_train in .* count from 0'),
     ({'images': np.array([None, 1], object)}, 'cannot read'),
 ])
 def test_npz_refuses(tmp_path, arrays, said):

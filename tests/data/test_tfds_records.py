@@ -1,5 +1,6 @@
 """TFDS data sets, prepared in a temporary folder, read back."""
 
+import json
 import pathlib
 
 import numpy as np
@@ -139,6 +140,42 @@ def test_damaged(folder):
       _open(folder, split='validation')
   finally:
     shard.write_bytes(good)
+
+
+def test_damage_in_one_of_several_shards(tmp_path):
+  """The shard is named, and the record's number there."""
+  module = pytest.importorskip('array_record.python.array_record_module')
+  _build(tmp_path, 'array_record')
+  folder = tmp_path / 'tiny' / '1.0.0'
+  whole, = folder.glob('tiny-train*')
+  reader = module.ArrayRecordReader(str(whole))
+  records = reader.read_all()
+  reader.close()
+  whole.unlink()
+  shards = [folder / f'tiny-train.array_record-{k:05d}-of-00003' for k in range(3)]
+  for shard, part in zip(shards, (records[:4], records[4:7], records[7:])):
+    writer = module.ArrayRecordWriter(str(shard), 'group_size:1')
+    for record in part:
+      writer.write(record)
+    writer.close()
+  info = json.loads((folder / 'dataset_info.json').read_text())
+  train, = (split for split in info['splits'] if split['name'] == 'train')
+  train['shardLengths'] = ['4', '3', '4']
+  (folder / 'dataset_info.json').write_text(json.dumps(info))
+  images = [_open(str(tmp_path)).read(k) for k in range(11)]
+  # The data of the last shard's third record: its image is found there as it is.
+  good = shards[2].read_bytes()
+  at = good.index(images[9][-40:])
+  shards[2].write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])
+  for split, index in (('train', 9), ('train[3:10]', 6), ('train[8:]', 1)):
+    source = _open(str(tmp_path), split=split)
+    assert source.read(index - 1) == images[8]
+    with pytest.raises(UserError, match='record 2 of .*-00002-of-00003: '):
+      source.read(index)
+  shards[1].unlink()
+  with pytest.raises(UserError, match='00001-of-00003 is missing'):
+    _open(str(tmp_path))
+  assert _open(str(tmp_path), split='train[8:]').read(0) == images[8]
 
 
 def test_labels_are_optional_and_may_be_hidden(tmp_path):

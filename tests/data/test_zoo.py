@@ -194,6 +194,8 @@ GOOD = {
                      False),
     'tiff gray': (_save(GRAY[..., 0], 'TIFF'), GRAY, False),
     'tiff 16-bit gray': (_save(_gray16, 'TIFF'), GRAY, False),
+    'tiff 16-bit gray in 32 bits': (
+        _save(np.asarray(_gray16).astype(np.int32), 'TIFF'), GRAY, False),
     'tiff cmyk': (_save(Image.fromarray(RGB).convert('CMYK'), 'TIFF'), RGB,
                   True),
     'tiff several pages': (_animated('TIFF'), RGB, False),
@@ -248,6 +250,10 @@ BAD = {
     'png with flipped bytes': (_flipped(GOOD['png'][0]), 'damaged|truncated'),
     'tiff of floats': (_save(Image.fromarray(
         GRAY[..., 0].astype(np.float32)), 'TIFF'), 'not an image'),
+    'tiff of 32-bit integers': (_save(Image.fromarray(
+        GRAY[..., 0].astype(np.int32) * 70_000), 'TIFF'), 'not an image of 8 or 16'),
+    'tiff of negative integers': (_save(Image.fromarray(
+        GRAY[..., 0].astype(np.int32) - 300), 'TIFF'), 'not an image of 8 or 16'),
 } | {
     f'{name} cut at {share:.0%}': (GOOD[name][0][:int(share * len(
         GOOD[name][0]))], 'truncated|damaged|not an image|empty')

@@ -1,0 +1,102 @@
+"""Numbers gone bad: what is not finite is seen, reported, and never saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import logging
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from byol_jax import parallel
+from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
+
+_console = logging.getLogger('byol_jax')
+
+
+class Health:
+  """Watches the losses and gradients of a run.
+
+  Attributes:
+    skipped: how many updates were left out in this session.
+  """
+
+  def __init__(self, on_nonfinite: str, max_skipped: int,
+               last_good: Callable[[], str]):
+    """Begins to count.
+
+    Args:
+      on_nonfinite: 'stop', or 'skip' where the step leaves such updates out.
+      max_skipped: so many in a row may be skipped.
+      last_good: names the last good checkpoint, for messages.
+    """
+    self._on_nonfinite, self._max_skipped = on_nonfinite, max_skipped
+    self._last_good = last_good
+    self._in_a_row = 0
+    self.skipped = 0
+
+  def check(self, step: int, metrics: Mapping[str, Any]) -> None:
+    """Looks at a step; to be called for every one, in order.
+
+    Args:
+      step: steps done.
+      metrics: of the last of them.
+
+    Raises:
+      UserError: they are not finite, and the run is to stop.
+    """
+    if float(metrics['finite']):
+      self._in_a_row = 0
+      return
+    self._in_a_row += 1
+    self.skipped += 1
+    terms = ', '.join(f'{name} {float(metrics[name]):.4g}' for name in (
+        'loss', 'probe_loss', 'gradient_norm', 'learning_rate')
+                      if name in metrics)
+    if self._on_nonfinite == 'skip' and self._in_a_row <= self._max_skipped:
+      _console.warning(
+          'WARNING: step %d is not finite (%s): its update was skipped, %d in a '
+          'row of at most %d', step, terms, self._in_a_row, self._max_skipped)
+      return
+    many = (f' and {self._in_a_row - 1} before it'
+            if self._on_nonfinite == 'skip' else '')
+    raise UserError(
+        f'step {step}{many} is not finite: {terms}\n{self._last_good()}, and '
+        'nothing was saved since; lower --config.train.base_learning_rate or '
+        'lengthen --config.train.warmup_epochs with a new --workdir, or go on '
+        "with --config.safety.on_nonfinite='skip'")
+
+  def check_state(self, step: int, state: Any) -> None:
+    """Looks at the state itself, before it is saved.
+
+    Raises:
+      UserError: an array in it is not finite; names it.
+    """
+    if bool(_all_finite(state)):
+      return
+    bad = [jax.tree_util.keystr(path, simple=True, separator='.')
+           for path, x in jax.tree_util.tree_flatten_with_path(state)[0]
+           if not bool(_all_finite(x))]
+    raise UserError(
+        f'the state of step {step} is not finite and is not saved: '
+        f'{", ".join(bad[:4])}{" ..." if bad[4:] else ""}\n{self._last_good()}')
+
+  def check_replicas(self, step: int, state: Any) -> None:
+    """Looks whether all devices, of all hosts, hold the same state.
+
+    Raises:
+      TransientError: they do not.
+    """
+    if not parallel.replicas_agree(state):
+      raise TransientError(
+          f'the devices do not hold the same state at step {step}: one of them '
+          f'computes wrongly\n{self._last_good()}, and nothing was saved since; '
+          'the same command goes on from there, best on other hardware')
+
+
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+  return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x))
+                            for x in jax.tree.leaves(tree)]))

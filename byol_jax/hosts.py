@@ -1,0 +1,128 @@
+"""Several processes, one run: they start together, agree, and fail together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import hashlib
+import json
+import os
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+from byol_jax.errors import UserError
+
+_MESSAGE_BYTES = 512
+
+
+def initialize(mode: str, heartbeat_seconds: int) -> None:
+  """Joins the other processes; before any other use of jax.
+
+  Args:
+    mode: 'off' for a process by itself; 'on' for one of several, which jax
+      finds on Cloud TPU, GKE, Slurm and Open MPI, and elsewhere in
+      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    heartbeat_seconds: a process that is silent for so long ends all.
+
+  Raises:
+    UserError: there is no cluster, or it does not come together.
+  """
+  if mode == 'off':
+    return
+  where = {'coordinator_address': os.environ.get('JAX_COORDINATOR_ADDRESS')}
+  try:
+    for name, variable in (('num_processes', 'JAX_NUM_PROCESSES'),
+                           ('process_id', 'JAX_PROCESS_ID')):
+      value = os.environ.get(variable)
+      where[name] = None if value is None else int(value)
+    jax.distributed.initialize(
+        **where, heartbeat_timeout_seconds=heartbeat_seconds)
+  except (ValueError, RuntimeError) as error:
+    raise UserError(f'--distributed={mode}: no cluster found ({error})') from error
+
+
+def is_one_of_several() -> bool:
+  """Whether `initialize` has joined other processes."""
+  return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+@contextlib.contextmanager
+def together(what: str) -> Iterator[None]:
+  """Lets an error of one process within be the error of all.
+
+  Args:
+    what: names the part of the run in messages.
+
+  Raises:
+    UserError: on every process, if any of them met one.
+  """
+  if jax.process_count() == 1:
+    yield
+    return
+  message = ''
+  try:
+    yield
+  except UserError as error:
+    message = str(error) or type(error).__name__
+  text = message.encode()[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b'\0')
+  everyone = multihost_utils.process_allgather(
+      np.frombuffer(text, np.uint8), tiled=False)
+  for process, text in enumerate(np.asarray(everyone)):
+    text = text.tobytes().rstrip(b'\0').decode(errors='ignore')
+    if text:
+      raise UserError(message or f'process {process}, {what}: {text}')
+
+
+def agree(values: Mapping[str, Any]) -> None:
+  """Checks that all processes hold the same values.
+
+  Args:
+    values: what JSON can hold, by a name for messages; the same names in the
+      same order everywhere.
+
+  Raises:
+    UserError: on every process; names the processes that differ from process 0,
+      and in what.
+  """
+  if jax.process_count() == 1:
+    return
+  mine = np.stack([
+      np.frombuffer(hashlib.sha256(
+          json.dumps(value, sort_keys=True).encode()).digest(), np.uint8)
+      for value in values.values()])
+  everyone = np.asarray(multihost_utils.process_allgather(mine, tiled=False))
+  same = (everyone == everyone[0]).all(-1)  # [processes, values]
+  if not same.all():
+    names = list(values)
+    differ = [f'process {process} in its '
+              + ', '.join(names[k] for k in np.flatnonzero(~row))
+              for process, row in enumerate(same) if not row.all()]
+    raise UserError('the processes of this run are not alike: '
+                    + '; '.join(differ[:4]) + f'{" ..." if differ[4:] else ""} '
+                    'differ from process 0: start all with the same code, '
+                    'command and data')
+
+
+def from_first(value: int) -> int:
+  """Process 0's value, on every process."""
+  if jax.process_count() == 1:
+    return value
+  return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def code_digest() -> str:
+  """SHA-256 of this package's source files."""
+  root = os.path.dirname(os.path.abspath(__file__))
+  digest = hashlib.sha256()
+  for folder, subfolders, files in os.walk(root):
+    subfolders.sort()
+    for name in sorted(files):
+      if name.endswith('.py'):
+        path = os.path.join(folder, name)
+        digest.update(os.path.relpath(path, root).encode() + b'\0')
+        with open(path, 'rb') as f:
+          digest.update(f.read())
+  return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Starting a run from the weights of another: explicit, and told in full."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import jax
+import numpy as np
+
+from byol_jax import checkpoint
+from byol_jax.errors import UserError
+from byol_jax.step import TrainState
+
+_console = logging.getLogger('byol_jax')
+
+# What a new run may take: networks, but neither step nor momentum.
+_TAKEN = ('online_params', 'online_state', 'target_params', 'target_state')
+_MOST_TOLD = 8
+
+
+def open_weights(path: str) -> tuple[checkpoint.Checkpoints, int]:
+  """Opens a run's checkpoint to be read.
+
+  Args:
+    path: WORKDIR, WORKDIR/checkpoints, or WORKDIR/checkpoints/STEP; the newest
+      step where none is named.
+
+  Returns:
+    The checkpoints, to be closed by the caller, and the step.
+
+  Raises:
+    UserError: there is no such checkpoint.
+  """
+  folder, last = os.path.split(path.rstrip('/'))
+  step = int(last) if last.isdecimal() else None
+  if step is None:
+    folder = (path if os.path.basename(path.rstrip('/')) == 'checkpoints'
+              else os.path.join(path, 'checkpoints'))
+  opened = checkpoint.Checkpoints(folder, read_only=True)
+  if step is None:
+    step = opened.latest()
+  if step is None or step not in opened.steps():
+    opened.close()
+    raise UserError(f'there is no checkpoint {path!r}')
+  return opened, step
+
+
+def initialize(state: TrainState, path: str) -> TrainState:
+  """Takes over the arrays of a checkpoint that fit by name, shape and dtype.
+
+  Nothing is cast, cut or padded. What was taken and what was left is logged.
+
+  Args:
+    state: of step 0.
+    path: as for `open_weights`.
+
+  Returns:
+    The state with the arrays taken over; step and optimizer stay.
+
+  Raises:
+    UserError: there is no such checkpoint, it is damaged, or no array of its
+      encoder fits.
+  """
+  opened, step = open_weights(path)
+  paths, structure = jax.tree_util.tree_flatten_with_path(state)
+  names = [jax.tree_util.keystr(p, simple=True, separator='.') for p, _ in paths]
+  wanted = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
+            for name, (_, leaf) in zip(names, paths)
+            if name.split('.')[0] in _TAKEN}
+  try:
+    there = opened.leaves(step)
+    taken = opened.read(step, wanted)
+  except checkpoint.DamagedError as error:
+    raise UserError(f'config key init_from is {path!r}: the checkpoint is '
+                    f'damaged ({error})') from error
+  finally:
+    opened.close()
+  encoder = [name for name in wanted if name.startswith('online_params.encoder')]
+  if not any(name in taken for name in encoder):
+    raise UserError(
+        f'config key init_from is {path!r}: no array of its encoder fits this '
+        f'network, {encoder[0]} for example is {there.get(encoder[0], "missing")} '
+        f'there and {wanted[encoder[0]]} here; use the same config keys network.*')
+  left = [f'{name} ({there.get(name, "missing")} there, {spec} here)'
+          for name, spec in wanted.items() if name not in taken]
+  more = len(left) - _MOST_TOLD
+  _console.info(
+      'init_from: took %d of %d arrays from step %d of %s%s', len(taken),
+      len(wanted), step, path,
+      '; left as they were:\n  ' + '\n  '.join(left[:_MOST_TOLD])
+      + (f'\n  and {more} more' if more > 0 else '') if left else '')
+  return jax.tree.unflatten(
+      structure, [taken.get(name, leaf)
+                  for name, (_, leaf) in zip(names, paths)])

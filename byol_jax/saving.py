@@ -1,0 +1,92 @@
+"""Saves that may fail without ending the run: reported, and tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import logging
+import time
+from typing import Any
+
+from byol_jax.checkpoint import Checkpoints
+from byol_jax.errors import TransientError
+
+_console = logging.getLogger('byol_jax')
+
+_BACKOFF = (5.0, 20.0, 60.0, 300.0)  # seconds until the next try
+_LAST_TRIES = (1.0, 4.0, 15.0)  # the same, where the run waits for it
+
+
+class Saver:
+  """Decides what becomes of a save that fails.
+
+  While the run goes on, a failure is a warning, and the next try is at the next
+  step after some seconds, more each time. When it ends, it tries a few times and
+  then gives up with an error.
+  """
+
+  def __init__(self, checkpoints: Checkpoints, directory: str,
+               clock: Callable[[], float] = time.monotonic,
+               sleep: Callable[[float], None] = time.sleep):
+    self._checkpoints = checkpoints
+    self._directory = directory
+    self._clock, self._sleep = clock, sleep
+    self._failures = 0  # in a row
+    self._retry_at = 0.0
+    self._sent: int | None = None  # not known to be on the disk yet
+
+  def wants_retry(self) -> bool:
+    """Whether a save has failed and it is time for another; looks, too."""
+    if self._sent is not None and self._guard(self._checkpoints.check):
+      if not self._checkpoints.is_saving():
+        self._sent, self._failures = None, 0
+    return bool(self._failures) and (
+        self._sent is None and self._clock() >= self._retry_at)
+
+  def save(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
+    """As `Checkpoints.save`; a failure is reported, not raised."""
+    if self._guard(lambda: self._checkpoints.save(step, state, meta)):
+      self._sent = step
+
+  def save_last(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
+    """Saves and waits until it is on the disk.
+
+    Raises:
+      TransientError: it cannot be written.
+    """
+    for wait in (*_LAST_TRIES, None):
+      try:
+        self._checkpoints.save(step, state, meta)
+        self._checkpoints.wait()
+        return
+      except OSError as error:
+        if wait is None:
+          raise TransientError(
+              f'step {step} could not be saved in {self._directory}: {error}\n'
+              f'{self.last_good()}; make room, or mend the storage, and run the '
+              'same command again') from error
+        _console.warning('WARNING: could not save step %d (%s); trying again in '
+                         '%g s', step, error, wait)
+        self._sleep(wait)
+
+  def last_good(self) -> str:
+    """Where the run can go on from, in words."""
+    try:
+      step = self._checkpoints.latest()
+    except OSError as error:
+      return f'the checkpoints cannot be listed ({error})'
+    return ('there is no checkpoint yet' if step is None else
+            f'the last good checkpoint is of step {step}')
+
+  def _guard(self, act: Callable[[], None]) -> bool:
+    try:
+      act()
+      return True
+    except OSError as error:
+      wait = _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]
+      self._failures += 1
+      self._retry_at = self._clock() + wait
+      self._sent = None
+      _console.warning(
+          'WARNING: could not save (%s); training goes on, %s; trying again in '
+          '%g s', error, self.last_good(), wait)
+      return False

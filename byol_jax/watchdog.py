@@ -1,0 +1,90 @@
+"""Ends a process that is stuck: a peer that is gone, a dead device or disk.
+
+jax notices a peer that has died, by its heartbeat, but not one that is alive
+and does not step: all others then wait for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import faulthandler
+import os
+import sys
+import threading
+import time
+
+EXIT_CODE = 75  # EX_TEMPFAIL: the same command may go on
+
+
+class Watchdog:
+  """Wants to hear from the run every `seconds`.
+
+    with Watchdog(600, 'runs/x/stacks.txt') as watchdog:
+      watchdog.beat('step 7')
+      with watchdog.paused(): ...
+  """
+
+  def __init__(self, seconds: float, dump_path: str | os.PathLike):
+    """Does not watch yet.
+
+    Args:
+      seconds: of silence, after which the process ends; 0 for never.
+      dump_path: what every thread was doing is appended to this file, and
+        shown on stderr.
+    """
+    self._seconds = seconds
+    self._dump_path = os.fspath(dump_path)
+    self._stop = threading.Event()
+    self._last, self._doing = None, ''  # None: paused
+    self._thread = threading.Thread(target=self._watch, name='watchdog',
+                                    daemon=True)
+
+  def __enter__(self) -> Watchdog:
+    if self._seconds:
+      self._thread.start()
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._stop.set()
+    if self._seconds:
+      self._thread.join()
+
+  def beat(self, doing: str) -> None:
+    """The run is alive, and about to do this."""
+    self._last, self._doing = time.monotonic(), doing
+
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Does not watch within."""
+    self._last, before = None, self._last
+    try:
+      yield
+    finally:
+      self._last = before and time.monotonic()
+
+  def _watch(self) -> None:
+    while not self._stop.wait(min(self._seconds / 10, 10)):
+      last = self._last
+      if last is not None and time.monotonic() - last > self._seconds:
+        self._end()
+
+  def _end(self) -> None:
+    said = (f'byol_jax: process {os.getpid()} ends itself: {self._doing} has '
+            f'taken more than {self._seconds:g} s (config key '
+            'safety.step_timeout); the same command goes on from the last '
+            f'checkpoint. What each thread was doing: {self._dump_path}')
+    with contextlib.suppress(OSError):
+      print(said, file=sys.stderr, flush=True)
+    # os._exit below must be reached whatever the disk does, a hang included
+    last_resort = threading.Timer(10, os._exit, [EXIT_CODE])
+    last_resort.daemon = True
+    last_resort.start()
+    with contextlib.suppress(Exception):
+      faulthandler.dump_traceback(sys.stderr, all_threads=True)
+    with contextlib.suppress(Exception):
+      with open(self._dump_path, 'a', encoding='utf-8') as f:
+        f.write(f'{time.ctime()}  {said}\n')
+        f.flush()
+        faulthandler.dump_traceback(f, all_threads=True)
+    os._exit(EXIT_CODE)  # pylint: disable=protected-access
