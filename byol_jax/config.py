@@ -93,9 +93,10 @@ def base() -> ml_collections.ConfigDict:
       images_per_shard=1024,
   ))
   c.log = ml_collections.ConfigDict(dict(every_steps=50, tensorboard=True))
-  c.checkpoint = ml_collections.ConfigDict(dict(keep=3))
+  c.checkpoint = ml_collections.ConfigDict(dict(
+      keep=3,                     # the newest ones
+      keep_every=0))              # and those of multiples of this step; 0: none
   c.checkpoint.every_steps = automatic(int)     # None: 20 a run, at most 1000
-  c.checkpoint.keep_every = automatic(int)      # multiples of it stay for good
   c.safety = ml_collections.ConfigDict(dict(
       on_nonfinite='stop',        # or 'skip' the update, where the loss or the
                                   # gradient is not finite
@@ -134,14 +135,16 @@ _POSITIVE = (
     'network.projection_size', 'network.predictor_hidden_size',
     'network.bn_eps', 'train.batch_size', 'train.accumulation_steps',
     'train.trust_coefficient', 'train.epochs', 'log.every_steps',
-    'checkpoint.every_steps', 'checkpoint.keep', 'checkpoint.keep_every',
+    'checkpoint.every_steps', 'checkpoint.keep',
     'safety.heartbeat', 'evaluation.every_epochs',
     'evaluation.examples', 'evaluation.batch_size', 'evaluation.knn_k',
     'evaluation.final_images',
     'evaluation.knn_temperature')
 _NOT_NEGATIVE = (
-    'seed', 'safety.max_skipped', 'safety.step_timeout', 'prepare.short_side', 'data.threads', 'data.max_bad_images',
-    'data.fake_classes', 'data.eval_image_size', 'train.warmup_epochs',
+    'seed', 'checkpoint.keep_every', 'safety.max_skipped',
+    'safety.step_timeout', 'prepare.short_side', 'data.threads',
+    'data.max_bad_images', 'data.fake_classes', 'data.eval_image_size',
+    'train.warmup_epochs',
     'train.base_learning_rate', 'train.weight_decay',
     'augment.view1.brightness', 'augment.view1.contrast', 'augment.view2.brightness',
     'augment.view2.contrast')
@@ -151,8 +154,8 @@ _SHARES = (
         f'augment.view{view}.{key}' for view in (1, 2)
         for key in ('flip', 'jitter', 'saturation', 'hue', 'grayscale', 'blur',
                     'solarize', 'solarize_threshold')))
-_WHOLE = ('checkpoint.every_steps', 'checkpoint.keep_every',
-          'data.max_bad_images')  # of the automatic ones
+# of the automatic ones
+_WHOLE = ('checkpoint.every_steps', 'data.max_bad_images')
 _RANGES = ('data.crop_area', 'data.crop_aspect', 'augment.view1.blur_sigma',
            'augment.view2.blur_sigma')
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+import contextlib
+import fcntl
 import hashlib
 import io
 import json
 import os
+import socket
 import sys
-import threading
 import time
+from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 from PIL import Image
@@ -22,6 +28,9 @@ from byol_jax.data import prepared
 from byol_jax.data import sources
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
+
+_AHEAD = 4  # images a thread: enough for one that takes four times as long
+_MAX_JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
 
 def run(config: ml_collections.ConfigDict) -> None:
@@ -43,7 +52,11 @@ def run(config: ml_collections.ConfigDict) -> None:
   if '://' in options.output:
     raise UserError(f'config key prepare.output is {options.output!r}: write to a '
                     'local folder and copy it to the bucket')
-  class_names = None
+  if jax.process_count() > 1:
+    raise UserError('task=prepare is the work of one process, here are '
+                    f'{jax.process_count()}: run it on one host, without '
+                    '--distributed')
+  parts, class_names = [], None
   for part, split in (('train', data.train_split), ('test', data.test_split)):
     if not split:
       continue
@@ -57,98 +70,116 @@ def run(config: ml_collections.ConfigDict) -> None:
       raise UserError(f'config key data.source is {data.source!r}, which needs no '
                       'preparation: it is read into memory')
     class_names = source.class_names
-    _prepare(source, os.path.join(options.output, part), options,
-             data.threads or pipeline.cores())
+    root = None  # of files
+    if data.source == 'folder':
+      root = source.name
+    elif data.source == 'list':
+      root = os.path.dirname(os.path.abspath(source.name))
+    parts.append((source, root, os.path.join(options.output, part)))
+  with _alone(options.output):
+    for source, root, folder in parts:
+      _prepare(source, root, folder, options, data.threads or pipeline.cores())
 
 
-def _prepare(source: sources.Encoded, folder: str,
+def _prepare(source: sources.Encoded, root: str | None, folder: str,
              options: ml_collections.ConfigDict, threads: int) -> None:
-  """Writes one part."""
+  """Writes one part; `root` is the folder of the source's files, if it has."""
+  # ------------------------------------------------------------ what is wanted
   names = unique_names(source.names)
-  how = {'source': source.name, 'short_side': options.short_side,
+  how = {'source': source.name if root is None else os.path.realpath(source.name),
+         'short_side': options.short_side,
          'quality': options.quality if options.short_side else None}
-  fingerprint = hashlib.sha256(json.dumps(
-      [how, options.images_per_shard, names,
-       # of records, they come with the images
-       source.labels.tolist() if isinstance(source.labels, np.ndarray) else None]
-  ).encode('utf-8', 'surrogateescape')).hexdigest()
-  count = -(-source.size // options.images_per_shard)
-  files = [f'images-{k:05d}-of-{count:05d}.array_record' for k in range(count)]
-  try:
+  class_names = list(source.class_names) if source.class_names else None
+  shards = [range(first, min(first + options.images_per_shard, source.size))
+            for first in range(0, source.size, options.images_per_shard)]
+  files = [f'images-{k:05d}-of-{len(shards):05d}.array_record'
+           for k in range(len(shards))]
+  paths = [os.path.join(folder, file) for file in files]
+
+  def fingerprint(rows: range) -> str:
+    labels, states = None, None
+    if isinstance(source.labels, np.ndarray):  # else they come with the images
+      labels = source.labels[rows.start:rows.stop].tolist()
+    if root is not None:
+      states = [_state(os.path.join(root, source.names[i])) for i in rows]
+    return _sha256([how, class_names, names[rows.start:rows.stop], labels, states])
+
+  with futures.ThreadPoolExecutor(threads) as pool:
+    fingerprints = list(pool.map(fingerprint, shards))
+  whole_fingerprint = _sha256(fingerprints)
+
+  # ------------------------------------------------------------- what is there
+  with prepared.writing(folder):
     os.makedirs(folder, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'cannot write {folder!r}, config key prepare.output: '
-                    f'{error.strerror}') from error
   done = prepared.read_metadata(folder)
   if done is not None:
-    if done['fingerprint'] != fingerprint:
-      raise UserError(f'{folder!r} holds other data, or was prepared otherwise: '
-                      'choose another config key prepare.output')
+    if done['fingerprint'] != whole_fingerprint:
+      raise UserError(f'{folder!r} holds other data, was prepared otherwise, or '
+                      'the images have changed since: remove it, or choose '
+                      'another config key prepare.output')
     _verify(folder, done)
     return
-
-  def is_there(file: str) -> bool:
-    said = prepared.read_sidecar(os.path.join(folder, file))
-    return (said is not None and said['fingerprint'] == fingerprint
-            and os.path.exists(os.path.join(folder, file)))
-
-  todo = [k for k, file in enumerate(files) if not is_there(file)]
-  if len(todo) < count:
+  todo = []
+  for k, rows in enumerate(shards):
+    said = prepared.read_sidecar(paths[k])
+    if (said is None or said['fingerprint'] != fingerprints[k]
+        or not os.path.exists(paths[k])
+        or os.path.getsize(paths[k]) != said['bytes']):
+      todo.append(k)
+      continue
+    for i in rows:
+      if names[i] in said['left_out']:
+        source.bad.add(i, said['left_out'][names[i]])
+  if len(todo) < len(shards):
     logs.console.info('%s: %d of %d shards are there, going on', folder,
-                      count - len(todo), count)
-  bar = _Progress(folder, min(len(todo) * options.images_per_shard, source.size))
-  stop = threading.Event()
+                      len(shards) - len(todo), len(shards))
 
-  def write(k: int) -> None:
-    first = k * options.images_per_shard
-    left_out = {}
+  # ----------------------------------------------------------- what is missing
+  def make(i: int) -> bytes | BadImage:
+    try:
+      return smaller(source.read(i), options.short_side, options.quality)
+    except BadImage as error:
+      return error
 
-    def records():
-      for i in range(first, min(first + options.images_per_shard, source.size)):
-        if stop.is_set():
-          raise futures.CancelledError
-        try:
-          image = smaller(source.read(i), options.short_side, options.quality)
-          label = None if source.labels is None else int(source.labels[i])
-          yield names[i], label, image
-        except BadImage as error:
-          left_out[names[i]] = str(error)
-          source.bad.add(i, str(error))
-        bar.add(1)
+  def records(rows: range, left_out: dict[str, str]):
+    for i in rows:
+      image = next(images)
+      if isinstance(image, BadImage):
+        left_out[names[i]] = str(image)
+        source.bad.add(i, str(image))
+      else:
+        label = None if source.labels is None else int(source.labels[i])
+        yield names[i], label, image
+      bar.add(1)
 
-    prepared.write_shard(os.path.join(folder, files[k]), records(), left_out,
-                         fingerprint)
-
-  try:
-    with futures.ThreadPoolExecutor(threads) as pool:
-      jobs = [pool.submit(write, k) for k in todo]
-      try:
-        for job in futures.as_completed(jobs):
-          job.result()
-      except BaseException:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
-  except OSError as error:
-    raise UserError(f'cannot write {folder!r}: {error}') from error
-  whole = prepared.finish(
-      folder, files, fingerprint=fingerprint, **how,
-      class_names=list(source.class_names) if source.class_names else None)
-  bar.close()
+  bar = _Progress(folder, sum(len(shards[k]) for k in todo))
+  with (futures.ThreadPoolExecutor(1) as finisher, contextlib.closing(bar),
+        contextlib.closing(_in_order(
+            make, (i for k in todo for i in shards[k]), threads)) as images):
+    finishing = None
+    for k in todo:
+      left_out = {}
+      finish_shard = prepared.write_shard(
+          paths[k], records(shards[k], left_out), left_out, fingerprints[k])
+      if finishing is not None:
+        finishing.result()
+      finishing = finisher.submit(finish_shard)
+    if finishing is not None:
+      finishing.result()
+  whole = prepared.finish(folder, files, fingerprint=whole_fingerprint, **how,
+                          class_names=class_names)
   if source.bad:
     logs.console.warning('WARNING: %s', source.bad.summary())
   logs.console.info(
-      '%s: %d images in %d shards, %.1f MiB', folder, whole['images'], count,
+      '%s: %d images in %d shards, %.1f MiB', folder, whole['images'], len(shards),
       sum(shard['bytes'] for shard in whole['shards']) / 2**20)
 
 
-def _verify(folder: str, metadata: dict) -> None:
+def _verify(folder: str, metadata: dict[str, Any]) -> None:
   """Reads every shard of a finished part again."""
   for shard in metadata['shards']:
+    prepared.check_shard(folder, shard)
     file = os.path.join(folder, shard['file'])
-    if not os.path.exists(file):
-      raise UserError(f'shard {file!r} is missing: remove {folder!r} and prepare '
-                      'it again')
     if prepared.digest(file) != shard['sha256']:
       raise UserError(f'shard {file!r} is damaged: its SHA-256 is not the one in '
                       f'metadata.json; remove {folder!r} and prepare it again')
@@ -156,13 +187,81 @@ def _verify(folder: str, metadata: dict) -> None:
                     len(metadata['shards']))
 
 
-def unique_names(names) -> list[str]:
+def _state(path: str) -> list[int] | None:
+  """What changes when a file does."""
+  try:
+    state = os.stat(path)
+  except (OSError, ValueError):  # reading it will say why
+    return None
+  return [state.st_size, state.st_mtime_ns]
+
+
+def _sha256(said: Any) -> str:
+  return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _in_order(function: Callable[[int], Any], items: Iterable[int],
+              threads: int) -> Iterator[Any]:
+  """Yields function(item) in the items' order, worked out by several threads.
+
+  At most `_AHEAD` results a thread wait for their turn, which bounds the memory.
+  """
+  pool = futures.ThreadPoolExecutor(threads)
+  begun = deque()
+  try:
+    for item in items:
+      begun.append(pool.submit(function, item))
+      if len(begun) > _AHEAD * threads:
+        yield begun.popleft().result()
+    while begun:
+      yield begun.popleft().result()
+  finally:
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+  """Makes a folder and keeps other processes from preparing data in it.
+
+  Raises:
+    UserError: another one is at it. The system releases the lock with the process.
+  """
+  with prepared.writing(folder):
+    os.makedirs(folder, exist_ok=True)
+    # The file stays: were it removed, two could hold a lock, one without a name.
+    lock = open(os.path.join(folder, '.prepare.lock'), 'a+', encoding='utf-8')
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      lock.seek(0)
+      raise UserError(
+          f'{folder!r} is being written by {lock.read() or "another process"}: '
+          'wait for its end, or choose another config key prepare.output'
+      ) from error
+    except OSError as error:  # a file system without locks
+      logs.console.warning('warning: cannot lock %s (%s): do not prepare twice '
+                           'into one folder at a time', folder, error.strerror)
+    lock.truncate(0)
+    lock.write(f'process {os.getpid()} on {socket.gethostname()}')
+    lock.flush()
+    yield
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
   """The names, the second 'a.jpg' as 'a.jpg#2', so that each names one image."""
-  seen: dict[str, int] = {}
+  names = list(names)
+  taken, count = set(names), {}
   result = []
   for name in names:
-    seen[name] = seen.get(name, 0) + 1
-    result.append(name if seen[name] == 1 else f'{name}#{seen[name]}')
+    count[name] = number = count.get(name, 0) + 1
+    unique = name
+    if number > 1:
+      while (unique := f'{name}#{number}') in taken:
+        number += 1
+      taken.add(unique)
+      count[name] = number
+    result.append(unique)
   return result
 
 
@@ -172,14 +271,15 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
   Args:
     data: an encoded image.
     short_side: the new length of its shorter side; 0 leaves it as it is, apart
-      from a check that it can be decoded.
+      from a check that it can be decoded. So does a longer side that would be
+      more than a JPEG can have.
     quality: of the JPEG that it becomes, 4:2:0. Antialiased bicubic.
 
   Returns:
     The encoded image; `data` itself where nothing changes.
 
   Raises:
-    BadImage: it cannot be decoded.
+    BadImage: it cannot be decoded, or not encoded again.
   """
   pixels = decode.decode(data)
   height, width, _ = pixels.shape
@@ -188,9 +288,14 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
   scale = short_side / min(height, width)
   size = (max(round(width * scale), short_side),
           max(round(height * scale), short_side))
+  if max(size) > _MAX_JPEG_SIDE:
+    return data
   image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
   file = io.BytesIO()
-  image.save(file, 'JPEG', quality=quality)
+  try:
+    image.save(file, 'JPEG', quality=quality)
+  except (OSError, ValueError) as error:
+    raise BadImage(f'damaged (cannot be made smaller: {error})') from error
   return file.getvalue()
 
 
@@ -200,18 +305,16 @@ class _Progress:
   def __init__(self, title: str, total: int):
     self._title, self._total = title, total
     self._done, self._start = 0, time.monotonic()
-    self._lock = threading.Lock()
     self._is_terminal = sys.stdout.isatty()
     self._next = self._start
 
   def add(self, count: int) -> None:
-    with self._lock:
-      self._done += count
-      now = time.monotonic()
-      if now < self._next:
-        return
-      self._next = now + (0.2 if self._is_terminal else 10.0)
-      self._show(now)
+    self._done += count
+    now = time.monotonic()
+    if now < self._next:
+      return
+    self._next = now + (0.2 if self._is_terminal else 10.0)
+    self._show(now)
 
   def _show(self, now: float) -> None:
     rate = self._done / max(now - self._start, 1e-3)

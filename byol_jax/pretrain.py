@@ -33,6 +33,7 @@ from byol_jax.data import pipeline
 from byol_jax.data import resident
 from byol_jax.data import sources
 from byol_jax.data.sources import Images
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import monitor
@@ -65,6 +66,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   """The run; what it opens goes onto the stack."""
   # ---------------------------------------------------------------- setup
   leaving = stack.enter_context(leaving_lib.on_signals())
+  if jax.process_count() > 1:
+    leaving.now = None  # together, after the first steps
   started = time.time()
   console = logs.console
   is_first = jax.process_index() == 0
@@ -259,6 +262,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
 
   # --------------------------------------------------------------- finish
   leaving.now = leaving_lib.leave  # all is saved
+  if leaving.is_asked():
+    leaving.now()
   results = {'run': {
       'steps': total_steps, 'epochs': config.train.epochs,
       'training_seconds_this_session': round(time.time() - training_started, 1),
@@ -288,7 +293,11 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   if left_out:
     results['left_out'] = left_out
   if is_first:
-    logs.write_json(results_path, results)
+    try:
+      logs.write_json(results_path, results)
+    except OSError as error:
+      raise TransientError(f'cannot write {results_path} ({error}): make room, '
+                           'and the same command measures again') from error
   console.info('results: %s', results_path)
 
 

@@ -2,10 +2,14 @@
 
 from concurrent import futures
 import io
+import itertools
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -120,8 +124,67 @@ def test_bad_files_are_left_out_and_named(tmp_path):
   assert left_out.keys() == {'a/004.jpg'}
 
 
-def test_names_are_unique():
-  assert prepare.unique_names(['a', 'b', 'a', 'a']) == ['a', 'b', 'a#2', 'a#3']
+@pytest.mark.parametrize('names, unique', [
+    ('a b a a', 'a b a#2 a#3'), ('a a a#2', 'a a#3 a#2'),
+    ('a a#2 a#2 a', 'a a#2 a#2#2 a#3')])
+def test_names_are_unique(names, unique):
+  assert prepare.unique_names(names.split()) == unique.split()
+
+
+def test_the_threads_change_nothing(tmp_path):
+  photos = _photos(tmp_path / 'photos')
+  (tmp_path / 'photos/train/a/004.jpg').write_bytes(b'no picture')
+  shards = []
+  for threads in (1, 2, 7):
+    config = _config(photos, tmp_path / f'{threads}', short_side=20)
+    config.data.threads = threads
+    prepare.run(config)
+    shards.append(prepared.read_metadata(str(tmp_path / f'{threads}/train')))
+  assert shards[0] == shards[1] == shards[2]
+
+
+def test_several_threads_work_on_one_shard(tmp_path, monkeypatch):
+  config = _config(_photos(tmp_path / 'photos'), tmp_path / 'out')
+  config.prepare.images_per_shard, config.data.threads = 1024, 3
+  config.data.test_split = ''  # 18 images
+  together = threading.Barrier(3)
+
+  def smaller(data, *_):
+    together.wait(timeout=30)
+    return data
+  monkeypatch.setattr(prepare, 'smaller', smaller)
+  prepare.run(config)
+  assert _open(tmp_path / 'out').size == 18
+
+
+def test_what_waits_for_its_turn_is_bounded():
+  begun = []
+  results = prepare._in_order(
+      lambda i: begun.append(i) or i, itertools.count(), threads=2)
+  assert list(itertools.islice(results, 5)) == list(range(5))
+  results.close()
+  assert len(begun) <= 5 + 2 * prepare._AHEAD
+
+
+def test_at_most_a_quarter_of_the_files_are_shards(tmp_path, monkeypatch):
+  photos = _photos(tmp_path / 'photos', 45, size=(8, 8))
+  prepare.run(_config(photos, tmp_path / 'out'))  # 10 shards
+  limits = [(16, 16)]
+  monkeypatch.setattr(resource, 'getrlimit', lambda _: limits[-1])
+  monkeypatch.setattr(resource, 'setrlimit', lambda _, limit: limits.append(limit))
+  before, after = sources.folder(photos, 'train'), _open(tmp_path / 'out')
+  wanted = np.random.default_rng(0).integers(0, 40, 3000).tolist()
+  with futures.ThreadPoolExecutor(8) as pool:
+    for k, data in zip(wanted, pool.map(after.read, wanted)):
+      assert data == before.read(k)
+  links = [os.path.join('/proc/self/fd', fd) for fd in os.listdir('/proc/self/fd')]
+  shards = [os.readlink(link) for link in links if os.path.islink(link)]
+  assert sum(str(tmp_path) in shard for shard in shards) == 4
+  # the limit of the system, 1,252 shards: raised where that is allowed
+  limits.append((1024, 2**20))
+  assert prepared._most_open(1252) == 1252 and limits[-1] == (5008, 2**20)
+  limits.append((1024, 4096))
+  assert prepared._most_open(1252) == 1024 and limits[-1] == (4096, 4096)
 
 
 def test_a_killed_run_goes_on_with_what_is_missing(tmp_path):
@@ -157,6 +220,54 @@ def test_a_killed_run_goes_on_with_what_is_missing(tmp_path):
   one, other = (prepared.read_metadata(str(tmp_path / name / 'train'))
                 for name in ('out', 'fresh'))
   assert one == other  # every SHA-256 too
+
+
+def test_going_on_counts_the_bad_images_of_before(tmp_path, caplog):
+  photos = _photos(tmp_path / 'photos')
+  for name in ('a/000', 'b/001', 'a/010', 'b/013'):
+    (tmp_path / f'photos/train/{name}.jpg').write_bytes(b'no picture')
+  config = _config(photos, tmp_path / 'out')
+  config.data.max_bad_images = 3
+  for _ in range(3):
+    with pytest.raises(UserError, match='4 of 18 images .*max_bad_images allows 3'):
+      prepare.run(config)
+  assert len(list((tmp_path / 'out/train').glob('*.json'))) == 3
+  caplog.clear()
+  config.data.max_bad_images = 4
+  prepare.run(config)
+  assert '4 of 18 images' in caplog.text.splitlines()[-1]
+  assert _open(tmp_path / 'out').size == 14
+
+
+def test_only_the_shards_of_mended_files_are_made_again(tmp_path):
+  photos = _photos(tmp_path / 'photos')
+  shards = tmp_path / 'out/train'
+  prepare.run(_config(photos, tmp_path / 'out'))
+  before = {path.name: path.stat().st_mtime_ns for path in shards.iterdir()}
+  (shards / 'metadata.json').unlink()
+  mended = tmp_path / 'photos/train/a/008.jpg'  # the fifth of 18
+  mended.write_bytes(mended.read_bytes() + b'x')
+  prepare.run(_config(photos, tmp_path / 'out'))
+  changed = [path.name for path in sorted(shards.iterdir())
+             if path.stat().st_mtime_ns != before[path.name]]
+  assert changed == ['images-00001-of-00005.array_record',
+                     'images-00001-of-00005.json', 'metadata.json']
+  assert _open(tmp_path / 'out').read(4) == mended.read_bytes()
+
+
+def test_shards_of_another_length_do_not_stay(tmp_path):
+  config = _config(_photos(tmp_path / 'photos'), tmp_path / 'out')
+  config.data.test_split = ''
+  prepare.run(config)
+  (tmp_path / 'out/train/metadata.json').unlink()
+  (tmp_path / 'out/train/images-00003-of-00007.array_record.tmp').write_bytes(b'x')
+  (tmp_path / 'out/train/mine.txt').write_bytes(b'x')
+  config.prepare.images_per_shard = 9
+  prepare.run(config)
+  assert sorted(os.listdir(tmp_path / 'out/train')) == [
+      'images-00000-of-00002.array_record', 'images-00000-of-00002.json',
+      'images-00001-of-00002.array_record', 'images-00001-of-00002.json',
+      'metadata.json', 'mine.txt']
 
 
 # ------------------------------------------------------------------- bad input
@@ -205,6 +316,172 @@ def test_other_data_in_the_output_is_refused(tmp_path):
   prepare.run(_config(photos, tmp_path / 'out'))
   with pytest.raises(UserError, match='prepared otherwise'):
     prepare.run(_config(photos, tmp_path / 'out', short_side=16))
+
+
+def test_changed_images_are_not_complete(tmp_path, monkeypatch):
+  config = _config(_photos(tmp_path / 'photos'), tmp_path / 'out')
+  prepare.run(config)
+  monkeypatch.chdir(tmp_path)
+  config.data.path = './photos/'  # the same images
+  prepare.run(config)
+  photo = tmp_path / 'photos/train/b/003.jpg'
+  state = photo.stat()
+  os.utime(photo, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+  with pytest.raises(UserError, match='have changed since'):
+    prepare.run(config)
+  os.utime(photo, ns=(state.st_atime_ns, state.st_mtime_ns))
+  prepare.run(config)
+  photo.write_bytes(photo.read_bytes() + b'x')
+  os.utime(photo, ns=(state.st_atime_ns, state.st_mtime_ns))
+  with pytest.raises(UserError, match='have changed since'):
+    prepare.run(config)
+
+
+def test_renamed_classes_are_not_complete(tmp_path):
+  _photos(tmp_path / 'photos')
+  rows = tmp_path / 'rows.csv'
+  rows.write_text('photos/train/a/000.jpg,cat\nphotos/train/b/001.jpg,dgo\n')
+  config = _config(str(rows), tmp_path / 'out')
+  config.data.source = 'list'
+  prepare.run(config)
+  rows.write_text(rows.read_text().replace('dgo', 'dog'))
+  with pytest.raises(UserError, match='have changed since'):
+    prepare.run(config)
+  config.prepare.output = str(tmp_path / 'again')
+  prepare.run(config)
+  (tmp_path / 'photos/train/a/000.jpg').unlink()  # found below the list's folder
+  with pytest.raises(UserError, match='have changed since'):
+    prepare.run(config)
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+  config = _config(_photos(tmp_path / 'photos'), tmp_path / 'out')
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
+  try:
+    with pytest.raises(UserError, match='00000-of-00005.*File too large'):
+      prepare.run(config)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+  assert not os.listdir(tmp_path / 'out/train')
+
+  def dump(*_, **__):
+    raise OSError(28, 'No space left on device')
+  with monkeypatch.context() as patch:
+    patch.setattr(prepared.json, 'dump', dump)
+    with pytest.raises(UserError, match='00000-of-00005.json.*No space left'):
+      prepare.run(config)
+  assert 'images-00000-of-00005.array_record' not in os.listdir(
+      tmp_path / 'out/train')
+  prepare.run(config)
+  assert _open(tmp_path / 'out').size == 18
+
+
+def test_longer_than_a_jpeg_can_be():
+  file = io.BytesIO()
+  Image.fromarray(np.zeros((40, 70_000, 3), np.uint8)).save(file, 'PNG')
+  assert prepare.smaller(file.getvalue(), 39, 95) == file.getvalue()
+  assert decode.decode(prepare.smaller(file.getvalue(), 10, 95)).shape == (
+      10, 17_500, 3)
+
+
+def test_what_cannot_be_encoded_is_a_bad_image(tmp_path, monkeypatch):
+  photos = _photos(tmp_path / 'photos')
+  save = Image.Image.save
+
+  def refuse(image, *arguments, **options):
+    if image.height == 21:
+      raise OSError('encoder error -2')
+    save(image, *arguments, **options)
+  Image.new('RGB', (200, 210)).save(tmp_path / 'photos/train/a/002.jpg')
+  monkeypatch.setattr(Image.Image, 'save', refuse)
+  prepare.run(_config(photos, tmp_path / 'out', short_side=20))
+  left_out = prepared.read_metadata(str(tmp_path / 'out/train'))['left_out']
+  assert left_out.keys() == {'a/002.jpg'} and 'encoder' in left_out['a/002.jpg']
+
+
+def test_not_one_usable_image(tmp_path):
+  photos = _photos(tmp_path / 'photos')
+  for path in (tmp_path / 'photos/train').rglob('*.jpg'):
+    path.write_bytes(b'no picture')
+  config = _config(photos, tmp_path / 'out')
+  config.data.max_bad_images = 18
+  with pytest.raises(UserError, match="not one image .*'a/000.jpg'"):
+    prepare.run(config)
+  with pytest.raises(UserError, match='not complete'):
+    _open(tmp_path / 'out')
+
+
+def test_a_shard_without_a_usable_image(tmp_path):
+  photos = _photos(tmp_path / 'photos')
+  for k in (0, 2, 4, 6):  # the first shard
+    (tmp_path / f'photos/train/a/{k:03d}.jpg').write_bytes(b'no picture')
+  config = _config(photos, tmp_path / 'out')
+  config.data.max_bad_images = 4
+  prepare.run(config)
+  after = _open(tmp_path / 'out')
+  assert after.size == 14 and after.names[0] == 'a/008.jpg'
+  assert after.read(0) == (tmp_path / 'photos/train/a/008.jpg').read_bytes()
+
+
+def test_prepared_data_without_images_is_not_opened(tmp_path):
+  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
+  path = tmp_path / 'out/train/metadata.json'
+  said = json.loads(path.read_text())
+  path.write_text(json.dumps(said | {'images': 0, 'shards': []}))
+  with pytest.raises(UserError, match='has no images'):
+    _open(tmp_path / 'out')
+
+
+@pytest.mark.parametrize('file, change', [
+    ('metadata.json', lambda said: []),
+    ('metadata.json', lambda said: {'version': 1}),
+    ('metadata.json', lambda said: said | {'shards': [[]]}),
+    ('metadata.json', lambda said: said | {'images': 17}),
+    ('images-00001-of-00005.json', lambda said: []),
+    ('images-00001-of-00005.json', lambda said: {'names': said['names']}),
+    ('images-00001-of-00005.json', lambda said: said | {'labels': [0]}),
+    ('images-00001-of-00005.json', lambda said: said | {'labels': ['a'] * 4}),
+    ('images-00001-of-00005.json', lambda said: said | {'labels': None}),
+    ('images-00001-of-00005.json', lambda said: said | {
+        'names': said['names'][:3], 'labels': said['labels'][:3]}),
+])
+def test_damaged_json_is_named(tmp_path, file, change):
+  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
+  path = tmp_path / 'out/train' / file
+  path.write_text(json.dumps(change(json.loads(path.read_text()))))
+  with pytest.raises(UserError, match='damaged|is of another data set'):
+    _open(tmp_path / 'out')
+  path.write_text('{')
+  with pytest.raises(UserError, match=f'{file}.* is damaged'):
+    _open(tmp_path / 'out')
+  with pytest.raises(UserError, match=f'{file}.* is damaged'):
+    prepare.run(_config(str(tmp_path / 'photos'), tmp_path / 'out'))
+
+
+def test_two_do_not_write_into_one_folder(tmp_path):
+  config = _config(_photos(tmp_path / 'photos'), tmp_path / 'out')
+  program = ('import sys, time; from byol_jax import prepare\n'
+             'with prepare._alone(sys.argv[1]): print("in", flush=True); '
+             'time.sleep(600)')
+  with subprocess.Popen([sys.executable, '-c', program, tmp_path / 'out'],
+                        stdout=subprocess.PIPE,
+                        env=os.environ | {'PYTHONPATH': ROOT}) as other:
+    try:
+      assert other.stdout.readline() == b'in\n'
+      with pytest.raises(UserError, match=f'written by process {other.pid} on'):
+        prepare.run(config)
+    finally:
+      other.kill()
+  prepare.run(config)  # a killed process holds nothing
+  assert _open(tmp_path / 'out').size == 18
+
+
+def test_one_process_of_several_does_not_prepare(tmp_path, monkeypatch):
+  monkeypatch.setattr(prepare.jax, 'process_count', lambda: 4)
+  with pytest.raises(UserError, match='run it on one host'):
+    prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
+  assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('options, words', [

@@ -12,11 +12,14 @@ A folder per part (`train`, `test`), each with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
+import contextlib
+import functools
 import hashlib
 import json
 import os
+import re
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -26,6 +29,14 @@ from byol_jax.errors import UserError
 
 VERSION = 1
 _METADATA = 'metadata.json'
+_OURS = re.compile(r'images-\d+-of-\d+\.(array_record|json)(\.tmp)?')
+
+# What the .json files must have, and as what.
+_OF_WHOLE = {'fingerprint': str, 'images': int, 'left_out': dict, 'shards': list,
+             'class_names': (list, type(None))}
+_OF_SHARD_IN_WHOLE = {'file': str, 'images': int, 'bytes': int, 'sha256': str}
+_OF_SHARD = {'fingerprint': str, 'names': list, 'labels': (list, type(None)),
+             'left_out': dict, 'bytes': int, 'sha256': str}
 
 
 class Prepared(NamedTuple):
@@ -47,8 +58,8 @@ def open_prepared(path: str, split: str) -> Prepared | None:
     The images; None where `split` is 'test' and there is no such part.
 
   Raises:
-    UserError: the folder is missing or incomplete, or a shard is missing, of
-      another size than it was, or damaged. It names the file.
+    UserError: the folder is missing, incomplete or without images, or a shard
+      is missing, of another size than it was, or damaged. It names the file.
   """
   folder = os.path.join(path, split)
   if not epath.Path(folder).is_dir():
@@ -59,27 +70,37 @@ def open_prepared(path: str, split: str) -> Prepared | None:
   metadata = read_metadata(folder)
   if metadata is None:
     raise UserError(f'{folder!r} is not complete: run the same task=prepare again')
-  files = [os.path.join(folder, shard['file']) for shard in metadata['shards']]
+  if not metadata['images']:
+    raise UserError(f'{folder!r} has no images: check config.data.path')
   with futures.ThreadPoolExecutor(16) as pool:  # a bucket takes its time
-    sidecars = list(pool.map(_checked_sidecar, files, metadata['shards']))
+    sidecars = list(pool.map(functools.partial(check_shard, folder),
+                             metadata['shards']))
   names, labels, counts = [], [], []
   for said in sidecars:
     names += said['names']
     labels += said['labels'] or []
     counts.append(len(said['names']))
+  if len(names) != metadata['images'] or labels and len(labels) != len(names):
+    raise _damaged(os.path.join(folder, _METADATA), 'its numbers contradict those '
+                   'of the shards')
+  files = [os.path.join(folder, shard['file']) for shard in metadata['shards']]
   starts = np.cumsum([0] + counts)
-  readers: dict[int, Any] = {}
+
+  # Of a reader that falls out, Python closes the file once no thread reads from
+  # it. In a bucket opening takes long and no descriptor.
+  @functools.lru_cache(None if '://' in path else _most_open(len(files)))
+  def reader(shard: int) -> Any:
+    return _array_record().ArrayRecordReader(
+        files[shard], 'readahead_buffer_size:0')
 
   def read(index: int) -> bytes:
     shard = int(np.searchsorted(starts, index, 'right')) - 1
+    file, position = files[shard], int(index - starts[shard])
     try:
-      if shard not in readers:
-        readers[shard] = _array_record().ArrayRecordReader(
-            files[shard], 'readahead_buffer_size:0')
-      record, = readers[shard].read([int(index - starts[shard])])
+      record, = reader(shard).read([position])
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-      raise UserError(f'record {index - starts[shard]} of shard {files[shard]!r} '
-                      f'cannot be read: {error}') from error
+      raise UserError(f'record {position} of shard {file!r} cannot be read: '
+                      f'{error}') from error
     return record
 
   class_names = metadata['class_names']
@@ -88,8 +109,36 @@ def open_prepared(path: str, split: str) -> Prepared | None:
       tuple(class_names) if class_names else None)
 
 
-def _checked_sidecar(file: str, shard: Mapping[str, Any]) -> dict[str, Any]:
-  """What a shard's .json says, if both fit what metadata.json says."""
+def _most_open(shards: int) -> int:
+  """How many shards may be open at a time: a quarter of this process's files.
+
+  Raises the limit as far as the system lets a process do that: to open a shard
+  again for an image takes an eighth of the time to decode it.
+  """
+  import resource  # pylint: disable=g-import-not-at-top  # not on Windows
+  kind, wanted = resource.RLIMIT_NOFILE, 4 * shards
+  soft, hard = resource.getrlimit(kind)
+  if soft == resource.RLIM_INFINITY:
+    return shards
+  if soft < wanted:
+    if hard != resource.RLIM_INFINITY:
+      wanted = min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):
+      resource.setrlimit(kind, (wanted, hard))
+  return max(resource.getrlimit(kind)[0] // 4, 1)
+
+
+def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
+  """What a shard's .json says, if it fits the shard and metadata.json.
+
+  Args:
+    folder: of the part.
+    shard: what metadata.json says.
+
+  Raises:
+    UserError: it does not. The records themselves are not read: `digest`.
+  """
+  file = os.path.join(folder, shard['file'])
   said = read_sidecar(file)
   if said is None or not epath.Path(file).exists():
     raise UserError(f'shard {file!r} or its .json is missing')
@@ -97,45 +146,73 @@ def _checked_sidecar(file: str, shard: Mapping[str, Any]) -> dict[str, Any]:
   if size != shard['bytes']:
     raise UserError(f'shard {file!r} has {size} bytes, not {shard["bytes"]}: it '
                     'is damaged')
-  if said['sha256'] != shard['sha256']:
+  if (said['sha256'] != shard['sha256']
+      or len(said['names']) != shard['images']):
     raise UserError(f'shard {file!r} is of another data set than {_METADATA}')
   return said
 
 
 def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
-                left_out: Mapping[str, str], fingerprint: str) -> None:
+                left_out: Mapping[str, str],
+                fingerprint: str) -> Callable[[], None]:
   """Writes a shard and its .json, either whole or not at all.
 
   Args:
-    file: ends in .array_record.
+    file: ends in .array_record. Until all is done it has another name.
     records: name, label and bytes of each image; taken one by one.
     left_out: why, by name, of those that cannot be used; read at the end.
-    fingerprint: of the data set and how it is prepared.
+    fingerprint: of the images and how they are prepared.
+
+  Returns:
+    The rest of the work, to be called once: it reads the shard again for its
+    SHA-256, which another thread can do.
+
+  Raises:
+    UserError: it cannot be written. No part of it is left.
   """
   temporary = f'{file}.tmp'
   names, labels = [], []
-  writer = _array_record().ArrayRecordWriter(temporary, 'group_size:1')
-  try:
-    for name, label, data in records:
-      writer.write(data)
-      names.append(name)
-      labels.append(label)
-  finally:
-    writer.close()
-  said = {
-      'fingerprint': fingerprint,
-      'names': names,
-      'labels': labels if labels and labels[0] is not None else None,
-      'left_out': dict(left_out),
-      'bytes': os.path.getsize(temporary),
-      'sha256': digest(temporary),
-  }
-  os.replace(temporary, file)
-  _write_json(_sidecar(file), said)
+  with _whole_or_not(temporary):
+    with writing(file):
+      writer = _array_record().ArrayRecordWriter(temporary, 'group_size:1')
+    try:
+      for name, label, data in records:
+        with writing(file):
+          writer.write(data)
+        names.append(name)
+        labels.append(label)
+    except BaseException:
+      with contextlib.suppress(RuntimeError):
+        writer.close()
+      raise
+    with writing(file):  # what failed is said here, not at each record
+      writer.close()
+
+  def finish_shard() -> None:
+    with _whole_or_not(temporary), writing(file):
+      said = {
+          'fingerprint': fingerprint,
+          'names': names,
+          'labels': labels if labels and labels[0] is not None else None,
+          'left_out': dict(left_out),
+          'bytes': os.path.getsize(temporary),
+          'sha256': digest(temporary),
+      }
+      os.replace(temporary, file)
+    with _whole_or_not(file):
+      _write_json(_sidecar(file), said)
+
+  return finish_shard
 
 
 def finish(folder: str, files: Sequence[str], **metadata: Any) -> dict[str, Any]:
-  """Writes metadata.json, once every shard is there, and returns it."""
+  """Writes metadata.json, once every shard is there, and returns it.
+
+  Shards of an earlier try, cut otherwise, are removed.
+
+  Raises:
+    UserError: there is not one image, or the folder cannot be written.
+  """
   said = [read_sidecar(os.path.join(folder, file)) for file in files]
   whole = {
       'version': VERSION,
@@ -146,22 +223,59 @@ def finish(folder: str, files: Sequence[str], **metadata: Any) -> dict[str, Any]
                   'bytes': shard['bytes'], 'sha256': shard['sha256']}
                  for file, shard in zip(files, said)],
   } | metadata
+  if not whole['images']:
+    name, why = next(iter(whole['left_out'].items()))
+    raise UserError(f'{folder!r}: not one image can be used, the first is '
+                    f'{name!r} ({why}): check config.data.path')
+  known = {*files, *map(_sidecar, files)}
+  with writing(folder):
+    for file in os.listdir(folder):
+      if _OURS.fullmatch(file) and file not in known:
+        os.remove(os.path.join(folder, file))
   _write_json(os.path.join(folder, _METADATA), whole)
   return whole
 
 
 def read_metadata(folder: str) -> dict[str, Any] | None:
   """metadata.json, or None where there is none."""
-  metadata = _read_json(os.path.join(folder, _METADATA))
-  if metadata is not None and metadata.get('version') != VERSION:
+  path = os.path.join(folder, _METADATA)
+  metadata = _read_json(path)
+  if metadata is None:
+    return None
+  if metadata.get('version') != VERSION:
     raise UserError(f'{folder!r} was prepared in version '
                     f'{metadata.get("version")}, this program reads {VERSION}')
+  _check_kinds(path, metadata, _OF_WHOLE)
+  for shard in metadata['shards']:
+    _check_kinds(path, shard, _OF_SHARD_IN_WHOLE)
   return metadata
 
 
 def read_sidecar(file: str) -> dict[str, Any] | None:
   """What a shard's .json says, or None where there is none."""
-  return _read_json(_sidecar(file))
+  path = _sidecar(file)
+  said = _read_json(path)
+  if said is not None:
+    _check_kinds(path, said, _OF_SHARD)
+    labels = said['labels']
+    if labels is not None and (
+        len(labels) != len(said['names'])
+        or not all(isinstance(k, int) and 0 <= k < 2**31 for k in labels)):
+      raise _damaged(path, 'its labels do not fit its names')
+  return said
+
+
+def _check_kinds(path: str, said: Any, kinds: Mapping[str, Any]) -> None:
+  """Raises UserError unless `said` is a dict with these keys and types."""
+  for key, kind in kinds.items():
+    if not isinstance(said, dict) or not isinstance(said.get(key), kind):
+      raise _damaged(path, f'it has no {key!r} as it should')
+
+
+def _damaged(path: str, why: object) -> UserError:
+  return UserError(
+      f'{path!r} is damaged: {why}; if it is a copy, copy it again, otherwise '
+      f'remove {os.path.dirname(path)!r} and prepare it again')
 
 
 def digest(file: str) -> str:
@@ -176,20 +290,47 @@ def _sidecar(file: str) -> str:
 
 def _read_json(path: str) -> dict[str, Any] | None:
   try:
-    return json.loads(epath.Path(path).read_text(encoding='utf-8'))
+    said = json.loads(epath.Path(path).read_text(encoding='utf-8'))
   except FileNotFoundError:
     return None
-  except (OSError, ValueError) as error:
+  except OSError as error:
     raise UserError(f'cannot read {path!r}: {error}') from error
+  except ValueError as error:
+    raise _damaged(path, error) from error
+  if not isinstance(said, dict):
+    raise _damaged(path, 'it is not a JSON object')
+  return said
 
 
 def _write_json(path: str, obj: dict[str, Any]) -> None:
   temporary = f'{path}.tmp'
-  with open(temporary, 'w', encoding='utf-8') as f:
-    json.dump(obj, f, indent=1)
-    f.flush()
-    os.fsync(f.fileno())
-  os.replace(temporary, path)
+  with _whole_or_not(temporary), writing(path):
+    with open(temporary, 'w', encoding='utf-8') as f:
+      json.dump(obj, f, indent=1)
+      f.flush()
+      os.fsync(f.fileno())
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _whole_or_not(file: str) -> Iterator[None]:
+  """Removes a file when anything goes wrong: the disk may be full."""
+  try:
+    yield
+  except BaseException:
+    with contextlib.suppress(OSError):
+      os.remove(file)
+    raise
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+  """Turns what the disk says into a UserError."""
+  try:
+    yield
+  except (OSError, RuntimeError) as error:  # RuntimeError: array_record's
+    raise UserError(f'cannot write {path!r}, config key prepare.output: '
+                    f'{getattr(error, "strerror", None) or error}') from error
 
 
 def _array_record() -> Any:

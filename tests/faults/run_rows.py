@@ -1,0 +1,337 @@
+"""Whole runs that are killed, stopped, and robbed of their disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import harness
+from harness import Outcome
+from harness import row
+
+STEPS = 60  # of tiny_config.py
+
+
+def unbroken(scratch: pathlib.Path, *arguments: str, processes: int = 1):
+  """The final state of an undisturbed run, and its metrics; made once."""
+  work = scratch / f'unbroken{processes}'
+  if not work.exists():
+    if processes == 1:
+      done = [harness.run(scratch, f'--workdir={work}', *arguments)]
+    else:
+      done = [harness.finish(p) for p in harness.start_several(
+          scratch, processes, f'--workdir={work}', *arguments)]
+    if any(code for code, _ in done):
+      raise RuntimeError('the unbroken run failed: '
+                         + ' // '.join(harness.tail(o) for _, o in done))
+  return harness.state_of(work)[1], metrics(work)
+
+
+def metrics(work: pathlib.Path) -> list[dict]:
+  with open(work / 'metrics.jsonl', encoding='utf-8') as f:
+    return [json.loads(line) for line in f]
+
+
+def compare(work, expected, expected_metrics) -> str:
+  """'' if a finished run is what it would have been undisturbed."""
+  step, state = harness.state_of(work)
+  if step != STEPS:
+    return f'ends at step {step}'
+  if wrong := harness.differ(expected, state):
+    return wrong
+  ours = [(line['step'], line['loss']) for line in metrics(work)]
+  if ours != [(line['step'], line['loss']) for line in expected_metrics]:
+    return f'its log has {ours}'
+  left = [p for p in os.listdir(work / 'checkpoints') if 'tmp' in p]
+  return f'{left} is left' if left else ''
+
+
+def interrupt(scratch, work, rng, number, *arguments, longest=4.0):
+  """Starts a run and sends a signal some time after it has taken its workdir.
+
+  Returns:
+    (exit code, output, seconds from the signal to the end); code 0 and None if
+    the run was finished by then.
+  """
+  process = harness.start(scratch, f'--workdir={work}', *arguments)
+  before = (work / 'lock.json').exists() and (work / 'lock.json').stat().st_size
+  if before:
+    while process.poll() is None and _pid(work) != process.pid:
+      time.sleep(0.01)
+  else:
+    harness.wait_for(process, work / 'lock.json')
+  time.sleep(rng.uniform(0, longest))
+  if process.poll() is not None:
+    return *harness.finish(process), None
+  process.send_signal(number)
+  started = time.monotonic()
+  code, output = harness.finish(process)
+  return code, output, time.monotonic() - started
+
+
+def _pid(work):
+  try:
+    return json.loads((work / 'lock.json').read_text())['pid']
+  except (OSError, ValueError, KeyError):
+    return None
+
+
+@row('C1', cases=100, sample=1,
+     bound='final state equal to the bit to an unbroken run, each step logged once')
+def killed(cases, scratch):
+  """SIGKILL at a random time, the same command again, to the end."""
+  expected = unbroken(scratch)
+  rng, failures, kills, runs = harness.rng('C1'), [], 0, 0
+  while kills < cases:
+    work = scratch / f'run{runs}'
+    runs += 1
+    for _ in range(40):
+      code, output, _ = interrupt(scratch, work, rng, signal.SIGKILL)
+      if code != -signal.SIGKILL:
+        break
+      kills += 1
+    if code:
+      failures.append(f'run {runs}: exit {code}: {harness.tail(output)}')
+    elif wrong := compare(work, *expected):
+      failures.append(f'run {runs}: {wrong}')
+    shutil.rmtree(work)
+  return Outcome(kills, failures, f'{runs} runs')
+
+
+@row('C3', cases=20, sample=2,
+     bound='exit 0 within 10 s, saved at that step; the end equal to the bit')
+def stopped(cases, scratch):
+  """SIGTERM and SIGINT at a random time, one process."""
+  expected = unbroken(scratch)
+  rng, failures, done, slowest, runs = harness.rng('C3'), [], 0, 0.0, 0
+  while done < cases:
+    work = scratch / f'run{runs}'
+    runs += 1
+    for _ in range(40):
+      number = (signal.SIGTERM, signal.SIGINT)[done % 2]
+      code, output, seconds = interrupt(scratch, work, rng, number)
+      if seconds is None or code:
+        break
+      done += 1
+      slowest = max(slowest, seconds)
+      said = [l for l in output.splitlines() if l.startswith('saved step')]
+      step = harness.state_of(work)[0] if (work / 'checkpoints').exists() else None
+      if said and int(said[0].split()[2]) != step:
+        failures.append(f'{said[0]}, but the checkpoint is of step {step}')
+      if seconds > 10:
+        failures.append(f'took {seconds:.1f} s: {harness.tail(output)}')
+      if 'results:' in output:
+        break
+    if code:
+      failures.append(f'exit {code}: {harness.tail(output)}')
+      continue
+    code, output = harness.run(scratch, f'--workdir={work}')
+    if code or (wrong := compare(work, *expected)):
+      failures.append(f'afterwards exit {code}: {harness.tail(output)} {wrong}')
+  return Outcome(done, failures, f'slowest {slowest:.1f} s')
+
+
+@row('C4', cases=10, sample=1, bound='leaves at once, and nothing is lost')
+def stopped_twice(cases, scratch):
+  """A second SIGTERM, 0 to 100 ms after the first."""
+  expected = unbroken(scratch)
+  rng, failures, codes = harness.rng('C4'), [], []
+  for case in range(cases):
+    work = scratch / f'run{case}'
+    process = harness.start(scratch, f'--workdir={work}')
+    harness.wait_for(process, work / 'checkpoints' / '5')
+    process.terminate()
+    time.sleep(rng.uniform(0, 0.1))
+    process.terminate()
+    started = time.monotonic()
+    code, output = harness.finish(process)
+    codes.append(code)
+    if code not in (0, 128 + signal.SIGTERM, -signal.SIGTERM) or (
+        time.monotonic() - started > 10):
+      failures.append(f'exit {code}: {harness.tail(output)}')
+    code, output = harness.run(scratch, f'--workdir={work}')
+    if code or (wrong := compare(work, *expected)):
+      failures.append(f'afterwards exit {code}: {harness.tail(output)}')
+  return Outcome(cases, failures, f'exit codes {sorted(set(codes))}')
+
+
+@row('C5', cases=20, sample=1, bound='every step once, with the same loss')
+def steps_executed(cases, scratch):
+  """Stopped and gone on: which steps were done."""
+  every = '--config.log.every_steps=1'
+  expected = unbroken(scratch, every)
+  rng, failures, done, runs = harness.rng('C5'), [], 0, 0
+  while done < cases:
+    work = scratch / f'run{runs}'
+    runs += 1
+    while True:
+      number = (signal.SIGTERM, signal.SIGKILL)[done % 2]
+      code, output, seconds = interrupt(scratch, work, rng, number, every)
+      if seconds is None or 'results:' in output:
+        break
+      done += 1
+    if wrong := compare(work, *expected):
+      failures.append(f'run {runs}, exit {code}: {wrong} {harness.tail(output)}')
+  return Outcome(done, failures, f'{runs} runs')
+
+
+@row('C6', cases=10, sample=1,
+     bound='training goes on, older checkpoints stay, the end is equal to the bit')
+def disk_full(cases, scratch):
+  """A full disk while training, freed while it trains or when it waits."""
+  expected = unbroken(scratch)
+  disk = scratch / 'disk'
+  disk.mkdir()
+  mounted = subprocess.run(
+      ['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', str(disk)],
+      capture_output=True, check=False).returncode == 0
+  if not mounted:
+    return Outcome(0, [], 'not run: it takes the right to mount a tmpfs')
+  failures = []
+  try:
+    for case in range(cases):
+      work, filler = disk / 'run', disk / 'filler'
+      shutil.rmtree(work, ignore_errors=True)
+      never = case % 5 == 4
+      process = harness.start(scratch, f'--workdir={work}')
+      harness.wait_for(process, work / 'checkpoints' / '5')
+      _fill(filler)
+      if not never:
+        time.sleep(0.2 + 0.6 * case)
+        filler.unlink()
+      code, output = harness.finish(process)
+      if never:
+        step, _ = harness.state_of(work)
+        if code != 75 or step is None or 'Traceback' in output:
+          failures.append(f'never freed: exit {code}, step {step}: '
+                          f'{harness.tail(output)}')
+        filler.unlink()
+        code, output = harness.run(scratch, f'--workdir={work}')
+      wrong = compare(work, expected[0], []) if code == 0 else ''
+      if code or (wrong and not wrong.startswith('its log')):
+        failures.append(f'case {case}: exit {code} {wrong}: {harness.tail(output)}')
+  finally:
+    subprocess.run(['umount', str(disk)], check=False)
+  return Outcome(cases, failures)
+
+
+def _fill(path):
+  with open(path, 'wb', buffering=0) as f:
+    for size in (1 << 16, 1 << 12, 1):
+      try:
+        while f.write(bytes(size)) == size:
+          pass
+      except OSError:
+        pass
+
+
+@row('C7', cases=5, sample=2, bound='training ends as if nothing were wrong')
+def logs_cannot_be_written(cases, scratch):
+  """Only the log, the events or the compilation cache cannot be written."""
+  expected = unbroken(scratch)[0]
+  failures = []
+  library = str(harness.shim(scratch))
+  file = scratch / 'a_file'
+  file.write_text('')
+  todo = [
+      ('metrics.jsonl is a folder', lambda w: (w / 'metrics.jsonl').mkdir(), {}),
+      ('metrics.jsonl on a full disk',
+       lambda w: (w / 'metrics.jsonl').symlink_to('/dev/full'), {}),
+      ('events fail', lambda w: None, dict(
+          LD_PRELOAD=library, SHIM_PATH='tfevents', SHIM_FAIL='1000')),
+      ('the cache is a file', lambda w: None,
+       dict(JAX_COMPILATION_CACHE_DIR=str(file))),
+      ('the cache fails', lambda w: None, dict(
+          LD_PRELOAD=library, SHIM_PATH='jax_cache', SHIM_FAIL='1000')),
+  ][:cases]
+  for name, do, more in todo:
+    work = scratch / name.replace(' ', '_')
+    work.mkdir()
+    do(work)
+    environment = harness.environment(scratch) | more
+    process = subprocess.Popen(
+        harness.command(f'--workdir={work}', '--config.log.tensorboard=True'),
+        cwd=scratch, env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True)
+    code, output = harness.finish(process)
+    wrong = '' if code else harness.differ(expected, harness.state_of(work)[1])
+    if code or wrong:
+      failures.append(f'{name}: exit {code} {wrong} {harness.tail(output)}')
+  return Outcome(len(todo), failures)
+
+
+@row('C8', cases=6, sample=2,
+     bound='exit 2 before anything is compiled, one line that names the path')
+def impossible_workdirs(cases, scratch):
+  """A workdir that cannot be written."""
+  (scratch / 'file').write_text('')
+  (scratch / 'dead link').symlink_to(scratch / 'nowhere' / 'at all')
+  todo = [scratch / 'file', scratch / 'file' / 'below', pathlib.Path('/proc/x'),
+          pathlib.Path('/dev/null/x'), scratch / ('x' * 300),
+          scratch / 'dead link'][:cases]
+  failures = []
+  for path in todo:
+    code, output = harness.run(scratch, f'--workdir={path}')
+    errors = [l for l in output.splitlines() if l.startswith('byol_jax: ')]
+    if (code != 2 or 'Traceback' in output or 'compiling' in output
+        or len(errors) != 1 or str(path) not in errors[0]):
+      failures.append(f'{path}: exit {code}: {harness.tail(output)}')
+  return Outcome(len(todo), failures)
+
+
+@row('C14', cases=5, sample=1,
+     bound='the second refuses and names the first; after a kill it goes on')
+def two_runs_in_a_workdir(cases, scratch):
+  """The same workdir twice, at a time and after a kill."""
+  expected = unbroken(scratch)
+  failures = []
+  for case in range(cases):
+    work = scratch / f'run{case}'
+    first = harness.start(scratch, f'--workdir={work}',
+                          '--config.train.epochs=300')
+    harness.wait_for(first, work / 'checkpoints')
+    code, output = harness.run(scratch, f'--workdir={work}',
+                               '--config.train.epochs=300')
+    if code != 2 or f'process {first.pid} on' not in output:
+      failures.append(f'exit {code}: {harness.tail(output)}')
+    if first.poll() is not None:
+      failures.append('the first run ended')
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    shutil.rmtree(work / 'checkpoints')
+    (work / 'config.json').unlink()
+    code, output = harness.run(scratch, f'--workdir={work}')
+    if code or (wrong := compare(work, *expected)):
+      failures.append(f'after the kill: exit {code}: {harness.tail(output)}')
+  return Outcome(cases, failures)
+
+
+@row('G5', cases=50, sample=1,
+     bound='training reaches its end; with sound storage the state is equal to '
+     'the bit')
+def flaky_storage(cases, scratch):
+  """1 to 5 % of the calls on checkpoints fail with EIO."""
+  expected = unbroken(scratch)
+  library, failures, saved = str(harness.shim(scratch)), [], 0
+  for case in range(cases):
+    work = scratch / f'run{case}'
+    process = harness.start(
+        scratch, f'--workdir={work}', LD_PRELOAD=library,
+        SHIM_PATH=f'run{case}/checkpoints/', SHIM_SEED=str(case),
+        SHIM_FAIL=str(10 * (1 + case % 5)))
+    code, output = harness.finish(process)
+    saved += code == 0
+    if code not in (0, 75) or f'step {STEPS}/{STEPS}' not in output:
+      failures.append(f'case {case}: exit {code}: {harness.tail(output, 6)}')
+      continue
+    code, output = harness.run(scratch, f'--workdir={work}')
+    if code or (wrong := compare(work, *expected)):
+      failures.append(f'case {case}, then: exit {code}: {harness.tail(output)} '
+                      f'{wrong}')
+    shutil.rmtree(work)
+  return Outcome(cases, failures, f'{saved} saved their last state all the same')
