@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from byol_jax import augment
 from byol_jax.data import bad
@@ -158,6 +159,20 @@ _SHARES = (
 _WHOLE = ('checkpoint.every_steps', 'data.max_bad_images')
 _RANGES = ('data.crop_area', 'data.crop_aspect', 'augment.view1.blur_sigma',
            'augment.view2.blur_sigma')
+# Far beyond what anyone has used: a slip of the finger, or out of memory for sure.
+_AT_MOST = {
+    'data.image_size': 4096, 'data.eval_image_size': 4096,
+    'data.fake_classes': 100_000, 'data.threads': 1024, 'data.prefetch': 1024,
+    'network.width': 32, 'network.projector_hidden_size': 2**20,
+    'network.projection_size': 2**20, 'network.predictor_hidden_size': 2**20,
+    'network.bn_eps': 1, 'network.last_gamma': 100,
+    'train.base_learning_rate': 1000, 'train.weight_decay': 1000,
+    'train.trust_coefficient': 1000, 'safety.heartbeat': 1_000_000,
+    'evaluation.batch_size': 2**16, 'augment.view1.brightness': 10,
+    'augment.view1.contrast': 10, 'augment.view2.brightness': 10,
+    'augment.view2.contrast': 10, 'prepare.quality': 100}
+_FLOAT32 = np.finfo(np.float32)
+_MOST_SHOWN = 80  # characters of a value in a message
 
 
 def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
@@ -173,6 +188,9 @@ def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
 
 def nearest(key: str, keys: list[str]) -> str:
   """' (did you mean KEY?)', or '' where nothing is near."""
+  within = [k for k in keys if k.startswith(f'{key}.')]
+  if within:
+    return f' (a section: set one of its keys, such as {within[0]})'
   tails = {k.split('.')[-1]: k for k in keys}
   found = difflib.get_close_matches(key, keys, 1)
   if not found:
@@ -226,27 +244,49 @@ def _check_type(key: str, value: Any, default: Any, automatic: bool) -> None:
     names = {list: f'{len(default)} numbers' if kind is list else '',
              float: 'a number', int: 'a whole number', bool: 'True or False',
              str: 'a string'}
-    raise UserError(f'config key {key} is {value!r}, it must be {names[kind]}')
+    raise UserError(f'config key {key} is {_shown(value)}, it must be '
+                    f'{names[kind]}')
+  if kind is str and '\0' in value:
+    raise UserError(f'config key {key} is {_shown(value)}, it must be without '
+                    'the character NUL')
   numbers = value if isinstance(value, list) else [value] if number else []
-  if not all(math.isfinite(v) for v in numbers):
-    raise UserError(f'config key {key} is {value!r}, it must be finite')
+  # compared, not converted: a whole number may be too large for any float
+  most = float(_FLOAT32.max)
+  if not all(-most <= v <= most for v in numbers):
+    raise UserError(f'config key {key} is {_shown(value)}, it must be finite, '
+                    'also in 32 bits')
+
+
+def _shown(value: Any) -> str:
+  """A value for a message, cut where it is long."""
+  try:
+    text = repr(value)
+  except ValueError:  # of thousands of digits
+    text = f'a huge {type(value).__name__}'
+  return text if len(text) <= _MOST_SHOWN else f'{text[:_MOST_SHOWN]}...'
 
 
 def _check_value(key: str, value: Any) -> None:
   def need(condition: bool, allowed: str) -> None:
     if not condition:
-      raise UserError(f'config key {key} is {value!r}, it must be {allowed}')
+      raise UserError(f'config key {key} is {_shown(value)}, it must be {allowed}')
   if key in _CHOICES:
     choices = _CHOICES[key]
     need(value in choices, f'one of {", ".join(choices)}')
   if key in _POSITIVE:
     need(value > 0, 'above 0')
+    need(value >= float(_FLOAT32.tiny), f'at least {_FLOAT32.tiny:.3g}')
   if key in _NOT_NEGATIVE:
     need(value >= 0, '0 or more')
   if key in _SHARES:
     need(0 <= value <= 1, 'from 0 to 1')
   if key in _RANGES:
-    need(0 < value[0] <= value[1], 'two numbers above 0, the smaller one first')
+    need(float(_FLOAT32.tiny) <= value[0] <= value[1],
+         'two numbers above 0, the smaller one first')
+  if key in _AT_MOST:
+    need(value <= _AT_MOST[key], f'at most {_AT_MOST[key]:,}')
+  if key.endswith('.blur_sigma'):
+    need(value[1] <= 1000, 'at most 1,000 pixels')
   if key == 'data.crop_area':
     need(value[1] <= 1, 'at most the whole image, 1')
   if key == 'data.center_share':
@@ -257,10 +297,11 @@ def _check_value(key: str, value: Any) -> None:
     need(value > 1, 'above 1')
   if key == 'network.bn_decay_rate':
     need(value < 1, 'below 1')
+  # pixels are scaled before: the usual mistake is a mean of 123.7
+  if key == 'data.mean':
+    need(all(0 <= v <= 1 for v in value), 'from 0 to 1, as pixels are')
   if key == 'data.std':
-    need(all(v > 0 for v in value), 'above 0')
-  if key == 'prepare.quality':
-    need(value <= 100, 'at most 100')
+    need(all(1e-3 <= v <= 1 for v in value), 'from 0.001 to 1, as pixels are')
   if key == 'network.last_gamma':
     need(value >= 0, '0 or more')
 
@@ -273,6 +314,12 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
     raise UserError(
         f'config key data.image_size is {data.image_size}, but {network.name} '
         f"with network.stem='{network.stem}' needs at least {smallest} pixels")
+  fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
+  if data.source == 'fake' and fake_mib > data.resident_limit_mib:
+    raise UserError(
+        f'config key data.fake_images is {data.fake_images}: of {data.image_size}'
+        f' x {data.image_size} pixels that is {fake_mib:,.0f} MiB, more than '
+        f'data.resident_limit_mib = {data.resident_limit_mib}')
   if data.source in ('folder', 'list', 'npz', 'prepared') and not data.path:
     raise UserError(f'config key data.path is empty: data.source='
                     f"'{data.source}' reads it, set --config.data.path=PATH")
@@ -363,6 +410,9 @@ def resolve(config: ml_collections.ConfigDict,
     raise UserError(
         f'config key train.epochs = {train.epochs:g} is less than one step of '
         f'{train.batch_size} images')
+  if steps >= 2**31:
+    raise UserError(f'config key train.epochs = {train.epochs:g} is {steps:.3g} '
+                    'steps, it must be less than 2^31')
   if train.tau_base is None:
     slow = 0.004 * (312784 / steps) ** 0.6
     train.tau_base = round(1.0 - min(max(slow, 0.0005), 0.1), 5)

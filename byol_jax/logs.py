@@ -308,11 +308,12 @@ def _keep_lines_to(path: str, start_step: int):
     except (ValueError, TypeError, KeyError):
       return False
 
-  try:
-    with open(path, 'rb') as f:
-      lines = f.readlines()
-  except FileNotFoundError:
+  if not os.path.exists(path):
     return
+  if not os.path.isfile(path):
+    raise OSError(f'{path} is not a file')  # a device may have no end
+  with open(path, 'rb') as f:
+    lines = f.readlines()
   kept = [line for line in lines if keep(line)]
   if kept != lines:
     _replace(path, b''.join(kept))

@@ -10,8 +10,11 @@ failure of the machine, after which the same command goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import contextlib
 import os
+import re
 import sys
+import traceback
 
 from absl import flags
 import ml_collections
@@ -27,15 +30,19 @@ from byol_jax.errors import UserError
 
 _USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
           '[--workdir=DIR] [--config.key=value ...]')
+_MOST_SHOWN = 400  # characters of another's message
 
 
 def define_flags(argv: Sequence[str]) -> flags.FlagValues:
   """The flags of this program, and no other module's, for a command line."""
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file(
-      'config', None, 'the config file, with an argument after a colon '
-      '(configs/imagenet_r50.py:300)', flag_values=values,
-      sys_argv=list(argv))
+  try:
+    config_flags.DEFINE_config_file(
+        'config', None, 'the config file, with an argument after a colon '
+        '(configs/imagenet_r50.py:300)', flag_values=values,
+        sys_argv=list(argv))
+  except flags.Error as error:  # of a --flagfile
+    raise UserError(str(error)) from error
   flags.DEFINE_string(
       'workdir', None, 'where the run lives; runs/NAME of the config by default',
       flag_values=values)
@@ -69,15 +76,10 @@ def parse(
   try:
     rest = values(list(argv))
     config = values.config
-  except flags.UnrecognizedFlagError as error:
-    raise UserError(f'{error}') from error
-  except (KeyError, AttributeError) as error:
-    raise UserError(_unknown_key(argv, error)) from error
-  except Exception as error:  # a config file is code: anything can go wrong
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if 'parsing config file' in lines[0]:  # a whole traceback: its last line
-      lines = lines[-1:]
-    raise UserError(f'--config={path}: {lines[0].strip()}') from error
+    hasattr(config, 'lock')  # raises what kept the file from being read
+  # a config file is code: anything can go wrong
+  except (Exception, SystemExit) as error:
+    raise UserError(_why(error, argv, path)) from error
   if len(rest) > 1:
     raise UserError(f'unexpected argument {rest[1]!r}\n{_USAGE}')
   if not isinstance(config, ml_collections.ConfigDict):
@@ -100,20 +102,55 @@ def _value_of(flag: str, argv: Sequence[str]) -> str | None:
   return value
 
 
-def _unknown_key(argv: Sequence[str], error: Exception) -> str:
-  """Names the first override of a key that does not exist."""
+def _why(error: BaseException, argv: Sequence[str], path: str) -> str:
+  """What is wrong with a command line or its config file, in a line."""
   known = list(config_lib.flatten(config_lib.base()))
-  for argument in argv:
-    if argument.lstrip('-').startswith('config.'):
-      key = argument.lstrip('-').split('=')[0].removeprefix('config.')
-      if key not in known:
-        return f'unknown config key {key}{config_lib.nearest(key, known)}'
-  message = error.args[0] if error.args else error
-  return 'the config file fails: ' + ' '.join(str(message).split())
+  line = _line(error, path.split(':')[0])
+  is_flag = isinstance(error, flags.Error) and not line
+  if not is_flag and not line:
+    for argument in argv:
+      if argument.lstrip('-').startswith('config.'):
+        key = argument.lstrip('-').split('=')[0].removeprefix('config.')
+        if key not in known:
+          return f'unknown config key {key}{config_lib.nearest(key, known)}'
+  if isinstance(error, OSError) and error.__cause__:
+    error = error.__cause__
+  message = str(error).strip()
+  # ml_collections says all that there is, or no more than a part of the key
+  proposed = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', message)
+  unknown = re.search(r'Key "(.+?)" (?:does not exist|cannot be set)', message)
+  if proposed:
+    message = f'unknown config key {proposed[2]} (did you mean {proposed[1]}?)'
+  elif unknown:
+    message = (f'unknown config key {unknown[1]}'
+               f'{config_lib.nearest(unknown[1], known)}')
+  elif 'parsing config file' in message:  # a whole traceback: its last line
+    message, is_flag = message.splitlines()[-1], False
+  elif not isinstance(error, flags.Error):
+    name = type(error).__name__
+    message = f'{name}: {message}' if message else name
+  message = ' '.join(message.split())
+  if len(message) > _MOST_SHOWN:
+    message = f'{message[:_MOST_SHOWN]} ...'
+  return message if is_flag else f'--config={path}{line}: {message}'
+
+
+def _line(error: BaseException | None, file: str) -> str:
+  """', line 7', where an error was raised in a file, or was first of all."""
+  line = ''
+  while error is not None:
+    for frame, number in traceback.walk_tb(error.__traceback__):
+      if frame.f_code.co_filename == file:
+        line = f', line {number}'
+    error = error.__cause__ or error.__context__
+  return line
 
 
 def main(argv: Sequence[str]) -> int:
   """Runs the task of the config; returns the exit code."""
+  with contextlib.suppress(AttributeError):  # what stands in for it in tests
+    # a path that the console cannot show must not end in a traceback
+    sys.stdout.reconfigure(errors='backslashreplace')
   if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
     print(f'{_USAGE}\n\nEvery key with its default:')
     for key, value in config_lib.flatten(config_lib.base()).items():

@@ -9,6 +9,7 @@ wants to remember (its config), a format version, and the SHA-256 of all that.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent import futures
 import hashlib
 import json
 from typing import Any
@@ -20,6 +21,7 @@ from byol_jax.errors import UserError
 
 FORMAT = 1
 _MOST_DIFFERENCES = 5
+_MOST_SHOWN = 200  # characters of a value in a message
 
 Leaf = tuple[tuple[int, ...], str]  # shape and dtype
 
@@ -38,12 +40,14 @@ def make(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> dict:
   Returns:
     JSON of lists, dicts, strings and numbers.
   """
+  with futures.ThreadPoolExecutor() as pool:  # zlib lets go of Python's lock
+    sums = list(pool.map(crc32, arrays.values()))
   body = {
       'format': FORMAT,
       'meta': dict(meta),
       'leaves': {name: {'shape': list(array.shape), 'dtype': str(array.dtype),
-                        'crc32': crc32(array)}
-                 for name, array in arrays.items()},
+                        'crc32': crc}
+                 for (name, array), crc in zip(arrays.items(), sums)},
   }
   body = json.loads(json.dumps(body))  # tuples are lists from here on
   return body | {'sha256': _sha256(body)}
@@ -56,13 +60,32 @@ def check(manifest: Any) -> None:
     DamagedError: it is not what `make` made.
     UserError: a newer byol_jax wrote it.
   """
-  if not isinstance(manifest, dict) or manifest.get('sha256') != _sha256(
-      {key: value for key, value in manifest.items() if key != 'sha256'}):
+  if not isinstance(manifest, dict) or not _is_whole(manifest):
     raise DamagedError('its manifest is damaged or missing')
   if manifest.get('format') != FORMAT:
+    said = str(manifest.get('format'))[:_MOST_SHOWN]
     raise UserError(
-        f'the checkpoint has format {manifest.get("format")}, this byol_jax '
-        f'reads format {FORMAT}: use the version of byol_jax that wrote it')
+        f'the checkpoint has format {said}, this byol_jax reads format {FORMAT}: '
+        'use the version of byol_jax that wrote it')
+  # a sum proves nothing about who wrote it
+  if not isinstance(manifest.get('meta'), dict) or not isinstance(
+      manifest.get('leaves'), dict) or not all(
+          map(_is_leaf, manifest['leaves'].values())):
+    raise DamagedError('its manifest is not one that byol_jax writes')
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+  body = {key: value for key, value in manifest.items() if key != 'sha256'}
+  try:
+    return manifest.get('sha256') == _sha256(body)
+  except RecursionError:  # lists within lists within lists
+    return False
+
+
+def _is_leaf(leaf: Any) -> bool:
+  return (isinstance(leaf, dict) and isinstance(leaf.get('shape'), list)
+          and all(type(n) is int and n >= 0 for n in leaf['shape'])
+          and isinstance(leaf.get('dtype'), str) and type(leaf.get('crc32')) is int)
 
 
 def leaves(manifest: Mapping[str, Any]) -> dict[str, Leaf]:
@@ -83,7 +106,8 @@ def differences(saved: Mapping[str, Leaf], expected: Mapping[str, Leaf]) -> str:
   """The first leaves that are missing, unknown or of another kind, '' if none."""
   def text(leaf: Leaf | None) -> str:
     return f'{leaf[1]}{list(leaf[0])}' if leaf else 'missing'
-  lines = [f'{name}: {text(saved.get(name))} / {text(expected.get(name))}'
+  lines = [f'{name[:_MOST_SHOWN]}: {text(saved.get(name))[:_MOST_SHOWN]} / '
+           f'{text(expected.get(name))}'
            for name in dict.fromkeys([*expected, *saved])
            if saved.get(name) != expected.get(name)]
   more = len(lines) - _MOST_DIFFERENCES

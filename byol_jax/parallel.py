@@ -8,6 +8,7 @@ JAX takes our word that the replicas agree; `replicas_agree` checks it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
 import os
 import queue
 import threading
@@ -65,15 +66,24 @@ def replicas_agree(tree: Any) -> bool:
   Each sums up its own; only the sums travel. Every process must call this.
 
   Args:
-    tree: replicated arrays of 8, 16 or 32 bits.
+    tree: arrays of 8, 16 or 32 bits, replicated on the same devices.
   """
-  def checksums(tree, _):
-    sums = jnp.stack([_checksum(x) for x in jax.tree.leaves(tree)])
-    return jnp.all(jax.lax.pmax(sums, AXIS) == jax.lax.pmin(sums, AXIS))
-  if not jax.tree.leaves(tree):
+  leaves = jax.tree.leaves(tree)
+  if not leaves:
     return True
-  check = jax.pmap(checksums, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
-  return bool(check(tree, np.zeros(jax.local_device_count(), np.int8)))
+  devices = tuple(shard.device for shard in leaves[0].addressable_shards)
+  return bool(_agree(devices)(leaves, np.zeros(len(devices), np.int8)))
+
+
+@functools.cache  # compiled once
+def _agree(devices: tuple[jax.Device, ...]):
+  def agree(leaves, _):
+    sums = jnp.stack([_checksum(x) for x in leaves])
+    return jnp.all(jax.lax.pmax(sums, AXIS) == jax.lax.pmin(sums, AXIS))
+  return jax.pmap(
+      agree, axis_name=AXIS, in_axes=(None, 0), out_axes=None,
+      # None is all hosts' devices
+      devices=None if list(devices) == jax.local_devices() else devices)
 
 
 def _checksum(x: jax.Array) -> jax.Array:

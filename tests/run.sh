@@ -3,6 +3,8 @@
 #
 #   bash tests/run.sh                    all tests
 #   bash tests/run.sh tests/test_step.py -k devices     what pytest takes
+#   bash tests/run.sh --faults           the fault matrix at full length: hours
+#   bash tests/run.sh --faults C1 C10    some of its rows
 #
 # BYOL_PYTHON names the interpreter, BYOL_VENV the environment (.venv-test).
 set -euo pipefail
@@ -10,6 +12,11 @@ cd "$(dirname "$0")/.."
 source launch/setup_env.sh
 export BYOL_VENV="${BYOL_VENV:-.venv-test}"
 make_environment "[test]"
+
+if [ "${1:-}" = --faults ]; then
+  shift
+  exec env JAX_PLATFORMS=cpu "$PYTHON" tests/faults/run.py "$@"
+fi
 
 # Eight CPU devices stand in for eight cores of a TPU.
 export JAX_PLATFORMS=cpu

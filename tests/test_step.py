@@ -358,3 +358,30 @@ def test_the_update_takes_the_old_buffers():
   new, _ = _mapped_update(1)(state, shared, {'rows': rows, 'examples': grid})
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
   assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((new, shared)))
+
+
+@pytest.mark.parametrize('skip', [False, True])
+def test_a_step_that_is_not_finite_can_be_skipped(state, skip):
+  views_ = np.zeros((1, BATCH, SIDE, SIDE, 3), np.float32)
+  def update(bad):
+    def make_views(step, batch):
+      return jnp.stack([batch['views'], -batch['views']]) + jnp.where(
+          step == bad, jnp.nan, jax.random.normal(
+              jax.random.PRNGKey(0), (2, BATCH, SIDE, SIDE, 3)))
+    return jax.jit(functools.partial(
+        step_lib.update, model=_make_model(), optimizer=OPTIMIZER,
+        learning_rate=_learning_rate, ema_rate=_ema_rate, make_views=make_views,
+        skip_nonfinite=skip))(state, {
+            'views': views_, 'labels': np.zeros((1, BATCH), np.int32)})
+  good, metrics = update(bad=-1)
+  assert float(metrics['finite']) == 1
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(good))
+  after, metrics = update(bad=int(state.step))
+  # the loss may be finite: XLA's max on a CPU, as in ReLU, drops a NaN
+  assert float(metrics['finite']) == 0
+  assert not np.isfinite(metrics['gradient_norm'])
+  assert int(after.step) == int(state.step) + 1
+  pairs = zip(jax.tree.leaves(after._replace(step=state.step)),
+              jax.tree.leaves(state))
+  assert all(np.asarray(a).tobytes() == np.asarray(b).tobytes()
+             for a, b in pairs) == skip

@@ -7,7 +7,9 @@ that are still JPEG, PNG, ... and are decoded when they are needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import lzma
 import os
+import tokenize
 from typing import NamedTuple
 import zipfile
 import zlib
@@ -27,6 +29,7 @@ SOURCES = ('fashion_sample', 'fashion_mnist', 'npz', 'folder', 'list', 'prepared
 
 _SAMPLE = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), 'samples', 'fashion_sample.npz')
+_NPY_HEADER = 1 << 16  # bytes before an array; numpy reads no more
 _DEBIAN_FASHION_MNIST = '/usr/share/datasets/fashion-mnist'
 _FASHION_CLASSES = (
     'T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt',
@@ -64,6 +67,7 @@ def open_source(
     test_path: str | None = None,
     class_names: tuple[str, ...] | None = None,
     max_bad: int | None = None,
+    max_bytes: int | None = None,
     tfds_name: str | None = None,
     image_size: int = 32,
     num_images: int = 1024,
@@ -83,6 +87,7 @@ def open_source(
     class_names: those of the training part, for the test part of a 'list'; None
       where its labels are numbers.
     max_bad: how many images may be bad; None: `bad.default_limit`.
+    max_bytes: how large the arrays of an 'npz' may be; None for any size.
     tfds_name: the data set's name, for 'tfds'.
     image_size: side of the images, for 'fake'.
     num_images: number of images, for 'fake'.
@@ -102,7 +107,7 @@ def open_source(
   if source == 'fashion_mnist':
     return fashion_mnist(path or _DEBIAN_FASHION_MNIST, split)
   if source == 'npz':
-    return npz(_needed(path, source, 'an .npz file'), split)
+    return npz(_needed(path, source, 'an .npz file'), split, max_bytes)
   if source == 'folder':
     return folder(_needed(path, source, 'a folder of images'), split, max_bad)
   if source == 'list':
@@ -157,7 +162,7 @@ def fashion_mnist(path: str, split: str) -> Images:
       f'fashion_mnist in {path}')
 
 
-def npz(path: str, split: str) -> Images | None:
+def npz(path: str, split: str, max_bytes: int | None = None) -> Images | None:
   """Arrays from an .npz file, without pickle.
 
   Args:
@@ -166,6 +171,7 @@ def npz(path: str, split: str) -> Images | None:
       Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, labels
       integers [N] or [N, 1], counted from 0.
     split: 'train' or 'test'.
+    max_bytes: larger arrays are refused before they are read; None for none.
 
   Returns:
     The images, or None for 'test' if the file has no test images.
@@ -185,18 +191,36 @@ def npz(path: str, split: str) -> Images | None:
           (f'x_{split}', f'y_{split}') if by_split else ('images', 'labels'))
       if split == 'test' and (not by_split or image_key not in keys):
         return None
+      for key in (image_key, label_key):
+        if key in keys:
+          _check_size(archive.zip, key, max_bytes, path)
       images = archive[image_key]
       labels = archive[label_key] if label_key in keys else None
-  # A bare .npy comes back as an array: AttributeError or TypeError.
+  # A bare .npy comes back as an array: AttributeError or TypeError. Encrypted
+  # archives are RuntimeErrors, absurd headers MemoryError to TokenError.
   except (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError,
-          NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+          NotImplementedError, RuntimeError, MemoryError, tokenize.TokenError,
+          zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
     raise UserError(
-        f'cannot read {path} as an .npz file of plain arrays: {error}'
-    ) from error
+        f'cannot read {path} as an .npz file of plain arrays: '
+        f'{str(error)[:200] or type(error).__name__}') from error
   images = _checked_images(images, f'{image_key} in {path}')
   if labels is not None:
     labels = _checked_labels(labels, len(images), f'{label_key} in {path}', split)
   return Images(images, labels, None, path)
+
+
+def _check_size(archive: zipfile.ZipFile, key: str, max_bytes: int | None,
+                path: str) -> None:
+  """Raises UserError if an array would take more memory than `max_bytes`.
+
+  What the archive says of its size is more than is ever read of it.
+  """
+  size = archive.getinfo(f'{key}.npy').file_size
+  if max_bytes is not None and size > max_bytes + _NPY_HEADER:
+    raise UserError(
+        f'{key} in {path} takes {size / 2**20:,.0f} MiB: raise config key '
+        'data.resident_limit_mib if every device has room for it')
 
 
 def folder(path: str, split: str, max_bad: int | None = None) -> Encoded | None:

@@ -69,12 +69,12 @@ def command(*arguments: str, script: Sequence[str] = ('-m', 'byol_jax.main'),
 
 def environment(scratch: pathlib.Path, devices: int = 1,
                 **more: str) -> dict[str, str]:
-  """The environment of a run; compiled programs are shared within `scratch`."""
-  return dict(
-      os.environ, JAX_PLATFORMS='cpu', PYTHONPATH=str(ROOT),
-      JAX_COMPILATION_CACHE_DIR=str(scratch / 'jax_cache'),
+  """The environment of a run; compiled programs are shared between rows."""
+  return os.environ | dict(
+      JAX_PLATFORMS='cpu', PYTHONPATH=str(ROOT),
+      JAX_COMPILATION_CACHE_DIR=str(scratch.parent / 'jax_cache'),
       JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
-      XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}', **more)
+      XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}') | more
 
 
 def start(scratch: pathlib.Path, *arguments: str, devices: int = 1,
@@ -103,18 +103,26 @@ def run(scratch: pathlib.Path, *arguments: str, devices: int = 1,
   return finish(start(scratch, *arguments, devices=devices, **more))
 
 
-def start_several(scratch: pathlib.Path, count: int, *arguments: str,
-                  per_process: Mapping[int, Sequence[str]] | None = None,
-                  **options) -> list[subprocess.Popen]:
+def start_several(
+    scratch: pathlib.Path, count: int, *arguments: str,
+    per_process: Mapping[int, Sequence[str]] | None = None,
+    per_process_environment: Mapping[int, Mapping[str, str]] | None = None,
+    per_process_script: Mapping[int, Sequence[str]] | None = None,
+    devices: int = 1) -> list[subprocess.Popen]:
   """Starts one run of `count` processes over loopback."""
   with socket.socket() as s:
     s.bind(('localhost', 0))
     port = s.getsockname()[1]
-  return [start(scratch, '--distributed=on', *arguments,
-                *(per_process or {}).get(i, ()),
-                JAX_COORDINATOR_ADDRESS=f'localhost:{port}',
-                JAX_NUM_PROCESSES=str(count), JAX_PROCESS_ID=str(i), **options)
-          for i in range(count)]
+  processes = []
+  for i in range(count):
+    more = dict(JAX_COORDINATOR_ADDRESS=f'localhost:{port}',
+                JAX_NUM_PROCESSES=str(count), JAX_PROCESS_ID=str(i))
+    more |= (per_process_environment or {}).get(i, {})
+    script = (per_process_script or {}).get(i, ('-m', 'byol_jax.main'))
+    processes.append(start(
+        scratch, '--distributed=on', *arguments, *(per_process or {}).get(i, ()),
+        devices=devices, script=script, **more))
+  return processes
 
 
 def wait_for(process: subprocess.Popen, path: pathlib.Path,

@@ -1,7 +1,7 @@
 """Runs the fault matrix: `bash tests/run.sh --faults [C1 C10 ...]`.
 
-Prints a line for each row and writes all of them to docs/reliability.json; rows
-that were not run keep what that file says of them.
+Prints a line for each row and writes all of them to docs/reliability.json, and to
+the table in docs/reliability.md; rows that were not run keep what is said of them.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 
-# pylint: disable=unused-import
-import checkpoint_rows
-import run_rows
-# pylint: enable=unused-import
 import harness
+from rows import ROWS
 
 _RESULTS = harness.ROOT / 'docs' / 'reliability.json'
+_GUIDE = harness.ROOT / 'docs' / 'reliability.md'
 
 
 def main(names: list[str]) -> int:
-  unknown = set(names) - harness.ROWS.keys()
+  unknown = set(names) - ROWS.keys()
   if unknown:
     print(f'unknown rows {", ".join(sorted(unknown))}; there are '
-          f'{", ".join(harness.ROWS)}')
+          f'{", ".join(ROWS)}')
     return 2
   results = {}
   if _RESULTS.exists():
@@ -36,15 +35,18 @@ def main(names: list[str]) -> int:
   failed = 0
   # what a hundred damaged files make the libraries say; warnings are expected
   os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-  for name, row in harness.ROWS.items():
+  whole = tempfile.TemporaryDirectory(prefix='faults-')
+  for name, row in ROWS.items():
     if names and name not in names:
       continue
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=f'faults-{name}-') as scratch:
-      try:
-        done = row.run(row.cases, pathlib.Path(scratch))
-      except Exception:  # pylint: disable=broad-exception-caught
-        done = harness.Outcome(0, [traceback.format_exc()])
+    scratch = pathlib.Path(whole.name) / name
+    scratch.mkdir()
+    try:
+      done = row.run(row.cases, scratch)
+    except Exception:  # pylint: disable=broad-exception-caught
+      done = harness.Outcome(0, [traceback.format_exc()])
+    shutil.rmtree(scratch, ignore_errors=True)
     seconds = round(time.monotonic() - started)
     failed += len(done.failures)
     print(f'{name} cases={done.cases} failures={len(done.failures)} '
@@ -58,12 +60,23 @@ def main(names: list[str]) -> int:
         'failures': len(done.failures), 'bound': row.bound, 'seconds': seconds,
         'note': done.note, 'date': time.strftime('%Y-%m-%d'),
         'python': platform.python_version(), 'jax': jax.__version__}
-    order = [n for n in harness.ROWS if n in results]
-    _RESULTS.write_text(json.dumps({
-        'command': 'bash tests/run.sh --faults', 'cores': os.cpu_count(),
-        'seed': harness.SEED, 'rows': {n: results[n] for n in order}}, indent=1)
-        + '\n')
+    _write({n: results[n] for n in ROWS if n in results})
   return 1 if failed else 0
+
+
+def _write(results: dict[str, dict]) -> None:
+  _RESULTS.write_text(json.dumps({
+      'command': 'bash tests/run.sh --faults', 'cores': os.cpu_count(),
+      'seed': harness.SEED, 'rows': results}, indent=1) + '\n')
+  lines = ['| row | | cases | failures | bound |', '| --- | --- | --- | --- | --- |']
+  for name, r in results.items():
+    title = r['title'].rstrip('.') + (f' ({r["note"]})' if r['note'] else '')
+    lines.append(f'| {name} | {title} | {r["cases"]} | {r["failures"]} | '
+                 f'{r["bound"]} |')
+  before, rest = _GUIDE.read_text().split('<!-- rows -->\n')
+  after = rest.split('<!-- end of rows -->')[1]
+  _GUIDE.write_text('\n'.join([before + '<!-- rows -->', *lines,
+                                '<!-- end of rows -->']) + after)
 
 
 if __name__ == '__main__':

@@ -45,7 +45,11 @@ def compare(work, expected, expected_metrics) -> str:
   if wrong := harness.differ(expected, state):
     return wrong
   ours = [(line['step'], line['loss']) for line in metrics(work)]
-  if ours != [(line['step'], line['loss']) for line in expected_metrics]:
+  regular = {line['step'] for line in expected_metrics}
+  # a run that was asked to leave has also logged the step at which it left
+  if [pair for pair in ours if pair[0] in regular] != [
+      (line['step'], line['loss']) for line in expected_metrics] or (
+          len({step for step, _ in ours}) != len(ours)):
     return f'its log has {ours}'
   left = [p for p in os.listdir(work / 'checkpoints') if 'tmp' in p]
   return f'{left} is left' if left else ''
@@ -103,7 +107,7 @@ def killed(cases, scratch):
   return Outcome(kills, failures, f'{runs} runs')
 
 
-@row('C3', cases=20, sample=2,
+@row('C3', cases=20, sample=0,
      bound='exit 0 within 10 s, saved at that step; the end equal to the bit')
 def stopped(cases, scratch):
   """SIGTERM and SIGINT at a random time, one process."""
@@ -136,7 +140,7 @@ def stopped(cases, scratch):
   return Outcome(done, failures, f'slowest {slowest:.1f} s')
 
 
-@row('C4', cases=10, sample=1, bound='leaves at once, and nothing is lost')
+@row('C4', cases=10, sample=0, bound='leaves at once, and nothing is lost')
 def stopped_twice(cases, scratch):
   """A second SIGTERM, 0 to 100 ms after the first."""
   expected = unbroken(scratch)
@@ -160,7 +164,7 @@ def stopped_twice(cases, scratch):
   return Outcome(cases, failures, f'exit codes {sorted(set(codes))}')
 
 
-@row('C5', cases=20, sample=1, bound='every step once, with the same loss')
+@row('C5', cases=20, sample=0, bound='every step once, with the same loss')
 def steps_executed(cases, scratch):
   """Stopped and gone on: which steps were done."""
   every = '--config.log.every_steps=1'
@@ -180,7 +184,7 @@ def steps_executed(cases, scratch):
   return Outcome(done, failures, f'{runs} runs')
 
 
-@row('C6', cases=10, sample=1,
+@row('C6', cases=10, sample=0,
      bound='training goes on, older checkpoints stay, the end is equal to the bit')
 def disk_full(cases, scratch):
   """A full disk while training, freed while it trains or when it waits."""
@@ -230,7 +234,7 @@ def _fill(path):
         pass
 
 
-@row('C7', cases=5, sample=2, bound='training ends as if nothing were wrong')
+@row('C7', cases=5, sample=0, bound='training ends as if nothing were wrong')
 def logs_cannot_be_written(cases, scratch):
   """Only the log, the events or the compilation cache cannot be written."""
   expected = unbroken(scratch)[0]
@@ -240,8 +244,8 @@ def logs_cannot_be_written(cases, scratch):
   file.write_text('')
   todo = [
       ('metrics.jsonl is a folder', lambda w: (w / 'metrics.jsonl').mkdir(), {}),
-      ('metrics.jsonl on a full disk',
-       lambda w: (w / 'metrics.jsonl').symlink_to('/dev/full'), {}),
+      ('the log fails', lambda w: None, dict(
+          LD_PRELOAD=library, SHIM_PATH='metrics.jsonl', SHIM_FAIL='1000')),
       ('events fail', lambda w: None, dict(
           LD_PRELOAD=library, SHIM_PATH='tfevents', SHIM_FAIL='1000')),
       ('the cache is a file', lambda w: None,
@@ -311,7 +315,7 @@ def two_runs_in_a_workdir(cases, scratch):
   return Outcome(cases, failures)
 
 
-@row('G5', cases=50, sample=1,
+@row('G5', cases=50, sample=0,
      bound='training reaches its end; with sound storage the state is equal to '
      'the bit')
 def flaky_storage(cases, scratch):

@@ -1,0 +1,720 @@
+"""What a user can get wrong: configs, command lines, caches, surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import io
+import logging
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+from typing import Any
+from unittest import mock
+
+import harness
+from harness import Outcome
+from harness import row
+import numpy as np
+
+TINY = harness.HERE / 'tiny_config.py'
+
+
+# --- G1: one value of a config is wrong --------------------------------------------
+
+_KINDS = ('typo', 'none', 'wrong type', 'negative', 'zero', 'huge', 'nan', 'inf',
+          'empty', 'unicode', 'list', 'bool')
+_UNICODE = 'gr\xf6\xdfe \u200f\u5b57\U0001f600'
+_SECONDS = 3.0  # for a refusal, once everything is imported
+
+# Config files that fail as a whole, and a word of the message.
+_BASE = 'from byol_jax.config import base\nimport ml_collections\n'
+_ODD_FILES = {
+    'def get_config(: pass': 'syntax',
+    '': 'get_config',
+    'get_config = 3': 'callable',
+    'import nowhere_at_all': 'nowhere_at_all',
+    'raise KeyError("boom")': 'boom',
+    'raise AttributeError("boom")': 'boom',
+    'raise Exception': 'Exception',
+    'raise SystemExit("left")': 'left',
+    'raise MemoryError("full")': 'full',
+    'raise OSError(5, "no disk")': 'no disk',
+    'raise FileNotFoundError(2, "no disk")': 'no disk',
+    'def get_config(): exit(0)': 'SystemExit',
+    'def get_config(): return None': 'ConfigDict',
+    'def get_config(): return {}': 'ConfigDict',
+    'def get_config(): return base': 'ConfigDict',
+    'def get_config(a, b): return base()': 'get_config',
+    'def get_config(): return 1 / 0': 'division',
+    'def get_config(): return get_config()': 'recursion',
+    'def get_config(): return open("none").read()': "'none'",
+    'def get_config(): return "\ud800".encode()': 'utf-8',
+    'def get_config():\n  c = base()\n  c.train = 3\n  return c': 'train',
+    'def get_config():\n  c = base()\n  c.nothing.x = 3\n  return c': 'nothing',
+    'def get_config():\n  c = base()\n  del c.train\n  return c': 'line 5',
+    'def get_config():\n  return ml_collections.ConfigDict()': 'base()',
+    'def get_config():\n'
+    '  return ml_collections.ConfigDict({**base(), "train": 3})': 'train',
+    'def get_config():\n'
+    '  return ml_collections.ConfigDict({**base(), "7": 3})': '7',
+    'def get_config():\n'
+    '  return ml_collections.ConfigDict({**base(), "seed": {}})': 'seed',
+    'def get_config():\n'
+    '  return ml_collections.ConfigDict({**base(), "seed": {"a": 1}})': 'seed',
+    'def get_config():\n  c = base()\n  c.get_ref("seed").set(-1)\n  return c':
+        'seed',
+    'def get_config():\n  c = base()\n  with c.ignore_type():\n'
+    '    c.seed = lambda: 3\n  return c': 'seed',
+    'import numpy as np\ndef get_config():\n  c = base()\n'
+    '  with c.ignore_type():\n    c.seed = np.arange(3)\n  return c': 'seed',
+    'def get_config():\n  c = base()\n  with c.ignore_type():\n'
+    '    c.train.epochs = 10 ** 400\n  return c': 'line 6',
+    'def get_config():\n  c = base()\n  with c.ignore_type():\n'
+    '    c.data.mean = (10 ** 5000, 0, 0)\n  return c': 'data.mean',
+    'def get_config():\n  c = base()\n  c.data.source = "npz"\n'
+    '  c.data.path = "a\\0b"\n  return c': 'data.path',
+    '\0': 'null',
+}
+
+
+@row('G1', cases=2088 + len(_ODD_FILES), sample=150,
+     bound='a message that names the key (of a typo also the nearest key) in 3 s, '
+     'nothing written; or a run that can be built')
+def config_values(cases: int, scratch: pathlib.Path) -> Outcome:
+  """Every config key with every kind of mistake, as a flag and in the file."""
+  from byol_jax import config as config_lib  # pylint: disable=g-import-not-at-top
+  base = config_lib.flatten(config_lib.base())
+  todo = [(key, kind, how) for key in base for kind in _KINDS
+          for how in ('flag', 'file')] + [(text, '', '') for text in _ODD_FILES]
+  order = harness.rng('G1').permutation(len(todo))[:cases]
+  rng = harness.rng('G1 values')
+  failures, refused = [], 0
+  (scratch / 'empty').mkdir()
+  with _in_folder(scratch / 'empty'), _networks_as_they_were():
+    for number, (key, kind, how) in enumerate(todo[k] for k in order):
+      # a file of its own: Python's cache knows them by name and time
+      file = scratch / f'{number}' / 'config.py'
+      file.parent.mkdir()
+      argument = ''
+      if not kind:
+        words, shown = [_ODD_FILES[key]], repr(key)
+        file.write_text(_BASE + key, errors='surrogatepass')
+      else:
+        wrong = _typo(key, base, rng) if kind == 'typo' else key
+        value = _value(base[key], kind, rng)
+        text, words = TINY.read_text(), [wrong]
+        if how == 'flag':
+          shown = argument = f'--config.{wrong}={value}'
+        else:
+          text, shown, words = _in_file(text, wrong, value, kind, rng)
+        file.write_text(text)
+      before = _everything(scratch)
+      started = time.monotonic()
+      config, message, failure = _parse(file, argument)
+      seconds = time.monotonic() - started
+      if failure is None:
+        if seconds > _SECONDS:
+          failure = f'took {seconds:.1f} s'
+        elif _everything(scratch) != before:
+          failure = 'something was written'
+        elif config is not None:
+          failure = ('accepted' if kind in ('typo', '') else
+                     _cannot_be_built(config, key))
+        else:
+          refused += 1
+          failure = _bad_message(message, words, key, base, kind, how)
+      if failure is not None:
+        failures.append(f'{shown[:120]} ({how} {kind}): {failure[:300]}')
+      shutil.rmtree(file.parent)
+  return Outcome(len(order), failures,
+                 f'{refused} refused, {len(order) - refused} legal')
+
+
+def _value(default: Any, kind: str, rng: np.random.Generator) -> Any:
+  """A value of that kind for a key with that default."""
+  text = isinstance(default, str)
+  def like(x):
+    return (x,) * len(default) if isinstance(default, list) else x
+  return {
+      'typo': default, 'none': None, 'wrong type': 3 if text else 'many',
+      'negative': like(-1), 'zero': like(0),
+      'huge': 'x' * 20_000 if text else like(
+          [10**12, 10**30, 1e300, 3e38][rng.integers(4)]),
+      'nan': like(float('nan')), 'inf': like(float('inf')), 'empty': '',
+      'unicode': _UNICODE, 'list': [1, 2], 'bool': True}[kind]
+
+
+def _typo(key: str, known: dict[str, Any], rng: np.random.Generator) -> str:
+  """The key with a character lost, doubled, changed or swapped."""
+  while True:
+    at = int(rng.integers(len(key)))
+    change = rng.integers(4)
+    if change == 0:
+      wrong = key[:at] + key[at + 1:]
+    elif change == 1:
+      wrong = key[:at] + key[at] + key[at:]
+    elif change == 2:
+      wrong = key[:at] + chr(rng.integers(ord('a'), ord('z') + 1)) + key[at + 1:]
+    else:
+      wrong = key[:at] + key[at:at + 2][::-1] + key[at + 2:]
+    sections = {'.'.join(k.split('.')[:n]) for k in known for n in (1, 2)}
+    if (wrong not in known and wrong not in sections
+        and all(part.isidentifier() for part in wrong.split('.'))):
+      return wrong
+
+
+def _in_file(text: str, key: str, value: Any, kind: str,
+             rng: np.random.Generator) -> tuple[str, str, list[str]]:
+  """(config file that sets the key, its line, what the message may name)."""
+  # ml_collections lets everything pass, new keys, or nothing
+  around = [('c.ignore_type()', 'c.unlocked()'), ('c.unlocked()',)][kind == 'typo']
+  around = [*around, ''][rng.integers(len(around) + 1)]
+  source = repr(value).replace('inf', "float('inf')").replace(
+      'nan', "float('nan')") if kind in ('nan', 'inf') else repr(value)
+  line = f'c.{key} = {source}'
+  if '.' in key and kind == 'typo' and around:
+    # what does not exist yet has no parts either
+    line = (f'c.update_from_flattened_dict({{{key!r}: {source}}})'
+            if rng.integers(2) else line)
+  block = f'with {around}:\n    {line}' if around else line
+  words = [key]
+  if around != 'c.ignore_type()':  # it knows a key by its parts alone
+    words += key.split('.')
+  return text.replace('  return c', f'  {block}\n  return c'), line, words
+
+
+def _bad_message(message: str, words: list[str], key: str, base: dict[str, Any],
+                 kind: str, how: str) -> str | None:
+  """What is wrong with a refusal, if anything."""
+  if not any(word in message for word in words):
+    return f'does not say {" or ".join(words)}: {message}'
+  if len(message) > 1000 or len(message.splitlines()) > 3:
+    return f'{len(message)} characters: {message}'
+  if 'Traceback' in message:
+    return f'a traceback: {message}'
+  if kind == 'typo' and key not in message:
+    # another key may be as near
+    named = [k for k in base if f'mean {k}?' in message]
+    wrong = words[0]
+    if how == 'file' and any(
+        f'mean {part}?' in message for part in key.split('.')):
+      return None  # ml_collections sees the parts only
+    if not named or _distance(named[0], wrong) > _distance(key, wrong):
+      return f'does not propose {key}: {message}'
+  return None
+
+
+def _distance(a: str, b: str) -> int:
+  """Levenshtein's."""
+  before = list(range(len(b) + 1))
+  for i, x in enumerate(a, 1):
+    now = [i]
+    for j, y in enumerate(b, 1):
+      now.append(min(before[j] + 1, now[-1] + 1, before[j - 1] + (x != y)))
+    before = now
+  return before[-1]
+
+
+def _parse(file: pathlib.Path, *arguments: str):
+  """(config, message of a refusal, failure): one of them is not None."""
+  # pylint: disable=g-import-not-at-top
+  from byol_jax import main as main_lib
+  from byol_jax.errors import UserError
+  argv = ['byol_jax.main', f'--config={file}', *filter(None, arguments)]
+  # as in a new process: else the file runs in the last one's names
+  sys.modules.pop('config_config', None)
+  try:
+    config = main_lib.parse(argv, main_lib.define_flags(argv))[0]
+  except UserError as error:
+    return None, str(error), None
+  except BaseException as error:  # pylint: disable=broad-exception-caught
+    return None, None, f'{type(error).__name__}: {error}'
+  return config, None, None
+
+
+def _cannot_be_built(config: Any, key: str) -> str | None:
+  """Why a run that was accepted has no data, schedule or networks."""
+  # pylint: disable=g-import-not-at-top
+  import jax
+  from byol_jax import config as config_lib
+  from byol_jax import pretrain
+  from byol_jax import program
+  from byol_jax.errors import UserError
+  try:
+    for images in (64, 1281167):
+      with contextlib.suppress(UserError):
+        config_lib.resolve(config, images)
+    train, _ = pretrain.open_data(config)
+    resolved = config_lib.resolve(config, len(train.images))
+    built = program.build(resolved, len(train.images), 4, is_resident=True)
+    if key.startswith(('network.', 'data.', 'train.target')):
+      jax.eval_shape(built.init)
+  except UserError:
+    return None
+  except BaseException as error:  # pylint: disable=broad-exception-caught
+    return f'accepted, then {type(error).__name__}: {error}'
+  return None
+
+
+def _networks_as_they_were() -> contextlib.AbstractContextManager:
+  """Undoes, behind it, what the tiny config does to the networks' table."""
+  from byol_jax.networks import resnet  # pylint: disable=g-import-not-at-top
+  return mock.patch.dict(resnet.ARCHITECTURES)
+
+
+@contextlib.contextmanager
+def _in_folder(folder: pathlib.Path) -> Iterator[None]:
+  """Works in a folder; Python writes no caches beside what it imports."""
+  before, dont_write = os.getcwd(), sys.dont_write_bytecode
+  os.chdir(folder)
+  sys.dont_write_bytecode = True
+  try:
+    yield
+  finally:
+    os.chdir(before)
+    sys.dont_write_bytecode = dont_write
+
+
+def _everything(folder: pathlib.Path) -> list[str]:
+  return sorted(str(path) for path in folder.rglob('*'))
+
+
+# --- G2: random command lines ------------------------------------------------------
+
+
+class _Accepted(AssertionError):
+  """A command line would have started a run."""
+
+
+_LEGAL = (
+    ('--workdir=x',), ('--workdir', 'x'), ('-workdir=x y',), ('--workdir=\xfc',),
+    ('--distributed=off',), ('--distributed', 'off'), ('--distributed=on',),
+    ('--config.train.batch_size=16',), ('--config.seed', '3'),
+    ('-config.seed=4',), ('--config.log.tensorboard',),
+    ('--noconfig.log.tensorboard',), ('--config.log.tensorboard=true',),
+    ('--config.data.mean=(0.5,0.5,0.5)',), ('--config.train.tau_base=1',),
+    ('--config.data.test_split=',), ('--config.task=pretrain',))
+_WRONG = (
+    ('extra',), ('',), ('-',), (' ',), ('=',), ('x=y',), ('--nonsense=1',),
+    ('-x',), ('--=1',), ('---',), ('--config.tran.seed=1',), ('--config.train=3',),
+    ('--config.train={}',), ('--config.seed=abc',), ('--config.seed=-1',),
+    ('--config.seed=',), ('--config.seed.x=1',), ('--config.=1',),
+    ('--config..seed=1',), ('--config.data.mean[0]=1',), ('--config.data.mean=1',),
+    ('--config.data.mean=(1',), ('--config.seed=1', '--config.seed=0x1z'),
+    ('--config.train.batch_size=1e400',), ('--config.task=nothing',),
+    ('--config.task=prepare', '--config.prepare.quality=101'),
+    ('--distributed=maybe',), ('--distributed=',), ('--nodistributed',),
+    ('--noworkdir',), ('--flagfile=missing',), ('--flagfile=.',),
+    ('--gr\xf6\xdfe=\u5b57',), ('\udcff\udcfe',), ('--\udcff=\udcfe',),
+    ('--config.\U0001f600=1',), ('--version',), ('--helpfull',), ('--logtostderr',),
+    ('--config.seed=' + '9' * 5000,), ('--' + 'a' * 5000,))
+# What these mean depends on what follows.
+_EITHER = (
+    ('--',), ('--workdir',), ('--config.seed',), ('--config',), ('--help',),
+    ('-h',), ('-help',), ('--undefok=nonsense',), ('--undefok',),
+    ('--flagfile',), ('--flagfile=',), ('--distributed',), ('--config.data.path',))
+
+
+@row('G2', cases=1000, sample=60,
+     bound='exit code 2 and a message, or 0 and help; or a legal command; '
+     'no traceback, nothing written')
+def command_lines(cases: int, scratch: pathlib.Path) -> Outcome:
+  """Random command lines, some of them in a process of their own."""
+  rng = harness.rng('G2')
+  failures, accepted, processes = [], 0, 0
+  folder = scratch / 'empty'
+  folder.mkdir()
+  for case in range(cases):
+    arguments, verdict = _command_line(rng)
+    shown = ' '.join(map(repr, arguments))[:150]
+    code, output, errors = _main(arguments, folder)
+    accepted += code == 'accepted'
+    failure = _bad_end(arguments, verdict, code, output, errors)
+    if failure is None and any(folder.iterdir()):
+      failure = f'{os.listdir(folder)} was written'
+    if code == 2 and processes <= case // 200:
+      processes += 1
+      done = subprocess.run(
+          [sys.executable, '-m', 'byol_jax.main', *arguments], text=True,
+          cwd=folder, env=harness.environment(scratch), capture_output=True,
+          errors='surrogateescape', timeout=120, check=False)
+      failure = failure or _bad_end(arguments, verdict, done.returncode,
+                                    done.stdout, done.stderr)
+    if failure is not None:
+      failures.append(f'{shown}: {failure[:300]}')
+  return Outcome(cases, failures, f'{accepted} legal, {processes} in a process '
+                 'of their own')
+
+
+def _command_line(rng: np.random.Generator) -> tuple[list[str], str]:
+  """(arguments, 'legal', 'wrong' or 'either')."""
+  def one(of):
+    return of[rng.integers(len(of))]
+  groups, verdict = [], 'legal'
+  legal = [_LEGAL[k] for k in rng.permutation(len(_LEGAL))]
+  if rng.random() < 0.9:
+    groups.append((f'--config={TINY}',))
+  else:
+    groups.append(one([(), ('--config=',), ('--config=missing.py',),
+                       ('--config=.',), (f'--config={TINY}:argument',)]))
+    verdict = 'wrong'
+  for _ in range(rng.integers(4)):
+    kind = rng.random()
+    if kind < 0.5:
+      groups.append(legal.pop())  # a list given twice grows
+    elif kind < 0.75:
+      groups.append(one(_WRONG))
+      verdict = 'wrong' if verdict == 'legal' else verdict
+    elif kind < 0.87:
+      groups.append(one(_EITHER))
+      verdict = 'either'
+    else:
+      groups.append((_noise(''.join(one(_LEGAL)), rng),))
+      verdict = 'either'
+  order = rng.permutation(len(groups))
+  if rng.random() < 0.8:  # ml_collections wants the file before its keys
+    order = range(len(groups))
+  else:
+    verdict = 'either' if verdict == 'legal' else verdict
+  return [argument for k in order for argument in groups[k]], verdict
+
+
+def _noise(text: str, rng: np.random.Generator) -> str:
+  """A text with a few characters changed; any at all, now and then."""
+  alphabet = '-=.:/ acdefgnostw0123456789()[]{}\'"\\\n\t\xfc\u5b57'
+  if rng.random() < 0.2:
+    text = '-' * rng.integers(20)
+  characters = list(text)
+  for _ in range(rng.integers(1, 5)):
+    at = rng.integers(len(characters) + 1)
+    characters[at:at + rng.integers(2)] = alphabet[rng.integers(len(alphabet))]
+  return ''.join(characters)
+
+
+def _main(arguments: list[str], folder: pathlib.Path) -> tuple[Any, str, str]:
+  """main() in this process: (exit code, stdout, stderr), and no run."""
+  # pylint: disable=g-import-not-at-top
+  from byol_jax import hosts
+  from byol_jax import main as main_lib
+  from byol_jax import prepare
+  from byol_jax import pretrain
+  console = logging.getLogger('byol_jax')
+  handlers, propagate, level = console.handlers, console.propagate, console.level
+  output, errors = io.StringIO(), io.StringIO()
+  sys.modules.pop('config_config', None)
+  try:
+    with (_in_folder(folder), _networks_as_they_were(),
+          mock.patch.dict(os.environ),
+          mock.patch.object(pretrain, 'run', side_effect=_Accepted),
+          mock.patch.object(prepare, 'run', side_effect=_Accepted),
+          mock.patch.object(hosts, 'initialize'),
+          contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors)):
+      code = main_lib.main(['byol_jax.main', *arguments])
+  except _Accepted:
+    code = 'accepted'
+  except BaseException as error:  # pylint: disable=broad-exception-caught
+    code = f'{type(error).__name__}: {error}'
+  finally:
+    console.handlers, console.propagate = handlers, propagate
+    console.setLevel(level)
+  return code, output.getvalue(), errors.getvalue()
+
+
+def _bad_end(arguments: list[str], verdict: str, code: Any, output: str,
+             errors: str) -> str | None:
+  """What is wrong with the end of a command, if anything."""
+  asks_help = {'-h', '--help', '-help'} & set(arguments)
+  if 'Traceback' in output + errors:
+    return f'a traceback: {harness.tail(errors)}'
+  if asks_help:
+    return None if code == 0 and 'usage' in output else f'{code} instead of help'
+  if code == 'accepted':
+    return None if verdict != 'wrong' else 'accepted'
+  if code != 2:
+    return f'exit code {code}: {harness.tail(errors)}'
+  if verdict == 'legal':
+    return f'refused: {harness.tail(errors)}'
+  if not errors.startswith('byol_jax: ') or len(errors) > 6000 or len(
+      errors.splitlines()) > 3:
+    return f'a message of {len(errors)} characters: {errors[:200]}'
+  return None
+
+
+# --- G3: values that do not go together -------------------------------------------
+
+# (overrides of the tiny config, devices, words of the message)
+_COMBINATIONS = (
+    ('train.batch_size=9 train.accumulation_steps=2', 1,
+     'train.batch_size accumulation_steps'),
+    ('', 3, 'train.batch_size devices'),
+    ('train.accumulation_steps=4', 4, 'train.batch_size devices'),
+    ('train.batch_size=1', 1, 'train.batch_size two'),
+    ('train.accumulation_steps=8', 1, 'train.accumulation_steps two'),
+    ('train.batch_size=128', 1, '--config.train.batch_size=64'),
+    ('train.warmup_epochs=8', 1, 'train.warmup_epochs train.epochs'),
+    ('train.epochs=0.5', 1, 'train.warmup_epochs train.epochs'),
+    ('train.epochs=0.01 train.warmup_epochs=0', 1, 'train.epochs step'),
+    ('train.epochs=1e12', 1, 'train.epochs 2^31'),
+    ('train.tau_base=1.5', 1, 'train.tau_base'),
+    ('train.momentum=1.01', 1, 'train.momentum'),
+    ('network.bn_decay_rate=1', 1, 'network.bn_decay_rate'),
+    ('data.image_size=7 network.name=resnet10', 1, 'data.image_size 8'),
+    ('data.image_size=31 network.name=resnet34 network.stem=imagenet', 1,
+     'network.stem 32'),
+    ('data.image_size=7 network.name=resnet8 network.stem=half', 1,
+     'network.stem 8'),
+    ('network.width=0.001', 1, 'network.width'),
+    ('data.source=npz', 1, 'data.path'),
+    ('data.source=folder', 1, 'data.path'),
+    ('data.source=list', 1, 'data.path'),
+    ('data.source=prepared', 1, 'data.path'),
+    ('data.source=tfds', 1, 'data.tfds_name'),
+    ('data.crop_area=(0.5,0.1)', 1, 'data.crop_area smaller'),
+    ('data.crop_area=(0.08,1.5)', 1, 'data.crop_area whole'),
+    ('data.mean=(123.7,116.3,103.5)', 1, 'data.mean'),
+    ('data.std=(0.2,0,0.2)', 1, 'data.std'),
+    ('data.fake_images=1000000000', 1, 'data.fake_images resident_limit_mib'),
+    ('data.resident=no', 1, 'data.resident auto'),
+    ('data.source=fashion_sample data.train_split=validation', 1, 'validation'),
+    ('data.source=fashion_sample data.resident_limit_mib=1', 1,
+     'data.resident_limit_mib'),
+)
+
+
+@row('G3', cases=len(_COMBINATIONS), sample=30,
+     bound='each refused by a rule that names the keys')
+def combinations(cases: int, scratch: pathlib.Path) -> Outcome:
+  """Values that are legal by themselves but not together."""
+  # pylint: disable=g-import-not-at-top
+  from byol_jax import config as config_lib
+  from byol_jax import pretrain
+  from byol_jax.errors import UserError
+  del scratch
+  failures = []
+  order = harness.rng('G3').permutation(len(_COMBINATIONS))[:cases]
+  with _networks_as_they_were():
+    for overrides, devices, words in (_COMBINATIONS[k] for k in order):
+      config, message, failure = _parse(
+          TINY, *(f'--config.{override}' for override in overrides.split()))
+      if config is not None:
+        try:
+          # as a run does it, in this order
+          config_lib.check_devices(config.train.batch_size,
+                                   config.train.accumulation_steps, devices)
+          train, _ = pretrain.open_data(config)
+          config_lib.resolve(config, len(train.images))
+          failure = 'accepted'
+        except UserError as error:
+          message = str(error)
+      missing = [word for word in words.split() if word not in (message or '')]
+      if failure or missing:
+        failures.append(f'{overrides} on {devices} devices: '
+                        f'{failure or message}; not named: {missing}')
+  return Outcome(len(order), failures)
+
+
+# --- G4: the cache of compiled programs -------------------------------------------
+
+
+def _run(scratch: pathlib.Path, *arguments: str, cwd: pathlib.Path | None = None,
+         script: tuple[str, ...] = ('-m', 'byol_jax.main'),
+         **changes: str | None) -> tuple[int, str]:
+  """A tiny run in a changed environment: (exit code, output)."""
+  environment = harness.environment(scratch) | changes
+  process = subprocess.Popen(
+      harness.command(*arguments, script=script), cwd=cwd or scratch, text=True,
+      env={name: value for name, value in environment.items() if value is not None},
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+  return harness.finish(process)
+
+
+def _difference(expected: tuple[int | None, dict[str, np.ndarray]],
+                workdir: pathlib.Path) -> str:
+  """'' if the run ended in that very state."""
+  if not (workdir / 'checkpoints').is_dir():
+    return 'no checkpoints'
+  step, state = harness.state_of(workdir)
+  if step != expected[0]:
+    return f'step {step}, not {expected[0]}'
+  return harness.differ(expected[1], state)
+
+
+def _each(change):
+  """Damages every file of a cache by change(bytes, rng)."""
+  def damage(folder, rng):
+    for path in sorted(p for p in folder.rglob('*') if p.is_file()):
+      path.write_bytes(change(path.read_bytes(), rng))
+  return damage
+
+
+def _flip(data: bytes, rng: np.random.Generator) -> bytes:
+  flipped = bytearray(data)
+  bit = int(rng.integers(8 * len(data)))
+  flipped[bit // 8] ^= 1 << bit % 8
+  return bytes(flipped)
+
+
+def _rename(folder: pathlib.Path, rng: np.random.Generator):
+  for path in list(folder.iterdir()):
+    path.rename(path.with_name(f'jit_other-{rng.bytes(32).hex()}-cache'))
+
+
+def _folders(folder: pathlib.Path, rng: np.random.Generator):
+  for path in list(folder.iterdir()):
+    path.unlink()
+    path.mkdir()
+
+
+def _file(folder: pathlib.Path, rng: np.random.Generator):
+  shutil.rmtree(folder)
+  folder.write_text('not a folder')
+
+
+def _dangling(folder: pathlib.Path, rng: np.random.Generator):
+  shutil.rmtree(folder)
+  folder.symlink_to(folder.with_name('nowhere') / 'deeper')
+
+
+def _read_only(folder: pathlib.Path, rng: np.random.Generator):
+  for path in folder.iterdir():
+    path.unlink()
+  folder.chmod(0o500)
+
+
+_CACHES = {
+    'cut': _each(lambda data, rng: data[:len(data) // 2]),
+    'emptied': _each(lambda data, rng: b''),
+    'zeroed': _each(lambda data, rng: bytes(len(data))),
+    'garbage': _each(lambda data, rng: rng.bytes(len(data))),
+    'lengthened': _each(lambda data, rng: data + rng.bytes(100)),
+    'a flipped bit in each': _each(_flip),
+    'of other programs': _rename, 'folders for files': _folders,
+    'a file for the folder': _file, 'a dangling link': _dangling,
+    'read-only': _read_only, 'impossible': None}
+
+
+@row('G4', cases=len(_CACHES), sample=0,
+     bound='the run ends with the same bits as without a cache')
+def compilation_cache(cases: int, scratch: pathlib.Path) -> Outcome:
+  """JAX's cache of compiled programs is damaged, or cannot be written."""
+  rng = harness.rng('G4')
+  code, output = _run(scratch, '--workdir=plain', JAX_COMPILATION_CACHE_DIR=None)
+  if code:
+    return Outcome(0, [f'the run without a cache: {harness.tail(output)}'])
+  expected = harness.state_of(scratch / 'plain')
+  # one path for all: it is part of the names of the programs
+  cache, whole = scratch / 'cache', scratch / 'whole'
+  def run(path):
+    shutil.rmtree(scratch / 'out', ignore_errors=True)
+    code, output = _run(scratch, '--workdir=out',
+                        JAX_COMPILATION_CACHE_DIR=str(path))
+    return code, _difference(expected, scratch / 'out'), output
+  run(cache)
+  shutil.copytree(cache, whole)
+  failures = []
+  if run(cache)[:2] != (0, '') or not len(_everything(whole)) == len(
+      _everything(cache)) > 0:
+    failures.append('the whole cache is not used')
+  for name in list(_CACHES)[:cases]:
+    path = pathlib.Path('/proc/nowhere/cache')
+    if _CACHES[name] is not None:
+      path = cache
+      _remove(cache)
+      shutil.copytree(whole, cache)
+      _CACHES[name](cache, rng)
+    code, difference, output = run(path)
+    if code or difference:
+      failures.append(f'{name}: exit code {code}, {difference or "same bits"}: '
+                      f'{harness.tail(output)}')
+  return Outcome(min(cases, len(_CACHES)), failures,
+                 f'{len(_everything(whole))} programs'
+                 + (', as root, whom no mode stops' if os.getuid() == 0 else ''))
+
+
+def _remove(path: pathlib.Path):
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
+
+
+# --- G6: the surroundings ---------------------------------------------------------
+
+_MAIN = 'import sys; from byol_jax import main; sys.exit(main.main(sys.argv))'
+# Once there is a checkpoint of step 20.
+_CLOCK = '''
+import os, threading, time
+real, jump = time.time, [0]
+time.time = lambda: real() + jump[0]
+time.time_ns = lambda: int(1e9 * time.time())
+def watch():
+  while not os.path.exists('out/checkpoints/20'): time.sleep(0.01)
+  jump[0] = %d
+threading.Thread(target=watch, daemon=True).start()
+'''
+_EPOCH_CLOCK = f'''
+import time
+time.time = lambda start=time.time(), real=time.time: real() - start
+time.time_ns = lambda: int(1e9 * time.time())
+{_MAIN}'''
+_NO_FOLDER = f'''
+import os
+os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')
+{_MAIN}'''
+_PROXY = 'http://none.invalid:1'
+_NAME = 'gr\xf6\xdfe \u5b57'  # of a workdir
+_TFDS = ('--config.data.source=tfds', '--config.data.tfds_name=cifar10',
+         '--config.data.path=missing')
+
+# name -> (environment, script after -c, workdir, arguments, exit code, a word)
+_SURROUNDINGS = {
+    'an odd time zone': ({'TZ': ':/nowhere/XYZ+99:99:99'}, '', 'out', (), 0, ''),
+    'no home': ({'HOME': '/nowhere/home'}, '', 'out', (), 0, ''),
+    'no HOME': ({'HOME': None, 'USER': None, 'LOGNAME': None}, '', 'out', (), 0, ''),
+    'a read-only home': ({'HOME': '/proc', 'XDG_CACHE_HOME': '/proc/cache'}, '',
+                         'out', (), 0, ''),
+    'proxies that lead nowhere': (
+        {name: _PROXY for name in ('http_proxy', 'https_proxy', 'all_proxy')}
+        | {'no_proxy': ''}, '', 'out', (), 0, ''),
+    'LC_ALL=C': ({'LC_ALL': 'C'}, '', _NAME, (), 0, ''),
+    'LC_ALL=POSIX, no UTF-8 mode': (
+        {'LC_ALL': 'POSIX', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}, '',
+        _NAME, (), 2, 'workdir'),
+    'an ASCII console': ({'PYTHONIOENCODING': 'ascii'}, '', _NAME, (), 0, ''),
+    'a clock that jumps ahead': ({}, _CLOCK % 864000 + _MAIN, 'out', (), 0, ''),
+    'a clock that jumps back': ({}, _CLOCK % -864000 + _MAIN, 'out', (), 0, ''),
+    'a clock that starts in 1970': ({}, _EPOCH_CLOCK, 'out', (), 0, ''),
+    'a folder to run in that is gone': ({}, _NO_FOLDER, '/out', (), 0, ''),
+    'the same, and a workdir in it': ({}, _NO_FOLDER, 'out', (), 2, 'out'),
+    'umask 077': ({}, f'import os; os.umask(0o077); {_MAIN}', 'out', (), 0, ''),
+    'no TFDS folder': ({}, '', 'out', _TFDS, 2, 'missing'),
+    'no temporary folder': ({'TMPDIR': '/nowhere/else'}, '', 'out', (), 0, '')}
+
+
+@row('G6', cases=len(_SURROUNDINGS), sample=0,
+     bound='the same bits as ever, or exit code 2 and a message; no traceback')
+def surroundings(cases: int, scratch: pathlib.Path) -> Outcome:
+  """Odd clocks, homes, locales and folders."""
+  code, output = _run(scratch, '--workdir=plain')
+  if code:
+    return Outcome(0, [f'the plain run: {harness.tail(output)}'])
+  expected = harness.state_of(scratch / 'plain')
+  failures = []
+  for name in list(_SURROUNDINGS)[:cases]:
+    changes, script, workdir, arguments, wanted, word = _SURROUNDINGS[name]
+    # '/out' for a path that does not depend on where the process is
+    path = scratch / workdir.lstrip('/')
+    shown = str(path) if workdir.startswith('/') else workdir
+    shutil.rmtree(path, ignore_errors=True)
+    code, output = _run(
+        scratch, f'--workdir={shown}', *arguments,
+        script=('-c', script) if script else ('-m', 'byol_jax.main'), **changes)
+    failure = '' if wanted else _difference(expected, path)
+    if code != wanted or failure or word not in output or 'Traceback' in output:
+      failures.append(f'{name}: exit code {code}, {failure}: '
+                      f'{harness.tail(output)}')
+  return Outcome(min(cases, len(_SURROUNDINGS)), failures)

@@ -1,0 +1,115 @@
+"""Signals while the main thread cannot hear, and a process that is stuck."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def start(code):
+  process = subprocess.Popen(
+      [sys.executable, '-c', code], stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE, text=True, cwd=HERE)
+  assert process.stdout.readline() == 'ready\n'
+  return process
+
+
+def end(process):
+  output, errors = process.communicate(timeout=30)
+  return process.returncode, output, errors
+
+
+# what keeps the main thread from running Python, as a compiler does
+BUSY = 'import ctypes\n  for _ in range(100): ctypes.CDLL(None).sleep(1)'
+WATCHING = '''
+from byol_jax import leaving
+with leaving.on_signals() as leave:
+  {now}
+  print('ready', flush=True)
+  {body}
+print('asked', leave.is_asked(), flush=True)
+'''
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_before_there_is_something_to_save_it_leaves_at_once(number):
+  process = start(WATCHING.format(now='', body=BUSY))
+  process.send_signal(number)
+  code, output, errors = end(process)
+  assert (code, errors) == (0, '') and 'everything is saved' in output
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_asks_and_the_second_ends(number):
+  wait = 'import time\n  while not leave.is_asked(): time.sleep(0.01)'
+  process = start(WATCHING.format(now='leave.now = None', body=wait))
+  process.send_signal(number)
+  assert end(process)[:2] == (0, 'asked True\n')
+
+  process = start(WATCHING.format(now='leave.now = None', body=BUSY))
+  process.send_signal(number)
+  time.sleep(0.3)
+  assert process.poll() is None
+  process.send_signal(number)
+  assert end(process)[0] == 128 + number
+
+
+def test_handlers_come_back_and_threads_are_let_alone():
+  code = '''
+import signal, threading
+from byol_jax import leaving
+before = [signal.getsignal(n) for n in leaving.NUMBERS]
+with leaving.on_signals():
+  pass
+assert [signal.getsignal(n) for n in leaving.NUMBERS] == before
+def elsewhere():
+  with leaving.on_signals() as leave:
+    assert not leave.is_asked()
+thread = threading.Thread(target=elsewhere)
+thread.start(); thread.join()
+print('ready', threading.active_count())
+'''
+  done = subprocess.run([sys.executable, '-c', code], cwd=HERE, check=True,
+                        capture_output=True, text=True)
+  assert done.stdout == 'ready 1\n'
+
+
+STUCK = '''
+from byol_jax.watchdog import Watchdog
+import time
+def stuck_here():
+  {stuck}
+with Watchdog({seconds}, {path!r}) as watchdog:
+  print('ready', flush=True)
+  watchdog.beat('the step after 7')
+  {before}
+  stuck_here()
+print('alive')
+'''
+
+
+def test_a_stuck_process_ends_and_says_where(tmp_path):
+  path = str(tmp_path / 'stacks.txt')
+  process = start(STUCK.format(stuck='time.sleep(100)', seconds=0.5, path=path,
+                               before=''))
+  code, _, errors = end(process)
+  assert code == 75
+  for text in (errors, open(path, encoding='utf-8').read()):
+    assert 'the step after 7 has taken more than 0.5 s' in text
+    assert 'stuck_here' in text and 'step_timeout' in text
+
+
+@pytest.mark.parametrize('seconds,stuck,before', [
+    (0, 'time.sleep(1)', ''),
+    (0.5, 'pass', 'with watchdog.paused(): time.sleep(1)'),
+    (0.5, 'pass', 'for _ in range(4): time.sleep(.25); watchdog.beat("x")')])
+def test_a_live_one_does_not(tmp_path, seconds, stuck, before):
+  process = start(STUCK.format(stuck=stuck, seconds=seconds, before=before,
+                               path=str(tmp_path / 'stacks.txt')))
+  assert end(process) == (0, 'alive\n', '')
+  assert not os.listdir(tmp_path)
