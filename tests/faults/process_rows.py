@@ -25,7 +25,7 @@ def injected(scratch, fault: str, *arguments, devices=2, **more):
       scratch, *arguments, script=INJECTED, devices=devices, FAULT=fault, **more))
 
 
-@row('N1', cases=40, sample=3,
+@row('N1', cases=40, sample=2,
      bound='seen within a logging period, never saved; a skipped update leaves '
      'the state as it was')
 def not_finite(cases, scratch):
@@ -78,7 +78,7 @@ def skipped_in_a_row(cases, scratch):
   return Outcome(2 * cases, failures)
 
 
-@row('P6', cases=5, sample=1, bound='found before the next checkpoint is written')
+@row('P6', cases=5, sample=0, bound='found before the next checkpoint is written')
 def replicas_differ(cases, scratch):
   """One bit of one device's parameters is flipped."""
   rng, failures = harness.rng('P6'), []
@@ -102,7 +102,7 @@ def end(processes, timeout=240):
   return [harness.finish(p, timeout) for p in processes]
 
 
-@row('C3b', cases=20, sample=1,
+@row('C3b', cases=20, sample=0,
      bound='all exit 0 within 10 s, at the same step; the end equal to the bit')
 def stopped_in_two_processes(cases, scratch):
   """SIGTERM or SIGINT to one or both of two processes."""
@@ -168,7 +168,7 @@ def one_of_four_killed(cases, scratch):
   return Outcome(cases, failures, f'slowest {slowest:.0f} s')
 
 
-@row('P2', cases=10, sample=1,
+@row('P2', cases=10, sample=0,
      bound='all exit within the step timeout + heartbeat + 10 s, with a dump of '
      'all threads')
 def one_of_four_stuck(cases, scratch):
