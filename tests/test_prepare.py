@@ -231,7 +231,8 @@ def test_going_on_counts_the_bad_images_of_before(tmp_path, caplog):
   for _ in range(3):
     with pytest.raises(UserError, match='4 of 18 images .*max_bad_images allows 3'):
       prepare.run(config)
-  assert len(list((tmp_path / 'out/train').glob('*.json'))) == 3
+  # of 10 and 13, whichever a thread meets last is the fourth
+  assert len(list((tmp_path / 'out/train').glob('*.json'))) in (2, 3)
   caplog.clear()
   config.data.max_bad_images = 4
   prepare.run(config)

@@ -274,6 +274,6 @@ def test_closing_ends_the_threads(source):
       source, seed=3, start_step=0, num_steps=10**6, batch_size=_BATCH,
       rows_of_host=np.arange(_BATCH), image_size=_SIZE, threads=3)
   next(batches)
-  assert len(ours()) == 3
+  assert 1 <= len(ours()) <= 3  # a pool adds none while one has nothing to do
   batches.close()
   assert not ours()
