@@ -19,3 +19,13 @@ def _x64():
   import jax  # not at the top: after the environment is set
   with jax.enable_x64(True):
     yield
+
+
+@pytest.fixture(autouse=True)
+def _console():
+  """Gives the console back as it was: main's holds a stdout that pytest closes."""
+  from byol_jax import logs
+  before = list(logs.console.handlers), logs.console.propagate, logs.console.level
+  yield
+  logs.console.handlers, logs.console.propagate = before[:2]
+  logs.console.setLevel(before[2])

@@ -19,6 +19,18 @@ with workdir.lock(sys.argv[1]):
   sys.stdin.read()
 '''
 
+# In place, and of one length: as a reader over a network sees it.
+BEAT = '''
+import itertools, json, os, sys, time
+file = os.open(sys.argv[1], os.O_RDWR)
+holder = json.loads(os.pread(file, 4096, 0))
+for beat in itertools.count(1000):
+  os.pwrite(file, json.dumps(holder | {'beat': beat}).encode(), 0)
+  if beat == 1001:
+    print('beats', flush=True)
+  time.sleep(0.01)
+'''
+
 
 def hold(path):
   process = subprocess.Popen(
@@ -59,17 +71,16 @@ def test_a_holder_on_another_machine_is_asked_for_a_sign_of_life(
     assert json.loads((tmp_path / 'lock.json').read_text())['pid'] == os.getpid()
 
   (tmp_path / 'lock.json').write_text(json.dumps(other))
-  alive = subprocess.Popen([sys.executable, '-c', (
-      'import json, sys, time\n'
-      'for beat in range(4, 100):\n'
-      f'  open(sys.argv[1], "w").write(json.dumps({other!r} | {{"beat": beat}}))\n'
-      '  time.sleep(0.05)')] + [str(tmp_path / 'lock.json')])
+  alive = subprocess.Popen([sys.executable, '-c', BEAT, str(tmp_path / 'lock.json')],
+                           stdout=subprocess.PIPE, text=True)
   try:
+    assert alive.stdout.readline() == 'beats\n'
     with pytest.raises(UserError, match='process 7 on elsewhere, since monday'):
       with workdir.lock(tmp_path):
         pass
   finally:
     alive.kill()
+    alive.communicate()
 
 
 def test_an_odd_lock_file_does_not_lock_out(tmp_path):
