@@ -11,8 +11,9 @@ slow disk and the others' training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import contextlib
+import json
 import logging
 import os
 import time
@@ -31,7 +32,9 @@ from byol_jax.manifest import DamagedError
 _console = logging.getLogger('byol_jax')
 
 State = TypeVar('State')
+T = TypeVar('T')
 _WAITS = (0.2, 2.0)  # seconds before a storage that failed is asked again
+_MOST_METADATA = 8 << 20  # bytes of a JSON file; a ResNet-200 takes less than 1 MiB
 
 
 class Checkpoints:
@@ -53,7 +56,8 @@ class Checkpoints:
         left behind is removed, which would hurt a run that is saving now.
 
     Raises:
-      UserError: the directory cannot be created, or is missing and read_only.
+      UserError: the directory cannot be created, or is missing and read_only;
+        or read_only, and orbax cannot open what is there.
     """
     path = os.fspath(directory)
     if '://' not in path:
@@ -61,6 +65,7 @@ class Checkpoints:
     self._directory = epath.Path(path)
     self._writes = not read_only and jax.process_index() == 0
     self._max_to_keep, self._keep_every = max_to_keep, keep_every
+    self._manager = None
     try:
       if read_only and not self._directory.is_dir():
         raise UserError(f'there are no checkpoints in {directory}')
@@ -69,7 +74,14 @@ class Checkpoints:
     except OSError as error:
       raise UserError(
           f'cannot write checkpoints to {directory}: {error}') from error
-    self._manager = self._open()
+    try:
+      _insist(self._set_aside_unopenable)
+      self._manager = _insist(self._open)
+    except Exception as error:  # untyped, as below
+      if isinstance(error, UserError):
+        raise
+      raise UserError(f'cannot open the checkpoints in {directory}: '
+                      f'{_one_line(error)}') from error
 
   def _open(self) -> ocp.CheckpointManager:
     policies = [preservation_policy.LatestN(self._max_to_keep)]
@@ -274,8 +286,13 @@ class Checkpoints:
       raise UserError(f'there is no checkpoint of step {step} in '
                       f'{self._directory}; there are: '
                       f'{self.steps() or "none"}')
-    manifest = self._ask_orbax(
-        step, manifest=ocp.args.JsonRestore())['manifest']
+    def read():
+      for item, name in (('manifest', 'metadata'), ('state', '_METADATA')):
+        if not _is_small_json(self._directory / str(step) / item / name):
+          raise DamagedError(f'{item}/{name} is damaged')
+      return self._manager.restore(step, args=ocp.args.Composite(
+          manifest=ocp.args.JsonRestore()))['manifest']
+    manifest = _ask_orbax(read)
     manifest_lib.check(manifest)
     return manifest
 
@@ -289,11 +306,19 @@ class Checkpoints:
     here = jax.sharding.SingleDeviceSharding(_reading_device())
     targets = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=here)
                for name, (shape, dtype) in wanted.items() if 0 not in shape}
+    def read():
+      stored = self._manager.item_metadata(step)['state'].tree
+      for name, target in targets.items():
+        # a chunk is unpacked whole, whatever the shape of its array
+        if name in stored and stored[name].storage.chunk_shape != target.shape:
+          raise DamagedError(f'{name} is not stored as byol_jax stores it')
+      return self._manager.restore(step, args=ocp.args.Composite(
+          state=ocp.args.PyTreeRestore(
+              targets, partial_restore=True,
+              restore_args=ocp.checkpoint_utils.construct_restore_args(targets)))
+                                   )['state']
     if targets:
-      state = ocp.args.PyTreeRestore(
-          targets, partial_restore=True,
-          restore_args=ocp.checkpoint_utils.construct_restore_args(targets))
-      values |= self._ask_orbax(step, state=state)['state']
+      values |= _ask_orbax(read)
     for name in wanted:
       if not isinstance(values[name], (np.ndarray, jax.Array)):
         raise DamagedError(f'{name} is missing')
@@ -301,17 +326,15 @@ class Checkpoints:
       manifest_lib.check_array(manifest, name, values[name])
     return {name: values[name] for name in wanted}
 
-  def _ask_orbax(self, step: int, **items: Any) -> Any:
-    """Reads items; DamagedError where that fails again and again."""
-    for wait in (*_WAITS, None):
-      try:
-        return self._manager.restore(step, args=ocp.args.Composite(**items))
-      except Exception as error:  # of any type, after damage of any kind
-        if wait is None:
-          raise DamagedError(f'{type(error).__name__}: {_one_line(error)}'
-                             ) from error
-      time.sleep(wait)
-    raise AssertionError('not reached')
+  def _set_aside_unopenable(self) -> None:
+    """Those whose metadata orbax, which reads it first of all, does not survive."""
+    for step in self.steps():
+      path = self._directory / str(step) / '_CHECKPOINT_METADATA'
+      # orbax can do without
+      if self._writes and path.exists() and not _is_small_json(path):
+        _console.warning('WARNING: checkpoint %s is damaged: %s is not what orbax '
+                         'writes', path.parent, path.name)
+        self._set_aside([step])
 
   def _set_aside(self, steps: list[int]) -> None:
     """Renames checkpoints, so that their steps can be saved again."""
@@ -324,8 +347,39 @@ class Checkpoints:
       except OSError as error:
         raise UserError(f'cannot set the damaged checkpoint {path} aside: '
                         f'{_one_line(error)}; move it away') from error
-    if steps:
+    if steps and self._manager is not None:
       self._manager.reload()
+
+
+def _insist(act: Callable[[], T]) -> T:
+  """Calls again where the storage fails."""
+  for wait in _WAITS:
+    try:
+      return act()
+    except (UserError, DamagedError):
+      raise
+    except Exception:  # pylint: disable=broad-exception-caught
+      time.sleep(wait)
+  return act()
+
+
+def _ask_orbax(act: Callable[[], T]) -> T:
+  """Calls; DamagedError where that fails again and again."""
+  try:
+    return _insist(act)
+  except DamagedError:
+    raise
+  except Exception as error:  # of any type, after damage of any kind
+    raise DamagedError(f'{type(error).__name__}: {_one_line(error)}') from error
+
+
+def _is_small_json(path: epath.Path) -> bool:
+  """Whether a file holds a JSON object, and none that could fill the memory."""
+  try:
+    return (path.stat().length <= _MOST_METADATA
+            and isinstance(json.loads(path.read_bytes()), dict))
+  except (ValueError, RecursionError):
+    return False
 
 
 def _free_name(path: epath.Path) -> epath.Path:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from typing import Any
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
@@ -17,13 +18,13 @@ class Leaving:
   """What `on_signals` yields.
 
   Attributes:
-    now: what to do on a signal while there is nothing to save; does not return.
-      None while there is.
+    now: what to do on a signal while there is nothing to save, given its number;
+      does not return. None while there is.
   """
 
   def __init__(self):
     self._asked = threading.Event()
-    self.now: Callable[[], None] | None = leave
+    self.now: Callable[[int], None] | None = leave
 
   def is_asked(self) -> bool:
     """Whether a signal has come."""
@@ -32,10 +33,23 @@ class Leaving:
   def signal(self, number: int) -> None:
     """A signal has come; in a thread of its own."""
     if self.now is not None:
-      self.now()
+      self.now(number)
     elif self.is_asked():
       _exit(number)
     self._asked.set()
+
+
+_program: tuple[Leaving, Callable[[], None]] | None = None  # of `for_good`
+
+
+def for_good() -> Leaving:
+  """Watches for signals from now to the end of the process.
+
+  For programs, before they import what takes seconds. `on_signals` joins in.
+  """
+  global _program  # pylint: disable=global-statement
+  _program = _watch()
+  return _program[0]
 
 
 @contextlib.contextmanager
@@ -45,10 +59,26 @@ def on_signals() -> Iterator[Leaving]:
   A thread does: Python runs handlers in the main thread only, which may sit
   for minutes in the compiler or wait for a step that will not end.
   """
-  leaving = Leaving()
   if threading.current_thread() is not threading.main_thread():
-    yield leaving  # signals are the main thread's
-    return
+    yield Leaving()  # signals are the main thread's
+  elif _program is not None:
+    _handle()  # jax.distributed may have set handlers of its own
+    leaving = _program[0]
+    try:
+      yield leaving
+    finally:
+      leaving.now = leave
+  else:
+    leaving, stop = _watch()
+    try:
+      yield leaving
+    finally:
+      stop()
+
+
+def _watch() -> tuple[Leaving, Callable[[], None]]:
+  """Starts to watch: (leaving, how to stop)."""
+  leaving = Leaving()
   ours, signals_end = socket.socketpair()
   signals_end.setblocking(False)
 
@@ -59,25 +89,39 @@ def on_signals() -> Iterator[Leaving]:
 
   before_fd = signal.set_wakeup_fd(signals_end.fileno(),
                                    warn_on_full_buffer=False)
-  before = {number: signal.signal(number, lambda *_: None) for number in NUMBERS}
+  before = _handle()
   thread = threading.Thread(target=watch, name='signals', daemon=True)
   thread.start()
-  try:
-    yield leaving
-  finally:
+
+  def stop():
     signal.set_wakeup_fd(before_fd)
     for number, handler in before.items():
-      signal.signal(number, handler)
+      if handler is not None:  # None: not Python's
+        signal.signal(number, handler)
     signals_end.close()
     thread.join()
     ours.close()
 
+  return leaving, stop
 
-def leave() -> None:
+
+def _handle() -> dict[int, Any]:
+  """Lets Python note signals in the wake-up descriptor; the handlers before."""
+  return {number: signal.signal(number, lambda *_: None) for number in NUMBERS}
+
+
+def leave(number: int) -> None:
   """Ends the process in order, where nothing is lost by it."""
+  del number
   print('left; everything is saved, and the same command goes on', flush=True)
   sys.stderr.flush()
   os._exit(0)  # pylint: disable=protected-access
+
+
+def interrupt(number: int) -> None:
+  """Ends the process before its work is done, where the work done is kept."""
+  print('interrupted; the same command goes on', file=sys.stderr)
+  _exit(number)
 
 
 def _exit(number: int) -> None:

@@ -9,6 +9,12 @@ failure of the machine, after which the same command goes on.
 
 from __future__ import annotations
 
+from byol_jax import leaving
+
+# The imports below take seconds, in which Ctrl-C would end in a traceback.
+LEAVING = leaving.for_good() if __name__ == '__main__' else None
+
+# pylint: disable=wrong-import-position,g-import-not-at-top,g-bad-import-order
 from collections.abc import Sequence
 import contextlib
 import os
@@ -27,6 +33,7 @@ from byol_jax import parallel
 from byol_jax import watchdog
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+# pylint: enable=wrong-import-position,g-import-not-at-top,g-bad-import-order
 
 _USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
           '[--workdir=DIR] [--config.key=value ...]')
@@ -167,6 +174,8 @@ def main(argv: Sequence[str]) -> int:
       from byol_jax import pretrain  # pylint: disable=g-import-not-at-top
       pretrain.run(config, workdir)
     elif config.task == 'prepare':
+      if LEAVING is not None:
+        LEAVING.now = leaving.interrupt
       from byol_jax import prepare  # pylint: disable=g-import-not-at-top
       prepare.run(config)
     return 0
@@ -176,10 +185,6 @@ def main(argv: Sequence[str]) -> int:
   except TransientError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
     return watchdog.EXIT_CODE
-  except KeyboardInterrupt:
-    print('byol_jax: interrupted; the same command goes on from the last '
-          'checkpoint', file=sys.stderr)
-    return 130
 
 
 def _exit(code: int) -> None:

@@ -119,9 +119,13 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   directory = os.path.join(workdir, 'checkpoints')
   meta = {'config': config.to_dict(), 'data_found': found,
           'version': __version__, 'jax': jax.__version__}
-  checkpoints = checkpoint.Checkpoints(
-      directory, config.checkpoint.keep, keep_every=config.checkpoint.keep_every)
-  stack.callback(checkpoints.close)
+  for turn in (True, False):  # process 0 sets aside what cannot be opened
+    with hosts.together('checkpoints'):
+      if is_first == turn:
+        checkpoints = checkpoint.Checkpoints(
+            directory, config.checkpoint.keep,
+            keep_every=config.checkpoint.keep_every)
+        stack.callback(checkpoints.close)
   start_step, state = _restore(checkpoints, state_spec, meta, workdir)
   results_path = os.path.join(workdir, 'results.json')
   if start_step == total_steps and (
@@ -263,7 +267,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   # --------------------------------------------------------------- finish
   leaving.now = leaving_lib.leave  # all is saved
   if leaving.is_asked():
-    leaving.now()
+    leaving.now(0)
   results = {'run': {
       'steps': total_steps, 'epochs': config.train.epochs,
       'training_seconds_this_session': round(time.time() - training_started, 1),

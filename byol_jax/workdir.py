@@ -20,6 +20,8 @@ from byol_jax.errors import UserError
 
 _BEAT_SECONDS = 5.0
 _STALE_BEATS = 4  # so many beats without a sign of life
+_MOST_CONFIG = 1 << 20  # bytes of config.json
+_MOST_SHOWN = 100  # characters of a value in a message
 
 
 def prepare(path: str) -> None:
@@ -31,6 +33,11 @@ def prepare(path: str) -> None:
   if '://' in path:
     raise UserError(f'--workdir={path}: buckets are not supported yet, name '
                     'a local or mounted directory')
+  try:
+    os.path.abspath(path).encode()
+  except UnicodeEncodeError as error:
+    raise UserError(f'--workdir={path}: the locale cannot hold this name; set '
+                    'LC_ALL=C.UTF-8 or PYTHONUTF8=1') from error
   try:
     os.makedirs(path, exist_ok=True)
     probe = os.path.join(path, f'.write-test-{os.getpid()}')
@@ -72,6 +79,8 @@ def claim(path: str, config: dict[str, Any], found: dict[str, Any],
   new = config | {'data_found': found}
   try:
     if os.path.exists(file):
+      if os.path.getsize(file) > _MOST_CONFIG:
+        raise ValueError('too large')
       with open(file, encoding='utf-8') as f:
         old = json.load(f)
       if not isinstance(old, dict):
@@ -80,7 +89,7 @@ def claim(path: str, config: dict[str, Any], found: dict[str, Any],
     logs.write_json(file, new)
   except OSError as error:
     raise _cannot_write(path, error) from error
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise UserError(f'{file} is damaged ({error}): remove it if the command is '
                     'the one that the run was started with, or name another '
                     '--workdir') from error
@@ -102,12 +111,15 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
   if changed and changed == differ:
     raise UserError(
         f'the data of {where} has changed: ' + ', '.join(
-            f'{key.split(".")[1]} {old.get(key)} there, {new.get(key)} now'
+            f'{key.split(".")[1]} {str(old.get(key))[:_MOST_SHOWN]} there, '
+            f'{new.get(key)} now'
             for key in changed)
         + '\nname another --workdir, or restore the data')
   if differ:
-    shown = ', '.join(f'{key} ({old.get(key)!r} there, {new.get(key)!r} now)'
-                      for key in differ[:4])
+    show = lambda value: repr(value)[:_MOST_SHOWN]
+    shown = ', '.join(
+        f'{key[:_MOST_SHOWN]} ({show(old.get(key))} there, {show(new.get(key))} now)'
+        for key in differ[:4])
     more = ' ...' if len(differ) > 4 else ''
     raise UserError(
         f'{where} holds a run with another config: {shown}{more}\nname another '

@@ -118,7 +118,7 @@ def flipped_bits_in_metadata(cases, scratch):
                 lambda files, root: [f for f in files if 'd' not in f.parts])
 
 
-@row('C9', cases=60, sample=6,
+@row('C9', cases=100, sample=6,
      bound='the older checkpoint, or the same values; the damaged one is kept')
 def damaged_files(cases, scratch):
   """Each file of the newest checkpoint truncated, zeroed, emptied, deleted."""
