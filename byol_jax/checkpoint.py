@@ -16,6 +16,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import time
 from typing import Any, TypeVar
 
@@ -166,6 +167,7 @@ class Checkpoints:
     """Returns when everything is on the disk; OSError if that failed."""
     with self._failures():
       self._manager.wait_until_finished()
+    self._clean()
 
   @contextlib.contextmanager
   def _failures(self):
@@ -180,10 +182,15 @@ class Checkpoints:
     """A new manager: the old one keeps its error, and its leavings the disk."""
     with contextlib.suppress(Exception):
       self._manager.close()
-    with contextlib.suppress(Exception):
-      for left in self._directory.glob('*.orbax-checkpoint-tmp*'):
-        left.rmtree()
+    self._clean()
     self._manager = self._open()
+
+  def _clean(self) -> None:
+    """Removes what failed saves have left; while none is under way."""
+    if self._writes:
+      with contextlib.suppress(Exception):
+        for left in self._directory.glob('*.orbax-checkpoint-tmp*'):
+          left.rmtree()
 
   def restore_latest(self, like: State) -> tuple[int, State] | None:
     """The newest checkpoint that is what it was when it was written.
@@ -399,7 +406,12 @@ def _reading_device() -> jax.Device:
 
 
 def _one_line(error: Exception) -> str:
-  return ' '.join(str(error).split())[:300] or type(error).__name__
+  text = ' '.join(str(error).split())
+  # tensorstore writes a page about the array, and the reason at its end
+  code = re.search(r"os_error_code='(\d+)'", text)
+  if code:
+    return os.strerror(int(code[1]))
+  return text[:300] or type(error).__name__
 
 
 def _flatten(tree: Any) -> dict[str, Any]:

@@ -36,8 +36,9 @@ class Saver:
 
   def wants_retry(self) -> bool:
     """Whether a save has failed and it is time for another; looks, too."""
-    if self._sent is not None and self._guard(self._checkpoints.check):
-      if not self._checkpoints.is_saving():
+    if self._sent is not None:
+      under_way = self._checkpoints.is_saving()  # first: it may fail in between
+      if self._guard(self._checkpoints.check) and not under_way:
         self._sent, self._failures = None, 0
     return bool(self._failures) and (
         self._sent is None and self._clock() >= self._retry_at)

@@ -192,7 +192,7 @@ def disk_full(cases, scratch):
   disk = scratch / 'disk'
   disk.mkdir()
   mounted = subprocess.run(
-      ['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', str(disk)],
+      ['mount', '-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', str(disk)],
       capture_output=True, check=False).returncode == 0
   if not mounted:
     return Outcome(0, [], 'not run: it takes the right to mount a tmpfs')
