@@ -44,9 +44,10 @@ setuptools.setup(
         'importlib_resources',
     ],
     extras_require={
-        'tpu': ['jax[tpu]>=0.10,<0.13'],
+        'tpu': ['jax[tpu]>=0.10,<0.13', 'gcsfs'],
+        'gcs': ['gcsfs'],   # workdirs and prepared data in gs:// buckets
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
-        'test': ['pytest', 'scikit-learn'],
+        'test': ['gcp-storage-emulator', 'gcsfs', 'pytest', 'scikit-learn'],
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },

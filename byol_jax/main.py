@@ -26,6 +26,7 @@ from absl import flags
 import ml_collections
 from ml_collections import config_flags
 
+from byol_jax import bucket
 from byol_jax import config as config_lib
 from byol_jax import hosts
 from byol_jax import logs
@@ -164,6 +165,7 @@ def main(argv: Sequence[str]) -> int:
       print(f'  --config.{key}={value}')
     return 0
   parallel.set_compiler_flags()
+  bucket.choose_library()
   try:
     values = define_flags(argv)
     config, name = parse(argv, values)

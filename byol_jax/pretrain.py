@@ -108,10 +108,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
                               is_resident=isinstance(train, Images))
   state_spec = jax.eval_shape(program.init)
   with hosts.together('workdir'):
+    folder = stack.enter_context(
+        workdir_lib.opened(workdir, is_first=is_first))
     if is_first:
-      workdir_lib.prepare(workdir)
-      stack.enter_context(workdir_lib.lock(workdir))
-      workdir_lib.claim(workdir, config.to_dict(), found, _FREE_KEYS)
+      workdir_lib.claim(folder, config.to_dict(), found, _FREE_KEYS)
 
   # --------------------------------------------------------------- resume
   # Order matters: what is saved is compared with this run before anything is
@@ -127,10 +127,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
             keep_every=config.checkpoint.keep_every)
         stack.callback(checkpoints.close)
   start_step, state = _restore(checkpoints, state_spec, meta, workdir)
-  results_path = os.path.join(workdir, 'results.json')
-  if start_step == total_steps and (
-      os.path.exists(results_path) or not config.evaluation.final):
-    console.info('this run is finished: %s', results_path)
+  results_path = os.path.join(folder, 'results.json')
+  if hosts.from_first(start_step == total_steps and (
+      os.path.exists(results_path) or not config.evaluation.final)):
+    console.info('this run is finished: %s', os.path.join(workdir, 'results.json'))
     return
   with hosts.together('workdir'):
     if is_first:
@@ -181,7 +181,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
 
   batches = parallel.prefetch(
       host_batches(config, train, start_step, total_steps - start_step, grid))
-  run_log = logs.RunLog(workdir, start_step, tensorboard=config.log.tensorboard)
+  run_log = logs.RunLog(folder, start_step, tensorboard=config.log.tensorboard)
   training_started = time.time()
   console.info('compiling the train step ...')
 
@@ -190,7 +190,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     loop.callback(batches.close)
     watchdog = loop.enter_context(watchdog_lib.Watchdog(
         config.safety.step_timeout, os.path.join(
-            workdir, f'stacks-{jax.process_index()}.txt')))
+            folder, f'stacks-{jax.process_index()}.txt')))
     for step in range(start_step + 1, total_steps + 1):  # step: updates done
       try:
         if watch is None:
@@ -302,7 +302,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     except OSError as error:
       raise TransientError(f'cannot write {results_path} ({error}): make room, '
                            'and the same command measures again') from error
-  console.info('results: %s', results_path)
+  console.info('results: %s', os.path.join(workdir, 'results.json'))
 
 
 def _restore(checkpoints: checkpoint.Checkpoints, like: Any,

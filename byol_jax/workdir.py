@@ -1,38 +1,57 @@
-"""The run's directory: made, locked, and held to one config."""
+"""The run's directory or bucket: opened, and held to one config."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import shutil
-import socket
-import threading
-import time
+import tempfile
 from typing import Any
 
+from byol_jax import bucket
 from byol_jax import config as config_lib
+from byol_jax import lock as lock_lib
 from byol_jax import logs
 from byol_jax.errors import UserError
 
-_BEAT_SECONDS = 5.0
-_STALE_BEATS = 4  # so many beats without a sign of life
 _MOST_CONFIG = 1 << 20  # bytes of config.json
 _MOST_SHOWN = 100  # characters of a value in a message
 
 
-def prepare(path: str) -> None:
-  """Makes the directory and writes to it.
+@contextlib.contextmanager
+def opened(path: str, *, is_first: bool) -> Iterator[str]:
+  """The folder for a run's small files, until the end of the block.
+
+  Process 0 makes it if it is missing, and holds it alone.
+
+  Args:
+    path: the workdir, a directory or a bucket.
+    is_first: whether this is process 0.
+
+  Yields:
+    The directory; for a bucket a folder that stands for it (bucket.py).
 
   Raises:
-    UserError: that does not work.
+    UserError: it cannot be written, or another process holds it.
   """
-  if '://' in path:
-    raise UserError(f'--workdir={path}: buckets are not supported yet, name '
-                    'a local or mounted directory')
+  with contextlib.ExitStack() as stack:
+    if not is_first:
+      yield (stack.enter_context(tempfile.TemporaryDirectory(prefix='byol_jax-'))
+             if bucket.is_bucket(path) else path)
+    elif bucket.is_bucket(path):
+      bucket.prepare(path)
+      stack.enter_context(lock_lib.lock(path))
+      yield stack.enter_context(bucket.mirrored(path))
+    else:
+      _prepare(path)
+      stack.enter_context(lock_lib.lock(path))
+      yield path
+
+
+def _prepare(path: str) -> None:
+  """Makes the directory and writes to it."""
   try:
     os.path.abspath(path).encode()
   except UnicodeEncodeError as error:
@@ -45,15 +64,19 @@ def prepare(path: str) -> None:
       f.write(b'x')
     os.remove(probe)
   except (OSError, ValueError) as error:
-    raise _cannot_write(path, error) from error
+    raise lock_lib.cannot_write(path, error) from error
 
 
 def check_space(path: str, checkpoint_bytes: int) -> None:
   """Checks that two checkpoints fit: a new one, and the one it replaces.
 
+  A bucket has no end.
+
   Raises:
     UserError: they do not.
   """
+  if bucket.is_bucket(path):
+    return
   free = shutil.disk_usage(path).free
   if free < 2 * checkpoint_bytes:
     raise UserError(
@@ -88,7 +111,7 @@ def claim(path: str, config: dict[str, Any], found: dict[str, Any],
       require_same(old, new, f'workdir {path}', free_keys)
     logs.write_json(file, new)
   except OSError as error:
-    raise _cannot_write(path, error) from error
+    raise lock_lib.cannot_write(path, error) from error
   except (ValueError, RecursionError) as error:
     raise UserError(f'{file} is damaged ({error}): remove it if the command is '
                     'the one that the run was started with, or name another '
@@ -124,107 +147,3 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
     raise UserError(
         f'{where} holds a run with another config: {shown}{more}\nname another '
         '--workdir, or use the same values')
-
-
-@contextlib.contextmanager
-def lock(path: str) -> Iterator[None]:
-  """Holds the directory for this process, until the end of the block.
-
-  The lock is a file that names its holder. On one machine the system knows
-  whether the holder lives (flock). From another machine, which may see the same
-  directory over a network, the holder is alive if the file goes on changing.
-
-  Raises:
-    UserError: another process holds it; names it.
-  """
-  file = os.path.join(path, 'lock.json')
-  try:
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-  except OSError as error:
-    raise _cannot_write(path, error) from error
-  stop = threading.Event()
-  beating = None
-  try:
-    _flock(descriptor, path)
-    holder = _read(descriptor)
-    if holder and holder.get('host') != socket.gethostname():
-      _wait_until_stale(descriptor, holder, path)
-    if holder:
-      logs.console.info('the run that held %s is gone (%s): going on', path,
-                        _name(holder))
-    me = {'host': socket.gethostname(), 'pid': os.getpid(),
-          'since': time.strftime('%Y-%m-%d %H:%M:%S')}
-    _write(descriptor, me | {'beat': 0})
-
-    def beat():
-      count = 0
-      while not stop.wait(_BEAT_SECONDS):
-        count += 1
-        with contextlib.suppress(OSError):  # a full disk: flock holds still
-          _write(descriptor, me | {'beat': count})
-
-    beating = threading.Thread(target=beat, name='lock', daemon=True)
-    beating.start()
-    yield
-  finally:
-    stop.set()
-    if beating is not None:
-      beating.join()
-      with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)  # left in order
-    os.close(descriptor)
-
-
-def _flock(descriptor: int, path: str) -> None:
-  try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError as error:
-    raise _in_use(path, _read(descriptor)) from error
-  except OSError as error:
-    # some network file systems have no flock: the beats alone must do
-    if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-      raise _cannot_write(path, error) from error
-
-
-def _wait_until_stale(descriptor: int, holder: dict[str, Any], path: str) -> None:
-  """Returns when a holder on another machine has shown no sign of life."""
-  logs.console.info('%s was in use by %s: waiting %g s for a sign of life', path,
-                    _name(holder), _BEAT_SECONDS * _STALE_BEATS)
-  until = time.monotonic() + _BEAT_SECONDS * _STALE_BEATS
-  while time.monotonic() < until:
-    time.sleep(_BEAT_SECONDS / 5)
-    now = _read(descriptor)
-    if not now:
-      return
-    if now != holder:
-      raise _in_use(path, now)
-
-
-def _read(descriptor: int) -> dict[str, Any]:
-  """What the lock file says; {} where it says nothing, or nothing whole."""
-  try:
-    holder = json.loads(os.pread(descriptor, 4096, 0))
-    return holder if isinstance(holder, dict) else {}
-  except (OSError, ValueError):
-    return {}
-
-
-def _write(descriptor: int, holder: dict[str, Any]) -> None:
-  data = json.dumps(holder).encode() + b'\n'
-  os.pwrite(descriptor, data, 0)
-  os.ftruncate(descriptor, len(data))
-
-
-def _name(holder: dict[str, Any]) -> str:
-  return (f'process {holder.get("pid", "?")} on {holder.get("host", "?")}, '
-          f'since {holder.get("since", "?")}')
-
-
-def _in_use(path: str, holder: dict[str, Any]) -> UserError:
-  return UserError(f'workdir {path} is in use by {_name(holder)}: wait for its '
-                   'end, stop it, or name another --workdir')
-
-
-def _cannot_write(path: str, error: Exception) -> UserError:
-  return UserError(f'cannot write to workdir {path}: '
-                   f'{getattr(error, "strerror", None) or error}; set --workdir')

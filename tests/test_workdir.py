@@ -8,13 +8,15 @@ import time
 
 import pytest
 
+from byol_jax import lock as lock_lib
 from byol_jax import workdir
 from byol_jax.errors import UserError
 
 HOLD = '''
 import sys
+from byol_jax import lock as lock_lib
 from byol_jax import workdir
-with workdir.lock(sys.argv[1]):
+with lock_lib.lock(sys.argv[1]):
   print('held', flush=True)
   sys.stdin.read()
 '''
@@ -44,10 +46,10 @@ def hold(path):
 def test_the_second_is_refused_until_the_first_lets_go(tmp_path):
   holder = hold(tmp_path)
   with pytest.raises(UserError, match=f'process {holder.pid} on '):
-    with workdir.lock(tmp_path):
+    with lock_lib.lock(tmp_path):
       pass
   holder.communicate('')
-  with workdir.lock(tmp_path):
+  with lock_lib.lock(tmp_path):
     assert json.loads((tmp_path / 'lock.json').read_text())['pid'] == os.getpid()
   assert (tmp_path / 'lock.json').read_text() == ''
 
@@ -58,16 +60,16 @@ def test_a_killed_holder_is_gone_at_once(tmp_path):
   holder.wait()
   assert str(holder.pid) in (tmp_path / 'lock.json').read_text()
   start = time.monotonic()
-  with workdir.lock(tmp_path):
+  with lock_lib.lock(tmp_path):
     assert time.monotonic() - start < 1
 
 
 def test_a_holder_on_another_machine_is_asked_for_a_sign_of_life(
     tmp_path, monkeypatch):
-  monkeypatch.setattr(workdir, '_BEAT_SECONDS', 0.1)
+  monkeypatch.setattr(lock_lib, '_BEAT_SECONDS', 0.1)
   other = {'host': 'elsewhere', 'pid': 7, 'since': 'monday', 'beat': 3}
   (tmp_path / 'lock.json').write_text(json.dumps(other))
-  with workdir.lock(tmp_path):  # silent for four beats
+  with lock_lib.lock(tmp_path):  # silent for four beats
     assert json.loads((tmp_path / 'lock.json').read_text())['pid'] == os.getpid()
 
   (tmp_path / 'lock.json').write_text(json.dumps(other))
@@ -76,7 +78,7 @@ def test_a_holder_on_another_machine_is_asked_for_a_sign_of_life(
   try:
     assert alive.stdout.readline() == 'beats\n'
     with pytest.raises(UserError, match='process 7 on elsewhere, since monday'):
-      with workdir.lock(tmp_path):
+      with lock_lib.lock(tmp_path):
         pass
   finally:
     alive.kill()
@@ -86,7 +88,7 @@ def test_a_holder_on_another_machine_is_asked_for_a_sign_of_life(
 def test_an_odd_lock_file_does_not_lock_out(tmp_path):
   for odd in ('', 'x', '[]', '{}', '\0' * 5000):
     (tmp_path / 'lock.json').write_text(odd)
-    with workdir.lock(tmp_path):
+    with lock_lib.lock(tmp_path):
       pass
 
 

@@ -1,0 +1,142 @@
+"""A workdir in a bucket (gs://...): what of it needs a folder, and its copying.
+
+Checkpoints and the lock go to the bucket directly. The rest of a run's files is
+small and grows by lines, which objects in a bucket cannot: they live in a local
+folder, from which what has changed is copied every half minute, and at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import importlib.util
+import os
+import tempfile
+import threading
+
+from etils import epath
+
+from byol_jax import logs
+from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
+
+_SECONDS = 30.0  # between copies
+_PULLED = ('config.json', 'metrics.jsonl', 'results.json')  # gone on with
+
+
+def is_bucket(path: str | os.PathLike) -> bool:
+  """Whether a path names a bucket."""
+  return '://' in os.fspath(path)
+
+
+def choose_library() -> None:
+  """Lets paths go through gcsfs where it is installed, not through TensorFlow.
+
+  Before any bucket is opened. TensorFlow takes seconds to load, and, on some
+  machines, the accelerator. Listings must be fresh: tensorstore, too, writes.
+  """
+  if importlib.util.find_spec('gcsfs'):
+    os.environ.setdefault('EPATH_USE_TF', 'false')
+    os.environ.setdefault('FSSPEC_GCS', '{"use_listings_cache": false}')
+
+
+def prepare(workdir: str) -> None:
+  """Writes to the bucket.
+
+  Raises:
+    UserError: that does not work.
+  """
+  if not workdir.startswith('gs://'):
+    raise UserError(f'--workdir={workdir}: name a directory or a bucket of '
+                    'Google Cloud Storage (gs://...)')
+  try:
+    probe = epath.Path(workdir) / f'.write-test-{os.getpid()}'
+    probe.write_bytes(b'x')
+    probe.unlink()
+  except ImportError as error:
+    raise UserError(f'--workdir={workdir} takes gcsfs: '
+                    "pip install 'byol_jax[gcs]'") from error
+  except Exception as error:  # untyped: the network's, Google's
+    raise UserError(f'cannot write to workdir {workdir}: {_why(error)}; set '
+                    '--workdir, or log in (gcloud auth application-default login)'
+                    ) from error
+
+
+@contextlib.contextmanager
+def mirrored(workdir: str) -> Iterator[str]:
+  """A folder that holds the small files of a run in a bucket.
+
+  Args:
+    workdir: the bucket's.
+
+  Yields:
+    The folder. What is written there is in the bucket soon, and at the latest
+    when the block has ended.
+
+  Raises:
+    UserError: what the bucket holds already cannot be read.
+    TransientError: the last copy failed, though all went well otherwise.
+  """
+  remote = epath.Path(workdir)
+  stop = threading.Event()
+  copied: dict[str, tuple[int, int]] = {}  # size and time of what is there
+  with tempfile.TemporaryDirectory(prefix='byol_jax-') as folder:
+    try:
+      for name in _PULLED:
+        if (remote / name).exists():
+          data = (remote / name).read_bytes()
+          path = os.path.join(folder, name)
+          with open(path, 'wb') as f:
+            f.write(data)
+          copied[name] = _stamp(path)
+    except Exception as error:  # as above
+      raise UserError(f'cannot read workdir {workdir}: {_why(error)}') from error
+
+    def copy():
+      for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        stamp = _stamp(path)
+        if not name.endswith('.tmp') and copied.get(name) != stamp:
+          with open(path, 'rb') as f:
+            (remote / name).write_bytes(f.read())
+          copied[name] = stamp
+
+    def keep_copying():
+      warned = False
+      while not stop.wait(_SECONDS):
+        try:
+          copy()
+        except Exception as error:  # pylint: disable=broad-exception-caught
+          if not warned:
+            logs.console.warning(
+                'warning: cannot copy the log to %s (%s); training goes on, and '
+                'it is tried again every %g s', workdir, _why(error), _SECONDS)
+          warned = True
+
+    copying = threading.Thread(target=keep_copying, name='bucket', daemon=True)
+    copying.start()
+    ended_well = False
+    try:
+      yield folder
+      ended_well = True
+    finally:
+      stop.set()
+      copying.join()
+      try:
+        copy()
+      except Exception as error:  # pylint: disable=broad-exception-caught
+        if ended_well:
+          raise TransientError(
+              f'cannot copy the results to {workdir} ({_why(error)}): the same '
+              'command tries again') from error
+        logs.console.warning('warning: cannot copy the log to %s (%s)', workdir,
+                             _why(error))
+
+
+def _stamp(path: str) -> tuple[int, int]:
+  status = os.stat(path)
+  return status.st_size, status.st_mtime_ns
+
+
+def _why(error: Exception) -> str:
+  return ' '.join(str(error).split())[:200] or type(error).__name__
