@@ -69,7 +69,10 @@ class Health:
         "with --config.safety.on_nonfinite='skip'")
 
   def check_state(self, step: int, state: Any) -> None:
-    """Looks at the state itself, before it is saved.
+    """Looks at the state itself.
+
+    What is not finite there need not show in the loss: max(NaN, 0), of a ReLU, is
+    0 on some processors.
 
     Raises:
       UserError: an array in it is not finite; names it.
@@ -80,7 +83,7 @@ class Health:
            for path, x in jax.tree_util.tree_flatten_with_path(state)[0]
            if not bool(_all_finite(x))]
     raise UserError(
-        f'the state of step {step} is not finite and is not saved: '
+        f'the state is not finite after step {step}, and is not saved: '
         f'{", ".join(bad[:4])}{" ..." if bad[4:] else ""}\n{self._last_good()}')
 
   def check_replicas(self, step: int, state: Any) -> None:

@@ -226,6 +226,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
       if logging or saving_now or retrying:
         # ends the step, too, before the watch pauses: its time counts
         look(0)
+        health.check_state(step, state)  # the loss may not show it
       if logging:
         values = {name: float(value) for name, value in metrics.items()
                   if name not in ('finite', 'leaving')}
@@ -254,7 +255,6 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
             seconds_left=values['seconds_left'], data_wait=values['data_wait']))
       if saving_now or retrying:
         with watch.paused():
-          health.check_state(step, state)
           if saving_now:
             health.check_replicas(step, state)
           save = saver.save_last if last or leave else saver.save

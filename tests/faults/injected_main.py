@@ -73,7 +73,11 @@ else:
   def damage(state):
     field = FIELDS[KIND]
     leaves, structure = jax.tree.flatten(getattr(state, field))
-    first = next(k for k, x in enumerate(leaves) if x.dtype == jnp.float32)
+    names = [jax.tree_util.keystr(path) for path, _ in
+             jax.tree_util.tree_flatten_with_path(getattr(state, field))[0]]
+    # of the statistics the others are computed from 'hidden' anew
+    first = next(k for k, x in enumerate(leaves) if x.dtype == jnp.float32
+                 and (KIND != 'statistics' or 'hidden' in names[k]))
     copies = [np.array(s.data) for s in leaves[first].addressable_shards]
     for k, copy in enumerate(copies):
       flat = copy.reshape(-1)
