@@ -104,6 +104,7 @@ def base() -> ml_collections.ConfigDict:
       max_skipped=10,             # so many steps in a row
       step_timeout=900.0,         # seconds; 0: for ever. See watchdog.py
       heartbeat=100,              # seconds after which a silent process ends all
+      startup_timeout=300,        # seconds to wait for the other processes
   ))
   c.evaluation = ml_collections.ConfigDict(dict(
       examples=2048,              # for the collapse measures and periodic k-NN
@@ -137,7 +138,7 @@ _POSITIVE = (
     'network.bn_eps', 'train.batch_size', 'train.accumulation_steps',
     'train.trust_coefficient', 'train.epochs', 'log.every_steps',
     'checkpoint.every_steps', 'checkpoint.keep',
-    'safety.heartbeat', 'evaluation.every_epochs',
+    'safety.heartbeat', 'safety.startup_timeout', 'evaluation.every_epochs',
     'evaluation.examples', 'evaluation.batch_size', 'evaluation.knn_k',
     'evaluation.final_images',
     'evaluation.knn_temperature')
@@ -168,6 +169,7 @@ _AT_MOST = {
     'network.bn_eps': 1, 'network.last_gamma': 100,
     'train.base_learning_rate': 1000, 'train.weight_decay': 1000,
     'train.trust_coefficient': 1000, 'safety.heartbeat': 1_000_000,
+    'safety.startup_timeout': 1_000_000,
     'evaluation.batch_size': 2**16, 'augment.view1.brightness': 10,
     'augment.view1.contrast': 10, 'augment.view2.brightness': 10,
     'augment.view2.contrast': 10, 'prepare.quality': 100}

@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
+import threading
 from typing import Any
 
 import jax
@@ -14,11 +16,12 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from byol_jax.errors import UserError
+from byol_jax.watchdog import EXIT_CODE
 
 _MESSAGE_BYTES = 512
 
 
-def initialize(mode: str, heartbeat_seconds: int) -> None:
+def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
   """Joins the other processes; before any other use of jax.
 
   Args:
@@ -26,6 +29,8 @@ def initialize(mode: str, heartbeat_seconds: int) -> None:
       finds on Cloud TPU, GKE, Slurm and Open MPI, and elsewhere in
       JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
     heartbeat_seconds: a process that is silent for so long ends all.
+    timeout_seconds: how long to wait for the others; then the process ends with
+      exit code 75.
 
   Raises:
     UserError: there is no cluster, or it does not come together.
@@ -38,10 +43,29 @@ def initialize(mode: str, heartbeat_seconds: int) -> None:
                            ('process_id', 'JAX_PROCESS_ID')):
       value = os.environ.get(variable)
       where[name] = None if value is None else int(value)
-    jax.distributed.initialize(
-        **where, heartbeat_timeout_seconds=heartbeat_seconds)
+    # jax's own end of patience is an abort with pages of stack
+    patience = threading.Timer(timeout_seconds, _give_up, [where, timeout_seconds])
+    patience.daemon = True
+    patience.start()
+    try:
+      jax.distributed.initialize(
+          **where, heartbeat_timeout_seconds=heartbeat_seconds,
+          initialization_timeout=timeout_seconds + 60)
+    finally:
+      patience.cancel()
   except (ValueError, RuntimeError) as error:
     raise UserError(f'--distributed={mode}: no cluster found ({error})') from error
+
+
+def _give_up(where: Mapping[str, Any], seconds: int) -> None:
+  me = where['process_id']
+  print(f'byol_jax: process {"?" if me is None else me} of '
+        f'{where["num_processes"] or "?"} has waited {seconds} s for '
+        + ('the others: were all started, with this coordinator ('
+           if me == 0 else 'process 0: was it started, and can it be reached (')
+        + f'{where["coordinator_address"] or "address found by jax"})? config key '
+        'safety.startup_timeout', file=sys.stderr, flush=True)
+  os._exit(EXIT_CODE)  # pylint: disable=protected-access
 
 
 def is_one_of_several() -> bool:

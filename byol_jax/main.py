@@ -170,7 +170,8 @@ def main(argv: Sequence[str]) -> int:
     values = define_flags(argv)
     config, name = parse(argv, values)
     workdir = values.workdir or os.path.join('runs', name)
-    hosts.initialize(values.distributed, config.safety.heartbeat)
+    hosts.initialize(values.distributed, config.safety.heartbeat,
+                     config.safety.startup_timeout)
     logs.setup_console()
     if config.task == 'pretrain':
       from byol_jax import pretrain  # pylint: disable=g-import-not-at-top

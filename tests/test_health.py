@@ -44,7 +44,7 @@ def test_the_state_is_looked_at():
   state = {'a': jnp.ones((2, 3)), 'step': jnp.int32(3), 'b': {'w': jnp.ones(4)}}
   _health().check_state(5, state)
   state['b']['w'] = state['b']['w'].at[2].set(jnp.inf)
-  with pytest.raises(UserError, match='state of step 5 .* not saved: b.w\n'):
+  with pytest.raises(UserError, match='not finite after step 5, .* not saved: b.w\n'):
     _health().check_state(5, state)
 
 

@@ -108,13 +108,30 @@ def start_several(
     per_process: Mapping[int, Sequence[str]] | None = None,
     per_process_environment: Mapping[int, Mapping[str, str]] | None = None,
     per_process_script: Mapping[int, Sequence[str]] | None = None,
-    devices: int = 1) -> list[subprocess.Popen]:
-  """Starts one run of `count` processes over loopback."""
+    devices: int = 1, only: Sequence[int] | None = None,
+    wait: Mapping[int, float] | None = None) -> list[subprocess.Popen]:
+  """Starts one run of `count` processes over loopback.
+
+  Args:
+    scratch: a folder.
+    count: of processes.
+    *arguments: of all.
+    per_process: more arguments, by process.
+    per_process_environment: more environment.
+    per_process_script: what to run in place of the program.
+    devices: of each.
+    only: start no others.
+    wait: seconds before a process is started.
+
+  Returns:
+    Those started.
+  """
   with socket.socket() as s:
     s.bind(('localhost', 0))
     port = s.getsockname()[1]
   processes = []
-  for i in range(count):
+  for i in range(count) if only is None else only:
+    time.sleep((wait or {}).get(i, 0))
     more = dict(JAX_COORDINATOR_ADDRESS=f'localhost:{port}',
                 JAX_NUM_PROCESSES=str(count), JAX_PROCESS_ID=str(i))
     more |= (per_process_environment or {}).get(i, {})

@@ -262,6 +262,38 @@ def a_checkpoint_that_one_process_lacks(cases, scratch):
   return Outcome(cases, failures)
 
 
+@row('P7', cases=5, sample=1,
+     bound='each that waits says for whom, and exits with 75 after the timeout; '
+     'a late one is waited for')
+def not_all_come(cases, scratch):
+  """No process 0, no process 1, a wrong port, a late process."""
+  failures = []
+  timeout = '--config.safety.startup_timeout=20'
+  for case in range(cases):
+    work = scratch / f'run{case}'
+    late = case % 5 in (3, 4)
+    more = [timeout] if not late else []
+    wrong_port = {1: {'JAX_COORDINATOR_ADDRESS': 'localhost:1'}}
+    processes = several(
+        scratch, 2, work, *more, per_process_environment=wrong_port
+        if case % 5 == 2 else None, only={0: (1,), 1: (0,), 3: (1, 0)}.get(case % 5, (0, 1)),
+        wait={case % 5 - 3: 30} if late else None)
+    started = time.monotonic()
+    done = end(processes)
+    seconds = time.monotonic() - started
+    for code, output in done:
+      if late:
+        if code or not any('results:' in said for _, said in done):
+          failures.append(f'case {case}: exit {code}: {harness.tail(output)}')
+      elif (code != 75 or 'has waited 20 s for' not in output
+            or 'Traceback' in output or seconds > 60):
+        failures.append(f'case {case}: exit {code} after {seconds:.0f} s: '
+                        f'{harness.tail(output)}')
+    if work.exists() != late:
+      failures.append(f'case {case}: {work} exists: {work.exists()}')
+  return Outcome(cases, failures)
+
+
 @row('P5', cases=8, sample=0,
      bound='losses within 1e-5 of the run on eight devices, each step once')
 def other_numbers_of_devices(cases, scratch):

@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -59,9 +60,17 @@ def main(names: list[str]) -> int:
         'title': row.title, 'cases': done.cases,
         'failures': len(done.failures), 'bound': row.bound, 'seconds': seconds,
         'note': done.note, 'date': time.strftime('%Y-%m-%d'),
-        'python': platform.python_version(), 'jax': jax.__version__}
+        'commit': _commit(), 'python': platform.python_version(),
+        'jax': jax.__version__}
     _write({n: results[n] for n in ROWS if n in results})
   return 1 if failed else 0
+
+
+def _commit() -> str:
+  """What was tried; '' outside a clone."""
+  return subprocess.run(
+      ['git', 'rev-parse', '--short', 'HEAD'], cwd=harness.ROOT, text=True,
+      stdout=subprocess.PIPE, check=False).stdout.strip()
 
 
 def _write(results: dict[str, dict]) -> None:

@@ -1,0 +1,95 @@
+"""Several processes agree or refuse; real ones are in tests/faults."""
+
+import os
+import subprocess
+import sys
+
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+import pytest
+
+from byol_jax import hosts
+from byol_jax.errors import UserError
+
+
+@pytest.fixture(name='others')
+def _others(monkeypatch):
+  """Lets this be process 0 of three; returns what the others send."""
+  said = []
+  def gather(mine, tiled):
+    assert not tiled
+    return np.stack([mine, *(change(mine) for change in said)])
+  monkeypatch.setattr(jax, 'process_count', lambda: 3)
+  monkeypatch.setattr(multihost_utils, 'process_allgather', gather)
+  return said
+
+
+def test_alone_there_is_nobody_to_ask():
+  hosts.agree({'code': 1})
+  assert hosts.from_first(7) == 7 and hosts.from_first(True) == 1
+  with pytest.raises(UserError, match='mine'):
+    with hosts.together('data'):
+      raise UserError('mine')
+
+
+def test_those_who_differ_are_named_with_what_differs(others):
+  others += [lambda mine: mine, lambda mine: mine]
+  hosts.agree({'code': 'x', 'config': {'a': 1}})
+  def other(mine):
+    mine = mine.copy()
+    mine[1, 5] ^= 1
+    return mine
+  others[1] = other
+  with pytest.raises(UserError, match='process 2 in its config differ from'):
+    hosts.agree({'code': 'x', 'config': {'a': 1}})
+
+
+def test_an_error_of_another_is_an_error_here(others):
+  def message(text):
+    return lambda mine: np.frombuffer(text.ljust(len(mine), b'\0'), np.uint8)
+  others += [message(b''), message(b'')]
+  with hosts.together('data'):
+    pass
+  with pytest.raises(UserError, match='^mine$'):
+    with hosts.together('data'):
+      raise UserError('mine')
+  others[1] = message('no folder grün'.encode())
+  with pytest.raises(UserError, match='^process 2, data: no folder grün$'):
+    with hosts.together('data'):
+      pass
+
+
+def test_the_order_of_keys_is_not_a_difference(others):
+  digests = []
+  others.append(lambda mine: digests.append(mine) or mine)
+  hosts.agree({'config': {'a': 1, 'b': (2, 3)}})
+  hosts.agree({'config': {'b': [2, 3], 'a': 1}})
+  assert (digests[0] == digests[1]).all()
+
+
+def test_the_code_is_what_the_files_say(tmp_path, monkeypatch):
+  (tmp_path / 'hosts.py').write_text('x')
+  monkeypatch.setattr(hosts, '__file__', str(tmp_path / 'hosts.py'))
+  before = hosts.code_digest()
+  (tmp_path / 'notes.txt').write_text('y')
+  assert hosts.code_digest() == before
+  (tmp_path / 'sub').mkdir()
+  (tmp_path / 'sub' / 'more.py').write_text('')
+  assert hosts.code_digest() != before
+
+
+@pytest.mark.parametrize('environment, said', [
+    ({'JAX_PROCESS_ID': 'x'}, "--distributed=on: no cluster found"),
+    ({}, '--distributed=on: no cluster found'),
+])
+def test_no_cluster_is_one_line(environment, said):
+  done = subprocess.run(
+      [sys.executable, '-c', 'from byol_jax import hosts\n'
+       'from byol_jax.errors import UserError\n'
+       'try: hosts.initialize("on", 100, 20)\n'
+       'except UserError as error: print(error)'],
+      env=os.environ | {'JAX_PLATFORMS': 'cpu'} | environment,
+      cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+      capture_output=True, text=True, check=False, timeout=120)
+  assert done.returncode == 0 and said in done.stdout, done
