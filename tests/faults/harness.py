@@ -176,6 +176,10 @@ def differ(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> str:
   return ''
 
 
+def everything(folder: pathlib.Path) -> list[str]:
+  return sorted(str(path) for path in folder.rglob('*'))
+
+
 def tail(output: str, lines: int = 3) -> str:
   """The end of an output in one line."""
   return ' | '.join(output.strip().splitlines()[-lines:])[-400:]

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -62,8 +63,13 @@ def main(names: list[str]) -> int:
         'note': done.note, 'date': time.strftime('%Y-%m-%d'),
         'commit': _commit(), 'python': platform.python_version(),
         'jax': jax.__version__}
-    _write({n: results[n] for n in ROWS if n in results})
+    _write({n: results[n] for n in sorted(ROWS, key=_place) if n in results})
   return 1 if failed else 0
+
+
+def _place(name: str) -> tuple[int, int, str]:
+  """C9 before C10; checkpoints, data, numbers, processes, and the rest."""
+  return 'CDNPG'.index(name[0]), int(re.sub(r'\D', '', name)), name
 
 
 def _commit() -> str:
