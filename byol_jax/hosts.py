@@ -19,6 +19,7 @@ from byol_jax.errors import UserError
 from byol_jax.watchdog import EXIT_CODE
 
 _MESSAGE_BYTES = 512
+_NO_CLUSTER = 'coordinator_address should be defined'  # jax's word for none
 
 
 def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
@@ -27,7 +28,8 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
   Args:
     mode: 'off' for a process by itself; 'on' for one of several, which jax
       finds on Cloud TPU, GKE, Slurm and Open MPI, and elsewhere in
-      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID; 'auto' for
+      'on' where one of these is found, else 'off'.
     heartbeat_seconds: a process that is silent for so long ends all.
     timeout_seconds: how long to wait for the others; then the process ends with
       exit code 75.
@@ -54,7 +56,12 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
     finally:
       patience.cancel()
   except (ValueError, RuntimeError) as error:
-    raise UserError(f'--distributed={mode}: no cluster found ({error})') from error
+    if mode == 'auto' and not any(where.values()) and _NO_CLUSTER in str(error):
+      return
+    raise UserError(
+        f'--distributed={mode}: no cluster found ({error}); set '
+        'JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, '
+        'or --distributed=off') from error
 
 
 def _give_up(where: Mapping[str, Any], seconds: int) -> None:

@@ -55,8 +55,9 @@ def define_flags(argv: Sequence[str]) -> flags.FlagValues:
       'workdir', None, 'where the run lives; runs/NAME of the config by default',
       flag_values=values)
   flags.DEFINE_enum(
-      'distributed', 'off', ('on', 'off'),
-      'whether this process is one of several (jax.distributed)',
+      'distributed', 'auto', ('auto', 'on', 'off'),
+      'whether this process is one of several (jax.distributed); auto: if a '
+      'cluster is found',
       flag_values=values)
   return values
 

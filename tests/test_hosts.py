@@ -79,16 +79,22 @@ def test_the_code_is_what_the_files_say(tmp_path, monkeypatch):
   assert hosts.code_digest() != before
 
 
-@pytest.mark.parametrize('environment, said', [
-    ({'JAX_PROCESS_ID': 'x'}, "--distributed=on: no cluster found"),
-    ({}, '--distributed=on: no cluster found'),
+@pytest.mark.parametrize('mode, environment, said', [
+    ('on', {'JAX_PROCESS_ID': 'x'}, '--distributed=on: no cluster found'),
+    ('on', {}, '--distributed=on: no cluster found'),
+    # half of what it takes is a mistake, not a laptop
+    ('auto', {'JAX_PROCESS_ID': '1'}, '--distributed=auto: no cluster found'),
+    ('auto', {}, '1 process'), ('off', {'JAX_PROCESS_ID': 'x'}, '1 process'),
 ])
-def test_no_cluster_is_one_line(environment, said):
+def test_without_a_cluster(mode, environment, said):
   done = subprocess.run(
-      [sys.executable, '-c', 'from byol_jax import hosts\n'
+      [sys.executable, '-c', 'import sys, jax\n'
+       'from byol_jax import hosts\n'
        'from byol_jax.errors import UserError\n'
-       'try: hosts.initialize("on", 100, 20)\n'
-       'except UserError as error: print(error)'],
+       'try:\n'
+       '  hosts.initialize(sys.argv[1], 100, 20)\n'
+       '  print(jax.process_count(), "process")\n'
+       'except UserError as error: print(error)', mode],
       env=os.environ | {'JAX_PLATFORMS': 'cpu'} | environment,
       cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
       capture_output=True, text=True, check=False, timeout=120)
