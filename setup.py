@@ -47,7 +47,8 @@ setuptools.setup(
         'tpu': ['jax[tpu]>=0.10,<0.13', 'gcsfs'],
         'gcs': ['gcsfs'],   # workdirs and prepared data in gs:// buckets
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
-        'test': ['gcp-storage-emulator', 'gcsfs', 'pytest', 'scikit-learn'],
+        'test': ['gcp-storage-emulator', 'gcsfs', 'jax[tpu]>=0.10,<0.13', 'pytest',
+                 'scikit-learn'],
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },

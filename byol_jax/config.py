@@ -20,7 +20,7 @@ from byol_jax.data import sources
 from byol_jax.errors import UserError
 from byol_jax.networks import resnet
 
-TASKS = ('pretrain', 'prepare')
+TASKS = ('pretrain', 'prepare', 'preflight')
 
 
 def base() -> ml_collections.ConfigDict:
@@ -115,6 +115,11 @@ def base() -> ml_collections.ConfigDict:
       final_images=50_000,        # at most so many, on either side
   ))
   c.evaluation.every_epochs = automatic(float)  # None: ten times a run
+  c.preflight = ml_collections.ConfigDict(dict(
+      topology='v3-512',          # see preflight.py
+      images=1_281_167,           # of the training part, which is not opened
+      classes=1000,               # 0: no labels
+  ))
   return c.lock()
 
 
@@ -140,12 +145,13 @@ _POSITIVE = (
     'checkpoint.every_steps', 'checkpoint.keep',
     'safety.heartbeat', 'safety.startup_timeout', 'evaluation.every_epochs',
     'evaluation.examples', 'evaluation.batch_size', 'evaluation.knn_k',
-    'evaluation.final_images',
+    'evaluation.final_images', 'preflight.images',
     'evaluation.knn_temperature')
 _NOT_NEGATIVE = (
     'seed', 'checkpoint.keep_every', 'safety.max_skipped',
     'safety.step_timeout', 'prepare.short_side', 'data.threads',
     'data.max_bad_images', 'data.fake_classes', 'data.eval_image_size',
+    'preflight.classes',
     'train.warmup_epochs',
     'train.base_learning_rate', 'train.weight_decay',
     'augment.view1.brightness', 'augment.view1.contrast', 'augment.view2.brightness',
@@ -163,7 +169,8 @@ _RANGES = ('data.crop_area', 'data.crop_aspect', 'augment.view1.blur_sigma',
 # Far beyond what anyone has used: a slip of the finger, or out of memory for sure.
 _AT_MOST = {
     'data.image_size': 4096, 'data.eval_image_size': 4096,
-    'data.fake_classes': 100_000, 'data.threads': 1024, 'data.prefetch': 1024,
+    'data.fake_classes': 100_000, 'preflight.classes': 100_000,
+    'data.threads': 1024, 'data.prefetch': 1024,
     'network.width': 32, 'network.projector_hidden_size': 2**20,
     'network.projection_size': 2**20, 'network.predictor_hidden_size': 2**20,
     'network.bn_eps': 1, 'network.last_gamma': 100,

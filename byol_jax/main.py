@@ -3,8 +3,9 @@
   python -m byol_jax.main --config=configs/NAME.py [--workdir=DIR]
       [--config.key=value ...]
 
-Exit codes: 0 done, or left in order on a signal; 2 a mistake of the user's; 75 a
-failure of the machine, after which the same command goes on.
+Exit codes: 0 done, or left in order on a signal; 1 it does not fit (preflight);
+2 a mistake of the user's; 75 a failure of the machine, after which the same
+command goes on.
 """
 
 from __future__ import annotations
@@ -182,6 +183,9 @@ def main(argv: Sequence[str]) -> int:
         LEAVING.now = leaving.interrupt
       from byol_jax import prepare  # pylint: disable=g-import-not-at-top
       prepare.run(config)
+    elif config.task == 'preflight':
+      from byol_jax import preflight  # pylint: disable=g-import-not-at-top
+      return 0 if preflight.run(config, workdir) else 1
     return 0
   except UserError as error:
     print(f'byol_jax: {error}', file=sys.stderr)

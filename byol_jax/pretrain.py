@@ -42,7 +42,7 @@ from byol_jax.evaluation import report
 # Keys that change what is written or how fast, not what is learned.
 _FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
               'data.path', 'data.test_path', 'data.prefetch',
-              'data.max_bad_images', 'prepare.', 'task')
+              'data.max_bad_images', 'prepare.', 'preflight.', 'task')
 _SMALL = 50 << 20  # bytes that any run writes beside its checkpoints
 
 

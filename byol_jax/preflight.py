@@ -1,0 +1,318 @@
+"""Does a run fit a TPU pod? Compiles its very train step, without the pod.
+
+  pip install 'byol_jax[tpu]'      # on any machine
+  python -m byol_jax.main --config=configs/imagenet_r50.py \\
+      --config.task=preflight --config.preflight.topology=v3-512
+
+The TPU compiler says what the step takes of a core's memory and the least time
+that it can take. It prices neither input nor traffic between cores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import time
+from typing import Any, NamedTuple
+
+from etils import epath
+import jax
+from jax.experimental import topologies
+import ml_collections
+import numpy as np
+
+from byol_jax import config as config_lib
+from byol_jax import hosts
+from byol_jax import logs
+from byol_jax import parallel
+from byol_jax import program as program_lib
+from byol_jax.errors import UserError
+
+# One device a chip, as v4 and v5p have it at run time.
+_MEGACORE = dict(chip_config_name='megacore', chips_per_host_bounds=(2, 2, 1),
+                 wrap=(False, False, False))
+# accelerator type, as Cloud TPU names it: topology, as the compiler does
+_ACCELERATORS = {
+    'v2-8': 'v2:2x2', 'v2-32': 'v2:4x4', 'v2-128': 'v2:8x8', 'v2-512': 'v2:16x16',
+    'v3-8': 'v3:2x2', 'v3-32': 'v3:4x4', 'v3-64': 'v3:4x8', 'v3-128': 'v3:8x8',
+    'v3-256': 'v3:8x16', 'v3-512': 'v3:16x16', 'v3-1024': 'v3:16x32',
+    'v3-2048': 'v3:32x32',
+    'v4-8': 'v4:2x2x1', 'v4-16': 'v4:2x2x2', 'v4-32': 'v4:2x2x4',
+    'v4-64': 'v4:2x4x4', 'v4-128': 'v4:4x4x4', 'v4-256': 'v4:4x4x8',
+    'v4-512': 'v4:4x8x8', 'v4-1024': 'v4:8x8x8',
+    'v5e-4': 'v5e:2x2', 'v5e-8': 'v5e:2x4', 'v5e-16': 'v5e:4x4',
+    'v5e-32': 'v5e:4x8', 'v5e-64': 'v5e:8x8', 'v5e-128': 'v5e:8x16',
+    'v5e-256': 'v5e:16x16',
+    'v5p-8': 'v5p:2x2x1', 'v5p-16': 'v5p:2x2x2', 'v5p-32': 'v5p:2x2x4',
+    'v5p-64': 'v5p:2x4x4', 'v5p-128': 'v5p:4x4x4', 'v5p-256': 'v5p:4x4x8',
+    'v5p-512': 'v5p:4x8x8',
+    'v6e-4': 'v6e:2x2', 'v6e-8': 'v6e:2x4', 'v6e-16': 'v6e:4x4',
+    'v6e-32': 'v6e:4x8', 'v6e-64': 'v6e:8x8', 'v6e-128': 'v6e:8x16',
+    'v6e-256': 'v6e:16x16',
+}
+_GIB = 1 << 30
+
+
+class Compiled(NamedTuple):
+  """What the compiler says of a step; per core, but for `flops` as well."""
+  argument_bytes: int
+  temporary_bytes: int
+  peak_bytes: int
+  flops: float
+  bytes_accessed: float
+  seconds: float  # at least
+
+
+class TooLarge(NamedTuple):
+  """The step does not fit a core's memory."""
+  needed_bytes: int
+  available_bytes: int
+
+
+def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
+  """Prints the report, and writes it to preflight.json in the workdir.
+
+  Args:
+    config: a valid config (`config.validate`).
+    workdir: a directory or bucket, made if it is missing.
+
+  Returns:
+    Whether the step fits.
+
+  Raises:
+    UserError: there is no such topology, the batch cannot be divided by its
+      devices, or the TPU compiler is not installed.
+  """
+  # what runs here is a processor, whatever else the machine has
+  jax.config.update('jax_platforms', 'cpu')
+  topology = config.preflight.topology
+  devices = describe(topology)
+  batch_size, steps = config.train.batch_size, config.train.accumulation_steps
+  config_lib.check_devices(batch_size, steps, len(devices))
+  report_path = epath.Path(workdir) / 'preflight.json'
+  key = _key(config)
+  try:
+    said = json.loads(report_path.read_text())
+  except (OSError, ValueError):
+    said = {}
+  if isinstance(said, dict) and said.get('key') == key:
+    logs.console.info('%s: the same config and versions were compiled before',
+                      report_path)
+    report = said
+  else:
+    logs.console.info(
+        'compiling the train step for %s: %d devices of %d hosts; this takes '
+        'minutes ...', topology, len(devices), _hosts(devices))
+    report = _report(config, devices) | {'key': key}
+    try:
+      report_path.parent.mkdir(parents=True, exist_ok=True)
+      report_path.write_text(json.dumps(report, indent=2) + '\n')
+    except OSError as error:
+      raise UserError(f'cannot write {report_path}: {error}; set --workdir'
+                      ) from error
+  logs.console.info('\n%s', _table(report))
+  return report['fits']
+
+
+def describe(topology: str) -> list[jax.Device]:
+  """The devices of a pod that is not there.
+
+  Args:
+    topology: v3-512, as Cloud TPU names it, or v3:16x16, as the compiler does.
+
+  Returns:
+    Devices to compile for.
+
+  Raises:
+    UserError: there is no such topology, or no TPU compiler.
+  """
+  if importlib.util.find_spec('libtpu') is None:
+    raise UserError("task=preflight takes the TPU compiler: pip install "
+                    "'byol_jax[tpu]' (on any machine)")
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # no questions to the network
+  os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v3-8')
+  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')  # two at a time
+  name = _ACCELERATORS.get(topology, topology)
+  known = ', '.join(_ACCELERATORS)
+  if not re.fullmatch(r'(v2|v3|v4|v5e|v5p|v6e):\d+x\d+(x\d+)?', name):
+    raise UserError(f'config key preflight.topology is {topology!r}: it must be '
+                    f'one of {known}, or as in v3:16x16')
+  options = _MEGACORE if name.startswith(('v4', 'v5p')) else {}
+  try:
+    return list(topologies.get_topology_desc(
+        topology_name=name, platform='tpu', **options).devices)
+  except Exception as error:  # untyped: the compiler's
+    raise UserError(
+        f'config key preflight.topology is {topology!r}, which the compiler does '
+        f'not take ({" ".join(str(error).split())[:200]}): one of {known}, or '
+        'as in v3:16x16') from error
+
+
+def compile_step(config: ml_collections.ConfigDict,
+                 devices: list[jax.Device]) -> Compiled | TooLarge:
+  """Compiles a config's train step, augmentation included, for some devices.
+
+  Args:
+    config: valid. The data is not opened: its size is `preflight.images`.
+    devices: of `describe`.
+
+  Returns:
+    What the compiler says of it.
+  """
+  num_images, classes = config.preflight.images, config.preflight.classes
+  config = config_lib.resolve(config, num_images)
+  program = program_lib.build(config, num_images, classes, is_resident=False)
+  state = jax.eval_shape(program.init)
+  grid = parallel.example_grid(config.train.batch_size,
+                               config.train.accumulation_steps, len(devices))
+  side = config.data.image_size
+  batch = {
+      'views': jax.ShapeDtypeStruct((*grid.shape, 2, side, side, 3), np.uint8),
+      'examples': jax.ShapeDtypeStruct(grid.shape, np.int32),
+      'asked_to_leave': jax.ShapeDtypeStruct((len(devices),), np.float32)}
+  if classes:
+    batch['labels'] = jax.ShapeDtypeStruct(grid.shape, np.int32)
+  shared = {'key': jax.ShapeDtypeStruct((2,), np.uint32)}
+  lowered = parallel.pmap_update(program.update, devices).lower(
+      state, shared, batch)
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    found = re.search(r'\(?([\d.]+)([KMGT])\)? exceeds available HBM \(([\d.]+)G',
+                      str(error))
+    if found is None:
+      raise
+    unit = _GIB / 1024 ** 'GMK'.index(found[2]) if found[2] != 'T' else _GIB * 1024
+    return TooLarge(int(float(found[1]) * unit), int(float(found[3]) * _GIB))
+  memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+  return Compiled(
+      memory.argument_size_in_bytes, memory.temp_size_in_bytes,
+      memory.peak_memory_in_bytes, cost['flops'], cost['bytes accessed'],
+      cost['optimal_seconds'])
+
+
+def available_bytes(devices: list[jax.Device]) -> int:
+  """What a program may take of a core's memory: asks for more, and is told."""
+  huge = jax.ShapeDtypeStruct((len(devices), 1 << 20, 1 << 20), np.float32)
+  try:
+    jax.pmap(lambda x: x * 2, devices=devices).lower(huge).compile()
+  except jax.errors.JaxRuntimeError as error:
+    found = re.search(r'exceeds available HBM \(([\d.]+)G', str(error))
+    if found:
+      return int(float(found[1]) * _GIB)
+    raise
+  raise AssertionError('4 TiB fit a core')
+
+
+def _report(config: ml_collections.ConfigDict,
+            devices: list[jax.Device]) -> dict[str, Any]:
+  started = time.monotonic()
+  batch_size = config.train.batch_size
+  num_hosts = _hosts(devices)
+  report = {
+      'topology': config.preflight.topology,
+      'device_kind': devices[0].device_kind,
+      'devices': len(devices), 'hosts': num_hosts,
+      'network': f'{config.network.name} x{config.network.width:g}',
+      'precision': config.network.precision,
+      'image_size': config.data.image_size, 'batch_size': batch_size,
+      'accumulation_steps': config.train.accumulation_steps,
+      'batch_size_per_device': batch_size // len(devices)}
+  found = compile_step(config, devices)
+  if isinstance(found, TooLarge):
+    report |= {'fits': False, 'peak_hbm_bytes': found.needed_bytes,
+               'available_hbm_bytes': found.available_bytes}
+    report |= _advice(config, devices, found)
+  else:
+    total = config_lib.total_steps(
+        config_lib.resolve(config, config.preflight.images),
+        config.preflight.images)
+    speed = batch_size / found.seconds
+    report |= {
+        'fits': True, 'peak_hbm_bytes': found.peak_bytes,
+        'argument_bytes': found.argument_bytes,
+        'temporary_bytes': found.temporary_bytes,
+        'available_hbm_bytes': available_bytes(devices),
+        'flops': found.flops, 'bytes_accessed': found.bytes_accessed,
+        'lower_bound_ms': 1e3 * found.seconds,
+        'images_per_second_bound': speed, 'steps': total,
+        'hours_bound': total * found.seconds / 3600,
+        'images_per_second_per_host': speed / num_hosts}
+  return report | {'compile_seconds': round(time.monotonic() - started, 1)}
+
+
+def _advice(config: ml_collections.ConfigDict, devices: list[jax.Device],
+            found: TooLarge) -> dict[str, Any]:
+  """The fewest accumulation steps that fit, compiled; {} if none does."""
+  each = config.train.batch_size // len(devices)
+  now = config.train.accumulation_steps
+  share = found.needed_bytes / found.available_bytes
+  for steps in range(now + 1, each + 1):
+    if each % steps or steps < now * share * 0.9:  # memory goes with the images
+      continue
+    other = config.copy_and_resolve_references().unlock()
+    other.train.accumulation_steps = steps
+    logs.console.info('does not fit; compiling with accumulation_steps=%d ...',
+                      steps)
+    if isinstance(compile_step(other, devices), Compiled):
+      return {'fitting_accumulation_steps': steps,
+              'fitting_batch_size': config.train.batch_size // steps * now}
+  return {}
+
+
+def _table(report: dict[str, Any]) -> str:
+  peak, available = report['peak_hbm_bytes'], report['available_hbm_bytes']
+  rows = [
+      ('topology', f'{report["topology"]}: {report["devices"]} x '
+       f'{report["device_kind"]}, {report["hosts"]} hosts'),
+      ('step', f'{report["network"]}, {report["precision"]}, '
+       f'{report["image_size"]} px, batch {report["batch_size"]}, '
+       f'{report["batch_size_per_device"]} a device'
+       + (f' in {report["accumulation_steps"]} parts'
+          if report['accumulation_steps'] > 1 else '')),
+      ('memory', f'{_size(peak)} of {_size(available)} a device: '
+       + (f'FITS, {_size(available - peak)} are left' if report['fits'] else
+          f'DOES NOT FIT, {_size(peak - available)} are missing'))]
+  if report['fits']:
+    rows += [
+        ('', f'{_size(report["argument_bytes"])} arguments, '
+         f'{_size(report["temporary_bytes"])} temporaries'),
+        ('work', f'{report["flops"] / 1e9:,.3g} GFLOP, '
+         f'{report["bytes_accessed"] / 1e9:.3g} GB moved, a device and step'),
+        ('lower bound', f'{report["lower_bound_ms"]:.1f} ms a step = '
+         f'{report["images_per_second_bound"]:,.0f} images/s; '
+         f'{report["steps"]:,} steps = {report["hours_bound"]:.1f} hours'),
+        ('', 'by the compiler; it contains neither input nor traffic between '
+         'devices'),
+        ('input', f'{report["images_per_second_per_host"]:,.0f} images/s a host '
+         'to keep up with that bound')]
+  elif 'fitting_accumulation_steps' in report:
+    steps = report['fitting_accumulation_steps']
+    rows.append(('fits with', f'--config.train.accumulation_steps={steps} '
+                 '(batch statistics are then of parts of the batch), or '
+                 f'--config.train.batch_size={report["fitting_batch_size"]}'))
+  else:
+    rows.append(('', 'not with one image a device either: choose a smaller '
+                 'network or image, or devices with more memory'))
+  return '\n'.join(f'{name:<13}{text}' for name, text in rows)
+
+
+def _size(number: int) -> str:
+  return (f'{number / _GIB:.2f} GiB' if number >= _GIB / 10 else
+          f'{number / 2**20:.1f} MiB')
+
+
+def _hosts(devices: list[jax.Device]) -> int:
+  return len({device.process_index for device in devices})
+
+
+def _key(config: ml_collections.ConfigDict) -> str:
+  """Changes with all that could change the report."""
+  import libtpu  # pylint: disable=g-import-not-at-top
+  return hashlib.sha256(json.dumps(
+      [config.to_dict(), jax.__version__, libtpu.__version__, hosts.code_digest()],
+      sort_keys=True).encode()).hexdigest()

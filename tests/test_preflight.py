@@ -1,0 +1,88 @@
+"""Steps compiled for TPUs that are not there."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+needs_compiler = pytest.mark.skipif(
+    importlib.util.find_spec('libtpu') is None,
+    reason="the TPU compiler is not installed: pip install 'byol_jax[tpu]'")
+
+
+def preflight(workdir, *arguments, **environment):
+  """(exit code, output) of a preflight of the fault matrix's tiny run."""
+  done = subprocess.run(
+      [sys.executable, '-m', 'byol_jax.main',
+       f'--config={ROOT}/tests/faults/tiny_config.py',
+       '--config.task=preflight', f'--workdir={workdir}', '--config.preflight.images=100000000', *arguments],
+      cwd=ROOT, env=os.environ | environment, text=True, check=False, timeout=300,
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+  return done.returncode, done.stdout
+
+
+@needs_compiler
+@pytest.mark.parametrize('topology, devices, hosts, kind', [
+    ('v3:16x16', 512, 64, 'TPU v3'), ('v6e-8', 8, 2, 'TPU v6 lite')])
+def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
+  arguments = (f'--config.preflight.topology={topology}',
+               f'--config.train.batch_size={2 * devices}')
+  code, output = preflight(tmp_path, *arguments)
+  assert code == 0 and 'FITS' in output, output
+  report = json.loads((tmp_path / 'preflight.json').read_text())
+  assert report['fits'] and report['devices'] == devices
+  assert report['hosts'] == hosts and report['device_kind'] == kind
+  assert report['batch_size_per_device'] == 2
+  assert 0 < report['peak_hbm_bytes'] < report['available_hbm_bytes'] < 100 << 30
+  assert report['flops'] > 1e5 and report['bytes_accessed'] > 1e5
+  # the figures belong together
+  seconds = report['lower_bound_ms'] / 1e3
+  assert seconds > 0
+  assert report['images_per_second_bound'] == pytest.approx(2 * devices / seconds)
+  assert report['images_per_second_per_host'] == pytest.approx(
+      2 * devices / seconds / hosts)
+  assert report['hours_bound'] == pytest.approx(report['steps'] * seconds / 3600)
+  assert sorted(os.listdir(tmp_path)) == ['preflight.json']
+
+  code, output = preflight(tmp_path, *arguments)
+  assert code == 0 and 'compiled before' in output and 'minutes' not in output
+
+
+@needs_compiler
+def test_a_step_that_does_not_fit_says_what_would(tmp_path):
+  code, output = preflight(tmp_path, '--config.preflight.topology=v3-8',
+                           '--config.train.batch_size=8388608')
+  assert code == 1 and 'DOES NOT FIT' in output, output
+  assert '--config.train.accumulation_steps=2' in output
+  report = json.loads((tmp_path / 'preflight.json').read_text())
+  assert not report['fits']
+  assert report['peak_hbm_bytes'] > report['available_hbm_bytes'] > 15 << 30
+  assert report['fitting_batch_size'] == 4194304
+
+
+@needs_compiler
+@pytest.mark.parametrize('argument, said', [
+    ('--config.preflight.topology=v3-9', 'one of v2-8, '),
+    ('--config.preflight.topology=v3:3x3', 'the compiler does not take'),
+    ('--config.train.batch_size=12', 'not a multiple of 512 devices'),
+])
+def test_what_cannot_be_compiled(tmp_path, argument, said):
+  code, output = preflight(tmp_path / 'out', argument)
+  assert code == 2 and said in output and 'Traceback' not in output
+  assert not (tmp_path / 'out').exists()
+
+
+def test_without_the_compiler(tmp_path):
+  """A module of that name that cannot be found."""
+  (tmp_path / 'sitecustomize.py').write_text(
+      'import importlib.util\n'
+      'find = importlib.util.find_spec\n'
+      'importlib.util.find_spec = lambda name, *rest: (\n'
+      '    None if name == "libtpu" else find(name, *rest))\n')
+  code, output = preflight(tmp_path / 'out', PYTHONPATH=f'{tmp_path}:{ROOT}')
+  assert code == 2 and "pip install 'byol_jax[tpu]'" in output
