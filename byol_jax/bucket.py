@@ -95,8 +95,10 @@ def mirrored(workdir: str) -> Iterator[str]:
     def copy():
       for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
+        if name.endswith('.tmp'):  # gone in a moment
+          continue
         stamp = _stamp(path)
-        if not name.endswith('.tmp') and copied.get(name) != stamp:
+        if copied.get(name) != stamp:
           with open(path, 'rb') as f:
             (remote / name).write_bytes(f.read())
           copied[name] = stamp

@@ -26,7 +26,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from byol_jax import errors
 from byol_jax import manifest as manifest_lib
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.manifest import DamagedError
 
@@ -34,7 +36,7 @@ _console = logging.getLogger('byol_jax')
 
 State = TypeVar('State')
 T = TypeVar('T')
-_WAITS = (0.2, 2.0)  # seconds before a storage that failed is asked again
+_WAITS = (1.0, 5.0, 15.0)  # seconds before a storage that failed is asked again
 _MOST_METADATA = 8 << 20  # bytes of a JSON file; a ResNet-200 takes less than 1 MiB
 
 
@@ -72,17 +74,13 @@ class Checkpoints:
         raise UserError(f'there are no checkpoints in {directory}')
       if self._writes:
         self._directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise UserError(
-          f'cannot write checkpoints to {directory}: {error}') from error
-    try:
       _insist(self._set_aside_unopenable)
       self._manager = _insist(self._open)
-    except Exception as error:  # untyped, as below
-      if isinstance(error, UserError):
-        raise
-      raise UserError(f'cannot open the checkpoints in {directory}: '
-                      f'{_one_line(error)}') from error
+    except (UserError, TransientError):
+      raise
+    except Exception as error:  # untyped: tensorstore's, orbax's, the system's
+      raise errors.of_storage(f'cannot open the checkpoints in {directory}: '
+                              f'{_one_line(error)}', error) from error
 
   def _open(self) -> ocp.CheckpointManager:
     policies = [preservation_policy.LatestN(self._max_to_keep)]
@@ -174,8 +172,9 @@ class Checkpoints:
     """Turns what orbax raises into OSError, and makes it able to save again."""
     try:
       yield
-    except Exception as error:  # untyped: tensorstore's, orbax's, the system's
-      self._reopen()
+    except Exception as error:  # untyped, as above
+      with contextlib.suppress(Exception):  # the next call finds it as it is
+        self._reopen()
       raise OSError(_one_line(error)) from error
 
   def _reopen(self) -> None:
@@ -217,11 +216,13 @@ class Checkpoints:
         continue
       self._set_aside(damaged)
       return step, state
+    # in this session or an earlier one: never from the beginning by itself
+    damaged += [path.name for path in self._directory.glob('*.damaged*')]
     if damaged:
       raise UserError(
-          f'every checkpoint in {self._directory} is damaged (steps '
-          f'{", ".join(map(str, damaged))}): bring back a copy, or remove the '
-          'workdir to begin again')
+          f'every checkpoint in {self._directory} is damaged '
+          f'({", ".join(map(str, damaged))}): bring back a copy, or name another '
+          '--workdir to begin again')
     return None
 
   def restore(self, step: int, like: State) -> State:
@@ -280,10 +281,16 @@ class Checkpoints:
     """What the caller of `save` gave as meta."""
     return self._manifest(step)['meta']
 
+  def digest(self, step: int) -> str:
+    """What tells a checkpoint from every other."""
+    return self._manifest(step)['sha256']
+
   def close(self) -> None:
-    """Waits, then lets go of orbax's threads."""
+    """Waits, then lets go of orbax's threads; a save that fails is a warning."""
     try:
       self.wait()
+    except OSError as error:
+      _console.warning('WARNING: could not save (%s)', error)
     finally:
       with contextlib.suppress(Exception):
         self._manager.close()
@@ -299,7 +306,7 @@ class Checkpoints:
           raise DamagedError(f'{item}/{name} is damaged')
       return self._manager.restore(step, args=ocp.args.Composite(
           manifest=ocp.args.JsonRestore()))['manifest']
-    manifest = _ask_orbax(read)
+    manifest = self._ask(step, read)
     manifest_lib.check(manifest)
     return manifest
 
@@ -325,13 +332,40 @@ class Checkpoints:
               restore_args=ocp.checkpoint_utils.construct_restore_args(targets)))
                                    )['state']
     if targets:
-      values |= _ask_orbax(read)
+      values |= self._ask(step, read)
     for name in wanted:
       if not isinstance(values[name], (np.ndarray, jax.Array)):
         raise DamagedError(f'{name} is missing')
       values[name] = np.asarray(values[name])
       manifest_lib.check_array(manifest, name, values[name])
     return {name: values[name] for name in wanted}
+
+  def _ask(self, step: int, act: Callable[[], T]) -> T:
+    """Reads; tells damage from a storage that fails.
+
+    Raises:
+      DamagedError: what is stored can be read, but not by orbax.
+      TransientError: it cannot be read at all, again and again.
+    """
+    folder, readable = self._directory / str(step), 0
+    for wait in (*_WAITS, None, None):
+      try:
+        return act()
+      except (DamagedError, UserError):
+        raise
+      except Exception as error:  # of any type, after damage of any kind
+        failure = _why_unreadable(folder)
+        readable += failure is None
+        if readable > 1:  # the first time it may have come back just now
+          raise DamagedError(f'{type(error).__name__}: {_one_line(error)}'
+                             ) from error
+        if failure is not None:
+          if wait is None:
+            raise TransientError(
+                f'checkpoint {folder} cannot be read now ({_one_line(failure)}): '
+                'mend the storage, and the same command goes on') from error
+          time.sleep(wait)
+    raise AssertionError('not reached')
 
   def _set_aside_unopenable(self) -> None:
     """Those whose metadata orbax, which reads it first of all, does not survive."""
@@ -363,21 +397,27 @@ def _insist(act: Callable[[], T]) -> T:
   for wait in _WAITS:
     try:
       return act()
-    except (UserError, DamagedError):
+    except (UserError, TransientError):
       raise
     except Exception:  # pylint: disable=broad-exception-caught
       time.sleep(wait)
   return act()
 
 
-def _ask_orbax(act: Callable[[], T]) -> T:
-  """Calls; DamagedError where that fails again and again."""
+def _why_unreadable(folder: epath.Path) -> Exception | None:
+  """What keeps the bytes of some file in a folder from being read."""
   try:
-    return _insist(act)
-  except DamagedError:
-    raise
-  except Exception as error:  # of any type, after damage of any kind
-    raise DamagedError(f'{type(error).__name__}: {_one_line(error)}') from error
+    for path in folder.iterdir():
+      if path.is_dir():
+        if error := _why_unreadable(path):
+          return error
+      else:
+        path.read_bytes()
+    return None
+  except FileNotFoundError:
+    return None  # nothing to be had by waiting
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    return error
 
 
 def _is_small_json(path: epath.Path) -> bool:

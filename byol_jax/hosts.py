@@ -15,10 +15,13 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from byol_jax import leaving
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.watchdog import EXIT_CODE
 
 _MESSAGE_BYTES = 512
+_USERS, _MACHINES = 'U', 'M'  # whose failure a message tells of
 _NO_CLUSTER = 'coordinator_address should be defined'  # jax's word for none
 
 
@@ -66,13 +69,14 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
 
 def _give_up(where: Mapping[str, Any], seconds: int) -> None:
   me = where['process_id']
-  print(f'byol_jax: process {"?" if me is None else me} of '
-        f'{where["num_processes"] or "?"} has waited {seconds} s for '
-        + ('the others: were all started, with this coordinator ('
-           if me == 0 else 'process 0: was it started, and can it be reached (')
-        + f'{where["coordinator_address"] or "address found by jax"})? config key '
-        'safety.startup_timeout', file=sys.stderr, flush=True)
-  os._exit(EXIT_CODE)  # pylint: disable=protected-access
+  leaving.exit_saying(
+      EXIT_CODE,
+      f'byol_jax: process {"?" if me is None else me} of '
+      f'{where["num_processes"] or "?"} has waited {seconds} s for '
+      + ('the others: were all started, with this coordinator (' if me == 0 else
+         'process 0: was it started, and can it be reached (')
+      + f'{where["coordinator_address"] or "address found by jax"})? config key '
+      'safety.startup_timeout', sys.stderr)
 
 
 def is_one_of_several() -> bool:
@@ -88,23 +92,30 @@ def together(what: str) -> Iterator[None]:
     what: names the part of the run in messages.
 
   Raises:
-    UserError: on every process, if any of them met one.
+    UserError: any of them met one.
+    TransientError: any of them met something else.
   """
   if jax.process_count() == 1:
     yield
     return
-  message = ''
+  mine, text = None, ''
   try:
     yield
-  except UserError as error:
-    message = str(error) or type(error).__name__
-  text = message.encode()[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b'\0')
+  except Exception as error:  # of any type: the others wait for this process
+    mine = error
+    sign = _USERS if isinstance(error, UserError) else _MACHINES
+    text = sign + (str(error) or type(error).__name__)
+  data = text.encode(errors='backslashreplace')
+  data = data[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b'\0')
   everyone = multihost_utils.process_allgather(
-      np.frombuffer(text, np.uint8), tiled=False)
-  for process, text in enumerate(np.asarray(everyone)):
-    text = text.tobytes().rstrip(b'\0').decode(errors='ignore')
+      np.frombuffer(data, np.uint8), tiled=False)
+  if mine is not None:
+    raise mine
+  for process, data in enumerate(np.asarray(everyone)):
+    text = data.tobytes().rstrip(b'\0').decode(errors='ignore')
     if text:
-      raise UserError(message or f'process {process}, {what}: {text}')
+      kind = UserError if text[0] == _USERS else TransientError
+      raise kind(f'process {process}, {what}: {text[1:]}')
 
 
 def agree(values: Mapping[str, Any]) -> None:

@@ -33,7 +33,8 @@ def open_weights(path: str) -> tuple[checkpoint.Checkpoints, int]:
     UserError: there is no such checkpoint.
   """
   folder, last = os.path.split(path.rstrip('/'))
-  step = int(last) if last.isdecimal() else None
+  is_step = last.isdecimal() and os.path.basename(folder) == 'checkpoints'
+  step = int(last) if is_step else None
   if step is None:
     folder = (path if os.path.basename(path.rstrip('/')) == 'checkpoints'
               else os.path.join(path, 'checkpoints'))

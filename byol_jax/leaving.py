@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: leave at the next step boundary; a second one, at once."""
+"""SIGTERM, SIGINT, SIGHUP: leave at the next step; a second one, at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, TextIO
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT)
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Leaving:
@@ -107,25 +107,45 @@ def _watch() -> tuple[Leaving, Callable[[], None]]:
 
 def _handle() -> dict[int, Any]:
   """Lets Python note signals in the wake-up descriptor; the handlers before."""
-  return {number: signal.signal(number, lambda *_: None) for number in NUMBERS}
+  return {number: signal.signal(number, lambda *_: None) for number in NUMBERS
+          # nohup: the closed terminal is not to end it
+          if signal.getsignal(number) != signal.SIG_IGN}
 
 
 def leave(number: int) -> None:
   """Ends the process in order, where nothing is lost by it."""
   del number
-  print('left; everything is saved, and the same command goes on', flush=True)
-  sys.stderr.flush()
-  os._exit(0)  # pylint: disable=protected-access
+  exit_saying(0, 'left; everything is saved, and the same command goes on',
+              sys.stdout)
 
 
 def interrupt(number: int) -> None:
   """Ends the process before its work is done, where the work done is kept."""
-  print('interrupted; the same command goes on', file=sys.stderr)
-  _exit(number)
+  exit_saying(128 + number, 'interrupted; the same command goes on', sys.stderr)
 
 
 def _exit(number: int) -> None:
   """Ends the process as the signal would have, without waiting for anything."""
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(128 + number)  # pylint: disable=protected-access
+  exit_saying(128 + number, '', sys.stderr)
+
+
+def exit_saying(code: int, text: str, where: TextIO) -> None:
+  """Ends the process at once, from any thread; says why, if anybody listens.
+
+  Ctrl-C also ends the `tee` that reads what is printed, and a closed terminal
+  reads nothing more.
+  """
+  def say():
+    if text:
+      print(text, file=where)
+    sys.stdout.flush()
+    sys.stderr.flush()
+  teller = threading.Thread(target=_quietly, args=[say], daemon=True)
+  teller.start()
+  teller.join(5)  # a pipe that is full, a disk that hangs
+  os._exit(code)  # pylint: disable=protected-access
+
+
+def _quietly(act: Callable[[], None]) -> None:
+  with contextlib.suppress(Exception):
+    act()

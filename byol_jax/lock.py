@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import contextlib
 import errno
 import fcntl
@@ -18,13 +18,18 @@ import uuid
 from etils import epath
 
 from byol_jax import bucket
+from byol_jax import errors
+from byol_jax import leaving
 from byol_jax import logs
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.watchdog import EXIT_CODE
 
 _BEAT_SECONDS = 5.0
 _STALE_BEATS = 4  # so many beats without a sign of life
 _SETTLE_SECONDS = 2.0  # until two that wrote at a time see who was last
+_WAITS = (0.1, 1.0)  # seconds before what cannot be read is read again
+_MOST_BYTES = 4096
 
 
 @contextlib.contextmanager
@@ -41,26 +46,38 @@ def lock(path: str) -> Iterator[None]:
   """
   stop = threading.Event()
   beating = None
-  file = _Object(path) if bucket.is_bucket(path) else _File(path)
+  place = _Bucket(path) if bucket.is_bucket(path) else _Directory(path)
   me = {'host': socket.gethostname(), 'pid': os.getpid(),
-        'since': time.strftime('%Y-%m-%d %H:%M:%S'), 'id': uuid.uuid4().hex}
+        'namespace': _namespace(), 'since': time.strftime('%Y-%m-%d %H:%M:%S'),
+        'id': uuid.uuid4().hex}
   try:
-    file.take()
-    holder = file.read()
-    if holder and not file.knows_dead(holder):
-      _wait_until_stale(file, holder)
-    if holder:
-      logs.console.info('the run that held %s is gone (%s): going on', path,
-                        _name(holder))
-    file.write(me | {'beat': 0})
-    file.settle(me)
+    try:
+      place.take()
+      holder = _read(place)
+      if holder and not place.knows_dead(holder):
+        _wait_until_stale(place, holder)
+      if holder:
+        logs.console.info('the run that held %s is gone (%s): going on', path,
+                          _name(holder))
+      place.write(me | {'beat': 0})
+      if not place.is_guarded:  # two may have written at a time: the last one has it
+        time.sleep(_SETTLE_SECONDS)
+        now = _read(place)
+        if now.get('id') != me['id']:
+          raise _in_use(path, now)
+    except (UserError, TransientError):
+      raise
+    except Exception as error:  # untyped, of a bucket
+      raise cannot_write(path, error) from error
 
     def beat():
       count = 0
       while not stop.wait(_BEAT_SECONDS):
         count += 1
-        with contextlib.suppress(OSError):  # a full disk: flock holds still
-          file.beat(me | {'beat': count})
+        with contextlib.suppress(Exception):  # a full disk, a network: later
+          if not place.is_guarded:
+            _end_if_taken(place, me)
+          place.write(me | {'beat': count})
 
     beating = threading.Thread(target=beat, name='lock', daemon=True)
     beating.start()
@@ -69,16 +86,17 @@ def lock(path: str) -> Iterator[None]:
     stop.set()
     if beating is not None:
       beating.join()
-      with contextlib.suppress(OSError):
-        file.clear()  # left in order
-    file.close()
+      with contextlib.suppress(Exception):
+        place.clear()  # left in order
+    place.close()
 
 
-class _File:
+class _Directory:
   """The lock of a directory."""
 
   def __init__(self, path: str):
     self.path = path
+    self.is_guarded = True  # by the system
     try:
       self._descriptor = os.open(os.path.join(path, 'lock.json'),
                                  os.O_RDWR | os.O_CREAT, 0o666)
@@ -89,27 +107,27 @@ class _File:
     try:
       fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-      raise _in_use(self.path, self.read()) from error
+      raise _in_use(self.path, _read(self)) from error
     except OSError as error:
       # some network file systems have no flock: the beats alone must do
-      if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-        raise cannot_write(self.path, error) from error
+      if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP,
+                             errno.ENOSYS, errno.EINVAL):
+        raise
+      self.is_guarded = False
 
   def knows_dead(self, holder: dict[str, Any]) -> bool:
-    return holder.get('host') == socket.gethostname()  # flock is ours
+    if self.is_guarded and holder.get('host') == socket.gethostname():
+      return True  # it would have kept its flock
+    return _is_dead_here(holder)
 
-  def read(self) -> dict[str, Any]:
-    return _parse(lambda: os.pread(self._descriptor, 4096, 0))
+  def read(self) -> bytes:
+    return os.pread(self._descriptor, _MOST_BYTES, 0)
 
   def write(self, holder: dict[str, Any]) -> None:
     data = json.dumps(holder).encode() + b'\n'
     os.pwrite(self._descriptor, data, 0)
     os.ftruncate(self._descriptor, len(data))
-
-  beat = write
-
-  def settle(self, me: dict[str, Any]) -> None:
-    pass
+    os.fsync(self._descriptor)  # for other machines to see
 
   def clear(self) -> None:
     os.ftruncate(self._descriptor, 0)
@@ -118,8 +136,10 @@ class _File:
     os.close(self._descriptor)
 
 
-class _Object:
+class _Bucket:
   """The lock of a bucket, which nobody guards but those who look at it."""
+
+  is_guarded = False
 
   def __init__(self, path: str):
     self.path = path
@@ -129,38 +149,16 @@ class _Object:
     pass
 
   def knows_dead(self, holder: dict[str, Any]) -> bool:
-    if holder.get('host') != socket.gethostname():
-      return False
-    try:
-      os.kill(int(holder['pid']), 0)
-      return False
-    except (ProcessLookupError, KeyError, ValueError, TypeError):
-      return True
-    except OSError:
-      return False
+    return _is_dead_here(holder)
 
-  def read(self) -> dict[str, Any]:
-    return _parse(lambda: self._file.read_bytes()[:4096])
+  def read(self) -> bytes:
+    try:
+      return self._file.read_bytes()[:_MOST_BYTES]
+    except FileNotFoundError:
+      return b''
 
   def write(self, holder: dict[str, Any]) -> None:
     self._file.write_bytes(json.dumps(holder).encode() + b'\n')
-
-  def settle(self, me: dict[str, Any]) -> None:
-    """Refuses if another wrote at the same time, and later."""
-    time.sleep(_SETTLE_SECONDS)
-    now = self.read()
-    if now.get('id') != me['id']:
-      raise _in_use(self.path, now)
-
-  def beat(self, holder: dict[str, Any]) -> None:
-    now = self.read()
-    if now and now.get('id') != holder['id']:
-      # this process was silent for so long that another took over: two that
-      # write checkpoints would ruin them
-      print(f'byol_jax: workdir {self.path} was taken over by {_name(now)}',
-            file=sys.stderr, flush=True)
-      os._exit(EXIT_CODE)  # pylint: disable=protected-access
-    self.write(holder)
 
   def clear(self) -> None:
     self._file.write_bytes(b'')
@@ -169,27 +167,69 @@ class _Object:
     pass
 
 
-def _wait_until_stale(file: _File | _Object, holder: dict[str, Any]) -> None:
+def _read(place: _Directory | _Bucket) -> dict[str, Any]:
+  """The holder; {} where there is none. Raises where that cannot be read."""
+  for wait in (*_WAITS, None):
+    try:
+      data = place.read()
+      break
+    except Exception:  # untyped, of a bucket
+      if wait is None:
+        raise
+      time.sleep(wait)
+  try:
+    holder = json.loads(data)
+    return holder if isinstance(holder, dict) else {}
+  except (ValueError, RecursionError):
+    return {}
+
+
+def _wait_until_stale(place: _Directory | _Bucket, holder: dict[str, Any]) -> None:
   """Returns when a holder that may be alive has shown no sign of life."""
   logs.console.info('%s was in use by %s: waiting %g s for a sign of life',
-                    file.path, _name(holder), _BEAT_SECONDS * _STALE_BEATS)
+                    place.path, _name(holder), _BEAT_SECONDS * _STALE_BEATS)
   until = time.monotonic() + _BEAT_SECONDS * _STALE_BEATS
   while time.monotonic() < until:
     time.sleep(_BEAT_SECONDS / 5)
-    now = file.read()
+    now = _read(place)
     if not now:
       return
     if now != holder:
-      raise _in_use(file.path, now)
+      raise _in_use(place.path, now)
 
 
-def _parse(read: Callable[[], bytes]) -> dict[str, Any]:
-  """What a lock file says; {} where it says nothing, or nothing whole."""
+def _end_if_taken(place: _Directory | _Bucket, me: dict[str, Any]) -> None:
+  """Ends this process where another has taken over.
+
+  It was silent for too long (a machine that slept); two that write checkpoints
+  would ruin them.
+  """
+  now = _read(place)
+  if now and now.get('id') != me['id']:
+    leaving.exit_saying(EXIT_CODE, f'byol_jax: workdir {place.path} was taken over '
+                        f'by {_name(now)}', sys.stderr)
+
+
+def _is_dead_here(holder: dict[str, Any]) -> bool:
+  """Whether a process was one of this machine, and is no more."""
+  if (holder.get('host') != socket.gethostname()
+      or holder.get('namespace') != _namespace()):
+    return False
   try:
-    holder = json.loads(read())
-    return holder if isinstance(holder, dict) else {}
-  except (OSError, ValueError, RecursionError):
-    return {}
+    os.kill(int(holder['pid']), 0)
+  except (ProcessLookupError, KeyError, ValueError, TypeError, OverflowError):
+    return True
+  except OSError:
+    pass
+  return False
+
+
+def _namespace() -> str:
+  """What process numbers are numbers of: containers may share a host's name."""
+  try:
+    return os.readlink('/proc/self/ns/pid')
+  except OSError:
+    return ''
 
 
 def _name(holder: dict[str, Any]) -> str:
@@ -202,7 +242,8 @@ def _in_use(path: str, holder: dict[str, Any]) -> UserError:
                    'end, stop it, or name another --workdir')
 
 
-def cannot_write(path: str, error: Exception) -> UserError:
+def cannot_write(path: str, error: Exception) -> UserError | TransientError:
   """The error for a workdir that does not take a file."""
-  return UserError(f'cannot write to workdir {path}: '
-                   f'{getattr(error, "strerror", None) or error}; set --workdir')
+  return errors.of_storage(
+      f'cannot write to workdir {path}: '
+      f'{getattr(error, "strerror", None) or error}; set --workdir', error)

@@ -3,9 +3,9 @@
   python -m byol_jax.main --config=configs/NAME.py [--workdir=DIR]
       [--config.key=value ...]
 
-Exit codes: 0 done, or left in order on a signal; 1 it does not fit (preflight);
-2 a mistake of the user's; 75 a failure of the machine, after which the same
-command goes on.
+Exit codes: 0 done, or left in order on a signal; 1 it does not fit (preflight),
+or a defect of this program; 2 a mistake of the user's; 75 a failure of the
+machine, after which the same command goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import sys
 import traceback
 
 from absl import flags
+import jax
 import ml_collections
 from ml_collections import config_flags
 
@@ -193,6 +194,12 @@ def main(argv: Sequence[str]) -> int:
   except TransientError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
     return watchdog.EXIT_CODE
+  except jax.errors.JaxRuntimeError:  # a device, or another process
+    traceback.print_exc()
+    return watchdog.EXIT_CODE
+  except Exception:  # a defect; the others must not wait for this process
+    traceback.print_exc()
+    return 1
 
 
 def _exit(code: int) -> None:

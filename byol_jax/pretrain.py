@@ -66,7 +66,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   """The run; what it opens goes onto the stack."""
   # ---------------------------------------------------------------- setup
   leaving = stack.enter_context(leaving_lib.on_signals())
-  if jax.process_count() > 1:
+  alone = jax.process_count() == 1
+  if not alone:
     leaving.now = None  # together, after the first steps
   started = time.time()
   console = logs.console
@@ -111,7 +112,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     folder = stack.enter_context(
         workdir_lib.opened(workdir, is_first=is_first))
     if is_first:
-      workdir_lib.claim(folder, config.to_dict(), found, _FREE_KEYS)
+      workdir_lib.compare(folder, config.to_dict(), found, _FREE_KEYS)
 
   # --------------------------------------------------------------- resume
   # Order matters: what is saved is compared with this run before anything is
@@ -134,9 +135,11 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     return
   with hosts.together('workdir'):
     if is_first:
-      workdir_lib.check_space(workdir, _SMALL // 2 + sum(
-          math.prod(x.shape) * x.dtype.itemsize
-          for x in jax.tree.leaves(state_spec)))
+      size = sum(math.prod(x.shape) * x.dtype.itemsize
+                 for x in jax.tree.leaves(state_spec))
+      # one is written before the one that it replaces is removed
+      workdir_lib.check_space(workdir, _SMALL + (1 if start_step else 2) * size)
+      workdir_lib.record(folder, config.to_dict(), found)
   if start_step:
     console.info('resuming %s at step %d', workdir, start_step)
   else:
@@ -169,15 +172,17 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
                              config.safety.max_skipped, saver.last_good)
   in_flight: list[tuple[int, Any]] = []  # steps whose metrics nobody looked at
   watch, metrics = None, None
+  leave_at = math.inf  # the same step on every process
 
-  def look(most_in_flight: int) -> bool:
-    """Looks at finished steps; whether any process was asked to leave by then."""
-    asked = False
+  def look(most_in_flight: int) -> None:
+    """Looks at finished steps."""
+    nonlocal leave_at
     while len(in_flight) > most_in_flight:
       step, metrics = in_flight.pop(0)
-      asked = bool(metrics['leaving']) or asked
+      if bool(metrics['leaving']):
+        # every process has looked at a step when it is two steps on
+        leave_at = min(leave_at, step + 2)
       health.check(step, metrics)
-    return asked
 
   batches = parallel.prefetch(
       host_batches(config, train, start_step, total_steps - start_step, grid))
@@ -207,9 +212,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
       state, metrics = update(
           state, shared, batch | {'asked_to_leave': asks[leaving.is_asked()]})
       in_flight.append((step, metrics))
-      # bounded: run-ahead would hide a stuck device. What was asked two steps
-      # ago is known to every process by now, so all leave at the same step.
-      leave = look(2)
+      look(2)  # bounded: run-ahead would hide a stuck device
+      leave = leaving.is_asked() if alone else step >= leave_at
       if watch is None:
         metrics['loss'].block_until_ready()
         console.info('compiled and first step in %.0f s',
@@ -265,9 +269,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         return
 
   # --------------------------------------------------------------- finish
+  if leaving.is_asked() if alone else leave_at < math.inf:
+    console.info('trained, saved and left; the same command measures the result')
+    return
   leaving.now = leaving_lib.leave  # all is saved
-  if leaving.is_asked():
-    leaving.now(0)
   results = {'run': {
       'steps': total_steps, 'epochs': config.train.epochs,
       'training_seconds_this_session': round(time.time() - training_started, 1),
@@ -322,13 +327,17 @@ def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
               for m in (saved, meta)),
             f'the checkpoint of step {step} in workdir {workdir}', _FREE_KEYS)
   step = hosts.from_first(step)
+  digest = ''
   with hosts.together('checkpoints'):
-    if step and jax.process_index():
+    if step:
       try:
-        state = checkpoints.restore(step, like)
+        if jax.process_index():
+          state = checkpoints.restore(step, like)
+        digest = checkpoints.digest(step)
       except checkpoint.DamagedError as error:
         raise UserError(f'cannot read checkpoint {step} of workdir {workdir} as '
                         f'process 0 can ({error})') from error
+  hosts.agree({f'checkpoint {step}': digest})
   return step, state
 
 

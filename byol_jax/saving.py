@@ -73,7 +73,7 @@ class Saver:
     """Where the run can go on from, in words."""
     try:
       step = self._checkpoints.latest()
-    except OSError as error:
+    except Exception as error:  # untyped, of a bucket
       return f'the checkpoints cannot be listed ({error})'
     return ('there is no checkpoint yet' if step is None else
             f'the last good checkpoint is of step {step}')

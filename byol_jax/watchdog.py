@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
-import faulthandler
 import os
 import sys
 import threading
 import time
+import traceback
 
 EXIT_CODE = 75  # EX_TEMPFAIL: the same command may go on
+_SECONDS_TO_TELL = 10.0
 
 
 class Watchdog:
@@ -74,17 +75,21 @@ class Watchdog:
             f'taken more than {self._seconds:g} s (config key '
             'safety.step_timeout); the same command goes on from the last '
             f'checkpoint. What each thread was doing: {self._dump_path}')
-    with contextlib.suppress(OSError):
-      print(said, file=sys.stderr, flush=True)
-    # os._exit below must be reached whatever the disk does, a hang included
-    last_resort = threading.Timer(10, os._exit, [EXIT_CODE])
-    last_resort.daemon = True
-    last_resort.start()
-    with contextlib.suppress(Exception):
-      faulthandler.dump_traceback(sys.stderr, all_threads=True)
+    # in Python, in a thread: what blocks on a full pipe or a disk that hangs
+    # must not keep the process from its end
+    teller = threading.Thread(target=self._tell, args=[said], daemon=True)
+    teller.start()
+    teller.join(_SECONDS_TO_TELL)
+    os._exit(EXIT_CODE)  # pylint: disable=protected-access
+
+  def _tell(self, said: str) -> None:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    stacks = '\n'.join(
+        f'Thread {names.get(ident, "?")}:\n'
+        + ''.join(traceback.format_stack(frame))
+        for ident, frame in sys._current_frames().items())  # pylint: disable=protected-access
     with contextlib.suppress(Exception):
       with open(self._dump_path, 'a', encoding='utf-8') as f:
-        f.write(f'{time.ctime()}  {said}\n')
-        f.flush()
-        faulthandler.dump_traceback(f, all_threads=True)
-    os._exit(EXIT_CODE)  # pylint: disable=protected-access
+        f.write(f'{time.ctime()}  {said}\n{stacks}\n')
+    with contextlib.suppress(Exception):
+      print(f'{said}\n{stacks}', file=sys.stderr, flush=True)

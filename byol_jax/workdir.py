@@ -12,6 +12,7 @@ from typing import Any
 
 from byol_jax import bucket
 from byol_jax import config as config_lib
+from byol_jax import errors
 from byol_jax import lock as lock_lib
 from byol_jax import logs
 from byol_jax.errors import UserError
@@ -67,8 +68,8 @@ def _prepare(path: str) -> None:
     raise lock_lib.cannot_write(path, error) from error
 
 
-def check_space(path: str, checkpoint_bytes: int) -> None:
-  """Checks that two checkpoints fit: a new one, and the one it replaces.
+def check_space(path: str, needed_bytes: int) -> None:
+  """Checks that there is room.
 
   A bucket has no end.
 
@@ -78,16 +79,16 @@ def check_space(path: str, checkpoint_bytes: int) -> None:
   if bucket.is_bucket(path):
     return
   free = shutil.disk_usage(path).free
-  if free < 2 * checkpoint_bytes:
+  if free < needed_bytes:
     raise UserError(
-        f'workdir {path} has {free / 2**20:,.0f} MiB free, two checkpoints of '
-        f'this run take {2 * checkpoint_bytes / 2**20:,.0f} MiB: make room or '
-        'set --workdir')
+        f'workdir {path} has {free / 2**20:,.0f} MiB free, the checkpoints of '
+        f'this run take {needed_bytes / 2**20:,.0f} MiB: make room or set '
+        '--workdir')
 
 
-def claim(path: str, config: dict[str, Any], found: dict[str, Any],
-          free_keys: Sequence[str]) -> None:
-  """Writes config.json, or checks that the one there is of this very run.
+def compare(path: str, config: dict[str, Any], found: dict[str, Any],
+            free_keys: Sequence[str]) -> None:
+  """Checks that config.json, where there is one, is of this very run.
 
   Args:
     path: the directory.
@@ -99,23 +100,35 @@ def claim(path: str, config: dict[str, Any], found: dict[str, Any],
     UserError: names the keys that differ.
   """
   file = os.path.join(path, 'config.json')
-  new = config | {'data_found': found}
   try:
-    if os.path.exists(file):
-      if os.path.getsize(file) > _MOST_CONFIG:
-        raise ValueError('too large')
-      with open(file, encoding='utf-8') as f:
-        old = json.load(f)
-      if not isinstance(old, dict):
-        raise ValueError('not an object')
-      require_same(old, new, f'workdir {path}', free_keys)
-    logs.write_json(file, new)
+    if not os.path.exists(file):
+      return
+    if os.path.getsize(file) > _MOST_CONFIG:
+      raise ValueError('too large')
+    with open(file, encoding='utf-8') as f:
+      old = json.load(f)
+    if not isinstance(old, dict):
+      raise ValueError('not an object')
   except OSError as error:
-    raise lock_lib.cannot_write(path, error) from error
+    raise errors.of_storage(f'cannot read {file}: {error}', error) from error
   except (ValueError, RecursionError) as error:
     raise UserError(f'{file} is damaged ({error}): remove it if the command is '
                     'the one that the run was started with, or name another '
                     '--workdir') from error
+  require_same(old, config | {'data_found': found}, f'workdir {path}', free_keys)
+
+
+def record(path: str, config: dict[str, Any], found: dict[str, Any]) -> None:
+  """Writes config.json; after all else was found to be of this run, too.
+
+  Raises:
+    UserError: that does not work.
+  """
+  try:
+    logs.write_json(os.path.join(path, 'config.json'),
+                    config | {'data_found': found})
+  except OSError as error:
+    raise lock_lib.cannot_write(path, error) from error
 
 
 def require_same(old: dict[str, Any], new: dict[str, Any], where: str,

@@ -12,7 +12,9 @@ import numpy as np
 import optax
 import pytest
 
+from byol_jax import checkpoint
 from byol_jax.checkpoint import Checkpoints
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
 
@@ -166,7 +168,7 @@ def test_impossible_directories(tmp_path):
     Checkpoints(tmp_path / 'gone', read_only=True)
   assert not (tmp_path / 'gone').exists()
   (tmp_path / 'file').write_text('')
-  with pytest.raises(UserError, match='cannot write checkpoints to'):
+  with pytest.raises(UserError, match='cannot open the checkpoints in'):
     Checkpoints(tmp_path / 'file' / 'checkpoints')
 
 
@@ -230,3 +232,59 @@ def test_two_processes_save_and_restore_a_pmap_state(tmp_path):
     for process in processes:
       process.kill()
   assert [process.returncode for process in processes] == [0, 0], errors
+
+
+def two_steps(path):
+  opened = Checkpoints(path)
+  for step in (1, 2):
+    opened.save(step, make_state(step), {'config': {}})
+  opened.wait()
+  return opened
+
+
+def test_storage_that_cannot_be_read_is_not_damage(tmp_path, monkeypatch):
+  """A good checkpoint is not set aside because the network was away."""
+  opened = two_steps(tmp_path)
+  monkeypatch.setattr(checkpoint, '_WAITS', (0.01, 0.01))
+  read_bytes, away = type(opened._directory).read_bytes, [True]
+  def read(self):
+    if away[0]:
+      raise TimeoutError(110, 'timed out')
+    return read_bytes(self)
+  monkeypatch.setattr(type(opened._directory), 'read_bytes', read)
+  with pytest.raises(TransientError, match='2 cannot be read now'):
+    opened.restore_latest(make_state())
+  assert opened.steps() == [1, 2]
+  away[0] = False
+  step, state = opened.restore_latest(make_state())
+  assert step == 2
+  assert_same_bits(state, make_state(2))
+  opened.close()
+
+
+def test_closing_reports_a_failed_save_and_does_not_raise(tmp_path, caplog,
+                                                          monkeypatch):
+  opened = two_steps(tmp_path)
+  def fail():
+    raise ValueError('no space left')
+  monkeypatch.setattr(opened._manager, 'wait_until_finished', fail)
+  opened.close()
+  assert 'could not save (no space left)' in caplog.text
+
+
+def test_what_tells_checkpoints_apart(tmp_path):
+  opened = two_steps(tmp_path)
+  assert opened.digest(1) != opened.digest(2) == opened.digest(2)
+  opened.close()
+
+
+def test_a_run_of_which_all_is_damaged_never_begins_again(tmp_path):
+  two_steps(tmp_path).close()
+  for step in (1, 2):
+    (tmp_path / str(step) / '_CHECKPOINT_METADATA').write_text('[]')
+  for _ in range(2):  # also when all was set aside before
+    opened = Checkpoints(tmp_path)
+    assert opened.steps() == []
+    with pytest.raises(UserError, match='every checkpoint in .* is damaged'):
+      opened.restore_latest(make_state())
+    opened.close()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from byol_jax import hosts
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
 
@@ -54,10 +55,27 @@ def test_an_error_of_another_is_an_error_here(others):
   with pytest.raises(UserError, match='^mine$'):
     with hosts.together('data'):
       raise UserError('mine')
-  others[1] = message('no folder grün'.encode())
+  with pytest.raises(OSError, match='^mine$'):  # of any type
+    with hosts.together('data'):
+      raise OSError('mine')
+  others[1] = message('Uno folder grün'.encode())
   with pytest.raises(UserError, match='^process 2, data: no folder grün$'):
     with hosts.together('data'):
       pass
+  others[0] = message(b'Mdisk gone')
+  with pytest.raises(TransientError, match='^process 1, data: disk gone$'):
+    with hosts.together('data'):
+      pass
+
+
+def test_what_an_error_sends(others):
+  sent = []
+  others.append(lambda mine: sent.append(bytes(mine)) or np.zeros_like(mine))
+  for error in (UserError('x'), OSError('y\udcc3'), ValueError()):
+    with pytest.raises(type(error)):
+      with hosts.together('data'):
+        raise error
+  assert [s.rstrip(b'\0') for s in sent] == [b'Ux', b'My\\udcc3', b'MValueError']
 
 
 def test_the_order_of_keys_is_not_a_difference(others):

@@ -75,6 +75,12 @@ def test_the_optimizer_may_be_another(run):
   assert equal(taken[:2], make_state(20)[:2]) and equal(taken[2:], fresh[2:])
 
 
+def test_a_workdir_may_be_called_like_a_step(run):
+  run.rename(run.with_name('2024'))
+  taken = init_from.initialize(make_state(1), str(run.with_name('2024')))
+  assert equal(taken[:2], make_state(20)[:2])
+
+
 @pytest.mark.parametrize('path', ['nowhere', 'checkpoints/30', 'checkpoints/x'])
 def test_nothing_there(run, path):
   with pytest.raises(UserError):

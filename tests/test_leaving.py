@@ -113,3 +113,36 @@ def test_a_live_one_does_not(tmp_path, seconds, stuck, before):
                                path=str(tmp_path / 'stacks.txt')))
   assert end(process) == (0, 'alive\n', '')
   assert not os.listdir(tmp_path)
+
+
+def test_nobody_needs_to_listen(tmp_path):
+  """Ctrl-C ends the `tee` that reads us, too; a pipe may be full."""
+  process = start(WATCHING.format(now='', body=BUSY))
+  process.stdout.close()
+  process.stderr.close()
+  process.send_signal(signal.SIGINT)
+  assert process.wait(10) == 0
+
+  fill = ('import os, fcntl\n'
+          'os.set_blocking(2, False)\n'
+          'try:\n  while True: os.write(2, bytes(4096))\n'
+          'except BlockingIOError: os.set_blocking(2, True)\n'
+          'from byol_jax import watchdog as w\n'
+          'w._SECONDS_TO_TELL = 1\n')
+  process = start(fill + STUCK.format(
+      stuck='time.sleep(100)', seconds=0.5, path=str(tmp_path / 'stacks.txt'),
+      before=''))
+  assert process.wait(20) == 75
+  assert 'stuck_here' in (tmp_path / 'stacks.txt').read_text()
+  process.communicate()
+
+
+@pytest.mark.parametrize('ignored', [False, True])
+def test_a_closed_terminal(ignored):
+  """SIGHUP is as SIGTERM, but not below nohup."""
+  wait = 'import time\n  for _ in range(30):\n    time.sleep(0.1)'
+  first = 'import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n'
+  process = start((first if ignored else '')
+                  + WATCHING.format(now='leave.now = None', body=wait))
+  process.send_signal(signal.SIGHUP)
+  assert end(process)[:2] == (0, f'asked {not ignored}\n')

@@ -100,3 +100,14 @@ def test_the_last_one_is_waited_for(saver, storage, now):
   storage.fails = False
   saver.save_last(50, None, {})
   assert storage.latest() == 50
+
+
+def test_what_cannot_be_listed_is_no_reason_to_end(caplog):
+  class Gone(Storage):
+    def latest(self):
+      raise RuntimeError('503')  # gcsfs's errors are no OSError
+  storage = Gone()
+  storage.fails = True
+  saver = saving.Saver(storage, 'gs://bucket/run')
+  saver.save(5, {}, {})
+  assert 'cannot be listed (503)' in caplog.text

@@ -77,7 +77,7 @@ def _child() -> None:
       what = sources.open_source('npz', path=path, max_bytes=256 << 20)
       outcome = f'images {what.images.shape}'
     elif kind == 'config':
-      workdir.claim(path, {'seed': 0}, {'images': 1}, ())
+      workdir.compare(path, {'seed': 0}, {'images': 1}, ())
       outcome = 'claimed'
     else:
       checkpoints = checkpoint.Checkpoints(os.path.join(path, 'checkpoints'))

@@ -108,7 +108,9 @@ def stopped_in_two_processes(cases, scratch):
   rng, failures, slowest = harness.rng('C3b'), [], 0.0
   for case in range(cases):
     work = scratch / f'run{case}'
-    processes = several(scratch, 2, work)
+    # where each step is logged, as well
+    often = ['--config.log.every_steps=1'] if case % 2 else []
+    processes = several(scratch, 2, work, *often)
     # the limit is for runs that train: nobody leaves before all have compiled
     trained = harness.wait_for(processes[0], work / 'checkpoints' / '5')
     time.sleep(rng.uniform(0, 2))

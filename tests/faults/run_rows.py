@@ -141,6 +141,31 @@ def stopped(cases, scratch):
   return Outcome(done, failures, f'slowest {slowest:.1f} s')
 
 
+@row('C3c', cases=6, sample=1,
+     bound='exit 0 within 10 s, saved at that step; the end equal to the bit')
+def stopped_while_every_step_is_logged(cases, scratch):
+  """SIGTERM where each step is logged, saved or measured."""
+  every = ('--config.log.every_steps=1', '--config.checkpoint.every_steps=1',
+           '--config.evaluation.every_epochs=0.125')
+  long = '--config.train.epochs=2000'
+  failures, slowest = [], 0.0
+  for case in range(cases):
+    work = scratch / f'run{case}'
+    process = harness.start(scratch, f'--workdir={work}', every[case % 3], long)
+    harness.wait_for(process, work / 'checkpoints' / '5')
+    started = time.monotonic()
+    process.terminate()
+    code, output = harness.finish(process)
+    seconds = time.monotonic() - started
+    slowest = max(slowest, seconds)
+    said = [l for l in output.splitlines() if l.startswith('saved step')]
+    if code or seconds > 10 or not said or (
+        int(said[0].split()[2]) != harness.state_of(work)[0]):
+      failures.append(f'case {case}: exit {code} after {seconds:.0f} s: '
+                      f'{harness.tail(output)}')
+  return Outcome(cases, failures, f'slowest {slowest:.1f} s')
+
+
 @row('C4', cases=10, sample=0, bound='leaves at once, and nothing is lost')
 def stopped_twice(cases, scratch):
   """A second SIGTERM, 0 to 100 ms after the first."""
