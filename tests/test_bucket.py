@@ -187,9 +187,10 @@ from etils import epath
 from byol_jax import lock
 lock._BEAT_SECONDS, lock._SETTLE_SECONDS = 0.2, 0.2
 with lock.lock('gs://bucket/taken'):
-  (epath.Path('gs://bucket/taken') / 'lock.json').write_text(
-      '{"host": "elsewhere", "pid": 1, "id": "x"}')
-  time.sleep(30)
+  for _ in range(100):  # a beat may be under way, and overwrite it
+    (epath.Path('gs://bucket/taken') / 'lock.json').write_text(
+        '{"host": "elsewhere", "pid": 1, "id": "x"}')
+    time.sleep(0.3)
 print('still here')
 '''
 
