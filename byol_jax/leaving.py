@@ -108,8 +108,9 @@ def _watch() -> tuple[Leaving, Callable[[], None]]:
 def _handle() -> dict[int, Any]:
   """Lets Python note signals in the wake-up descriptor; the handlers before."""
   return {number: signal.signal(number, lambda *_: None) for number in NUMBERS
-          # nohup: the closed terminal is not to end it
-          if signal.getsignal(number) != signal.SIG_IGN}
+          # nohup; but shells let background jobs ignore Ctrl-C, and kill -INT
+          if number != signal.SIGHUP
+          or signal.getsignal(number) != signal.SIG_IGN}
 
 
 def leave(number: int) -> None:

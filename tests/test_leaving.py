@@ -141,8 +141,8 @@ def test_nobody_needs_to_listen(tmp_path):
 def test_a_closed_terminal(ignored):
   """SIGHUP is as SIGTERM, but not below nohup."""
   wait = 'import time\n  for _ in range(30):\n    time.sleep(0.1)'
-  first = 'import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n'
-  process = start((first if ignored else '')
-                  + WATCHING.format(now='leave.now = None', body=wait))
+  first = (f'import signal; signal.signal(signal.SIGHUP, signal.SIG_'
+           f'{"IGN" if ignored else "DFL"})\n')
+  process = start(first + WATCHING.format(now='leave.now = None', body=wait))
   process.send_signal(signal.SIGHUP)
   assert end(process)[:2] == (0, f'asked {not ignored}\n')
