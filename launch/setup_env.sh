@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts here and by tests/run.sh: a virtual environment with
 # this package in it, made once and again when setup.py changes.
 #
