@@ -123,9 +123,12 @@ check_run() {
     RUN_ARGS+=("--workdir=$workdir")
   fi
   case "$workdir" in
-    gs://?*) WORKDIR="${workdir%/}" ;;
+    gs://?*) ;;
+    /*) [ "$BYOL_SHARED" = 1 ] ||
+      die "workdir $workdir: disks go with the machine; take gs://..., or BYOL_SHARED=1 if this one does not" ;;
     *) die "workdir $workdir: set BYOL_BUCKET or --workdir to a place in a bucket (gs://...); disks go with the machine" ;;
   esac
+  WORKDIR="${workdir%/}"
   # several processes that each trained by themselves would look well and be wrong
   if [ "$HOSTS" -gt 1 ] && [ -z "$(argument distributed "$@")" ]; then
     RUN_ARGS+=(--distributed=on)

@@ -30,6 +30,9 @@ BYOL_SSH_FLAGS="${BYOL_SSH_FLAGS:-}"
 # names --workdir=gs://... itself.
 BYOL_BUCKET="${BYOL_BUCKET:-}"
 BYOL_WORKDIR="${BYOL_WORKDIR:-${BYOL_BUCKET:+$BYOL_BUCKET/runs/$BYOL_NAME}}"
+# 1: --workdir may be a path: on a disk that all hosts mount at the same place,
+# that outlives them (Filestore), and that supervise.sh sees where it runs.
+BYOL_SHARED="${BYOL_SHARED:-0}"
 # Compiled programs. In the bucket they outlive the machine; and of several
 # processes only the first writes, so that the others need to see the place.
 BYOL_CACHE="${BYOL_CACHE:-${BYOL_BUCKET:+$BYOL_BUCKET/jax_cache}}"

@@ -85,8 +85,8 @@ elif what == ['tpu-vm', 'ssh']:
 # as the file `todo` says.
 _PROGRAM = '''#!/usr/bin/env bash
 if [ "$1" = -c ]; then exit 0; fi
-printf '<%s>\\n' "$@"
 trap 'echo saved and left; exit 0' TERM
+printf '<%s>\\n' "$@"
 for _ in $(seq 300); do
   if [ -e "$(dirname "$0")/todo" ]; then exit "$(cat "$(dirname "$0")/todo")"; fi
   sleep 0.1
@@ -242,6 +242,7 @@ def test_a_missing_variable_stops_everything(cloud, verb, missing):
     ([CONFIG], {'BYOL_ACCELERATOR': ''}, 'not set: BYOL_ACCELERATOR'),
     ([CONFIG], {'BYOL_BUCKET': 'bucket'}, 'set BYOL_BUCKET or --workdir to a place in'),
     ([CONFIG, '--workdir', 'runs/x'], {}, 'workdir runs/x: set'),
+    ([CONFIG, '--workdir=/data/x'], {}, 'or BYOL_SHARED=1 if this one does not'),
     ([], {}, '--config is missing'),
     (['--config=configs/nothing.py:3'], {}, 'there is no such file'),
     (['--config=/tmp/mine.py'], {}, 'the machines get configs/ of this checkout'),
@@ -582,33 +583,171 @@ if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
   assert asked[-1].endswith('-e .[tpu]') and asked[-1].startswith('new -m pip install')
 
 
-# --- the whole way, with the program itself ----------------------------------------
+# --- local.sh ---------------------------------------------------------------------
 
-
-_SERVER = '''
-import sys
-from gcp_storage_emulator import server
-server.create_server('localhost', int(sys.argv[1]), in_memory=True,
-                     default_bucket='bucket').run()
+_ECHO = '''#!/usr/bin/env bash
+if [ "$1" = -c ]; then echo 12345; exit; fi
+echo "$JAX_PLATFORMS $JAX_NUM_CPU_DEVICES $JAX_COORDINATOR_ADDRESS $JAX_PROCESS_ID/$JAX_NUM_PROCESSES $*"
+exit $((JAX_PROCESS_ID == 1 ? ${CODE:-0} : ${CODE:-0} / 2))
 '''
 
 
-@pytest.fixture(name='bucket')
-def _bucket():
-  """The environment of processes that take an emulator for Google's storage."""
-  pytest.importorskip('gcp_storage_emulator')
-  pytest.importorskip('gcsfs')
-  port = free_port()
-  server = subprocess.Popen([sys.executable, '-c', _SERVER, str(port)],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-  yield dict(
-      STORAGE_EMULATOR_HOST=f'http://localhost:{port}',
-      TENSORSTORE_GCS_HTTP_URL=f'http://localhost:{port}',
-      FSSPEC_GCS='{"use_listings_cache": false, "token": "anon"}',
-      GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT='false', EPATH_USE_TF='false',
-      GOOGLE_CLOUD_PROJECT='test')
-  server.kill()
-  server.wait()
+def test_local_processes_and_devices(host):
+  executable(host.bin / 'program', _ECHO)
+  def lines(**env):
+    done = host.run('local.sh', '--config.seed=1', **env)
+    return sorted(done.stdout.splitlines()), done.returncode
+  tail = '-m byol_jax.main --config=configs/fashion.py --config.seed=1'
+  assert lines() == ([f'   / {tail}'], 0)
+  assert lines(BYOL_DEVICES='4') == ([f'cpu 4  / {tail}'], 0)
+  both = [f'cpu 4 localhost:12345 {i}/2 {tail} --distributed=on' for i in range(2)]
+  assert lines(BYOL_PROCESSES='2', BYOL_DEVICES='4') == (both, 0)
+  # a mistake is what there is to mend
+  assert lines(BYOL_PROCESSES='2', BYOL_DEVICES='4', CODE='2') == (both, 2)
+  done = host.run('local.sh', BYOL_PROCESSES='two')
+  assert done.returncode == 2 and 'BYOL_PROCESSES=two' in done.stderr
+
+
+# --- gke/job.sh, slurm/ -----------------------------------------------------------
+
+
+@pytest.fixture(name='cluster')
+def _cluster(cloud):
+  cloud.tools('kubectl', 'xpk', 'docker', 'sbatch', 'srun', 'scontrol', 'scancel')
+  cloud.env |= dict(BYOL_ACCELERATOR='v5p-32', BYOL_IMAGE='image:1', BYOL_CLUSTER='c')
+  return cloud
+
+
+def manifest(text):
+  yaml = pytest.importorskip('yaml')
+  return yaml.safe_load(text)['spec'], text
+
+
+@pytest.mark.parametrize('accelerator, label, topology, count', [
+    ('v4-8', 'tpu-v4-podslice', '2x2x1', 1), ('v5p-32', 'tpu-v5p-slice', '2x2x4', 4),
+    ('v5e-16', 'tpu-v5-lite-podslice', '4x4', 4), ('v6e-256', 'tpu-v6e-slice', '16x16', 64),
+])
+def test_jobset(cluster, accelerator, label, topology, count):
+  done = cluster.run('gke/job.sh', 'render', CONFIG, ODD, BYOL_CAPACITY='spot',
+                     BYOL_ACCELERATOR=accelerator)
+  assert done.returncode == 0, done.stderr
+  spec, text = manifest(done.stdout)
+  job = spec['replicatedJobs'][0]['template']['spec']
+  assert job['parallelism'] == job['completions'] == count and job['backoffLimit'] == 0
+  pod = job['template']['spec']
+  assert pod['nodeSelector'] == {
+      'cloud.google.com/gke-tpu-accelerator': label, 'cloud.google.com/gke-spot': 'true',
+      'cloud.google.com/gke-tpu-topology': topology}
+  container = pod['containers'][0]
+  assert container['resources'] == {'limits': {'google.com/tpu': 4}}
+  # Kubernetes reads $$ as $
+  assert container['args'] == [CONFIG, ODD.replace('$', '$$'),
+                               '--workdir=gs://bucket/runs/r50'] + (
+                                   ['--distributed=on'] if count > 1 else [])
+  # exit code 2 is the end, anything else is not
+  assert job['podFailurePolicy']['rules'][0]['onExitCodes'] == {
+      'containerName': container['name'], 'operator': 'In', 'values': [2]}
+  assert spec['failurePolicy']['rules'][0]['action'] == 'FailJobSet'
+  assert spec['failurePolicy']['maxRestarts'] == 50
+  assert '@' not in text.split('apiVersion')[1]
+
+
+def test_job_verbs(cluster):
+  cluster.answer(['kubectl get jobset', [{'code': 1}, {}]])
+  assert cluster.run('gke/job.sh', 'run', CONFIG).returncode == 0
+  assert cluster.calls()[-1] == ['kubectl', 'apply', '-f', '-']
+  sent = json.loads((cluster.bin / 'calls').read_text().splitlines()[-1])[1]
+  assert manifest(sent)[0]['replicatedJobs']
+  done = cluster.run('gke/job.sh', 'run', CONFIG)
+  assert done.returncode == 2 and 'refused: there is a JobSet r50' in done.stderr
+  cluster.run('gke/job.sh', 'logs', '-f')
+  assert cluster.calls()[-1] == [
+      'kubectl', 'logs', '--namespace=default', '--tail=100', '-f', '--selector='
+      'jobset.sigs.k8s.io/jobset-name=r50,batch.kubernetes.io/job-completion-index=0']
+  cluster.run('gke/job.sh', 'status')
+  cluster.run('gke/job.sh', 'delete')
+  assert cluster.calls()[-1] == ['kubectl', 'delete', 'jobset', 'r50',
+                                 '--namespace=default']
+  cluster.run('gke/job.sh', 'image')
+  assert cluster.calls()[-1] == ['docker', 'push', 'image:1']
+
+
+def test_xpk(cluster):
+  done = cluster.run('gke/job.sh', 'xpk', CONFIG, ODD)
+  assert done.returncode == 0, done.stderr
+  call = cluster.calls()[-1]
+  assert call[:3] == ['xpk', 'workload', 'create']
+  assert {'--cluster=c', '--workload=r50', '--tpu-type=v5p-32', '--docker-image=image:1',
+          '--num-slices=1', '--project=proj', '--zone=europe-west4-a',
+          '--restart-on-exit-codes=1,75'} < set(call)
+  assert shlex.split(call[-1].removeprefix('--command='))[3:] == [
+      'bash', 'launch/worker.sh', 'foreground', CONFIG, ODD,
+      '--workdir=gs://bucket/runs/r50', '--distributed=on']
+
+
+@pytest.mark.parametrize('verb, change, said', [
+    ('run', {'BYOL_IMAGE': ''}, 'nothing done, not set: BYOL_IMAGE'),
+    ('delete', {'BYOL_NAME': ''}, 'nothing done, not set: BYOL_NAME'),
+    ('run', {'BYOL_ACCELERATOR': 'v3-32'}, 'v3 goes by launch/tpu.sh'),
+    ('run', {'BYOL_ACCELERATOR': 'v6e-1'}, 'no topology for it here'),
+    ('xpk', {'BYOL_CLUSTER': ''}, 'nothing done, not set: BYOL_CLUSTER'),
+    ('run', {'kubectl': ''}, 'kubectl is not on PATH'),
+    ('xpk', {'xpk': ''}, 'xpk is not on PATH'),
+])
+def test_a_mistake_with_a_cluster_is_one_line(cluster, verb, change, said):
+  for name in change:
+    (cluster.bin / name).unlink(missing_ok=True)
+  done = cluster.run('gke/job.sh', verb, CONFIG, **change)
+  assert done.returncode == 2 and said in done.stderr and not cluster.calls()
+  assert done.stderr.count('\n') == 1
+
+
+def test_slurm_submit(cluster, tmp_path):
+  copy = tmp_path / 'checkout'  # it makes a folder there
+  shutil.copytree(LAUNCH, copy / 'launch')
+  done = cluster.run('slurm/submit.sh', CONFIG, ODD, root=copy, BYOL_NODES='2',
+                     BYOL_SBATCH_FLAGS='--partition=gpu')
+  assert done.returncode == 0, done.stderr
+  call = cluster.calls()[-1]
+  assert {'--job-name=r50', '--nodes=2', '--ntasks-per-node=8', '--gpus-per-node=8',
+          '--requeue', '--signal=B:USR1@300', '--partition=gpu'} < set(call)
+  assert call[call.index('launch/slurm/train.sbatch') + 1:] == [
+      CONFIG, ODD, '--workdir=runs/r50', '--distributed=on']
+  assert (copy / 'runs' / 'slurm').is_dir()
+  assert cluster.run('slurm/submit.sh', '--workdir=x', root=copy).returncode == 2
+
+
+@pytest.mark.parametrize('codes, ends, requeues', [
+    ([0], [0], 0), ([2], [2], 0), ([75, 75, 75], [0, 0, 75], 2)])
+def test_slurm_job(cluster, tmp_path, codes, ends, requeues):
+  copy = tmp_path / 'checkout'
+  shutil.copytree(LAUNCH, copy / 'launch')
+  (copy / 'runs' / 'slurm').mkdir(parents=True)
+  cluster.answer(['srun', [{'code': code} for code in codes]])
+  got = [cluster.run('slurm/train.sbatch', CONFIG, ODD, '--workdir=runs/r50', root=copy,
+                     BYOL_INSTALL='0', SLURM_SUBMIT_DIR=str(copy), SLURM_JOB_ID='7',
+                     BYOL_MAX_FAILURES='3').returncode for _ in codes]
+  assert got == ends
+  assert cluster.calls()[0] == ['srun', '--kill-on-bad-exit=0', 'bash',
+                                'launch/worker.sh', 'foreground', CONFIG, ODD,
+                                '--workdir=runs/r50']
+  assert cluster.calls().count(['scontrol', 'requeue', '7']) == requeues
+
+
+def test_the_readme_commands_run_dry(cluster, tmp_path):
+  text = (LAUNCH / 'README.md').read_text()
+  blocks = [block.split('```')[0] for block in text.split('```sh\n')[1:]]
+  script = ''.join(line for line in ''.join(blocks).replace('\\\n', ' ').splitlines(True)
+                   if 'bash launch/' in line or line.startswith('export '))
+  assert script.count('bash launch/') > 15
+  done = subprocess.run(
+      ['bash', '-euc', script], cwd=ROOT, env=cluster.env | {'DRY_RUN': '1'},
+      capture_output=True, text=True, check=False, timeout=60)
+  assert done.returncode == 0 and not cluster.calls(), done.stderr
+  assert done.stdout.count('gcloud compute tpus') > 15
+
+
+# --- the whole way, with the program itself ----------------------------------------
 
 
 def free_port():
@@ -617,7 +756,7 @@ def free_port():
     return s.getsockname()[1]
 
 
-def test_two_hosts_are_preempted_and_come_to_the_end(bench, bucket, tmp_path):
+def test_two_hosts_are_preempted_and_come_to_the_end(bench, tmp_path):
   """supervise.sh, tpu.sh and worker.sh with byol_jax.main in two processes."""
   checkout = tmp_path / 'checkout'
   for folder in ('byol_jax', 'configs', 'launch'):
@@ -629,19 +768,23 @@ def test_two_hosts_are_preempted_and_come_to_the_end(bench, bucket, tmp_path):
   bench.tools('gcloud', text=_POD)
   (bench.bin / 'hostname').unlink()
   executable(bench.bin / 'hostname', '#!/usr/bin/env bash\necho "$HOST"\n')
-  bench.env |= bucket | dict(
+  bench.env |= dict(
       BYOL_NAME='tiny', BYOL_PROJECT='p', BYOL_ZONE='z', BYOL_ACCELERATOR='v4-16',
-      BYOL_BUCKET='gs://bucket', BYOL_POLL='0.5', BYOL_INSTALL='0',
+      BYOL_SHARED='1', BYOL_POLL='0.5', BYOL_INSTALL='0',
       BYOL_PYTHON=sys.executable, JAX_PLATFORMS='cpu',
       JAX_COORDINATOR_ADDRESS=f'localhost:{free_port()}',
       JAX_COMPILATION_CACHE_DIR=str(tmp_path / 'jax_cache'),
-      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0')
+      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
+      # the compiler is most of this test
+      XLA_FLAGS='--xla_backend_optimization_level=0 '
+      '--xla_llvm_disable_expensive_passes=true')
+  workdir = tmp_path / 'runs'
   run_dir = bench.bin / 'host0' / 'byol_jax_run'
   logs = []
 
   def preempt():
     text = ''
-    while 'step 30/' not in text and 'exit code' not in text:
+    while 'step 15/' not in text and 'exit code' not in text:
       time.sleep(0.05)
       if (run_dir / 'log.txt').exists():
         text = (run_dir / 'log.txt').read_text()
@@ -653,13 +796,14 @@ def test_two_hosts_are_preempted_and_come_to_the_end(bench, bucket, tmp_path):
 
   threading.Thread(target=preempt, daemon=True).start()
   done = bench.run('supervise.sh', '--config=configs/tiny_config.py',
-                   '--config.checkpoint.every_steps=20', root=checkout, timeout=150)
+                   '--config.train.epochs=3',
+                   '--config.checkpoint.every_steps=8', f'--workdir={workdir}', root=checkout, timeout=150)
   said = ''.join(logs) + done.stdout + done.stderr
   assert done.returncode == 0, said
-  assert 'process 0 of 2' in logs[0] and 'step 60/' not in logs[0], said
+  assert 'process 0 of 2' in logs[0] and 'step 24/' not in logs[0], said
   assert 'tiny is ACTIVE PREEMPTED' in done.stderr
-  assert 'resuming gs://bucket/runs/tiny at step 20' in said
-  assert 'results: gs://bucket/runs/tiny/results.json' in said
+  assert f'resuming {workdir} at step 8' in said
+  assert f'results: {workdir}/results.json' in said
   assert 'exit code 0' in said  # the log, before it goes with the machine
   assert [call[4] for call in bench.calls() if call[3] == 'queued-resources'
           and call[4] != 'describe'] == ['create', 'delete', 'create', 'delete']
