@@ -49,13 +49,16 @@ call() {
 }
 
 # reap PID: waits for a child to its end; sets CODE. A signal ends bash's `wait`,
-# not the child: traps say so with INTERRUPTED=1.
+# not the child: traps say so with INTERRUPTED=1. bash remembers how a child ended,
+# so asking once more does no harm.
 reap() {
   INTERRUPTED=1
   while [ "$INTERRUPTED" = 1 ]; do
     INTERRUPTED=0 CODE=0
     wait "$1" || CODE=$?
   done
+  # bash 5.2 says -1 when the signal and the child's end come at once
+  if [ "$CODE" -lt 0 ]; then CODE=75; fi
 }
 
 # argument FLAG ARGS...: prints the last --FLAG=value or --FLAG value of them.

@@ -53,15 +53,16 @@ if [ "$DRY_RUN" != 1 ]; then
   port="$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("localhost", 0)); print(s.getsockname()[1])')"
 fi
 pids=()
-# Ctrl-C reaches the processes by itself; a second signal would end them unsaved.
-trap INTERRUPTED=1 INT
-trap 'INTERRUPTED=1; kill -TERM "${pids[@]}" 2>/dev/null || true' TERM
+# Each in a group of its own, so that it gets a signal from here alone: from the
+# terminal, too, it would be the second one, which ends it without saving.
+set -m
+trap 'INTERRUPTED=1; kill -TERM "${pids[@]}" 2>/dev/null || true' INT TERM
 for i in $(seq 0 $((BYOL_PROCESSES - 1))); do
   where=(env JAX_COORDINATOR_ADDRESS="localhost:$port" JAX_NUM_PROCESSES="$BYOL_PROCESSES" JAX_PROCESS_ID="$i")
   if [ "$DRY_RUN" = 1 ]; then
     call "${where[@]}" "$@"
   else
-    "${where[@]}" "$@" &
+    "${where[@]}" "$@" < /dev/null &
     pids+=($!)
   fi
 done

@@ -48,15 +48,29 @@ install() {
   BYOL_PYTHON="$python" make_environment "$BYOL_EXTRAS"
 }
 
-# Runs a command; a signal to this script is remembered and, if asked for, passed
-# on. Sets CODE.
+# Runs a command to its end; sets CODE.
 attended() {
-  "$@" &
-  CHILD=$!
-  echo "$CHILD" > "$RUN_DIR/child"
-  trap 'INTERRUPTED=1 SIGNALLED=1; [ "$BYOL_FORWARD" != 1 ] || kill -TERM "$CHILD" 2>/dev/null || true' TERM
-  trap 'INTERRUPTED=1 SIGNALLED=1' INT  # a terminal sends it to both
-  reap "$CHILD"
+  if [ "$BYOL_FORWARD" = 1 ]; then
+    "$@" &
+    CHILD=$!
+    echo "$CHILD" > "$RUN_DIR/child"
+    if [ "$SIGNALLED" = 1 ]; then pass_on; fi  # it came in between
+    reap "$CHILD"
+  else
+    # not by `wait`: a signal that goes to both, and bash 5.2 loses the exit code
+    # (-1 in 24 of 60 tries). Traps wait until this is done.
+    CODE=0
+    # shellcheck disable=SC2016  # of the inner shell
+    bash -c 'echo $$ > "$0"; exec "$@"' "$RUN_DIR/child" "$@" || CODE=$?
+  fi
+}
+
+# Hands a signal on, once.
+pass_on() {
+  if [ "$BYOL_FORWARD" = 1 ] && [ -n "$CHILD" ] && [ "$PASSED" = 0 ]; then
+    PASSED=1
+    kill -TERM "$CHILD" 2>/dev/null || true
+  fi
 }
 
 foreground() {
@@ -65,11 +79,13 @@ foreground() {
   exec 9>> "$RUN_DIR/lock"
   flock --timeout 5 9 || refuse_second  # not --nonblock: `status` looks, too
   rm -f "$RUN_DIR/exit_code" "$RUN_DIR/stopped"
+  CODE=0 SIGNALLED=0 PASSED=0 CHILD=''
+  trap 'INTERRUPTED=1 SIGNALLED=1; pass_on' TERM
+  trap 'INTERRUPTED=1 SIGNALLED=1' INT  # a terminal sends it to both
   line="$(quoted "$@")"
   echo "$line" > "$RUN_DIR/command"
   echo $$ > "$RUN_DIR/pid"
   echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) $(hostname): byol_jax.main $line"
-  CODE=0 SIGNALLED=0
   if [ "$BYOL_INSTALL" != 0 ]; then
     # a process of its own, in which `set -e` holds
     attended bash launch/worker.sh install

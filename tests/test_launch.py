@@ -83,15 +83,23 @@ elif what == ['tpu-vm', 'ssh']:
 
 # What stands in for `python -m byol_jax.main`: says how it was called, then does
 # as the file `todo` says.
-_PROGRAM = '''#!/usr/bin/env bash
-if [ "$1" = -c ]; then exit 0; fi
-trap 'echo saved and left; exit 0' TERM
-printf '<%s>\\n' "$@"
-for _ in $(seq 300); do
-  if [ -e "$(dirname "$0")/todo" ]; then exit "$(cat "$(dirname "$0")/todo")"; fi
-  sleep 0.1
-done
-'''
+_PROGRAM = '''#!%s -SE
+import os, signal, sys, time
+if sys.argv[1] == '-c':
+  print(12345)
+  sys.exit()
+def leave(*_):
+  os.write(1, b'saved and left\\n')
+  os._exit(0)
+signal.signal(signal.SIGTERM, leave)
+for word in sys.argv[1:]:
+  os.write(1, b'<' + os.fsencode(word) + b'>\\n')
+todo = os.path.dirname(sys.argv[0]) + '/todo'
+for _ in range(300):
+  if os.path.exists(todo):
+    os._exit(int(open(todo).read()))
+  time.sleep(0.1)
+''' % sys.executable
 
 
 def executable(path, text):
@@ -538,7 +546,8 @@ def test_left_because_the_machine_goes_is_not_an_end(host):
   assert eventually(lambda: CONFIG in host.run('worker.sh', 'log').stdout.split('<')[-1])
   # a machine that shuts down signals every process
   os.killpg(int((host.home / 'byol_jax_run' / 'pid').read_text()), signal.SIGTERM)
-  assert eventually(lambda: status(host) == 'state=ended code=75')
+  assert eventually(lambda: status(host) == 'state=ended code=75'), (
+      host.run('worker.sh', 'status').stdout, host.run('worker.sh', 'log').stdout)
   assert 'saved and left' in host.run('worker.sh', 'log').stdout
 
 
@@ -606,6 +615,22 @@ def test_local_processes_and_devices(host):
   assert lines(BYOL_PROCESSES='2', BYOL_DEVICES='4', CODE='2') == (both, 2)
   done = host.run('local.sh', BYOL_PROCESSES='two')
   assert done.returncode == 2 and 'BYOL_PROCESSES=two' in done.stderr
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_local_processes_get_one_signal_each(host, number):
+  process = subprocess.Popen(
+      ['bash', str(LAUNCH / 'local.sh')], env=host.env | {'BYOL_PROCESSES': '2'},
+      stdout=subprocess.PIPE, text=True, start_new_session=True)
+  started = 0
+  for line in process.stdout:
+    started += line == '<--distributed=on>\n'
+    if started == 2:
+      break
+  time.sleep(0.2)
+  os.killpg(process.pid, number)  # as Ctrl-C and `timeout` do
+  rest = process.communicate(timeout=20)[0]
+  assert rest.count('saved and left') == 2 and process.returncode == 0
 
 
 # --- gke/job.sh, slurm/ -----------------------------------------------------------
