@@ -77,7 +77,7 @@ foreground() {
   local python="$BYOL_PYTHON" line
   mkdir -p "$RUN_DIR"
   exec 9>> "$RUN_DIR/lock"
-  flock --timeout 5 9 || refuse_second  # not --nonblock: `status` looks, too
+  flock --timeout 2 9 || refuse_second  # not --nonblock: `status` looks, too
   rm -f "$RUN_DIR/exit_code" "$RUN_DIR/stopped"
   CODE=0 SIGNALLED=0 PASSED=0 CHILD=''
   trap 'INTERRUPTED=1 SIGNALLED=1; pass_on' TERM

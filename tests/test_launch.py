@@ -795,7 +795,7 @@ def test_two_hosts_are_preempted_and_come_to_the_end(bench, tmp_path):
   executable(bench.bin / 'hostname', '#!/usr/bin/env bash\necho "$HOST"\n')
   bench.env |= dict(
       BYOL_NAME='tiny', BYOL_PROJECT='p', BYOL_ZONE='z', BYOL_ACCELERATOR='v4-16',
-      BYOL_SHARED='1', BYOL_POLL='0.5', BYOL_INSTALL='0',
+      BYOL_SHARED='1', BYOL_POLL='2', BYOL_INSTALL='0',
       BYOL_PYTHON=sys.executable, JAX_PLATFORMS='cpu',
       JAX_COORDINATOR_ADDRESS=f'localhost:{free_port()}',
       JAX_COMPILATION_CACHE_DIR=str(tmp_path / 'jax_cache'),
