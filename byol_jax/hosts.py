@@ -38,7 +38,8 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
       exit code 75.
 
   Raises:
-    UserError: there is no cluster, or it does not come together.
+    UserError: there is no cluster.
+    TransientError: it does not come together.
   """
   if mode == 'off':
     return
@@ -58,7 +59,10 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
           initialization_timeout=timeout_seconds + 60)
     finally:
       patience.cancel()
-  except (ValueError, RuntimeError) as error:
+  except RuntimeError as error:
+    raise TransientError('the processes of this run did not come together: '
+                         f'{" ".join(str(error).split())[:300]}') from error
+  except ValueError as error:
     if mode == 'auto' and not any(where.values()) and _NO_CLUSTER in str(error):
       return
     raise UserError(
