@@ -11,6 +11,7 @@ slow disk and the others' training.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 import contextlib
 import json
@@ -38,6 +39,35 @@ State = TypeVar('State')
 T = TypeVar('T')
 _WAITS = (1.0, 5.0, 15.0)  # seconds before a storage that failed is asked again
 _MOST_METADATA = 8 << 20  # bytes of a JSON file; a ResNet-200 takes less than 1 MiB
+
+
+def silence() -> None:
+  """Drops the pages that orbax prints of a failed save, which is raised, too.
+
+  For programs: it changes what the whole process prints.
+  """
+  logging.getLogger('absl').addFilter(
+      lambda record: f'{os.sep}orbax{os.sep}' not in record.pathname)
+  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
+  asyncio.set_event_loop_policy(_ForgivingLoops())
+
+
+class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
+  """Loops that take calls after their end, and drop them.
+
+  When a write has failed, orbax closes its loop; each write that ends later makes
+  tensorstore print a traceback.
+  """
+
+  def new_event_loop(self):
+    loop = super().new_event_loop()
+    call = loop.call_soon_threadsafe
+    def forgiving(*args, **kwargs):
+      if loop.is_closed():
+        return None
+      return call(*args, **kwargs)
+    loop.call_soon_threadsafe = forgiving
+    return loop
 
 
 class Checkpoints:

@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SECONDS_TO_TELL = 5.0
 
 
 class Leaving:
@@ -130,7 +131,7 @@ def _exit(number: int) -> None:
   exit_saying(128 + number, '', sys.stderr)
 
 
-def exit_saying(code: int, text: str, where: TextIO) -> None:
+def exit_saying(code: int, text: str, where: TextIO) -> NoReturn:
   """Ends the process at once, from any thread; says why, if anybody listens.
 
   Ctrl-C also ends the `tee` that reads what is printed, and a closed terminal
@@ -141,12 +142,19 @@ def exit_saying(code: int, text: str, where: TextIO) -> None:
       print(text, file=where)
     sys.stdout.flush()
     sys.stderr.flush()
-  teller = threading.Thread(target=_quietly, args=[say], daemon=True)
+  end(code, say)
+
+
+def end(code: int, tell: Callable[[], None]) -> NoReturn:
+  """Ends the process at once, from any thread, after it has told why.
+
+  Telling happens in a thread, and in Python: a pipe that is full, or a disk that
+  hangs, must not keep the process from its end.
+  """
+  def quietly():
+    with contextlib.suppress(Exception):
+      tell()
+  teller = threading.Thread(target=quietly, daemon=True)
   teller.start()
-  teller.join(5)  # a pipe that is full, a disk that hangs
+  teller.join(_SECONDS_TO_TELL)
   os._exit(code)  # pylint: disable=protected-access
-
-
-def _quietly(act: Callable[[], None]) -> None:
-  with contextlib.suppress(Exception):
-    act()

@@ -6,7 +6,6 @@ the run: see `RunLog`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 import contextlib
 import json
@@ -36,34 +35,7 @@ def setup_console() -> logging.Logger:
   console.propagate = False
   console.setLevel(
       logging.INFO if jax.process_index() == 0 else logging.WARNING)
-  _silence_orbax()
   return console
-
-
-def _silence_orbax() -> None:
-  """Drops the pages that orbax prints of a failed save, which is raised, too."""
-  logging.getLogger('absl').addFilter(
-      lambda record: f'{os.sep}orbax{os.sep}' not in record.pathname)
-  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
-  asyncio.set_event_loop_policy(_ForgivingLoops())
-
-
-class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
-  """Loops that take calls after their end, and drop them.
-
-  When a write has failed, orbax closes its loop; each write that ends later makes
-  tensorstore print a traceback.
-  """
-
-  def new_event_loop(self):
-    loop = super().new_event_loop()
-    call = loop.call_soon_threadsafe
-    def forgiving(*args, **kwargs):
-      if loop.is_closed():
-        return None
-      return call(*args, **kwargs)
-    loop.call_soon_threadsafe = forgiving
-    return loop
 
 
 def duration(seconds: float) -> str:

@@ -177,7 +177,10 @@ def main(argv: Sequence[str]) -> int:
                      config.safety.startup_timeout)
     logs.setup_console()
     if config.task == 'pretrain':
-      from byol_jax import pretrain  # pylint: disable=g-import-not-at-top
+      # pylint: disable=g-import-not-at-top
+      from byol_jax import checkpoint
+      from byol_jax import pretrain
+      checkpoint.silence()
       pretrain.run(config, workdir)
     elif config.task == 'prepare':
       if LEAVING is not None:

@@ -14,8 +14,9 @@ import threading
 import time
 import traceback
 
+from byol_jax import leaving
+
 EXIT_CODE = 75  # EX_TEMPFAIL: the same command may go on
-_SECONDS_TO_TELL = 10.0
 
 
 class Watchdog:
@@ -75,12 +76,7 @@ class Watchdog:
             f'taken more than {self._seconds:g} s (config key '
             'safety.step_timeout); the same command goes on from the last '
             f'checkpoint. What each thread was doing: {self._dump_path}')
-    # in Python, in a thread: what blocks on a full pipe or a disk that hangs
-    # must not keep the process from its end
-    teller = threading.Thread(target=self._tell, args=[said], daemon=True)
-    teller.start()
-    teller.join(_SECONDS_TO_TELL)
-    os._exit(EXIT_CODE)  # pylint: disable=protected-access
+    leaving.end(EXIT_CODE, lambda: self._tell(said))
 
   def _tell(self, said: str) -> None:
     names = {thread.ident: thread.name for thread in threading.enumerate()}

@@ -74,7 +74,7 @@ def check_space(path: str, needed_bytes: int) -> None:
   A bucket has no end.
 
   Raises:
-    UserError: they do not.
+    UserError: there is not.
   """
   if bucket.is_bucket(path):
     return

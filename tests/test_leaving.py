@@ -127,8 +127,8 @@ def test_nobody_needs_to_listen(tmp_path):
           'os.set_blocking(2, False)\n'
           'try:\n  while True: os.write(2, bytes(4096))\n'
           'except BlockingIOError: os.set_blocking(2, True)\n'
-          'from byol_jax import watchdog as w\n'
-          'w._SECONDS_TO_TELL = 1\n')
+          'from byol_jax import leaving\n'
+          'leaving._SECONDS_TO_TELL = 1\n')
   process = start(fill + STUCK.format(
       stuck='time.sleep(100)', seconds=0.5, path=str(tmp_path / 'stacks.txt'),
       before=''))

@@ -35,10 +35,10 @@ for beat in itertools.count(1000):
 '''
 
 
-def hold(path):
+def hold(path, code=HOLD):
   process = subprocess.Popen(
-      [sys.executable, '-c', HOLD, str(path)], stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE, text=True,
+      [sys.executable, '-c', code, str(path)], stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
       env=os.environ | {'PYTHONPATH': os.getcwd()})
   assert process.stdout.readline() == 'held\n'
   return process
@@ -146,11 +146,7 @@ with lock.lock(sys.argv[1]):
 
 
 def test_who_was_taken_over_ends(tmp_path):
-  process = subprocess.Popen(
-      [sys.executable, '-c', TAKEN, str(tmp_path)], stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE, text=True,
-      env=os.environ | {'PYTHONPATH': os.getcwd()})
-  assert process.stdout.readline() == 'held\n'
+  process = hold(tmp_path, TAKEN)
   until = time.monotonic() + 20
   while process.poll() is None and time.monotonic() < until:
     # again and again: a beat may be under way, and overwrite it

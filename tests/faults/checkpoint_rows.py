@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 from typing import NamedTuple

@@ -4,7 +4,6 @@
   params:STEP ema:STEP momentum:STEP statistics:STEP     the same in the state
   replica:STEP       one device's parameters get one bit flipped
   sleep:STEP         the process sleeps for good, its heart goes on beating
-  predictor:0        the predictor is gone: collapse
 
 $FAULT_VALUE is what is put in: nan (default) or inf. $FAULT_COUNT steps in a
 row, 1 by default.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import shutil
 import signal
 import time
@@ -100,6 +99,16 @@ def end(processes, timeout=240):
   return [harness.finish(p, timeout) for p in processes]
 
 
+def _goes_on(scratch, count, work, expected):
+  """The same command again, to the end; what is not as it should be."""
+  done = end(several(scratch, count, work))
+  codes, wrong = [code for code, _ in done], run_rows.compare(work, *expected)
+  shutil.rmtree(work)
+  if any(codes) or wrong:
+    return [f'{work.name}, afterwards: {codes} {harness.tail(done[0][1])} {wrong}']
+  return []
+
+
 @row('C3b', cases=20, sample=0,
      bound='all exit 0 within 10 s, at the same step; the end equal to the bit')
 def stopped_in_two_processes(cases, scratch):
@@ -130,11 +139,7 @@ def stopped_in_two_processes(cases, scratch):
                       f'{harness.tail(done[1][1])}')
     elif said and int(said[0].split()[2]) != step:
       failures.append(f'case {case}: {said}, but the checkpoint is of {step}')
-    done = end(several(scratch, 2, work))
-    if any(code for code, _ in done) or (wrong := run_rows.compare(work, *expected)):
-      failures.append(f'case {case}, afterwards: {[c for c, _ in done]} '
-                      f'{harness.tail(done[0][1])} {wrong}')
-    shutil.rmtree(work)
+    failures += _goes_on(scratch, 2, work, expected)
   return Outcome(cases, failures, f'slowest {slowest:.1f} s')
 
 
@@ -160,11 +165,7 @@ def one_of_four_killed(cases, scratch):
     if not finished and (not all(others) or seconds > HEARTBEAT + 10):
       failures.append(f'case {case}: exits {[c for c, _ in done]} after '
                       f'{seconds:.0f} s: {harness.tail(done[victim - 1][1])}')
-    done = end(several(scratch, 4, work))
-    if any(code for code, _ in done) or (wrong := run_rows.compare(work, *expected)):
-      failures.append(f'case {case}, afterwards: {[c for c, _ in done]} '
-                      f'{harness.tail(done[0][1])} {wrong}')
-    shutil.rmtree(work)
+    failures += _goes_on(scratch, 4, work, expected)
   return Outcome(cases, failures, f'slowest {slowest:.0f} s')
 
 
