@@ -76,6 +76,8 @@ def base() -> ml_collections.ConfigDict:
       batch_size=4096,            # global
       accumulation_steps=1,       # sub-batches, each with its own statistics
       target_init='own_key',      # or 'copy'
+      tau_batch_size=0,           # that tau_base is meant for; at another one tau
+                                  # is scaled: `optim.ema_rate`. 0: it is not
       momentum=0.9,
       trust_coefficient=1e-3,
   ))
@@ -151,8 +153,7 @@ _NOT_NEGATIVE = (
     'seed', 'checkpoint.keep_every', 'safety.max_skipped',
     'safety.step_timeout', 'prepare.short_side', 'data.threads',
     'data.max_bad_images', 'data.fake_classes', 'data.eval_image_size',
-    'preflight.classes',
-    'train.warmup_epochs',
+    'preflight.classes', 'train.warmup_epochs', 'train.tau_batch_size',
     'train.base_learning_rate', 'train.weight_decay',
     'augment.view1.brightness', 'augment.view1.contrast', 'augment.view2.brightness',
     'augment.view2.contrast')
@@ -350,6 +351,10 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
         f'config key train.batch_size is {train.batch_size}: with '
         f'train.accumulation_steps = {train.accumulation_steps}, batch '
         'normalization would see less than two images')
+  if train.tau_batch_size and train.tau_base is None:
+    raise UserError(
+        f'config key train.tau_batch_size is {train.tau_batch_size}, but '
+        'train.tau_base is None, which is chosen for the batch as it is: set it')
   if (train.epochs is not None and train.warmup_epochs is not None
       and train.warmup_epochs > train.epochs):
     raise UserError(
@@ -436,6 +441,12 @@ def resolve(config: ml_collections.ConfigDict,
   if config.evaluation.every_epochs is None:
     config.evaluation.every_epochs = max(train.epochs / 10, 1.0)
   return config.lock()
+
+
+def tau_power(config: ml_collections.ConfigDict) -> float:
+  """What tau is raised to: `optim.ema_rate`."""
+  train = config.train
+  return train.batch_size / train.tau_batch_size if train.tau_batch_size else 1.0
 
 
 def total_steps(config: ml_collections.ConfigDict, num_images: int) -> int:

@@ -21,6 +21,7 @@ from byol_jax.errors import UserError
 from byol_jax.watchdog import EXIT_CODE
 
 _MESSAGE_BYTES = 512
+_GATHERED_BYTES = 256 << 20  # of all processes, at a time
 _USERS, _MACHINES = 'U', 'M'  # whose failure a message tells of
 _NO_CLUSTER = 'coordinator_address should be defined'  # jax's word for none
 
@@ -157,6 +158,45 @@ def from_first(value: int) -> int:
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def my_part(rows: np.ndarray) -> np.ndarray:
+  """This process's share of the rows [n, ...]; the shares follow one another."""
+  return np.array_split(rows, jax.process_count())[jax.process_index()]
+
+
+def gather(rows: np.ndarray) -> np.ndarray:
+  """Every process's rows, in the order of the processes.
+
+  Args:
+    rows: [n, ...]; n differs between the processes, the rest does not.
+
+  Returns:
+    [sum of n, ...], on every process.
+  """
+  if jax.process_count() == 1:
+    return rows
+  counts = np.asarray(multihost_utils.process_allgather(np.int32(len(rows))))
+  padded = np.zeros((counts.max(), *rows.shape[1:]), rows.dtype)
+  padded[:len(rows)] = rows
+  row_bytes = max(padded[:1].nbytes, 1)
+  each = max(_GATHERED_BYTES // (row_bytes * len(counts)), 1)
+  # in parts: what travels passes through the memory of the devices
+  parts = [np.asarray(multihost_utils.process_allgather(padded[i:i + each]))
+           for i in range(0, len(padded), each)]
+  everyone = np.concatenate(parts, axis=1) if parts else padded[None]
+  return np.concatenate([x[:count] for x, count in zip(everyone, counts)])
+
+
+def gather_json(value: Any) -> list[Any]:
+  """Every process's value, in the order of the processes."""
+  if jax.process_count() == 1:
+    return [value]
+  data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+  sizes = gather(np.array([len(data)]))
+  ends = np.cumsum(sizes)
+  everyone = gather(data).tobytes()
+  return [json.loads(everyone[end - size:end]) for end, size in zip(ends, sizes)]
 
 
 def code_digest() -> str:

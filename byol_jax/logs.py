@@ -21,20 +21,21 @@ import jax
 import numpy as np
 
 console = logging.getLogger('byol_jax')
+EVERY_PROCESS = logging.INFO + 1  # the level of what each of them says
 
 
 def setup_console() -> logging.Logger:
   """Sends `console.info(...)` to stdout, as it is, on process 0 only.
 
-  Warnings of other processes are shown too. After jax.distributed.initialize,
-  where that is called.
+  Of other processes `console.log(EVERY_PROCESS, ...)` and warnings are shown. After
+  jax.distributed.initialize, where that is called.
   """
   handler = logging.StreamHandler(sys.stdout)
   handler.setFormatter(logging.Formatter('%(message)s'))
   console.handlers = [handler]
   console.propagate = False
   console.setLevel(
-      logging.INFO if jax.process_index() == 0 else logging.WARNING)
+      logging.INFO if jax.process_index() == 0 else EVERY_PROCESS)
   return console
 
 

@@ -41,7 +41,7 @@ def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> Schedule:
   return schedule
 
 
-def ema_rate(tau_base: float, total_steps: int) -> Schedule:
+def ema_rate(tau_base: float, total_steps: int, power: float = 1.0) -> Schedule:
   """The target's step size 1 - tau, with tau from tau_base to 1 by a cosine.
 
   1 - tau = (1 - tau_base) (cos(pi k / K) + 1) / 2 (paper, section 3.3). The
@@ -51,13 +51,19 @@ def ema_rate(tau_base: float, total_steps: int) -> Schedule:
   Args:
     tau_base: tau at step 0, in [0, 1].
     total_steps: K.
+    power: tau is raised to it at every step. A batch k times as large, with k
+      times the learning rate, makes of k steps one: its target follows as
+      before with tau^k (Busbridge et al. 2023, the EMA scaling rule).
 
   Returns:
     A schedule.
   """
   def schedule(step):
     progress = jnp.clip(_as_float(step) / total_steps, 0.0, 1.0)
-    return (1.0 - tau_base) * 0.5 * (jnp.cos(jnp.pi * progress) + 1.0)
+    rate = (1.0 - tau_base) * 0.5 * (jnp.cos(jnp.pi * progress) + 1.0)
+    if power == 1.0:
+      return rate
+    return -jnp.expm1(power * jnp.log1p(-rate))  # 1 - (1 - rate)^power
   return schedule
 
 

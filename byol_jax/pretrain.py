@@ -75,12 +75,14 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   batch_size = config.train.batch_size
   config_lib.check_devices(batch_size, config.train.accumulation_steps,
                            jax.device_count())
-  console.info(
+  each = batch_size // jax.device_count()
+  console.log(
+      logs.EVERY_PROCESS,
       'byol_jax %s, jax %s, process %d of %d: %d local of %d %s devices; batch '
-      '%d, %d a device', __version__, jax.__version__, jax.process_index(),
-      jax.process_count(), jax.local_device_count(), jax.device_count(),
-      jax.devices()[0].platform, batch_size,
-      batch_size // jax.device_count())
+      '%d, %d a process, %d a device', __version__, jax.__version__,
+      jax.process_index(), jax.process_count(), jax.local_device_count(),
+      jax.device_count(), jax.devices()[0].platform, batch_size,
+      each * jax.local_device_count(), each)
 
   # ----------------------------------------------------------------- data
   with hosts.together('data'):
@@ -102,7 +104,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
       'schedule: %g epochs = %d steps, %g of warm-up, base learning rate %g, '
       'weight decay %g, tau from %g', config.train.epochs, total_steps,
       config.train.warmup_epochs, config.train.base_learning_rate,
-      config.train.weight_decay, config.train.tau_base)
+      config.train.weight_decay,
+      config.train.tau_base ** config_lib.tau_power(config))
 
   # ---------------------------------------------------------------- state
   program = program_lib.build(config, num_images, num_classes,
@@ -400,10 +403,9 @@ def _make_monitor(config, program, encoder, shared, train, test):
   monitored = config.copy_and_resolve_references().unlock()
   monitored.train.batch_size = examples
 
-  def batches():
+  def batches(rows):
     # encoded images are decoded again each time: they would fill the memory
-    chunks = np.array_split(np.arange(examples, dtype=np.int32),
-                            -(-examples // size))
+    chunks = np.array_split(rows, -(-len(rows) // size))
     return itertools.chain.from_iterable(
         host_batches(monitored, train, 0, 1, chunk) for chunk in chunks)
 
@@ -413,6 +415,6 @@ def _make_monitor(config, program, encoder, shared, train, test):
                          seed=config.seed)
   return monitor.Monitor(
       program.unmapped_model, encoder, shared, program.make_views, batches,
-      split,
+      split, examples=examples,
       k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
       seed=config.seed)

@@ -132,4 +132,5 @@ def make_optimizer(config: ml_collections.ConfigDict, num_images: int):
   optimizer = optim.lars(
       learning_rate, weight_decay=c.weight_decay, momentum=c.momentum,
       trust_coefficient=c.trust_coefficient)
-  return learning_rate, optim.ema_rate(c.tau_base, total), optimizer
+  ema_rate = optim.ema_rate(c.tau_base, total, config_lib.tau_power(config))
+  return learning_rate, ema_rate, optimizer

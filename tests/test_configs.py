@@ -99,6 +99,21 @@ def test_automatic_schedule_grows_with_few_images():
   assert resolved.train.tau_base == pytest.approx(0.984, abs=2e-3)
 
 
+def test_tau_is_scaled_to_the_batch_where_it_is_asked_for():
+  path = f'{ROOT}/configs/imagenet_r50.py'
+  def tau_at_0(*overrides):
+    config, _ = load(path, *overrides)
+    _, ema_rate, _ = program_lib.make_optimizer(config, 1281167)
+    return 1 - float(ema_rate(0))
+  large = '--config.train.batch_size=16384'
+  assert tau_at_0(large) == pytest.approx(0.996, abs=1e-6)
+  scaled = '--config.train.tau_batch_size=4096'
+  assert tau_at_0(large, scaled) == pytest.approx(0.996**4, abs=1e-6)
+  assert tau_at_0(scaled) == pytest.approx(0.996, abs=1e-6)
+  with pytest.raises(UserError, match='train.tau_base is None'):
+    load(f'{ROOT}/configs/folder.py', scaled)
+
+
 @pytest.mark.parametrize('key,value,words', [
     ('train.batchsize', 3, 'train.batch_size'),
     ('data.pth', 'x', 'data.path'),

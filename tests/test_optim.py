@@ -192,6 +192,25 @@ def test_schedules_equal_the_recording_in_float32(schedules, preset):
                              atol=1e-6 * base)
 
 
+def test_a_larger_batch_lets_the_target_follow_as_several_steps_would(x64):
+  """The EMA scaling rule: with k times the batch, tau^k a step."""
+  whole = optim.ema_rate(0.99, 400)
+  power = optim.ema_rate(0.99, 100, power=4.0)
+  steps = np.arange(100)
+  # tau hardly changes within four steps
+  tau = np.prod([1 - np.asarray(whole(4 * steps + i)) for i in range(4)], axis=0)
+  np.testing.assert_allclose(1 - power(steps), tau, rtol=1e-3)
+  np.testing.assert_allclose(1 - power(steps), (1 - whole(4 * steps))**4, rtol=1e-12)
+  assert float(optim.ema_rate(0.0, 10, power=2.0)(0)) == 1.0
+
+
+def test_the_scaled_rate_keeps_its_digits_near_the_end():
+  rate = optim.ema_rate(0.996, 312_784, power=6.0)(jnp.int32(312_000))
+  assert rate.dtype == jnp.float32
+  small = 0.004 * 0.5 * (np.cos(np.pi * 312_000 / 312_784) + 1)
+  np.testing.assert_allclose(rate, -np.expm1(6 * np.log1p(-small)), rtol=1e-2)
+
+
 @pytest.mark.parametrize('preset, lr, tau, total', [
     (40, 7.2, 0.97, 12511), (100, 7.2, 0.99, 31278), (300, 4.8, 0.99, 93835),
     (1000, 3.2, 0.996, 312784)])

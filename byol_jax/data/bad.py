@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
 from collections.abc import Sequence
 import itertools
 import logging
@@ -64,6 +65,17 @@ class BadImages:
       raise UserError(
           f'{self.summary()}; config key data.max_bad_images allows '
           f'{self.limit}: mend or remove them, or raise it')
+
+  def reasons(self) -> dict[int, str]:
+    """Why, by index, in the order in which they were met."""
+    with self._lock:
+      return dict(self._why)
+
+  def learn(self, reasons: Mapping[int, str]) -> None:
+    """Takes in what other processes have met; they have told, and counted."""
+    with self._lock:
+      for index, why in reasons.items():
+        self._why.setdefault(int(index), why)
 
   def summary(self) -> str:
     """One line: how many there are, and which came first, by reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import functools
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from byol_jax import hosts
 from byol_jax import parallel
 from byol_jax import step as step_lib
 from byol_jax import views
@@ -40,8 +42,18 @@ def usable(data: Data, rows: np.ndarray) -> np.ndarray:
   return rows[[row not in data.bad for row in rows.tolist()]]
 
 
+def share_bad(data: Data) -> None:
+  """Lets all processes know which images any of them has found bad."""
+  if data.bad is not None and jax.process_count() > 1:
+    for reasons in hosts.gather_json(data.bad.reasons()):
+      data.bad.learn(reasons)
+
+
 class Encoder:
-  """Networks in inference mode over data sets, on this process's devices."""
+  """Networks in inference mode over data sets, on the devices of all processes.
+
+  Each process takes a part of the images; every image counts once.
+  """
 
   def __init__(self, model: Model, spec: views.ViewSpec, *,
                center_share: float, batch_size: int, threads: int = 0):
@@ -54,6 +66,7 @@ class Encoder:
       batch_size: images a call.
       threads: that decode; 0 for one a core.
     """
+    self._feature_size = model.feature_size
     self._spec = spec
     self._center_share = center_share
     self._batch_size = batch_size
@@ -90,8 +103,19 @@ class Encoder:
       afterwards which those are.
     """
     encode = self._encode[type(data)]
-    return np.concatenate(
-        [encode(networks, images) for images in self.images(data, rows)])
+    return self._map(lambda images: encode(networks, images), data, rows,
+                     self._feature_size)
+
+  def _map(self, encode: Callable[[np.ndarray], np.ndarray], data: Data,
+           rows: np.ndarray, size: int) -> np.ndarray:
+    """float32 [n, size] of the usable images, each encoded by one process."""
+    share_bad(data)
+    features = [np.zeros((0, size), np.float32)]  # there may be nothing to do
+    with hosts.together('evaluation'):
+      features += [encode(images) for images in self.images(
+          data, hosts.my_part(usable(data, rows)))]
+    share_bad(data)
+    return hosts.gather(np.concatenate(features))
 
   def calibrate(self, networks: Any, data: Data, rows: np.ndarray) -> Any:
     """Gives an untrained network running statistics.
@@ -103,6 +127,7 @@ class Encoder:
       (params, state).
     """
     params, state = networks
+    share_bad(data)  # all processes make the same statistics
     for images in self.images(data, rows):
       state = self._statistics(self._share[type(data)], (params, state), images)
     return params, state
@@ -133,6 +158,5 @@ class Encoder:
     channels = data.images.shape[-1] if isinstance(data, Images) else 3
     shrink = jax.jit(lambda images: views.for_evaluation(
         images, spec, self._share[type(data)])[..., :channels])
-    return np.concatenate([
-        np.asarray(shrink(images)).reshape(len(images), -1)
-        for images in self.images(data, rows)])
+    return self._map(lambda images: np.asarray(shrink(images)).reshape(
+        len(images), -1), data, rows, size * size * channels)

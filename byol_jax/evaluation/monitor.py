@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from byol_jax import diagnostics
+from byol_jax import hosts
 from byol_jax import parallel
 from byol_jax import step as step_lib
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import report
 from byol_jax.networks.model import Model
 
-Batches = Callable[[], Iterator[dict[str, np.ndarray]]]
+Batches = Callable[[np.ndarray], Iterator[dict[str, np.ndarray]]]
 MakeViews = Callable[[Any, jax.Array, dict[str, jax.Array]], jax.Array]
 
 
@@ -25,8 +26,8 @@ class Monitor:
 
   def __init__(self, model: Model, encoder: encode.Encoder, shared: Any,
                make_views: MakeViews, batches: Batches,
-               split: report.Split | None, *, k: int, temperature: float,
-               seed: int):
+               split: report.Split | None, *, examples: int, k: int,
+               temperature: float, seed: int):
     """Builds it.
 
     Args:
@@ -34,14 +35,17 @@ class Monitor:
       encoder: for the k-NN.
       shared: what lives on the devices.
       make_views: (shared, step, batch) -> views [2, n, S, S, 3].
-      batches: yields the images of the collapse measures, leaves [b, ...].
+      batches: (int32 [n], which of the examples) -> their images, in batches
+        with leaves [b, ...].
       split: the images of the k-NN; None without labels.
+      examples: how many there are for the collapse measures.
       k: its neighbours.
       temperature: of their votes.
       seed: of what is chosen at random.
     """
     self._shared = shared
     self._batches = batches
+    self._examples = np.arange(examples, dtype=np.int32)
     self._encoder = encoder
     self._split = split
     self._knn = dict(k=k, temperature=temperature, seed=seed)
@@ -71,9 +75,13 @@ class Monitor:
     """
     online = (state.online_params, state.online_state)
     target = (state.target_params, state.target_state)
-    parts = [self._outputs(((online, target), self._shared), batch)
-             for batch in self._batches()]
-    outputs = [np.concatenate(arrays) for arrays in zip(*parts)]
+    mine = hosts.my_part(self._examples)
+    with hosts.together('evaluation'):
+      parts = [self._outputs(((online, target), self._shared), batch)
+               # a process without a part computes one for its shape
+               for batch in self._batches(mine if len(mine) else self._examples)]
+    outputs = [hosts.gather(np.concatenate(arrays)[:len(mine)])
+               for arrays in zip(*parts)]
     figures = diagnostics.collapse_measures(*outputs)
     warning = diagnostics.collapse_warning(
         figures, num_examples=len(outputs[0]),

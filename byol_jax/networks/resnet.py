@@ -70,22 +70,41 @@ def _conv(channels: int, kernel: int, stride: int, padding: str, name: str):
 
 
 def _max_pool(x: jax.Array, padding: str) -> jax.Array:
-  """3x3 max-pooling with stride 2.
+  """3x3 max-pooling with stride 2, in the form that each platform does best.
 
-  As the maximum of shifted slices, rows then columns: the gradient of a windowed
-  reduction carries the index of every maximum through memory on a CPU.
+  Where equal values are the largest of a window, a TPU gives the gradient to the
+  first of them, the others share it out.
   """
+  pads = [(0, 0)] * x.ndim
   for axis in (1, 2):
     size = x.shape[axis]
     out = -(-size // 2)
     before = (2 * (out - 1) + 3 - size) // 2 if padding == 'same' else 1
-    pads = [(0, 0)] * x.ndim
     pads[axis] = (before, 2 * (out - 1) + 3 - size - before)
-    padded = jnp.pad(x, pads, constant_values=-jnp.inf)
-    first, second, third = (
-        jax.lax.slice_in_dim(padded, i, i + 2 * out - 1, 2, axis)
-        for i in range(3))
-    x = jnp.maximum(jnp.maximum(first, second), third)
+  return jax.lax.platform_dependent(
+      x, tpu=functools.partial(_max_pool_windows, pads=pads),
+      default=functools.partial(_max_pool_slices, pads=pads))
+
+
+def _max_pool_windows(x: jax.Array, pads) -> jax.Array:
+  """A windowed reduction. On a TPU the slices would move 1.3 GB a step more."""
+  return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1),
+                               (1, 2, 2, 1), pads)
+
+
+def _max_pool_slices(x: jax.Array, pads) -> jax.Array:
+  """The maximum of shifted slices, rows then columns.
+
+  The gradient of a windowed reduction carries the index of every maximum through
+  memory on a CPU.
+  """
+  for axis in (1, 2):
+    before, after = pads[axis]
+    padded = jnp.pad(x, [(before, after) if i == axis else (0, 0)
+                         for i in range(x.ndim)], constant_values=-jnp.inf)
+    end = padded.shape[axis] - 2
+    x = functools.reduce(jnp.maximum, (
+        jax.lax.slice_in_dim(padded, i, i + end, 2, axis) for i in range(3)))
   return x
 
 

@@ -150,6 +150,23 @@ def test_zero_last_gamma_makes_each_block_its_shortcut(architecture):
   assert np.abs(apply(params)).max() > 0.1
 
 
+@pytest.mark.parametrize('padding', ['torch', 'same'])
+@pytest.mark.parametrize('size', [7, 8, 9, 16])
+def test_both_forms_of_max_pooling_are_equal(size, padding, monkeypatch):
+  """The one for TPUs, which the CPU does not choose, and the other."""
+  x = jax.random.normal(jax.random.PRNGKey(size), (2, size, size, 3))
+  def value_and_gradient():
+    return jax.value_and_grad(
+        lambda x: jnp.sum(jnp.sin(resnet._max_pool(x, padding))))(x)
+  value, gradient = value_and_gradient()
+  monkeypatch.setattr(jax.lax, 'platform_dependent',
+                      lambda x, tpu, default: tpu(x))
+  of_tpu, gradient_of_tpu = value_and_gradient()
+  assert jnp.any(gradient != 0)
+  np.testing.assert_allclose(value, of_tpu, rtol=1e-6)
+  np.testing.assert_allclose(gradient, gradient_of_tpu, rtol=1e-6)
+
+
 def test_same_padding_is_another_function_at_stride_2():
   """Same weights, both paddings: equal in the first group, not in the second.
 

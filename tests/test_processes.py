@@ -1,0 +1,168 @@
+"""One run on other numbers of processes and devices: nothing changes but speed.
+
+Processes that die, stop or differ are in tests/faults.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+from PIL import Image
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / 'faults'))
+
+# pylint: disable=wrong-import-position
+import harness
+
+# The program, which notes the bytes of every example that it feeds: after jax is
+# set up, in main(), as it must be.
+_NOTING = '''
+import json, os, sys, zlib
+import numpy as np
+from byol_jax import main, pretrain
+feed = pretrain.host_batches
+def host_batches(config, data, start_step, num_steps, grid):
+  for k, batch in enumerate(feed(config, data, start_step, num_steps, grid)):
+    if grid.ndim == 3:  # training, not an evaluation
+      with open(os.environ['NOTE'], 'a') as f:
+        for place in np.ndindex(grid.shape):
+          fed = {name: zlib.crc32(x[place].tobytes()) for name, x in batch.items()}
+          f.write(json.dumps([start_step + k, int(grid[place]), fed]) + chr(10))
+    yield batch
+pretrain.host_batches = host_batches
+sys.exit(main.main(sys.argv))
+'''
+_RUN = ('--config.log.every_steps=1', '--config.data.resident=no',
+        '--config.data.source=folder',
+        '--config.data.path=images',
+        '--config.train.batch_size=16', '--config.train.epochs=3',
+        '--config.train.base_learning_rate=0.05', '--config.checkpoint.every_steps=4',
+        '--config.checkpoint.keep=3',
+        '--config.evaluation.every_epochs=1',
+        '--config.evaluation.examples=32')  # 12 steps
+
+
+def _train(scratch, workdir, processes, devices, *, final=False):
+  """Trains to the end.
+
+  Args:
+    scratch: where `images` is.
+    workdir: in it.
+    processes: how many.
+    devices: of each.
+    final: whether the result is measured, which takes most of the time.
+
+  Returns:
+    {(step, example): what was fed}, of all processes, and what each printed.
+  """
+  scratch.joinpath('noting.py').write_text(_NOTING)
+  notes = [scratch / f'{i}.fed' for i in range(processes)]
+  for note in notes:
+    note.unlink(missing_ok=True)
+  arguments = (f'--workdir={workdir}', *_RUN, f'--config.evaluation.final={final}')
+  if processes == 1:
+    started = [harness.start(
+        scratch, *arguments, devices=devices,
+        script=('noting.py',), NOTE=str(notes[0]))]
+  else:
+    started = harness.start_several(
+        scratch, processes, *arguments, devices=devices,
+        per_process_script=dict.fromkeys(range(processes), ('noting.py',)),
+        per_process_environment={
+            i: {'NOTE': str(note)} for i, note in enumerate(notes)})
+  outputs = []
+  for process in started:
+    code, output = harness.finish(process)
+    assert code == 0, output
+    outputs.append(output)
+  fed = [tuple(json.loads(line)) for note in notes
+         for line in note.read_text().splitlines()]
+  seen = {line[:2]: line[2] for line in fed}
+  assert len(seen) == len(fed)  # nobody else fed it
+  return seen, outputs
+
+
+def _metrics(workdir):
+  return [json.loads(line) for line in
+          (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def _assert_same_run(ours, theirs):
+  a, b = _metrics(ours), _metrics(theirs)
+  assert [x['step'] for x in a] == [x['step'] for x in b] == list(range(1, 13))
+  for x, y in zip(a, b):
+    assert x['loss'] == pytest.approx(y['loss'], rel=1e-5)
+    assert x['probe_loss'] == pytest.approx(y['probe_loss'], rel=1e-5)
+    assert x.get('knn_top1') == y.get('knn_top1')
+  (step, a), (other, b) = harness.state_of(ours), harness.state_of(theirs)
+  assert step == other == 12 and list(a) == list(b)
+  for name in a:
+    if name.startswith('opt_state'):
+      continue  # that of a bias before a normalization is nothing but rounding
+    off = np.max(np.abs(a[name] - b[name])) / max(np.max(np.abs(b[name])), 0.01)
+    assert off < 1e-4, name
+
+
+@pytest.fixture(name='alone', scope='module')
+def _alone(tmp_path_factory):
+  """A folder with 64 images and a run on them by one process of four devices."""
+  scratch = tmp_path_factory.mktemp('alone') / 'runs'
+  rng = np.random.default_rng(0)
+  for k in range(64):
+    path = scratch / 'images' / f'class{k % 4}' / f'{k}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = rng.integers(0, 200, (12, 12, 3)) + 4 * (k % 4)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+  fed, outputs = _train(scratch, 'whole', 1, 4, final=True)
+  assert len(fed) == 12 * 16
+  assert set(fed[0, 0]) == {'views', 'labels', 'examples'}
+  assert '4 local of 4 cpu devices' in outputs[0]
+  return scratch, fed
+
+
+def _assert_welcomed(outputs, devices):
+  """Every process says who it is."""
+  processes = len(outputs)
+  for i, output in enumerate(outputs):
+    assert (f'process {i} of {processes}: {devices} local of 4 cpu devices; '
+            f'batch 16, {16 // processes} a process, 4 a device') in output
+
+
+def _go_on(scratch, workdir, processes, devices, expected):
+  """Goes on from step 4, to the same end."""
+  for step in (8, 12):
+    shutil.rmtree(scratch / workdir / 'checkpoints' / str(step))
+  fed, outputs = _train(scratch, workdir, processes, devices)
+  assert f'resuming {workdir} at step 4' in outputs[0]
+  assert fed == {k: v for k, v in expected.items() if k[0] >= 4}
+  _assert_same_run(scratch / workdir, scratch / 'whole')
+
+
+def test_two_processes(alone):
+  scratch, expected = alone
+  fed, outputs = _train(scratch, '2x2', 2, 2, final=True)
+  _assert_welcomed(outputs, 2)
+  assert fed == expected  # to the byte
+  _assert_same_run(scratch / '2x2', scratch / 'whole')
+  # each image counts once, whoever encodes it
+  ours, theirs = (json.loads((scratch / run / 'results.json').read_text())
+                  for run in ('2x2', 'whole'))
+  assert ours['protocol']['images'] == theirs['protocol']['images']
+  for name in ('byol', 'untrained', 'raw_pixels'):
+    assert ours[name] == theirs[name]
+  _go_on(scratch, '2x2', 1, 4, expected)
+
+
+@pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
+def test_four_processes(alone):
+  scratch, expected = alone
+  fed, outputs = _train(scratch, '4x1', 4, 1)
+  _assert_welcomed(outputs, 1)
+  assert fed == expected
+  _assert_same_run(scratch / '4x1', scratch / 'whole')
+  shutil.copytree(scratch / 'whole', scratch / 'copy')
+  _go_on(scratch, 'copy', 4, 1, expected)
