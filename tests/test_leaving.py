@@ -146,3 +146,17 @@ def test_a_closed_terminal(ignored):
   process = start(first + WATCHING.format(now='leave.now = None', body=wait))
   process.send_signal(signal.SIGHUP)
   assert end(process)[:2] == (0, f'asked {not ignored}\n')
+
+
+@pytest.mark.parametrize('code', [0, 75])
+def test_the_program_ends_while_threads_of_a_library_wait(code):
+  process = start(f'''
+import threading, time
+from byol_jax import main
+threading.Thread(target=time.sleep, args=(60,)).start()
+print('ready', flush=True)
+main._exit({code})
+''')
+  started = time.monotonic()
+  assert end(process)[0] == code
+  assert time.monotonic() - started < 20

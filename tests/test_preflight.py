@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from byol_jax import preflight as preflight_lib
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None,
@@ -39,6 +41,7 @@ def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
   assert report['hosts'] == hosts and report['device_kind'] == kind
   assert report['batch_size_per_device'] == 2
   assert 0 < report['peak_hbm_bytes'] < report['available_hbm_bytes'] < 100 << 30
+  assert report['lower_bound_by'] == 'compiler'
   assert report['flops'] > 1e5 and report['bytes_accessed'] > 1e5
   # the figures belong together
   seconds = report['lower_bound_ms'] / 1e3
@@ -51,6 +54,15 @@ def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
 
   code, output = preflight(tmp_path, *arguments)
   assert code == 0 and 'compiled before' in output and 'minutes' not in output
+
+
+def test_a_bound_that_cannot_be_is_not_told():
+  """The compiler says -120 s of the paper's step on a v5e."""
+  found = preflight_lib.Compiled(0, 0, 0, flops=1.97e12, bytes_accessed=1e9,
+                                 seconds=-120.0)
+  assert preflight_lib.lower_bound(found, 'TPU v5 lite') == (0.01, 'arithmetic')
+  found = found._replace(seconds=0.03)
+  assert preflight_lib.lower_bound(found, 'TPU v5 lite') == (0.03, 'compiler')
 
 
 @needs_compiler
