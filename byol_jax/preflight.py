@@ -10,11 +10,15 @@ that it can take. It prices neither input nor traffic between cores.
 
 from __future__ import annotations
 
+from concurrent import futures
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import re
+import signal
+import threading
 import time
 from typing import Any, NamedTuple
 
@@ -87,7 +91,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
 
   Raises:
     UserError: there is no such topology, the batch cannot be divided by its
-      devices, or the TPU compiler is not installed.
+      devices, the TPU compiler is not installed, or it crashes.
   """
   # what runs here is a processor, whatever else the machine has
   jax.config.update('jax_platforms', 'cpu')
@@ -109,7 +113,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
     logs.console.info(
         'compiling the train step for %s: %d devices of %d hosts; this takes '
         'minutes ...', topology, len(devices), _hosts(devices))
-    report = _report(config, devices) | {'key': key}
+    report = _in_child(config) | {'key': key}
     try:
       report_path.parent.mkdir(parents=True, exist_ok=True)
       report_path.write_text(json.dumps(report, indent=2) + '\n')
@@ -201,8 +205,8 @@ def compile_step(config: ml_collections.ConfigDict,
 def lower_bound(found: Compiled, device_kind: str) -> tuple[float, str]:
   """The least time of a step, and whence it comes.
 
-  For a v5e the compiler's own sum comes out at minus two minutes; there the
-  arithmetic at the chip's published peak is all that can be said.
+  For a v5e the compiler's own sum comes out at minus two minutes, for a v6e below
+  the arithmetic; there the chip's published peak is all that can be said.
 
   Args:
     found: what the compiler says.
@@ -232,9 +236,34 @@ def available_bytes(devices: list[jax.Device]) -> int:
   raise AssertionError('4 TiB fit a core')
 
 
-def _report(config: ml_collections.ConfigDict,
-            devices: list[jax.Device]) -> dict[str, Any]:
+def _in_child(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """`_report` in a process of its own, which the compiler may take with it."""
+  context = multiprocessing.get_context('spawn')
+  with futures.ProcessPoolExecutor(1, context, _begin_child) as pool:
+    try:
+      return pool.submit(_report, config).result()
+    except futures.process.BrokenProcessPool as error:
+      raise UserError(
+          'the TPU compiler crashed (its own words are above; on some steps for '
+          f'a v6e it does), which says nothing of {config.preflight.topology}: '
+          'try another config key preflight.topology of that generation, another '
+          'train.batch_size, or another version of libtpu') from error
+
+
+def _begin_child() -> None:
+  logs.setup_console()
+  signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends the compiler, too
+  parent = multiprocessing.parent_process()
+  def end_with_parent():
+    parent.join()
+    os._exit(1)  # pylint: disable=protected-access
+  threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _report(config: ml_collections.ConfigDict) -> dict[str, Any]:
   started = time.monotonic()
+  jax.config.update('jax_platforms', 'cpu')
+  devices = describe(config.preflight.topology)
   batch_size = config.train.batch_size
   num_hosts = _hosts(devices)
   report = {
@@ -312,8 +341,7 @@ def _table(report: dict[str, Any]) -> str:
          f'{report["images_per_second_bound"]:,.0f} images/s; '
          f'{report["steps"]:,} steps = {report["hours_bound"]:.1f} hours'),
         ('', ('by the compiler' if report['lower_bound_by'] == 'compiler' else
-              'by arithmetic at the peak of the chip, as the compiler says nothing '
-              'of use')
+              'by arithmetic at the peak of the chip, as the compiler says less')
          + '; it contains neither input nor traffic between devices'),
         ('input', f'{report["images_per_second_per_host"]:,.0f} images/s a host '
          'to keep up with that bound')]

@@ -166,3 +166,32 @@ def test_four_processes(alone):
   _assert_same_run(scratch / '4x1', scratch / 'whole')
   shutil.copytree(scratch / 'whole', scratch / 'copy')
   _go_on(scratch, 'copy', 4, 1, expected)
+
+
+_GATHERING = '''
+import sys
+import numpy as np
+from byol_jax import hosts
+hosts.initialize('on', 100, 100)
+import jax
+hosts._GATHERED_BYTES = 64  # several parts
+me = jax.process_index()
+rows = np.arange(7, dtype=np.float32)[:, None] * [1, 10]
+mine = hosts.my_part(rows)
+assert len(mine) == (4, 3)[me]
+np.testing.assert_array_equal(hosts.gather(mine), rows)
+assert hosts.gather(mine).dtype == np.float32
+np.testing.assert_array_equal(hosts.gather(rows[:5 * me]), rows[:5])
+assert hosts.gather(rows[:0]).shape == (0, 2)
+said = hosts.gather_json({'3': 'schräg'} if me else {})
+assert said == [{}, {'3': 'schräg'}]
+'''
+
+
+def test_what_two_processes_gather(tmp_path):
+  (tmp_path / 'gathering.py').write_text(_GATHERING)
+  started = harness.start_several(
+      tmp_path, 2, per_process_script=dict.fromkeys(range(2), ('gathering.py',)))
+  for process in started:
+    code, output = harness.finish(process)
+    assert code == 0, output
