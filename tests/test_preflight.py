@@ -32,7 +32,8 @@ def preflight(workdir, *arguments, **environment):
 @needs_compiler
 @pytest.mark.parametrize('topology, devices, hosts, kind', [
     ('v3:2x2', 8, 1, 'TPU v3'), ('v3:16x16', 512, 64, 'TPU v3'),
-    ('v6e-8', 8, 2, 'TPU v6 lite')])
+    pytest.param('v6e-8', 8, 2, 'TPU v6 lite', marks=pytest.mark.skipif(
+        'BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1 adds it'))])
 def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
   arguments = (f'--config.preflight.topology={topology}',
                f'--config.train.batch_size={2 * devices}')
@@ -111,6 +112,7 @@ def test_a_compiler_that_crashes(tmp_path):
       'import os, sys\n'
       'if "--multiprocessing-fork" in sys.orig_argv:\n'
       '  os.kill(os.getpid(), 11)\n')
-  code, output = preflight(tmp_path / 'out', PYTHONPATH=f'{tmp_path}:{ROOT}')
+  paths = f'{tmp_path}:{ROOT}:{os.environ.get("PYTHONPATH", "")}'
+  code, output = preflight(tmp_path / 'out', PYTHONPATH=paths)
   assert code == 2 and 'the TPU compiler crashed' in output, output
   assert 'Traceback' not in output and not (tmp_path / 'out').exists()
