@@ -113,6 +113,7 @@ def test_a_compiler_that_crashes(tmp_path):
       'if "--multiprocessing-fork" in sys.orig_argv:\n'
       '  os.kill(os.getpid(), 11)\n')
   paths = f'{tmp_path}:{ROOT}:{os.environ.get("PYTHONPATH", "")}'
-  code, output = preflight(tmp_path / 'out', PYTHONPATH=paths)
+  code, output = preflight(tmp_path / 'out', '--config.train.batch_size=512',
+                           PYTHONPATH=paths)
   assert code == 2 and 'the TPU compiler crashed' in output, output
   assert 'Traceback' not in output and not (tmp_path / 'out').exists()
