@@ -35,6 +35,8 @@ setuptools.setup(
         'optax>=0.2.8',
         'orbax-checkpoint>=0.12',
         'pillow>=11',
+        'pyarrow',          # embeddings as Parquet
+        'safetensors',      # encoders as files, without pickle
         'scipy',            # L-BFGS of the linear probe; jax needs it too
         'simplejpeg>=1.8',  # libjpeg-turbo without Python's lock
         'tensorboardX>=2.6',  # events without TensorFlow

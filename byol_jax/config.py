@@ -20,7 +20,9 @@ from byol_jax.data import sources
 from byol_jax.errors import UserError
 from byol_jax.networks import resnet
 
-TASKS = ('pretrain', 'prepare', 'preflight')
+MEASURING = ('knn', 'linear_eval', 'logistic', 'finetune')
+EVALUATING = MEASURING + ('embed', 'export')  # what is done with `weights`
+TASKS = ('pretrain', 'prepare', 'preflight') + EVALUATING + ('compare',)
 
 
 def base() -> ml_collections.ConfigDict:
@@ -32,9 +34,12 @@ def base() -> ml_collections.ConfigDict:
   c.seed = 0
   c.init_from = ''              # weights to start from: a workdir, or one of its
                                 # checkpoints; see init_from.py
+  c.weights = ''                # what evaluations measure: likewise, or an
+                                # exported file; see weights.py
 
   c.data = ml_collections.ConfigDict(dict(
-      source='fashion_sample',    # see data/sources.py
+      source='fashion_sample',    # see data/sources.py; 'same', in evaluations:
+                                  # what the weights were trained on
       path='',                    # of the folder or file, TFDS's data_dir
       test_path='',               # the list of the test part, source='list'
       tfds_name='',               # for source='tfds'
@@ -110,13 +115,52 @@ def base() -> ml_collections.ConfigDict:
   ))
   c.evaluation = ml_collections.ConfigDict(dict(
       examples=2048,              # for the collapse measures and periodic k-NN
-      batch_size=256,
+      batch_size=128,             # a device
       knn_k=20,
       knn_temperature=0.07,
       final=True,                 # k-NN and linear probe when the run ends
       final_images=50_000,        # at most so many, on either side
+      # of the tasks that evaluate `weights`:
+      network='online',           # or 'target'
+      baselines=False,            # also an untrained encoder and raw pixels
+      seeds=1,                    # seed, seed + 1, ...: mean and deviation
+      metric='auto',              # that choices are made by: 'top1',
+                                  # 'mean_per_class'; auto: the data set's own
+      holdout=0.1,                # share of the training images that chooses
+      center_share=0.0,           # 0: as in pretraining
+      cache=True,                 # features are kept beside the weights
   ))
   c.evaluation.every_epochs = automatic(float)  # None: ten times a run
+  c.linear_eval = ml_collections.ConfigDict(dict(   # paper, appendix C.1
+      features='auto',            # 'crops' at random, and flips; 'cached': centred,
+                                  # computed once; auto: cached below 100,000 images
+      epochs=80.0,
+      batch_size=0,               # 0: 1024, or 256 for fewer than 100,000 images
+      learning_rates=(0.4, 0.3, 0.2, 0.1, 0.05),
+      refit=True,                 # with the chosen rate on all training images
+  ))
+  c.logistic = ml_collections.ConfigDict(dict(      # paper, appendix D.2
+      l2_range=(1e-6, 1e5),
+      l2_values=45,               # spaced evenly in the logarithm
+      l2=(),                      # or these
+      standardize=False,
+      max_iterations=200,
+  ))
+  c.finetune = ml_collections.ConfigDict(dict(      # paper, appendix C.2
+      labels=0.01,                # share of the labels that is used
+      learning_rates=(0.1, 0.05, 0.02, 0.01, 0.005),  # for 1024 images
+      epochs=(30.0, 50.0),
+      weight_decays=(0.0,),
+      encoder_rate=1.0,           # the encoder's rate / the classifier's
+      batch_size=1024,
+  ))
+  c.embed = ml_collections.ConfigDict(dict(
+      split='train',
+      formats='npz,parquet',
+  ))
+  c.compare = ml_collections.ConfigDict(dict(
+      workdirs='',                # separated by commas; * stands for many
+  ))
   c.preflight = ml_collections.ConfigDict(dict(
       topology='v3-512',          # see preflight.py
       images=1_281_167,           # of the training part, which is not opened
@@ -128,7 +172,7 @@ def base() -> ml_collections.ConfigDict:
 # key -> (what is allowed, in words; the test)
 _CHOICES = {
     'task': TASKS,
-    'data.source': sources.SOURCES,
+    'data.source': sources.SOURCES + ('same',),
     'data.resident': ('auto', 'yes', 'no'),
     'network.name': tuple(resnet.ARCHITECTURES),
     'network.stem': tuple(resnet.STEMS),
@@ -136,6 +180,10 @@ _CHOICES = {
     'network.precision': ('bfloat16', 'float32'),
     'safety.on_nonfinite': ('stop', 'skip'),
     'train.target_init': ('own_key', 'copy'),
+    'evaluation.network': ('online', 'target'),
+    'evaluation.metric': ('auto', 'top1', 'mean_per_class'),
+    'linear_eval.features': ('auto', 'crops', 'cached'),
+    'embed.formats': ('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
 }
 _POSITIVE = (
     'data.image_size', 'data.resident_limit_mib', 'data.fake_images',
@@ -148,24 +196,31 @@ _POSITIVE = (
     'safety.heartbeat', 'safety.startup_timeout', 'evaluation.every_epochs',
     'evaluation.examples', 'evaluation.batch_size', 'evaluation.knn_k',
     'evaluation.final_images', 'preflight.images',
-    'evaluation.knn_temperature')
+    'evaluation.knn_temperature', 'evaluation.seeds', 'evaluation.holdout',
+    'linear_eval.epochs', 'logistic.l2_values',
+    'logistic.max_iterations', 'finetune.labels', 'finetune.batch_size')
 _NOT_NEGATIVE = (
-    'seed', 'checkpoint.keep_every', 'safety.max_skipped',
+    'seed', 'checkpoint.keep_every', 'linear_eval.batch_size', 'safety.max_skipped',
     'safety.step_timeout', 'prepare.short_side', 'data.threads',
     'data.max_bad_images', 'data.fake_classes', 'data.eval_image_size',
     'preflight.classes', 'train.warmup_epochs', 'train.tau_batch_size',
     'train.base_learning_rate', 'train.weight_decay',
     'augment.view1.brightness', 'augment.view1.contrast', 'augment.view2.brightness',
-    'augment.view2.contrast')
+    'augment.view2.contrast', 'finetune.encoder_rate')
 _SHARES = (
     'data.center_share', 'train.tau_base', 'train.momentum',
+    'evaluation.center_share', 'evaluation.holdout', 'finetune.labels',
     'network.bn_decay_rate', *(
         f'augment.view{view}.{key}' for view in (1, 2)
         for key in ('flip', 'jitter', 'saturation', 'hue', 'grayscale', 'blur',
                     'solarize', 'solarize_threshold')))
 # of the automatic ones
 _WHOLE = ('checkpoint.every_steps', 'data.max_bad_images')
-_RANGES = ('data.crop_area', 'data.crop_aspect', 'augment.view1.blur_sigma',
+# lists of any length: (whether it may be empty, whether 0 is allowed)
+_LISTS = {'linear_eval.learning_rates': (False, False), 'logistic.l2': (True, True),
+          'finetune.learning_rates': (False, False), 'finetune.epochs': (False, False),
+          'finetune.weight_decays': (False, True)}
+_RANGES = ('logistic.l2_range', 'data.crop_area', 'data.crop_aspect', 'augment.view1.blur_sigma',
            'augment.view2.blur_sigma')
 # Far beyond what anyone has used: a slip of the finger, or out of memory for sure.
 _AT_MOST = {
@@ -178,7 +233,9 @@ _AT_MOST = {
     'train.base_learning_rate': 1000, 'train.weight_decay': 1000,
     'train.trust_coefficient': 1000, 'safety.heartbeat': 1_000_000,
     'safety.startup_timeout': 1_000_000,
-    'evaluation.batch_size': 2**16, 'augment.view1.brightness': 10,
+    'evaluation.batch_size': 2**16, 'evaluation.seeds': 1000,
+    'logistic.l2_values': 1000, 'linear_eval.batch_size': 2**20,
+    'finetune.batch_size': 2**20, 'augment.view1.brightness': 10,
     'augment.view1.contrast': 10, 'augment.view2.brightness': 10,
     'augment.view2.contrast': 10, 'prepare.quality': 100}
 _FLOAT32 = np.finfo(np.float32)
@@ -248,10 +305,12 @@ def _check_type(key: str, value: Any, default: Any, automatic: bool) -> None:
   fits = (number if kind is float else
           isinstance(value, kind) and (kind is bool or not isinstance(value, bool)))
   if kind is list:
-    fits = (isinstance(value, list) and len(value) == len(default) and all(
+    fits = (isinstance(value, list) and (
+        key in _LISTS or len(value) == len(default)) and all(
         isinstance(v, (int, float)) and not isinstance(v, bool) for v in value))
   if not fits:
-    names = {list: f'{len(default)} numbers' if kind is list else '',
+    names = {list: ('a list of numbers, as in (0.1, 0.2)' if key in _LISTS else
+                    f'{len(default)} numbers') if kind is list else '',
              float: 'a number', int: 'a whole number', bool: 'True or False',
              str: 'a string'}
     raise UserError(f'config key {key} is {_shown(value)}, it must be '
@@ -295,6 +354,14 @@ def _check_value(key: str, value: Any) -> None:
          'two numbers above 0, the smaller one first')
   if key in _AT_MOST:
     need(value <= _AT_MOST[key], f'at most {_AT_MOST[key]:,}')
+  if key in _LISTS:
+    may_be_empty, may_be_zero = _LISTS[key]
+    need(may_be_empty or len(value) > 0, 'one number or more')
+    need(len(value) <= 100, 'at most 100 numbers')
+    need(all(0 <= v <= 1e6 and (v > 0 or may_be_zero) for v in value),
+         f'numbers {"from" if may_be_zero else "above"} 0 to 1e6')
+  if key == 'evaluation.holdout':
+    need(value < 1, 'below 1')
   if key.endswith('.blur_sigma'):
     need(value[1] <= 1000, 'at most 1,000 pixels')
   if key == 'data.crop_area':
@@ -318,6 +385,16 @@ def _check_value(key: str, value: Any) -> None:
 
 def _check_combinations(config: ml_collections.ConfigDict) -> None:
   data, train, network = config.data, config.train, config.network
+  if data.source == 'same' and config.task not in EVALUATING:
+    raise UserError(f"config key data.source is 'same': task={config.task} knows of "
+                    f'no other data; name one of {", ".join(sources.SOURCES)}')
+  if config.task in EVALUATING and not config.weights:
+    raise UserError(f'config key weights is empty: task={config.task} takes '
+                    '--config.weights=WORKDIR, WORKDIR/checkpoints/STEP or an '
+                    'exported file')
+  if config.task == 'compare' and not config.compare.workdirs:
+    raise UserError('config key compare.workdirs is empty: set '
+                    '--config.compare.workdirs=runs/a,runs/b')
   smallest = resnet.minimum_image_size(
       resnet.ARCHITECTURES[network.name], network.stem)
   if data.image_size < smallest:
@@ -360,6 +437,19 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
     raise UserError(
         f'config key train.warmup_epochs is {train.warmup_epochs:g}, longer '
         f'than the run: train.epochs = {train.epochs:g}')
+
+
+def check_untouched(config: ml_collections.ConfigDict, sections: tuple[str, ...],
+                    why: str) -> None:
+  """Checks that nobody has set what would have no effect.
+
+  Raises:
+    UserError: names the key.
+  """
+  default = flatten(base())
+  for key, value in flatten(config).items():
+    if key.split('.')[0] in sections and value != default[key]:
+      raise UserError(f'config key {key} is {_shown(value)}, but {why}: leave it out')
 
 
 def check_devices(batch_size: int, accumulation_steps: int,

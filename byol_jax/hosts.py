@@ -160,9 +160,14 @@ def from_first(value: int) -> int:
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def my_part(rows: np.ndarray) -> np.ndarray:
-  """This process's share of the rows [n, ...]; the shares follow one another."""
-  return np.array_split(rows, jax.process_count())[jax.process_index()]
+def my_part(rows: np.ndarray, unit: int = 1) -> np.ndarray:
+  """This process's share of the rows [n, ...]; the shares follow one another.
+
+  Each share but the last one is a multiple of `unit` long.
+  """
+  units = np.array_split(np.arange(0, len(rows), unit), jax.process_count())
+  mine = units[jax.process_index()]
+  return rows[mine[0]:mine[-1] + unit] if len(mine) else rows[:0]
 
 
 def gather(rows: np.ndarray) -> np.ndarray:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import jax
 import numpy as np
 
 from byol_jax import checkpoint
+from byol_jax import weights
 from byol_jax.errors import UserError
 from byol_jax.step import TrainState
 
@@ -19,34 +19,6 @@ _TAKEN = ('online_params', 'online_state', 'target_params', 'target_state')
 _MOST_TOLD = 8
 
 
-def open_weights(path: str) -> tuple[checkpoint.Checkpoints, int]:
-  """Opens a run's checkpoint to be read.
-
-  Args:
-    path: WORKDIR, WORKDIR/checkpoints, or WORKDIR/checkpoints/STEP; the newest
-      step where none is named.
-
-  Returns:
-    The checkpoints, to be closed by the caller, and the step.
-
-  Raises:
-    UserError: there is no such checkpoint.
-  """
-  folder, last = os.path.split(path.rstrip('/'))
-  is_step = last.isdecimal() and os.path.basename(folder) == 'checkpoints'
-  step = int(last) if is_step else None
-  if step is None:
-    folder = (path if os.path.basename(path.rstrip('/')) == 'checkpoints'
-              else os.path.join(path, 'checkpoints'))
-  opened = checkpoint.Checkpoints(folder, read_only=True)
-  if step is None:
-    step = opened.latest()
-  if step is None or step not in opened.steps():
-    opened.close()
-    raise UserError(f'there is no checkpoint {path!r}')
-  return opened, step
-
-
 def initialize(state: TrainState, path: str) -> TrainState:
   """Takes over the arrays of a checkpoint that fit by name, shape and dtype.
 
@@ -54,7 +26,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
 
   Args:
     state: of step 0.
-    path: as for `open_weights`.
+    path: as for `weights.open_checkpoint`.
 
   Returns:
     The state with the arrays taken over; step and optimizer stay.
@@ -63,7 +35,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
     UserError: there is no such checkpoint, it is damaged, or no array of its
       encoder fits.
   """
-  opened, step = open_weights(path)
+  opened, step = weights.open_checkpoint(path)
   paths, structure = jax.tree_util.tree_flatten_with_path(state)
   names = [jax.tree_util.keystr(p, simple=True, separator='.') for p, _ in paths]
   wanted = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))

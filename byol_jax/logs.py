@@ -95,6 +95,40 @@ def progress_line(
   return '  '.join(parts)
 
 
+class Progress:
+  """A line that counts up: in place on a terminal, now and then in a log."""
+
+  def __init__(self, title: str, total: int, unit: str = 'img/s'):
+    self._title, self._total, self._unit = title, total, unit
+    self._done, self._start = 0, time.monotonic()
+    self._is_terminal = sys.stdout.isatty()
+    self._next = self._start
+
+  def add(self, count: int) -> None:
+    self._done += count
+    now = time.monotonic()
+    if now < self._next:
+      return
+    self._next = now + (0.2 if self._is_terminal else 10.0)
+    self._show(now)
+
+  def _show(self, now: float) -> None:
+    rate = self._done / max(now - self._start, 1e-3)
+    left = (self._total - self._done) / max(rate, 1e-3)
+    line = (f'{self._title}  {self._done:,}/{self._total:,}  '
+            f'{100 * self._done / max(self._total, 1):.0f}%  {rate:,.0f} {self._unit}  '
+            f'ETA {duration(left)}')
+    if self._is_terminal:
+      print(f'\r{line}\x1b[K', end='', flush=True)
+    else:
+      console.info('%s', line)
+
+  def close(self) -> None:
+    if self._is_terminal:
+      self._show(time.monotonic())
+      print(flush=True)
+
+
 class Stopwatch:
   """Speed over the last log window, on the wall clock.
 
@@ -175,6 +209,23 @@ def write_json(path: str | os.PathLike, obj: Any):
   """Writes a whole JSON file or leaves the old one; NaN becomes null."""
   text = json.dumps(_plain(obj), indent=2, allow_nan=False) + '\n'
   _replace(os.fspath(path), text.encode())
+
+
+def read_json(path: str | os.PathLike) -> Any:
+  """What `write_json` wrote; None where there is nothing, or nothing of use."""
+  try:
+    with open(path, 'rb') as f:
+      return parse_json(f.read())
+  except OSError:
+    return None
+
+
+def parse_json(data: bytes) -> Any:
+  """The value; None of what is no JSON."""
+  try:
+    return json.loads(data)
+  except (ValueError, RecursionError):
+    return None
 
 
 def _replace(path: str, data: bytes):

@@ -133,7 +133,11 @@ def _why(error: BaseException, argv: Sequence[str], path: str) -> str:
   proposed = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', message)
   unknown = re.search(r'Key "(.+?)" (?:does not exist|cannot be set)', message)
   if proposed:
-    message = f'unknown config key {proposed[2]} (did you mean {proposed[1]}?)'
+    # it takes view2 to be as near to vie1w as view1 is
+    anagrams = [name for key in known for name in key.split('.')
+                if sorted(name) == sorted(proposed[2])]
+    message = (f'unknown config key {proposed[2]} (did you mean '
+               f'{(anagrams or [proposed[1]])[0]}?)')
   elif unknown:
     message = (f'unknown config key {unknown[1]}'
                f'{config_lib.nearest(unknown[1], known)}')
@@ -174,7 +178,7 @@ def main(argv: Sequence[str]) -> int:
   try:
     values = define_flags(argv)
     config, name = parse(argv, values)
-    workdir = values.workdir or os.path.join('runs', name)
+    workdir = values.workdir or os.path.join('runs', name)  # but of evaluations
     hosts.initialize(values.distributed, config.safety.heartbeat,
                      config.safety.startup_timeout)
     logs.setup_console()
@@ -189,6 +193,17 @@ def main(argv: Sequence[str]) -> int:
         LEAVING.now = leaving.interrupt
       from byol_jax import prepare  # pylint: disable=g-import-not-at-top
       prepare.run(config)
+    elif config.task in config_lib.EVALUATING:
+      if LEAVING is not None:
+        LEAVING.now = leaving.interrupt
+      # pylint: disable=g-import-not-at-top
+      from byol_jax import checkpoint
+      from byol_jax.evaluation import evaluate
+      checkpoint.silence()
+      evaluate.run(config, values.workdir, name)
+    elif config.task == 'compare':
+      from byol_jax.evaluation import compare  # pylint: disable=g-import-not-at-top
+      compare.run(config.compare.workdirs)
     elif config.task == 'preflight':
       from byol_jax import preflight  # pylint: disable=g-import-not-at-top
       return 0 if preflight.run(config, workdir) else 1

@@ -183,25 +183,28 @@ def prefetch(batches: Iterable[Any], size: int = 2) -> Iterator[Any]:
     thread.join(timeout=10)  # not at work when the process ends
 
 
-def map_batches(fn: Callable[..., Any]):
+def map_batches(fn: Callable[..., Any], each: int | None = None):
   """Maps fn(shared, batch) over this process's devices, for evaluation.
 
   Args:
     fn: a function of replicated values and one device's part of a batch.
+    each: how long such a part is: always the same, as results may differ in their
+      last bits with it; None for as short as it can be.
 
   Returns:
     A function (shared, batch) -> numpy outputs, where `batch` leaves [b, ...]
-    have any length: the last device's part is padded and the padding cut.
+    have any length, at most each * devices: what is missing is padded and cut
+    from the outputs.
   """
   devices = jax.local_devices()
   mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, 0), devices=devices)
 
   def call(shared, batch):
     size = jax.tree.leaves(batch)[0].shape[0]
-    each = -(-size // len(devices))
+    part = each or -(-size // len(devices))
     def split(x):
-      pad = [(0, each * len(devices) - size)] + [(0, 0)] * (x.ndim - 1)
-      return np.pad(x, pad).reshape(len(devices), each, *x.shape[1:])
+      pad = [(0, part * len(devices) - size)] + [(0, 0)] * (x.ndim - 1)
+      return np.pad(x, pad).reshape(len(devices), part, *x.shape[1:])
     out = mapped(shared, jax.tree.map(split, batch))
     return jax.tree.map(
         lambda x: np.asarray(x).reshape(-1, *x.shape[2:])[:size], out)

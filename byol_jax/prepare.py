@@ -12,8 +12,6 @@ import io
 import json
 import os
 import socket
-import sys
-import time
 from typing import Any
 
 import jax
@@ -152,7 +150,7 @@ def _prepare(source: sources.Encoded, root: str | None, folder: str,
         yield names[i], label, image
       bar.add(1)
 
-  bar = _Progress(folder, sum(len(shards[k]) for k in todo))
+  bar = logs.Progress(folder, sum(len(shards[k]) for k in todo))
   with (futures.ThreadPoolExecutor(1) as finisher, contextlib.closing(bar),
         contextlib.closing(_in_order(
             make, (i for k in todo for i in shards[k]), threads)) as images):
@@ -297,37 +295,3 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
   except (OSError, ValueError) as error:
     raise BadImage(f'damaged (cannot be made smaller: {error})') from error
   return file.getvalue()
-
-
-class _Progress:
-  """A line that counts up: in place on a terminal, now and then in a log."""
-
-  def __init__(self, title: str, total: int):
-    self._title, self._total = title, total
-    self._done, self._start = 0, time.monotonic()
-    self._is_terminal = sys.stdout.isatty()
-    self._next = self._start
-
-  def add(self, count: int) -> None:
-    self._done += count
-    now = time.monotonic()
-    if now < self._next:
-      return
-    self._next = now + (0.2 if self._is_terminal else 10.0)
-    self._show(now)
-
-  def _show(self, now: float) -> None:
-    rate = self._done / max(now - self._start, 1e-3)
-    left = (self._total - self._done) / max(rate, 1e-3)
-    line = (f'{self._title}  {self._done:,}/{self._total:,}  '
-            f'{100 * self._done / max(self._total, 1):.0f}%  {rate:,.0f} img/s  '
-            f'ETA {logs.duration(left)}')
-    if self._is_terminal:
-      print(f'\r{line}\x1b[K', end='', flush=True)
-    else:
-      logs.console.info('%s', line)
-
-  def close(self) -> None:
-    if self._is_terminal:
-      self._show(time.monotonic())
-      print(flush=True)

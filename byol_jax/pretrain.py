@@ -17,6 +17,7 @@ import numpy as np
 from byol_jax import __version__
 from byol_jax import checkpoint
 from byol_jax import config as config_lib
+from byol_jax import dataset
 from byol_jax import health as health_lib
 from byol_jax import hosts
 from byol_jax import init_from
@@ -28,16 +29,17 @@ from byol_jax import program as program_lib
 from byol_jax import saving
 from byol_jax import watchdog as watchdog_lib
 from byol_jax import workdir as workdir_lib
+from byol_jax.data import feed
 from byol_jax.data import fingerprint
-from byol_jax.data import pipeline
-from byol_jax.data import resident
 from byol_jax.data import sources
+from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import monitor
 from byol_jax.evaluation import report
+from byol_jax.evaluation import splits
 
 # Keys that change what is written or how fast, not what is learned.
 _FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
@@ -86,12 +88,12 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
 
   # ----------------------------------------------------------------- data
   with hosts.together('data'):
-    train, test = open_data(config)
-    num_images = encode.size(train)
+    train, test = dataset.open_data(config)
+    num_images = sources.size(train)
     config = config_lib.resolve(config, num_images)
   total_steps = config_lib.total_steps(config, num_images)
   labelled = train.labels is not None
-  num_classes = report.num_classes(train)
+  num_classes = sources.num_classes(train)
   found = {'images': num_images, 'classes': num_classes,
            'fingerprint': fingerprint.fingerprint(train)}
   hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
@@ -188,7 +190,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
       health.check(step, metrics)
 
   batches = parallel.prefetch(
-      host_batches(config, train, start_step, total_steps - start_step, grid))
+      _host_batches(config, train, start_step, total_steps - start_step, grid))
   run_log = logs.RunLog(folder, start_step, tensorboard=config.log.tensorboard)
   training_started = time.time()
   console.info('compiling the train step ...')
@@ -289,7 +291,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     results |= report.final(
         encoder, (state.online_params, state.online_state),
         parallel.replicate((untrained.online_params, untrained.online_state)),
-        report.Split(train, test, most=config.evaluation.final_images,
+        splits.Split(train, test, most=config.evaluation.final_images,
                      seed=config.seed),
         k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
         image_size=program.eval_spec.image_size, seed=config.seed)
@@ -344,62 +346,21 @@ def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
   return step, state
 
 
-def open_data(config: ml_collections.ConfigDict):
-  """The training part and, if there is one, the test part."""
-  data = config.data
-  def open_split(split, seed, class_names=None):
-    opened = sources.open_source(
-        data.source, path=data.path or None, split=split,
-        test_path=data.test_path or None, class_names=class_names,
-        max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
-        image_size=data.image_size, num_images=data.fake_images,
-        num_classes=data.fake_classes, seed=seed)
-    if opened is None:
-      return None
-    return resident.make_resident(
-        opened, data.resident, data.resident_limit_mib << 20, data.image_size,
-        data.threads)
-  train = open_split(data.train_split, config.seed)
-  if train is None:
-    raise UserError(f'config key data.train_split is {data.train_split!r}: the '
-                    'data set has no such part')
-  test = None
-  if data.test_split and train.labels is not None:
-    test = open_split(data.test_split, config.seed + 1, train.class_names)
-    if test is not None and test.labels is None:
-      test = None
-    classes = report.num_classes(train)
-    if test is not None and test.labels.max() >= classes:
-      raise UserError(
-          f'{test.name} has a label {test.labels.max()}, the training part has 0 '
-          f"to {classes - 1}: mend the labels or set --config.data.test_split=''")
-  return train, test
-
-
-def host_batches(config: ml_collections.ConfigDict, data: encode.Data,
-                 start_step: int, num_steps: int,
-                 grid: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-  """This host's batches; leaves lead like the grid of example indices."""
-  batch_size = config.train.batch_size
-  if isinstance(data, Images):
-    yield from resident.train_batches(
-        config.seed, start_step, num_steps, len(data.images), batch_size, grid)
-    return
-  for batch in pipeline.train_batches(
-      data, seed=config.seed, start_step=start_step, num_steps=num_steps,
-      batch_size=batch_size, rows_of_host=grid.reshape(-1),
-      image_size=config.data.image_size, area=tuple(config.data.crop_area),
-      aspect=tuple(config.data.crop_aspect), threads=config.data.threads,
-      prefetch=config.data.prefetch):
-    batch = {name: x.reshape(*grid.shape, *x.shape[1:])
-             for name, x in batch.items()}
-    yield batch | {'examples': grid}
+def _host_batches(config: ml_collections.ConfigDict, data: Images | Encoded,
+                  start_step: int, num_steps: int,
+                  grid: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+  """This host's batches of a run."""
+  return feed.host_batches(
+      data, grid, seed=config.seed, start_step=start_step, num_steps=num_steps,
+      batch_size=config.train.batch_size, image_size=config.data.image_size,
+      area=tuple(config.data.crop_area), aspect=tuple(config.data.crop_aspect),
+      threads=config.data.threads, prefetch=config.data.prefetch)
 
 
 def _make_monitor(config, program, encoder, shared, train, test):
   """Measures on the first images of epoch 0, in the views of step 0."""
   size = config.evaluation.batch_size
-  examples = min(config.evaluation.examples, encode.size(train))
+  examples = min(config.evaluation.examples, sources.size(train))
   monitored = config.copy_and_resolve_references().unlock()
   monitored.train.batch_size = examples
 
@@ -407,11 +368,11 @@ def _make_monitor(config, program, encoder, shared, train, test):
     # encoded images are decoded again each time: they would fill the memory
     chunks = np.array_split(rows, -(-len(rows) // size))
     return itertools.chain.from_iterable(
-        host_batches(monitored, train, 0, 1, chunk) for chunk in chunks)
+        _host_batches(monitored, train, 0, 1, chunk) for chunk in chunks)
 
   split = None
   if train.labels is not None:
-    split = report.Split(train, test, most=config.evaluation.examples,
+    split = splits.Split(train, test, most=config.evaluation.examples,
                          seed=config.seed)
   return monitor.Monitor(
       program.unmapped_model, encoder, shared, program.make_views, batches,

@@ -21,21 +21,21 @@ class ViewSpec(NamedTuple):
     image_size: side of a view in pixels.
     area: range of the random crop's share of the image's area.
     aspect: range of its width / height.
-    recipes: the augmentations of the first and the second view.
+    recipes: the augmentations of each view; two for BYOL.
     mean: per channel, of images in [0, 1].
     std: per channel.
   """
   image_size: int = 224
   area: tuple[float, float] = (0.08, 1.0)
   aspect: tuple[float, float] = (3 / 4, 4 / 3)
-  recipes: tuple[augment.Recipe, augment.Recipe] = (augment.T, augment.T_PRIME)
+  recipes: tuple[augment.Recipe, ...] = (augment.T, augment.T_PRIME)
   mean: tuple[float, ...] = (0.485, 0.456, 0.406)
   std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
 def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
                   batch: dict[str, jax.Array], spec: ViewSpec) -> jax.Array:
-  """Two views of images that live on the device: crop, then augment.
+  """Views of images that live on the device: crop, then augment.
 
   Args:
     key: the run's key.
@@ -46,7 +46,7 @@ def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
     spec: how.
 
   Returns:
-    Normalized views [2, n, S, S, 3], float32.
+    Normalized views [V, n, S, S, 3], float32, one for each of the recipes.
   """
   chosen = images[batch['rows']]
   def view(i):
@@ -54,26 +54,26 @@ def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
     planes = augment.random_resized_crop(
         chosen, draws.crop, spec.image_size, spec.area, spec.aspect)
     return _finish(planes, draws, spec, i)
-  return jnp.stack([view(0), view(1)])
+  return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
 
 def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
                spec: ViewSpec) -> jax.Array:
-  """Two views of images that the host has cropped.
+  """Views of images that the host has cropped.
 
   Args:
     key: the run's key.
     step: int32 scalar.
-    batch: 'views' uint8 [n, 2, S, S, 3]; 'examples' int32 [n].
+    batch: 'views' uint8 [n, V, S, S, 3]; 'examples' int32 [n].
     spec: how.
 
   Returns:
-    Normalized views [2, n, S, S, 3], float32.
+    Normalized views [V, n, S, S, 3], float32, one for each of the recipes.
   """
   def view(i):
     draws = augment.draws(key, step, batch['examples'], i)
     return _finish(augment.to_planes(batch['views'][:, i]), draws, spec, i)
-  return jnp.stack([view(0), view(1)])
+  return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
 
 def _finish(planes, draws, spec: ViewSpec, i: int) -> jax.Array:

@@ -58,6 +58,8 @@ def _prepare(path: str) -> None:
   except UnicodeEncodeError as error:
     raise UserError(f'--workdir={path}: the locale cannot hold this name; set '
                     'LC_ALL=C.UTF-8 or PYTHONUTF8=1') from error
+  except OSError as error:  # the folder that this was started in is gone
+    raise lock_lib.cannot_write(path, error) from error
   try:
     os.makedirs(path, exist_ok=True)
     probe = os.path.join(path, f'.write-test-{os.getpid()}')

@@ -17,7 +17,10 @@ from byol_jax.errors import UserError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
-PATHS = [path for path in ALL_PATHS if os.path.basename(path) != 'prepare.py']
+OTHER_TASKS = ('prepare', 'knn', 'linear_eval', 'logistic', 'finetune', 'embed',
+               'export', 'compare')
+PATHS = [path for path in ALL_PATHS
+         if os.path.basename(path).removesuffix('.py') not in OTHER_TASKS]
 CASES = [(path, '') for path in PATHS] + [
     (os.path.join(ROOT, 'configs', 'imagenet_r50.py'), f':{epochs}')
     for epochs in (40, 100, 300, 1000)]
@@ -51,9 +54,40 @@ def test_config_builds_and_validates(path, argument):
     assert '--config=configs/' in f.read()  # the docstring is the command
 
 
-def test_other_tasks_validate():
-  config, name = load(f'{ROOT}/configs/prepare.py')
-  assert config.task == name == 'prepare' and len(ALL_PATHS) == len(PATHS) + 1
+@pytest.mark.parametrize('task', OTHER_TASKS)
+def test_other_tasks_validate(task):
+  path = f'{ROOT}/configs/{task}.py'
+  needed = {'prepare': (), 'compare': ('--config.compare.workdirs=a,b',)}.get(
+      task, ('--config.weights=runs/fashion',))
+  config, name = load(path, *needed)
+  assert config.task == name == task
+  with open(path, encoding='utf-8') as f:
+    assert f'--config=configs/{task}.py' in f.read()
+  if needed:  # without, the message says what is missing
+    with pytest.raises(UserError, match=needed[0].split('=')[0][2:].split('.', 1)[1]):
+      load(path)
+
+
+def test_arguments_of_evaluations():
+  weights = '--config.weights=w'
+  config, name = load(f'{ROOT}/configs/finetune.py:0.1', weights)
+  assert config.finetune.labels == 0.1 and name == 'finetune_0.1'
+  config, _ = load(f'{ROOT}/configs/linear_eval.py:cached', weights)
+  assert config.linear_eval.features == 'cached'
+  config, _ = load(f'{ROOT}/configs/finetune.py', weights,
+                   '--config.finetune.learning_rates=(0.3,)',
+                   '--config.finetune.epochs=(2, 3, 4)')
+  assert config.finetune.learning_rates == (0.3,)
+  assert config.finetune.epochs == (2, 3, 4)
+  for bad, message in (
+      ('--config.finetune.epochs=()', 'one number or more'),
+      ('--config.linear_eval.learning_rates=(0.1,-1)', 'above 0'),
+      ('--config.evaluation.holdout=1.0', 'below 1'),
+      ('--config.linear_eval.features=both', 'auto, crops, cached')):
+    with pytest.raises(UserError, match=message):
+      load(f'{ROOT}/configs/finetune.py', weights, bad)
+  with pytest.raises(UserError, match='no other data'):
+    load(f'{ROOT}/configs/fashion.py', '--config.data.source=same')
 
 
 def test_imagenet_presets_have_the_papers_steps():

@@ -24,7 +24,7 @@ _NOTING = '''
 import json, os, sys, zlib
 import numpy as np
 from byol_jax import main, pretrain
-feed = pretrain.host_batches
+feed = pretrain._host_batches
 def host_batches(config, data, start_step, num_steps, grid):
   for k, batch in enumerate(feed(config, data, start_step, num_steps, grid)):
     if grid.ndim == 3:  # training, not an evaluation
@@ -33,7 +33,7 @@ def host_batches(config, data, start_step, num_steps, grid):
           fed = {name: zlib.crc32(x[place].tobytes()) for name, x in batch.items()}
           f.write(json.dumps([start_step + k, int(grid[place]), fed]) + chr(10))
     yield batch
-pretrain.host_batches = host_batches
+pretrain._host_batches = host_batches
 sys.exit(main.main(sys.argv))
 '''
 _RUN = ('--config.log.every_steps=1', '--config.data.resident=no',

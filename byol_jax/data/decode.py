@@ -66,21 +66,21 @@ def decode(data: bytes) -> np.ndarray:
   return _decode_with_pillow(data)
 
 
-def decode_two_views(
+def decode_views(
     data: bytes,
     u: np.ndarray,
     out: np.ndarray,
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> None:
-  """Decodes two random resized crops of one image.
+  """Decodes random resized crops of one image, two for BYOL.
 
   The image is decoded once and cut twice (the reference decodes it twice).
 
   Args:
     data: as for `decode`.
-    u: float64 [2, 4], the draws of each view: `crops.crop_box`.
-    out: uint8 [2, S, S, 3], written. Bicubic without antialiasing.
+    u: float64 [V, 4], the draws of each view: `crops.crop_box`.
+    out: uint8 [V, S, S, 3], written. Bicubic without antialiasing.
     area: range of the crop's share of the image's area.
     aspect: range of width / height.
 
@@ -89,7 +89,7 @@ def decode_two_views(
   """
   image = decode(data)
   height, width, _ = image.shape
-  for view in (0, 1):
+  for view in range(len(out)):
     box = crops.crop_box(u[view], height, width, area, aspect, xp=_SCALARS)
     resize.cut(image, box, out[view])
 

@@ -24,7 +24,7 @@ from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
 from byol_jax.errors import UserError
 
-_DRAWS = 8  # `crops.crop_box` takes four: 0-3 for view 0, 4-7 for view 1
+_DRAWS = 4  # of a view: `crops.crop_box`
 _RESIDENT_BATCH = 256
 _CHUNK = 4  # images a task: less is overhead, more leaves threads idle
 _ATTEMPTS = 100  # substitutes in a row that may be bad as well
@@ -39,6 +39,7 @@ def train_batches(
     batch_size: int,
     rows_of_host: np.ndarray,
     image_size: int,
+    num_views: int = 2,
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
     threads: int = 0,
@@ -47,7 +48,7 @@ def train_batches(
   """Yields this host's share of the batches, two random crops an image.
 
   Example i of step s shows image `order.rows(seed, s, batch_size, N)[i]`, cut
-  by the draws `order.uniforms(seed, s, [i], 8)`. Nothing is flipped here: the
+  by the draws `order.uniforms(seed, s, [i], 4 V)`. Nothing is flipped here: the
   device does that.
 
   Args:
@@ -58,14 +59,15 @@ def train_batches(
     batch_size: B, the global batch size.
     rows_of_host: int [b], which of the examples 0 .. B - 1 to yield.
     image_size: S, the side of the views.
+    num_views: V.
     area: range of a crop's share of the image's area.
     aspect: range of a crop's width / height.
     threads: decoding threads; 0 for one a core.
     prefetch: how many batches to work on at a time, and so hold in memory
-      beside the consumer's: 6 b S^2 bytes each.
+      beside the consumer's: 3 V b S^2 bytes each.
 
   Yields:
-    'views': uint8 [b, 2, S, S, 3] and, if there are labels, 'labels': int32
+    'views': uint8 [b, V, S, S, 3] and, if there are labels, 'labels': int32
     [b].
 
   Raises:
@@ -76,14 +78,14 @@ def train_batches(
 
   def start(step: int) -> tuple[dict[str, np.ndarray], Any]:
     wanted = order.rows(seed, step, batch_size, source.size)[rows_of_host]
-    u = order.uniforms(seed, step, rows_of_host, _DRAWS)
-    u = u.reshape(-1, 2, _DRAWS // 2)
-    views = np.empty((len(wanted), 2, image_size, image_size, 3), np.uint8)
+    u = order.uniforms(seed, step, rows_of_host, _DRAWS * num_views)
+    u = u.reshape(-1, num_views, _DRAWS)
+    views = np.empty((len(wanted), num_views, image_size, image_size, 3), np.uint8)
     shown = np.empty_like(wanted)
 
     def make(k: int) -> None:
       shown[k] = _use(source, int(wanted[k]), lambda data:
-                      decode.decode_two_views(data, u[k], views[k], area, aspect))
+                      decode.decode_views(data, u[k], views[k], area, aspect))
 
     def finish() -> dict[str, np.ndarray]:
       return {'views': views} | _labels(source, shown)

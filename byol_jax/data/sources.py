@@ -59,6 +59,40 @@ class Encoded(NamedTuple):
   bad: bad_lib.BadImages  # the images that turned out to be of no use
 
 
+def size(data: Images | Encoded) -> int:
+  """Number of images."""
+  return len(data.images) if isinstance(data, Images) else data.size
+
+
+def num_classes(data: Images | Encoded) -> int:
+  """Classes of a labelled data set; 0 without labels."""
+  if data.labels is None:
+    return 0
+  named = len(data.class_names) if data.class_names else 0
+  return max(named, int(data.labels.max()) + 1)
+
+
+def take(data: Images | Encoded, rows: np.ndarray) -> Images | Encoded:
+  """Some of the images, as a data set of their own.
+
+  Args:
+    data: the whole.
+    rows: int [n], which ones, in the new order.
+
+  Returns:
+    Of the same kind.
+  """
+  labels = None if data.labels is None else data.labels[rows]
+  if isinstance(data, Images):
+    # those that others stand in for stay so
+    return data._replace(images=data.images[rows], labels=labels, bad=None)
+  names = [data.names[row] for row in rows]
+  return data._replace(
+      read=lambda index: data.read(int(rows[index])), size=len(rows),
+      labels=labels, names=names,
+      bad=bad_lib.BadImages(names, data.name, data.bad.limit))
+
+
 def open_source(
     source: str,
     *,

@@ -42,15 +42,3 @@ def check_labelled(features: np.ndarray, labels: np.ndarray, num_classes: int,
     raise UserError(f'{what} labels lie in [{labels.min()}, {labels.max()}], '
                     f'which does not fit {num_classes} classes')
   return features, labels.astype(np.int32)
-
-
-def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-  """Percentage of rows of scores [N, C] with the label among the k highest.
-
-  A class with the same score as the label's counts as ahead of it if its
-  number is lower.
-  """
-  own = np.take_along_axis(scores, labels[:, None], axis=1)
-  classes = np.arange(scores.shape[1])
-  ahead = (scores > own) | ((scores == own) & (classes < labels[:, None]))
-  return 100.0 * float(np.mean(np.sum(ahead, axis=1) < k))

@@ -1,4 +1,4 @@
-"""Runs networks over data sets: features for every evaluation."""
+"""Runs encoders over data sets: features for every evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from byol_jax import hosts
 from byol_jax import parallel
-from byol_jax import step as step_lib
 from byol_jax import views
 from byol_jax.data import pipeline
 from byol_jax.data.sources import Encoded
@@ -21,10 +20,7 @@ from byol_jax.networks.model import Model
 
 Data = Images | Encoded
 
-
-def size(data: Data) -> int:
-  """Number of images."""
-  return len(data.images) if isinstance(data, Images) else data.size
+_CALIBRATION_BATCH = 256
 
 
 def subset(num_images: int, most: int, seed: int) -> np.ndarray:
@@ -50,9 +46,11 @@ def share_bad(data: Data) -> None:
 
 
 class Encoder:
-  """Networks in inference mode over data sets, on the devices of all processes.
+  """An encoder in inference mode over data sets, on the devices of all processes.
 
-  Each process takes a part of the images; every image counts once.
+  Each process takes a part of the images; every image counts once. A device
+  always takes the same number of images at a time, which images share a call
+  does not depend on the devices, and so features do not, to the bit.
   """
 
   def __init__(self, model: Model, spec: views.ViewSpec, *,
@@ -63,10 +61,10 @@ class Encoder:
       model: networks built with axis_name=None.
       spec: size and normalization of the images.
       center_share: the central crop's share of the shorter side.
-      batch_size: images a call.
+      batch_size: images a device and call.
       threads: that decode; 0 for one a core.
     """
-    self._feature_size = model.feature_size
+    self.feature_size = model.feature_size
     self._spec = spec
     self._center_share = center_share
     self._batch_size = batch_size
@@ -74,18 +72,19 @@ class Encoder:
 
     def encode(share, networks, images):
       images = views.for_evaluation(images, spec, share)
-      return step_lib.features(*networks, images, model).features
+      features, _ = model.encoder.apply(*networks, images, False)
+      return features
 
     def statistics(share, networks, images):
       params, state = networks
       images = views.for_evaluation(images, spec, share)
-      _, state = model.online.apply(params, state, images, True)
-      return state
+      _, new = model.encoder.apply(params, state, images, True)
+      return dict(state) | dict(new)
 
     # The host crops encoded images itself, by the same rule.
     self._share = {Images: center_share, Encoded: 1.0}
     self._encode = {
-        kind: parallel.map_batches(functools.partial(encode, share))
+        kind: parallel.map_batches(functools.partial(encode, share), batch_size)
         for kind, share in self._share.items()}
     self._statistics = jax.jit(statistics, static_argnums=0)
 
@@ -94,7 +93,7 @@ class Encoder:
     """Encodes images.
 
     Args:
-      networks: (params, state) of the online network, replicated.
+      networks: (params, state) of the encoder, replicated; heads do not matter.
       data: where the images are.
       rows: int [n], which ones.
 
@@ -104,7 +103,7 @@ class Encoder:
     """
     encode = self._encode[type(data)]
     return self._map(lambda images: encode(networks, images), data, rows,
-                     self._feature_size)
+                     self.feature_size)
 
   def _map(self, encode: Callable[[np.ndarray], np.ndarray], data: Data,
            rows: np.ndarray, size: int) -> np.ndarray:
@@ -112,8 +111,9 @@ class Encoder:
     share_bad(data)
     features = [np.zeros((0, size), np.float32)]  # there may be nothing to do
     with hosts.together('evaluation'):
-      features += [encode(images) for images in self.images(
-          data, hosts.my_part(usable(data, rows)))]
+      mine = hosts.my_part(usable(data, rows), self._batch_size)
+      features += [encode(images)[mask] for images, mask in self._images(
+          data, mine, self._batch_size * jax.local_device_count())]
     share_bad(data)
     return hosts.gather(np.concatenate(features))
 
@@ -128,24 +128,26 @@ class Encoder:
     """
     params, state = networks
     share_bad(data)  # all processes make the same statistics
-    for images in self.images(data, rows):
-      state = self._statistics(self._share[type(data)], (params, state), images)
+    for images, mask in self._images(data, usable(data, rows), _CALIBRATION_BATCH):
+      state = self._statistics(self._share[type(data)], (params, state),
+                               images[mask])
     return params, state
 
-  def images(self, data: Data, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields uint8 [b, H, W, C], the usable ones of `rows` in order.
+  def _images(self, data: Data, rows: np.ndarray,
+              size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields uint8 [b, H, W, C], b <= size, and which could be read, bool [b].
 
     Images in memory come whole; encoded ones are cropped and resized already.
     """
-    rows = usable(data, rows)
     if isinstance(data, Images):
-      for start in range(0, len(rows), self._batch_size):
-        yield data.images[rows[start:start + self._batch_size]]
+      for start in range(0, len(rows), size):
+        images = data.images[rows[start:start + size]]
+        yield images, np.ones(len(images), bool)
     else:
       for batch in pipeline.eval_batches(
-          data, batch_size=self._batch_size, image_size=self._spec.image_size,
+          data, batch_size=size, image_size=self._spec.image_size,
           center_share=self._center_share, rows=rows, threads=self._threads):
-        yield batch['images'][batch['mask']]
+        yield batch['images'], batch['mask']
 
   def pixels(self, data: Data, rows: np.ndarray, size: int) -> np.ndarray:
     """The images themselves as features: the baseline of every encoder.
@@ -160,3 +162,4 @@ class Encoder:
         images, spec, self._share[type(data)])[..., :channels])
     return self._map(lambda images: np.asarray(shrink(images)).reshape(
         len(images), -1), data, rows, size * size * channels)
+

@@ -1,213 +1,215 @@
-"""Linear probe: multinomial logistic regression on frozen features.
+"""Linear evaluation: a classifier on frozen features by stochastic gradients.
 
-Full-batch L-BFGS, as in the paper's transfer evaluation (appendix D.2), with
-the l2 penalty chosen on held-out *training* images. The test images are used
-once, for the classifier that was fitted to all training images.
-
-  objective = mean_i cross_entropy(W x_i + b, y_i) + l2 / 2 ||W||^2
-
-The bias is not penalised. In scikit-learn's terms C = 1 / (l2 N).
+The paper's protocol (appendix C.1): SGD with Nesterov momentum 0.9, 80 epochs, no
+regularization, five learning rates. All of them are trained in one pass over the
+images, as one product; the rate is chosen on training images that are held out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+import functools
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
 
-from byol_jax import losses
+from byol_jax import logs
+from byol_jax.data import order
 from byol_jax.errors import UserError
-from byol_jax.evaluation import checks
+from byol_jax.evaluation import scores as scores_lib
+from byol_jax.evaluation import splits
+from byol_jax.evaluation import stages as stages_lib
+from byol_jax.evaluation.scores import Classifier
+
+MOMENTUM = 0.9
+PAPER_BATCH = 1024
+SMALL_BATCH, SMALL = 256, 100_000  # for fewer images: 1024 would make too few steps
+_STEPS_AT_A_TIME = 64
 
 
-class _Fit(NamedTuple):
-  parameters: np.ndarray    # [C, D + 1]: W, and b in the last column
-  iterations: int
-  converged: bool           # False where max_iterations ended it
+class Source(Protocol):
+  """Where batches of features come from: `Cached` or `crops.Crops`."""
+  labels: np.ndarray  # int32 [N], of the training images
+  feature_size: int
+
+  def batches(self, rows: np.ndarray, start_step: int, num_steps: int,
+              batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields features float32 [m, B, D] and labels int32 [m, B] of m steps."""
 
 
-class _Data(NamedTuple):
-  x: jax.Array              # [N, D], standardised, in principal axes
-  labels: np.ndarray        # [N]
-  variances: np.ndarray     # [D], along the axes
+class Cached:
+  """Features that were computed once."""
+
+  def __init__(self, features: np.ndarray, labels: np.ndarray, seed: int):
+    """Takes float32 [N, D], int32 [N] and the seed of the order."""
+    self._features, self.labels, self._seed = features, labels, seed
+    self.feature_size = features.shape[1]
+
+  def batches(self, rows, start_step, num_steps, batch_size):
+    """See `Source`; the order is that of pretraining, `order.rows`."""
+    for start in range(start_step, start_step + num_steps, _STEPS_AT_A_TIME):
+      steps = range(start, min(start + _STEPS_AT_A_TIME, start_step + num_steps))
+      chosen = rows[np.stack([order.rows(self._seed, step, batch_size, len(rows))
+                              for step in steps])]
+      yield self._features[chosen], self.labels[chosen]
 
 
-def _prepare(train: np.ndarray, labels: np.ndarray,
-             other: np.ndarray) -> tuple[_Data, jax.Array]:
-  """Standardises both by `train` and turns them to its principal axes.
-
-  The rotation changes neither objective nor result; `_fit` uses it to scale
-  the axes. A constant column becomes zero.
-  """
-  mean = np.mean(train, axis=0, dtype=np.float64).astype(np.float32)
-  variance = np.mean(np.square(train - mean), axis=0, dtype=np.float64)
-  std = np.sqrt(variance).astype(np.float32)
-  # a constant leaves no more than the rounding of its mean
-  scale = np.where(std > 1e-6 * np.abs(mean), std, np.inf)
-  train, other = (train - mean) / scale, (other - mean) / scale
-  variances, axes = np.linalg.eigh(train.T @ train / len(train))
-  return (_Data(jnp.asarray(train @ axes), labels, np.maximum(variances, 0)),
-          jnp.asarray(other @ axes))
+class _Heads(NamedTuple):
+  """R linear classifiers and their momentum."""
+  w: jax.Array           # [D, R, C]
+  b: jax.Array           # [R, C]
+  w_momentum: jax.Array
+  b_momentum: jax.Array
 
 
-@jax.jit
-def _logits(parameters, x):
-  w, b = parameters[:, :-1], parameters[:, -1]
-  # W as [C, D]: its gradient is then a fast product on CPU too
-  return jnp.matmul(x, w.T, precision=jax.lax.Precision.HIGHEST) + b
+def _init(seed: int, feature_size: int, num_rates: int, num_classes: int) -> _Heads:
+  """The same beginning for all: truncated normal / sqrt(D), as everywhere."""
+  w = jax.random.truncated_normal(
+      jax.random.PRNGKey(seed), -2, 2, (feature_size, 1, num_classes))
+  w = jnp.repeat(w / np.sqrt(feature_size), num_rates, axis=1)
+  b = jnp.zeros((num_rates, num_classes))
+  return _Heads(w, b, jnp.zeros_like(w), jnp.zeros_like(b))
 
 
-@jax.jit
-@jax.value_and_grad
-def _objective(scaled, scale, x, labels, l2):
-  parameters = scaled * scale
-  penalty = 0.5 * l2 * jnp.sum(jnp.square(parameters[:, :-1]))
-  return losses.cross_entropy(_logits(parameters, x), labels) + penalty
+def _logits(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
+  """[n, R, C] of features [n, D]."""
+  product = jnp.matmul(x, w.reshape(len(w), -1),
+                       precision=jax.lax.Precision.HIGHEST)
+  return product.reshape(-1, *b.shape) + b
 
 
-def _fit(data: _Data, l2: float, start: np.ndarray,
-         max_iterations: int) -> _Fit:
-  """Minimises the objective from `start` [C, D + 1].
+@functools.partial(jax.jit, donate_argnums=0)
+def _train_steps(heads: _Heads, step, features, labels, rates, total) -> _Heads:
+  """m steps: features [m, B, D], labels [m, B], rates [R]."""
+  def loss(wb, x, y):
+    log_likely = jax.nn.log_softmax(_logits(*wb, x))
+    own = jnp.take_along_axis(log_likely, y[:, None, None], axis=2)
+    return -jnp.sum(jnp.mean(own, axis=0))  # each rate's gradient is its own
 
-  Searches over parameters divided by `scale`, in which the curvature is about
-  the same in every direction: a third of the iterations for correlated
-  features.
-  """
-  curvature = np.append(data.variances / len(start) + max(l2, 1e-8), 0.1)
-  scale = (1 / np.sqrt(curvature)).astype(np.float32)
+  def one(carry, batch):
+    heads, step = carry
+    grads = jax.grad(loss)((heads.w, heads.b), *batch)
+    progress = step.astype(jnp.float32) / total
+    rate = rates[:, None] * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+    moved = []
+    for p, m, g in zip(heads[:2], heads[2:], grads):
+      m = MOMENTUM * m + g
+      moved.append((p - rate * (MOMENTUM * m + g), m))
+    (w, mw), (b, mb) = moved
+    return (_Heads(w, b, mw, mb), step + 1), None
 
-  def value_and_grad(flat):
-    value, grad = _objective(
-        jnp.asarray(flat.reshape(start.shape), jnp.float32), scale, data.x,
-        data.labels, l2)
-    return float(value), np.asarray(grad, np.float64).ravel()
-
-  found = optimize.minimize(
-      value_and_grad, (start / scale).ravel(), jac=True, method='L-BFGS-B',
-      # both about what float32 resolves
-      options=dict(maxiter=max_iterations, maxfun=2 * max_iterations,
-                   gtol=1e-5, ftol=1e-8))
-  parameters = (found.x.reshape(start.shape) * scale).astype(np.float32)
-  return _Fit(parameters, int(found.nit), found.status != 1)
+  (heads, _), _ = jax.lax.scan(one, (heads, step), (features, labels))
+  return heads
 
 
-def holdout_rows(labels: np.ndarray, fraction: float,
-                 seed: int) -> tuple[np.ndarray, np.ndarray]:
-  """Splits rows into (kept, held out), the same share of every class.
-
-  A class keeps at least one example, and holds out at least one if it has two.
-  """
-  rng = np.random.default_rng(seed)
-  kept, held_out = [], []
-  for c in np.unique(labels):
-    rows = rng.permutation(np.flatnonzero(labels == c))
-    n = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
-    held_out.append(rows[:n])
-    kept.append(rows[n:])
-  return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))
-
-
-def linear_probe(
-    train_features: np.ndarray,
-    train_labels: np.ndarray,
-    test_features: np.ndarray,
-    test_labels: np.ndarray,
+def fit(
+    source: Source,
+    held_out_features,
     *,
     num_classes: int,
-    l2_grid: Sequence[float],
-    holdout_fraction: float = 0.1,
-    seed: int = 0,
-    max_iterations: int = 200,
-) -> dict[str, Any]:
-  """Test accuracy of the best linear classifier of frozen features.
-
-  Features are standardised by the mean and the standard deviation of the
-  images that the classifier is fitted to.
+    learning_rates: Sequence[float],
+    epochs: float,
+    batch_size: int,
+    holdout_fraction: float,
+    refit: bool,
+    metric: str,
+    seed: int,
+    stages: stages_lib.Stages,
+    name: str = '',
+) -> Classifier:
+  """The best of some learning rates.
 
   Args:
-    train_features: [N, D].
-    train_labels: [N], in [0, num_classes).
-    test_features: [M, D].
-    test_labels: [M].
-    num_classes: number of classes.
-    l2_grid: penalties to choose from, by accuracy on the held-out part (then
-      by its cross-entropy).
-    holdout_fraction: share of every class of the training images that chooses.
-    seed: of that split.
-    max_iterations: of L-BFGS, for each fit.
+    source: of batches of features of the training images.
+    held_out_features: rows -> (features float32 [n, D], labels int32 [n]) of
+      training images as they are evaluated: centred, not cut at random.
+    num_classes: C.
+    learning_rates: to choose from. A cosine takes each to 0.
+    epochs: passes over the training images.
+    batch_size: B; 0 for the paper's 1024, or 256 for fewer than 100,000 images;
+      never more than there are.
+    holdout_fraction: share of every class that chooses, at most 10,009 images
+      (the paper's number) in all.
+    refit: whether the chosen rate then trains on all training images, or what the
+      choice was made of is the result.
+    metric: one of `scores.METRICS`, that chooses.
+    seed: of the held-out part and the initial weights.
+    stages: what was done in an earlier session.
+    name: of this training among the stages.
 
   Returns:
-    `top1` and, with more than 5 classes, `top5`, in percent; `l2`, the chosen
-    penalty; `protocol`, how they were measured.
+    The classifier, of features [M, D]; chosen: 'learning_rate'.
 
   Raises:
-    UserError: impossible values, non-finite features.
+    UserError: there is nothing to choose on.
   """
-  train_features, train_labels = checks.check_labelled(
-      train_features, train_labels, num_classes, 'training')
-  test_features, test_labels = checks.check_labelled(
-      test_features, test_labels, num_classes, 'test')
-  grid = sorted(map(float, l2_grid), reverse=True)  # easiest problem first
-  if not grid or not (np.isfinite(grid).all() and grid[-1] >= 0):
-    raise UserError(f'l2_grid is {list(l2_grid)}: it must list one or '
-                    'more numbers >= 0')
-  if not 0 < holdout_fraction < 1:
-    raise UserError(f'holdout_fraction is {holdout_fraction}: it must '
-                    'lie between 0 and 1')
-  if max_iterations < 1:
-    raise UserError(f'max_iterations is {max_iterations}: it must be at '
-                    'least 1')
+  rates = sorted(set(map(float, learning_rates)))
+  num_train = len(source.labels)
+  everything = np.arange(num_train)
+  wanted = batch_size or (SMALL_BATCH if num_train < SMALL else PAPER_BATCH)
+  figures = {}
 
-  # Choose l2 without the test images.
-  start = np.zeros((num_classes, train_features.shape[1] + 1))
-  l2, held_out_top1 = grid[0], {}
-  if len(grid) > 1:
-    kept, held_out = holdout_rows(train_labels, holdout_fraction, seed)
+  def train(what: str, rows: np.ndarray, rates: Sequence[float]) -> _Heads:
+    batch = min(wanted, len(rows))
+    total = max(int(epochs * len(rows) // batch), 1)
+    heads = _init(seed, source.feature_size, len(rates), num_classes)
+    with stages.opened(f'{name}{what}') as stage:
+      step, heads = stage.restore(heads)
+      heads = jax.tree.map(jnp.array, heads)
+      bar = logs.Progress(f'{name}{what}: steps', total - step, 'step/s')
+      for features, labels in source.batches(rows, step, total - step, batch):
+        heads = _train_steps(heads, jnp.int32(step), features, labels,
+                             jnp.asarray(rates, jnp.float32), total)
+        step += len(features)
+        stage.save(step, heads, last=step == total)
+        bar.add(len(features))
+      bar.close()
+    return jax.tree.map(np.asarray, heads)
+
+  rate, heads = rates[0], None
+  if len(rates) > 1:
+    fraction = min(holdout_fraction, 10_009 / num_train)
+    kept, held_out = splits.holdout_rows(source.labels, fraction, seed)
     if not len(held_out):
-      raise UserError('l2_grid has several values to choose from, but '
-                      'no class has two training images: list one value')
-    held_out_labels = train_labels[held_out]
-    data, held_out_x = _prepare(train_features[kept], train_labels[kept],
-                                train_features[held_out])
-    best = None
-    for candidate in grid:
-      fit = _fit(data, candidate, start, max_iterations)
-      start = fit.parameters
-      logits = np.asarray(_logits(fit.parameters, held_out_x))
-      top1 = checks.top_k_accuracy(logits, held_out_labels, 1)
-      loss = float(losses.cross_entropy(logits, held_out_labels))
-      held_out_top1[f'{candidate:g}'] = top1
-      if best is None or (top1, -loss) > best:
-        best, l2 = (top1, -loss), candidate
+      raise UserError('config key linear_eval.learning_rates has several values to '
+                      'choose from, but no class has two training images: list one')
+    heads = train('choosing', kept, rates)
+    x, y = held_out_features(held_out)
+    logits = np.asarray(_logits(heads.w, heads.b, x))
+    for k, candidate in enumerate(rates):
+      figure = (scores_lib.figure(metric, logits[:, k], y)
+                if np.isfinite(logits[:, k]).all() else 0.0)  # it has diverged
+      figures[f'{candidate:g}'] = figure
+    best = max(range(len(rates)), key=lambda k: figures[f'{rates[k]:g}'])
+    rate = rates[best]
+    logs.console.info('%slearning rate %g, by %.2f %% of %d held-out training images',
+                      name, rate, figures[f'{rate:g}'], len(y))
+    heads = jax.tree.map(lambda x: x[..., best:best + 1, :], heads)
+  if heads is None or refit:
+    heads = train('all', everything, [rate])
+  trained_on = num_train if len(rates) == 1 or refit else len(kept)
 
-  data, test_x = _prepare(train_features, train_labels, test_features)
-  fit = _fit(data, l2, np.zeros_like(start), max_iterations)
-  logits = np.asarray(_logits(fit.parameters, test_x))
+  def scores(features: np.ndarray) -> np.ndarray:
+    return np.asarray(_logits(heads.w, heads.b, features))[:, 0]
 
-  results = {'top1': checks.top_k_accuracy(logits, test_labels, 1)}
-  if num_classes > 5:
-    results['top5'] = checks.top_k_accuracy(logits, test_labels, 5)
-  results['l2'] = l2
-  results['protocol'] = {
-      'method': 'multinomial logistic regression, L-BFGS',
-      'objective': 'mean cross-entropy + l2 / 2 ||W||^2',
-      'features': 'frozen, standardised by the training images',
-      'l2': l2,
-      'l2_grid': grid[::-1],
-      'l2_chosen_on': (f'{holdout_fraction:g} of the training images, stratified'
-                       if held_out_top1 else 'nothing: one value given'),
-      'held_out_top1': held_out_top1,
+  return Classifier(scores, {'learning_rate': rate}, {
+      'method': 'linear classifier, SGD with Nesterov momentum',
+      'momentum': MOMENTUM,
+      'epochs': epochs,
+      'batch_size': min(wanted, trained_on),
+      'learning_rate': rate,
+      'learning_rates': rates,
+      'schedule': 'cosine to 0',
+      'learning_rate_chosen_on': (
+          f'{len(held_out)} held-out training images, stratified' if figures else
+          'nothing: one value given'),
+      f'held_out_{metric}': figures,
+      'trained_on': trained_on,
+      'weight_decay': 0,
       'seed': seed,
-      'max_iterations': max_iterations,
-      'iterations': fit.iterations,
-      'converged': fit.converged,
-      'train_images': len(train_labels),
-      'test_images': len(test_labels),
-      'feature_size': train_features.shape[1],
+      'train_images': num_train,
+      'feature_size': source.feature_size,
       'num_classes': num_classes,
-  }
-  return results
+  })

@@ -15,6 +15,7 @@ from byol_jax import parallel
 from byol_jax import step as step_lib
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import report
+from byol_jax.evaluation import splits
 from byol_jax.networks.model import Model
 
 Batches = Callable[[np.ndarray], Iterator[dict[str, np.ndarray]]]
@@ -26,7 +27,7 @@ class Monitor:
 
   def __init__(self, model: Model, encoder: encode.Encoder, shared: Any,
                make_views: MakeViews, batches: Batches,
-               split: report.Split | None, *, examples: int, k: int,
+               split: splits.Split | None, *, examples: int, k: int,
                temperature: float, seed: int):
     """Builds it.
 

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from byol_jax.data import sources
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
+from byol_jax.evaluation import checks
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import knn
-from byol_jax.evaluation import linear
+from byol_jax.evaluation import logistic
+from byol_jax.evaluation import scores
+from byol_jax.evaluation import splits
 
 L2_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # the probe chooses on held-out images
 RAW_PIXELS_SIZE = 32                      # larger images are shrunk to it
@@ -19,47 +23,7 @@ CALIBRATION_IMAGES = 2048                 # for the untrained encoder's statisti
 Data = Images | Encoded
 
 
-def num_classes(data: Data) -> int:
-  """Classes of a labelled data set; 0 without labels."""
-  if data.labels is None:
-    return 0
-  named = len(data.class_names) if data.class_names else 0
-  return max(named, int(data.labels.max()) + 1)
-
-
-class Split:
-  """The images that figures are measured with."""
-
-  def __init__(self, train: Data, test: Data | None, *, most: int, seed: int):
-    """Chooses them.
-
-    Args:
-      train: labelled training images.
-      test: labelled test images; None holds a tenth of `train` out.
-      most: at most so many training images.
-      seed: of the choice.
-    """
-    size = encode.size(train)
-    if test is not None:
-      self.train = (train, encode.subset(size, most, seed))
-      self.test = (test, encode.subset(encode.size(test), most, seed))
-      self.description = f'{len(self.test[1])} test images'
-    else:
-      held_out = encode.subset(size, min(max(size // 10, 1), most), seed + 1)
-      rest = np.setdiff1d(np.arange(size), held_out)
-      chosen = rest[encode.subset(len(rest), most, seed)]
-      self.train, self.test = (train, chosen), (train, held_out)
-      self.description = (
-          f'no test part: {len(held_out)} training images, held out from the '
-          'classifiers but seen, without labels, in pretraining')
-
-  def labels(self) -> tuple[np.ndarray, np.ndarray]:
-    """Of the training and the test images, once these have been read."""
-    return tuple(data.labels[encode.usable(data, rows)]
-                 for data, rows in (self.train, self.test))
-
-
-def measure(features: Callable[[Data, np.ndarray], np.ndarray], split: Split, *,
+def measure(features: Callable[[Data, np.ndarray], np.ndarray], split: splits.Split, *,
             k: int, temperature: float, with_linear: bool,
             seed: int) -> tuple[dict[str, float], dict[str, Any]]:
   """k-NN and linear accuracy of one way to turn images into features.
@@ -76,22 +40,26 @@ def measure(features: Callable[[Data, np.ndarray], np.ndarray], split: Split, *,
     Figures in percent and their protocols.
   """
   train, test = features(*split.train), features(*split.test)
-  train_labels, test_labels = split.labels()  # now the bad ones are known
-  classes = num_classes(split.train[0])
-  arrays = (train, train_labels, test, test_labels)
-  near = knn.knn_accuracy(*arrays, k=min(k, len(train)), temperature=temperature,
-                          num_classes=classes)
-  figures = {'knn_top1': near['top1']}
-  protocol = {'knn': near['protocol']}
+  # now the bad ones are known
+  train_labels, test_labels = split.train_labels(), split.test_labels()
+  classes = sources.num_classes(split.train[0])
+  test, test_labels = checks.check_labelled(test, test_labels, classes, 'test')
+  near = knn.fit(train, train_labels, k=min(k, len(train)), temperature=temperature,
+                 num_classes=classes)
+  classifiers = {'knn': near}
   if with_linear:
-    probe = linear.linear_probe(*arrays, num_classes=classes, l2_grid=L2_GRID,
-                                seed=seed)
-    figures['linear_top1'] = probe['top1']
-    protocol['linear'] = probe['protocol']
+    classifiers['linear'] = logistic.fit(
+        train, train_labels, num_classes=classes, l2_grid=L2_GRID,
+        standardize=True, seed=seed)
+  figures, protocol = {}, {}
+  for name, classifier in classifiers.items():
+    figures[f'{name}_top1'] = scores.top_k_accuracy(
+        classifier.scores(test), test_labels, 1)
+    protocol[name] = classifier.protocol | {'test_images': len(test_labels)}
   return figures, protocol
 
 
-def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: Split,
+def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.Split,
           *, k: int, temperature: float, image_size: int,
           seed: int) -> dict[str, Any]:
   """Figures for the trained encoder, the untrained one and raw pixels.
@@ -129,7 +97,7 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: Split,
     results[name], how = measure(features, split, k=k, temperature=temperature,
                                  with_linear=True, seed=seed)
     protocol[f'{name}_classifiers'] = how
-  train_labels, test_labels = split.labels()
+  train_labels, test_labels = split.train_labels(), split.test_labels()
   left_out = (len(rows) - len(train_labels),
               len(split.test[1]) - len(test_labels))
   if any(left_out):

@@ -43,10 +43,12 @@ class Model(NamedTuple):
   """Transformed functions (images, is_training, views=1) -> Outputs.
 
   `online` and `target` share the names of their parameters; the target has no
-  predictor. `probe` maps features to logits. `feature_size` is D.
+  predictor. `encoder` is what they begin with, and returns the features alone.
+  `probe` maps features to logits. `feature_size` is D.
   """
   online: hk.TransformedWithState
   target: hk.TransformedWithState
+  encoder: hk.TransformedWithState
   probe: hk.Transformed
   feature_size: int
 
@@ -112,17 +114,21 @@ def make_model(
   make_norm = functools.partial(
       norm.BatchNorm, decay_rate=bn_decay_rate, eps=bn_eps, axis_name=axis_name)
 
-  def forward(images, is_training: bool, views: int, predict: bool) -> Outputs:
+  def encode(images, is_training: bool, views: int = 1) -> jax.Array:
     encoder = resnet.ResNet(
         architecture, norm=make_norm, width=width, stem=stem, padding=padding,
         last_gamma=last_gamma)
+    with _precision(precision):
+      return encoder(images.astype(precision.compute), is_training, views)
+
+  def forward(images, is_training: bool, views: int, predict: bool) -> Outputs:
     projector = heads.MLP(projector_hidden_size, projection_size,
                           norm=make_norm, name='projector')
     predictor = heads.MLP(predictor_hidden_size, projection_size,
                           norm=make_norm, name='predictor')
     dtype = jnp.promote_types(precision.compute, jnp.float32)
+    features = encode(images, is_training, views)
     with _precision(precision):
-      features = encoder(images.astype(precision.compute), is_training, views)
       projection = projector(features.astype(precision.compute), is_training,
                              views)
       prediction = None
@@ -146,5 +152,6 @@ def make_model(
   return Model(
       online=hk.without_apply_rng(hk.transform_with_state(online)),
       target=hk.without_apply_rng(hk.transform_with_state(target)),
+      encoder=hk.without_apply_rng(hk.transform_with_state(encode)),
       probe=hk.without_apply_rng(hk.transform(probe)),
       feature_size=round(architecture.channels[-1] * width))

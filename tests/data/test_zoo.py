@@ -312,7 +312,7 @@ for k in range({count}):
     else: data[at:at] = rng.bytes(int(rng.integers(1, 40)))
   start = time.perf_counter()
   try:
-    decode.decode_two_views(bytes(data), rng.random((2, 4)), out)
+    decode.decode_views(bytes(data), rng.random((2, 4)), out)
     good += 1
   except decode.BadImage as error:
     bad += 1

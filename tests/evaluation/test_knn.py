@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from byol_jax.errors import UserError
+from byol_jax.evaluation import checks
 from byol_jax.evaluation import knn
+from byol_jax.evaluation import scores
 
 
 def clusters(num, classes=8, size=12, seed=0, noise=1.2):
@@ -17,7 +19,10 @@ def clusters(num, classes=8, size=12, seed=0, noise=1.2):
 
 def accuracy(train, test, **settings):
   settings = dict(k=20, temperature=.07, num_classes=8) | settings
-  return knn.knn_accuracy(*train, *test, **settings)
+  classifier = knn.fit(*train, **settings)
+  features, labels = checks.check_labelled(*test, settings['num_classes'], 'test')
+  return (scores.measure(classifier.scores(features), labels)
+          | {'protocol': classifier.protocol})
 
 
 @pytest.mark.parametrize('k', [1, 5, 200])
@@ -43,10 +48,11 @@ def test_equals_scikit_learn(k, temperature):
 def test_blocks_do_not_change_the_result(monkeypatch):
   train, test = clusters(150), clusters(70, seed=1)
   whole = accuracy(train, test)
-  assert accuracy(train, test, chunk=32) == whole
+  all_of_them = accuracy(train, test, k=150)
   monkeypatch.setattr(knn, '_TILE', 64)
-  assert accuracy(train, test, chunk=32) == whole
-  assert accuracy(train, test, k=150) == accuracy(train, test, k=150, chunk=7)
+  monkeypatch.setattr(knn, '_QUERIES', 5)  # 40 on eight devices
+  assert accuracy(train, test) == whole
+  assert accuracy(train, test, k=150) == all_of_them
 
 
 def test_length_of_features_and_tiny_temperature():

@@ -1,108 +1,110 @@
-"""The linear probe against scikit-learn; its choice never sees the test set."""
+"""Linear evaluation: five rates in one pass are five runs, and go on exactly."""
+
+import itertools
 
 import numpy as np
 import pytest
 
 from byol_jax.errors import UserError
 from byol_jax.evaluation import linear
+from byol_jax.evaluation import scores
+from byol_jax.evaluation import stages
+
+RATES = (2.0, 0.2, 0.02, 0.002, 0.0002)
 
 
-def correlated(num, classes=7, seed=0, size=30):
-  """Skewed, correlated features, as an encoder's after its ReLU."""
+def clusters(num, seed, classes=6, size=20):
   rng = np.random.default_rng(seed)
-  fixed = np.random.default_rng(99)
-  centers = fixed.standard_normal((classes, 6))
-  mixing = fixed.standard_normal((6, size))
-  scales = np.exp(fixed.standard_normal(size))
-  labels = rng.integers(0, classes, num)
-  hidden = centers[labels] + .8 * rng.standard_normal((num, 6))
-  features = np.maximum(hidden @ mixing, 0) * scales + 3
-  features[:, 4] = 7.3    # a dead unit
+  centers = np.random.default_rng(9).standard_normal((classes, size))
+  labels = rng.integers(0, classes, num).astype(np.int32)
+  features = centers[labels] + 1.5 * rng.standard_normal((num, size))
   return features.astype(np.float32), labels
 
 
-TRAIN, TEST = correlated(1500), correlated(2000, seed=1)
+TRAIN, TEST = clusters(600, 0), clusters(500, 1)
 
 
-def probe(train=TRAIN, test=TEST, **settings):
-  settings = dict(num_classes=7, l2_grid=[1e-3], max_iterations=60) | settings
-  return linear.linear_probe(*train, *test, **settings)
+def fit(folder, train=TRAIN, source=None, **settings):
+  settings = dict(
+      num_classes=6, learning_rates=RATES, epochs=10, batch_size=64,
+      holdout_fraction=.2, refit=True, metric='top1', seed=0,
+      stages=stages.Stages(str(folder), str(folder))) | settings
+  source = source or linear.Cached(*train, seed=0)
+  return linear.fit(source, lambda rows: (train[0][rows], train[1][rows]),
+                    **settings)
 
 
-@pytest.mark.parametrize('l2', [1e-4, 1e-2, 1e-1])
-def test_equals_scikit_learn(l2):
+def test_five_rates_in_one_pass_are_five_runs(tmp_path):
+  (tmp_path / 'all').mkdir()
+  together = fit(tmp_path / 'all', refit=False)
+  figures = together.protocol['held_out_top1']
+  assert set(figures) == {f'{rate:g}' for rate in RATES}
+  assert len(set(figures.values())) > 2  # it matters which
+  apart = {}
+  for rate in RATES:
+    folder = tmp_path / f'{rate}'
+    folder.mkdir()
+    # two of the same: each is held against the held-out part
+    one = fit(folder, learning_rates=(rate, rate * (1 + 1e-9)), refit=False)
+    apart[f'{rate:g}'] = one.protocol['held_out_top1'][f'{rate:g}']
+  assert apart == pytest.approx(figures, abs=1.0)  # one image of 120 is 0.8
+  best = max(apart, key=apart.get)
+  assert together.chosen['learning_rate'] == float(best)
+
+
+def test_close_to_logistic_regression(tmp_path):
   linear_model = pytest.importorskip('sklearn.linear_model')
-  preprocessing = pytest.importorskip('sklearn.preprocessing')
-  scaler = preprocessing.StandardScaler().fit(TRAIN[0].astype(np.float64))
-  model = linear_model.LogisticRegression(
-      C=1 / (l2 * len(TRAIN[0])), tol=1e-8, max_iter=5000)
-  model.fit(scaler.transform(TRAIN[0]), TRAIN[1])
-  expected = 100 * model.score(scaler.transform(TEST[0]), TEST[1])
-  results = probe(l2_grid=[l2], max_iterations=1000)
-  assert results['top1'] == pytest.approx(expected, abs=.2)
-  assert results['protocol']['converged']
-  assert 50 < expected < 99
+  train, test = clusters(6000, 0), clusters(4000, 1)
+  found = fit(tmp_path, train=train, epochs=40)
+  ours = scores.top_k_accuracy(found.scores(test[0]), test[1], 1)
+  theirs = linear_model.LogisticRegression(max_iter=5000).fit(*train).score(*test)
+  assert ours == pytest.approx(100 * theirs, abs=0.5)
+  assert 80 < ours < 95
+  assert found.protocol['trained_on'] == found.protocol['train_images'] == 6000
 
 
-def test_chooses_on_held_out_training_images():
-  grid = [1e-4, 1e-2, 3.]
-  results = probe(l2_grid=grid)
-  protocol = results['protocol']
-  assert set(protocol['held_out_top1']) == {'0.0001', '0.01', '3'}
-  best = max(protocol['held_out_top1'].values())
-  assert protocol['held_out_top1'][f'{results["l2"]:g}'] == best
-  # refitted to all training images, not to the part
-  assert results['top1'] == pytest.approx(
-      probe(l2_grid=[results['l2']])['top1'], abs=.1)
-  assert results['top5'] > results['top1']
+def test_choice_without_refit_leaves_the_held_out_part_out(tmp_path):
+  found = fit(tmp_path, refit=False)
+  assert 470 <= found.protocol['trained_on'] <= 490
+  assert found.protocol['batch_size'] == 64
 
 
-def test_choice_never_sees_the_test_set():
-  grid = [1e-4, 1e-2, 3.]
-  shuffled = TEST[0], np.random.default_rng(0).permutation(TEST[1])
-  ours, wrong = probe(l2_grid=grid), probe(l2_grid=grid, test=shuffled)
-  assert wrong['top1'] < 30 < ours['top1']
-  assert wrong['l2'] == ours['l2']
-  assert wrong['protocol'] == ours['protocol']
+class _Breaks(linear.Cached):
+  """Breaks off after some blocks, as a killed process does."""
+
+  def __init__(self, *arguments, blocks, **more):
+    super().__init__(*arguments, **more)
+    self._blocks = blocks
+
+  def batches(self, *arguments):
+    for block in itertools.islice(super().batches(*arguments), self._blocks):
+      yield block
+    raise KeyboardInterrupt
 
 
-def test_holdout_is_stratified_and_seeded():
-  labels = np.repeat([0, 1, 2, 3], [100, 40, 2, 1])
-  kept, held_out = linear.holdout_rows(labels, .1, seed=0)
-  assert sorted([*kept, *held_out]) == list(range(len(labels)))
-  assert np.bincount(labels[held_out]).tolist() == [10, 4, 1]
-  again = linear.holdout_rows(labels, .1, seed=0)[1]
-  other = linear.holdout_rows(labels, .1, seed=1)[1]
-  assert np.array_equal(held_out, again)
-  assert not np.array_equal(held_out, other)
-  # half of everything, yet no class is lost to the classifier
-  assert set(labels[linear.holdout_rows(labels, .9, seed=0)[0]]) == {0, 1, 2, 3}
+def test_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+  monkeypatch.setattr(linear, '_STEPS_AT_A_TIME', 8)
+  monkeypatch.setattr(stages, '_SECONDS', -1)  # save after every block
+  for name in ('whole', 'broken'):
+    (tmp_path / name).mkdir()
+  whole = fit(tmp_path / 'whole')
+  for blocks in (3, 2):
+    with pytest.raises(KeyboardInterrupt):
+      fit(tmp_path / 'broken', source=_Breaks(*TRAIN, seed=0, blocks=blocks))
+  gone_on = fit(tmp_path / 'broken')
+  assert gone_on.protocol == whole.protocol
+  np.testing.assert_array_equal(gone_on.scores(TEST[0]), whole.scores(TEST[0]))
 
 
-def test_iterations_are_bounded():
-  protocol = probe(l2_grid=[1e-6], max_iterations=3)['protocol']
-  assert protocol['iterations'] == 3 and not protocol['converged']
+def test_a_rate_that_diverges_is_not_chosen(tmp_path):
+  features = TRAIN[0] * 1e18
+  found = fit(tmp_path, train=(features, TRAIN[1]), learning_rates=(1e20, 1e-37))
+  assert found.protocol['held_out_top1']['1e+20'] == 0
+  assert found.chosen['learning_rate'] == 1e-37
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(l2_grid=[]), 'l2_grid'),
-    (dict(l2_grid=[-1.]), 'l2_grid'),
-    (dict(l2_grid=[float('nan'), 1.]), 'l2_grid'),
-    (dict(holdout_fraction=1.), 'holdout_fraction'),
-    (dict(max_iterations=0), 'max_iterations'),
-    (dict(num_classes=6), 'training labels lie in'),
-])
-def test_impossible_settings(settings, message):
-  with pytest.raises(UserError, match=message):
-    probe(**settings)
-
-
-def test_bad_features():
-  features = TRAIN[0].copy()
-  features[5] = np.inf
-  with pytest.raises(UserError, match='training features are not finite'):
-    probe(train=(features, TRAIN[1]))
-  one_each = TRAIN[0][:7], np.arange(7)
+def test_nothing_to_choose_on(tmp_path):
+  few = TRAIN[0][:6], np.arange(6, dtype=np.int32)
   with pytest.raises(UserError, match='no class has two'):
-    probe(train=one_each, l2_grid=[1e-3, 1e-2])
-  assert probe(train=one_each)['protocol']['train_images'] == 7
+    fit(tmp_path, train=few)
+  assert fit(tmp_path, train=few, learning_rates=(0.1,)).protocol['batch_size'] == 6

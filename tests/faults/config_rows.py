@@ -241,14 +241,14 @@ def _cannot_be_built(config: Any, key: str) -> str | None:
   # pylint: disable=g-import-not-at-top
   import jax
   from byol_jax import config as config_lib
-  from byol_jax import pretrain
+  from byol_jax import dataset
   from byol_jax import program
   from byol_jax.errors import UserError
   try:
     for images in (64, 1281167):
       with contextlib.suppress(UserError):
         config_lib.resolve(config, images)
-    train, _ = pretrain.open_data(config)
+    train, _ = dataset.open_data(config)
     resolved = config_lib.resolve(config, len(train.images))
     built = program.build(resolved, len(train.images), 4, is_resident=True)
     if key.startswith(('network.', 'data.', 'train.target')):
@@ -487,7 +487,7 @@ def combinations(cases: int, scratch: pathlib.Path) -> Outcome:
   """Values that are legal by themselves but not together."""
   # pylint: disable=g-import-not-at-top
   from byol_jax import config as config_lib
-  from byol_jax import pretrain
+  from byol_jax import dataset
   from byol_jax.errors import UserError
   del scratch
   failures = []
@@ -501,7 +501,7 @@ def combinations(cases: int, scratch: pathlib.Path) -> Outcome:
           # as a run does it, in this order
           config_lib.check_devices(config.train.batch_size,
                                    config.train.accumulation_steps, devices)
-          train, _ = pretrain.open_data(config)
+          train, _ = dataset.open_data(config)
           config_lib.resolve(config, len(train.images))
           failure = 'accepted'
         except UserError as error:

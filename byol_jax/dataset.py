@@ -1,0 +1,62 @@
+"""The images that a config names."""
+
+from __future__ import annotations
+
+import ml_collections
+
+from byol_jax.data import resident
+from byol_jax.data import sources
+from byol_jax.data.sources import Encoded
+from byol_jax.data.sources import Images
+from byol_jax.errors import UserError
+
+
+def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
+               class_names: tuple[str, ...] | None = None, *,
+               may_be_resident: bool = True) -> Images | Encoded | None:
+  """One part; None where there is no such part.
+
+  Args:
+    data: the config's section.
+    split: its name.
+    seed: of fake images.
+    class_names: of the training part, for the test part.
+    may_be_resident: whether encoded images may be decoded into memory, which
+      forgets their names.
+  """
+  opened = sources.open_source(
+      data.source, path=data.path or None, split=split,
+      test_path=data.test_path or None, class_names=class_names,
+      max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
+      image_size=data.image_size, num_images=data.fake_images,
+      num_classes=data.fake_classes, seed=seed)
+  if opened is None or not may_be_resident:
+    return opened
+  return resident.make_resident(
+      opened, data.resident, data.resident_limit_mib << 20, data.image_size,
+      data.threads)
+
+
+def open_data(config: ml_collections.ConfigDict,
+              ) -> tuple[Images | Encoded, Images | Encoded | None]:
+  """The training part and, where there is one with labels, the test part.
+
+  Raises:
+    UserError: there is no training part, or the parts do not belong together.
+  """
+  data = config.data
+  train = open_split(data, data.train_split, config.seed)
+  if train is None:
+    raise UserError(f'config key data.train_split is {data.train_split!r}: the '
+                    'data set has no such part')
+  test = None
+  if data.test_split and train.labels is not None:
+    test = open_split(data, data.test_split, config.seed + 1, train.class_names)
+    if test is not None and test.labels is None:
+      test = None
+    classes = sources.num_classes(train)
+    if test is not None and test.labels.max() >= classes:
+      raise UserError(
+          f'{test.name} has a label {test.labels.max()}, the training part has 0 '
+          f"to {classes - 1}: mend the labels or set --config.data.test_split=''")
+  return train, test

@@ -1,0 +1,82 @@
+"""Features of any images, in files that other programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import io
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from byol_jax.errors import TransientError
+
+FILES = {'npz': 'embeddings.npz', 'parquet': 'embeddings.parquet'}
+
+
+def write(folder: str, formats: Sequence[str], features: np.ndarray,
+          names: Sequence[str], labels: np.ndarray | None,
+          class_names: Sequence[str] | None) -> list[str]:
+  """Writes features beside the names of their images.
+
+  embeddings.npz has `features` float32 [N, D], `names` and, where there are any,
+  `labels` int32 [N] and `class_names`: np.load reads it, without pickle.
+  embeddings.parquet has the columns `name`, `feature` (a list of D float32) and,
+  where there are any, `label` and `class`.
+
+  Args:
+    folder: an existing directory or bucket.
+    formats: keys of `FILES`.
+    features: float32 [N, D].
+    names: of the images.
+    labels: int32 [N], or None.
+    class_names: by label, or None.
+
+  Returns:
+    The files' paths.
+
+  Raises:
+    TransientError: they cannot be written.
+  """
+  names = np.array([str(name) for name in names])
+  written = []
+  for kind in formats:
+    data = (_npz if kind == 'npz' else _parquet)(
+        features, names, labels, class_names)
+    path = epath.Path(folder) / FILES[kind]
+    temporary = path.parent / f'{path.name}.tmp'
+    try:
+      temporary.write_bytes(data)
+      temporary.replace(path)
+    except OSError as error:
+      raise TransientError(f'cannot write {path} ({error}): make room, and the '
+                           'same command goes on') from error
+    written.append(str(path))
+  return written
+
+
+def _npz(features, names, labels, class_names) -> bytes:
+  arrays: dict[str, Any] = {'features': features, 'names': names}
+  if labels is not None:
+    arrays['labels'] = np.asarray(labels, np.int32)
+    if class_names:
+      arrays['class_names'] = np.array(class_names)
+  file = io.BytesIO()
+  np.savez(file, **arrays)
+  return file.getvalue()
+
+
+def _parquet(features, names, labels, class_names) -> bytes:
+  import pyarrow  # pylint: disable=g-import-not-at-top
+  from pyarrow import parquet  # pylint: disable=g-import-not-at-top
+  flat = pyarrow.array(np.ascontiguousarray(features, np.float32).reshape(-1))
+  columns = {
+      'name': pyarrow.array(names.tolist()),
+      'feature': pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])}
+  if labels is not None:
+    columns['label'] = pyarrow.array(np.asarray(labels, np.int32))
+    if class_names:
+      columns['class'] = pyarrow.array([class_names[label] for label in labels])
+  file = io.BytesIO()
+  parquet.write_table(pyarrow.table(columns), file)
+  return file.getvalue()

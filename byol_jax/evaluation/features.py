@@ -1,0 +1,150 @@
+"""Features are computed once for each encoder and data set, and kept in parts.
+
+A pass that was interrupted goes on behind its last part; a later evaluation of the
+same encoder on the same images reads what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import contextlib
+import hashlib
+import io
+import json
+from typing import Any
+import zipfile
+
+from etils import epath
+import jax
+import numpy as np
+
+from byol_jax import hosts
+from byol_jax import logs
+from byol_jax.data.sources import Encoded
+from byol_jax.data.sources import Images
+from byol_jax.evaluation import encode
+
+Data = Images | Encoded
+Encode = Callable[[Data, np.ndarray], np.ndarray]
+
+_PART = 4096     # images, at least
+_PROBES = 32     # images that are encoded again, to see that all is as it was
+
+
+class Store:
+  """A folder of features; every process makes the same calls."""
+
+  def __init__(self, folder: str | None):
+    """Opens it.
+
+    Args:
+      folder: a directory or bucket, made when it is needed; None keeps nothing.
+    """
+    self._folder = epath.Path(folder) if folder else None
+    self._warned = False
+
+  def __call__(self, encoder: Encode, key: Mapping[str, Any], data: Data,
+               rows: np.ndarray, title: str) -> np.ndarray:
+    """Features of images, read or computed.
+
+    Args:
+      encoder: (data, rows) -> float32 [n, D], without the bad images.
+      key: what tells this encoder and data set from all others: JSON.
+      data: the images.
+      rows: int [n], which ones.
+      title: of the progress line.
+
+    Returns:
+      float32 [n, D], without the bad images: `encode.usable` knows these now.
+    """
+    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(rows, np.int64).tobytes())
+    folder = self._folder and self._folder / digest.hexdigest()[:16]
+    parts, done = self._read(folder, data)
+    if done:
+      seen = encode.usable(data, rows[:done])
+      if not _same(encoder, data, seen, np.concatenate(parts)):
+        logs.console.warning(
+            'WARNING: the features in %s are not what this encoder makes of these '
+            'images now: computing them again', folder)
+        parts, done = [], 0
+      else:
+        logs.console.info('%s: %d of %d features were computed before', title, done,
+                          len(rows))
+    if done < len(rows):
+      bar = logs.Progress(title, len(rows) - done)
+      size = max(_PART, _at_a_time())
+      with contextlib.closing(bar):
+        for start in range(done, len(rows), size):
+          part = rows[start:start + size]
+          features = encoder(data, part)
+          self._write(folder, start, part, features, data)
+          parts.append(features)
+          bar.add(len(part))
+    return np.concatenate(parts)
+
+  def _read(self, folder: epath.Path | None,
+            data: Data) -> tuple[list[np.ndarray], int]:
+    """The parts that follow one another from the first image on."""
+    parts, bad, done = [], {}, 0
+    if folder is not None and jax.process_index() == 0:
+      while True:
+        try:
+          found = sorted(folder.glob(f'{done:09d}-*.npz'))
+          with np.load(io.BytesIO(found[-1].read_bytes()),
+                       allow_pickle=False) as file:
+            parts.append(file['features'])
+            bad |= json.loads(str(file['bad']))
+          done = int(found[-1].name.removesuffix('.npz').split('-')[1])
+        # there is none, or what a crash has left of one
+        except (IndexError, OSError, ValueError, KeyError, zipfile.BadZipFile):
+          break
+    done = hosts.from_first(done)
+    if not done:
+      return [], 0
+    for reasons in hosts.gather_json(bad):
+      if data.bad is not None:
+        data.bad.learn(reasons)
+    width = max(hosts.gather_json(parts[0].shape[1] if parts else 0))
+    mine = (np.concatenate(parts) if parts else np.zeros((0, width), np.float32))
+    return [hosts.gather(mine)], done
+
+  def _write(self, folder: epath.Path | None, start: int, rows: np.ndarray,
+             features: np.ndarray, data: Data) -> None:
+    """Keeps a part; where that fails the evaluation goes on without."""
+    if folder is None or jax.process_index():
+      return
+    of_part = set(rows.tolist())
+    bad = {row: why for row, why in (data.bad.reasons() if data.bad else {}).items()
+           if row in of_part}
+    file = io.BytesIO()
+    np.savez(file, features=features, bad=json.dumps(bad))
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      name = f'{start:09d}-{start + len(rows):09d}.npz'
+      temporary = folder / f'{name}.tmp'
+      temporary.write_bytes(file.getvalue())
+      temporary.replace(folder / name)
+    except Exception as error:  # untyped, of a bucket
+      if not self._warned:
+        self._warned = True
+        logs.console.warning('warning: cannot keep features in %s (%s); going on '
+                             'without', folder, error)
+
+
+def _same(encoder: Encode, data: Data, rows: np.ndarray,
+          features: np.ndarray) -> bool:
+  """Whether some images still have the features that were kept of them."""
+  if len(rows) != len(features):
+    return False
+  probes = np.unique(np.linspace(0, len(rows) - 1, _PROBES).astype(int))
+  now = encoder(data, rows[probes])
+  scale = np.abs(now).max(initial=0) + 1e-6
+  return now.shape == features[probes].shape and bool(np.allclose(
+      now, features[probes], rtol=0, atol=1e-2 * scale, equal_nan=True))
+
+
+def _at_a_time() -> int:
+  """Images that keep all devices of all processes busy for some calls."""
+  return 1024 * jax.device_count()

@@ -1,0 +1,275 @@
+"""Fine-tuning: encoder and classifier learn from all or from a few labels.
+
+The paper's semi-supervised protocol (appendix C.2): random crops and flips, SGD with
+Nesterov momentum 0.9, no regularization, learning rate and epochs chosen from a
+grid on training images that are held out. Weight decay is in the grid for transfer
+(appendix D.3). Batch normalization uses the statistics of the global batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import itertools
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+
+from byol_jax import logs
+from byol_jax import losses
+from byol_jax import optim
+from byol_jax import parallel
+from byol_jax import program as program_lib
+from byol_jax import views
+from byol_jax.data import feed
+from byol_jax.data import sources
+from byol_jax.data.sources import Encoded
+from byol_jax.data.sources import Images
+from byol_jax.errors import UserError
+from byol_jax.evaluation import crops
+from byol_jax.evaluation import scores as scores_lib
+from byol_jax.evaluation import splits
+from byol_jax.evaluation import stages as stages_lib
+from byol_jax.evaluation.scores import Classifier
+from byol_jax.networks import norm
+
+Data = Images | Encoded
+PAPER_BATCH = 1024  # that the paper's learning rates are for
+
+
+class _State(NamedTuple):
+  """Of one training run."""
+  step: jax.Array
+  params: Any          # (encoder, head)
+  statistics: hk.State
+  momentum: optax.OptState
+
+
+def fit(
+    data: Data,
+    networks: Any,
+    network_config: ml_collections.ConfigDict,
+    encode: Callable[[Any, Data, np.ndarray], np.ndarray],
+    spec: views.ViewSpec,
+    *,
+    num_classes: int,
+    learning_rates: Sequence[float],
+    epochs: Sequence[float],
+    weight_decays: Sequence[float],
+    encoder_rate: float,
+    batch_size: int,
+    holdout_fraction: float,
+    metric: str,
+    seed: int,
+    stages: stages_lib.Stages,
+    threads: int = 0,
+    name: str = '',
+) -> Classifier:
+  """Trains for every point of the grid, and once more for the best one.
+
+  Args:
+    data: the labelled images.
+    networks: (params, state) of the encoder to start from.
+    network_config: the config of the run that it comes from, for its architecture.
+    encode: (networks, data, rows) -> features, in inference mode: `Encoder`.
+    spec: of the crops.
+    num_classes: C.
+    learning_rates: for a batch of 1024 images, scaled with it; a cosine to 0.
+    epochs: passes over the images.
+    weight_decays: of weights, not of biases and normalization.
+    encoder_rate: the encoder's learning rate over that of the classifier.
+    batch_size: global; less where there are fewer images.
+    holdout_fraction: share of every class of the images that chooses.
+    metric: one of `scores.METRICS`, that chooses.
+    seed: of order, crops, held-out part and the classifier's initial weights.
+    stages: what was done in an earlier session.
+    threads: that decode.
+    name: of this training among the stages.
+
+  Returns:
+    The classifier, of (data, rows); chosen: 'learning_rate', 'epochs' and
+    'weight_decay'.
+
+  Raises:
+    UserError: there is nothing to choose on, or fewer images than devices.
+  """
+  labels = np.asarray(data.labels)
+  grid = [dict(learning_rate=rate, epochs=float(e), weight_decay=decay)
+          for rate, e, decay in itertools.product(
+              learning_rates, epochs, weight_decays)]
+  train = _Trainer(data, networks, network_config, spec, num_classes=num_classes,
+                   encoder_rate=encoder_rate, batch_size=batch_size, seed=seed,
+                   stages=stages, threads=threads)
+
+  def logits(trained, data, rows):
+    (encoder, head), statistics = trained
+    features = encode((encoder, statistics), data, rows)
+    return features @ np.asarray(head['w']) + np.asarray(head['b'])
+
+  chosen, figures = grid[0], {}
+  if len(grid) > 1:
+    kept, held_out = splits.holdout_rows(labels, holdout_fraction, seed)
+    if not len(held_out):
+      raise UserError('config section finetune has several values to choose from, '
+                      'but no class has two training images: list one of each')
+    others = sources.take(data, held_out)
+    for point in grid:
+      label = ', '.join(f'{key} {value:g}' for key, value in point.items())
+      def try_it(point=point, label=label):
+        rows = np.arange(len(held_out))
+        said = logits(train(kept, f'{name}{label}', **point), others, rows)
+        if not np.isfinite(said).all():  # it has diverged
+          return 0.0
+        rows = rows if not others.bad else np.array(
+            [row for row in rows.tolist() if row not in others.bad])
+        return scores_lib.figure(metric, said, others.labels[rows])
+      figures[label] = stages.once(f'{name}{label}', try_it)
+      logs.console.info('%s%s: %.2f %% of the held-out images', name, label,
+                        figures[label])
+    chosen = grid[int(np.argmax(list(figures.values())))]
+  trained = train(np.arange(len(labels)), f'{name}final', **chosen)
+
+  return Classifier(lambda data, rows: logits(trained, data, rows), chosen, {
+      'method': 'fine-tuning of encoder and linear classifier, SGD with Nesterov '
+                'momentum 0.9',
+      'labelled_images': len(labels),
+      'batch_size': train.batch_of(len(labels)),
+      'grid': {'learning_rates': list(learning_rates), 'epochs': list(epochs),
+               'weight_decays': list(weight_decays)},
+      'learning_rate_is': f'for a batch of {PAPER_BATCH}, scaled; cosine to 0',
+      'encoder_rate': encoder_rate,
+      'chosen': chosen,
+      'chosen_on': (f'{len(held_out)} held-out training images, stratified'
+                    if figures else 'nothing: one of each given'),
+      f'held_out_{metric}': figures,
+      'statistics': 'of the global batch; running averages for evaluation',
+      'seed': seed,
+      'num_classes': num_classes,
+  })
+
+
+class _Trainer:
+  """Trains from the same beginning again and again."""
+
+  def __init__(self, data: Data, networks: Any,
+               network_config: ml_collections.ConfigDict, spec: views.ViewSpec, *, num_classes: int, encoder_rate: float,
+               batch_size: int, seed: int, stages: stages_lib.Stages,
+               threads: int):
+    self._data, self._networks, self._config = data, networks, network_config
+    self._spec = spec._replace(recipes=(crops.CROPS_AND_FLIPS,))
+    self._num_classes, self._encoder_rate = num_classes, encoder_rate
+    self._batch_size, self._seed = batch_size, seed
+    self._stages, self._threads = stages, threads
+    self._momentum = optax.trace(0.9, nesterov=True)
+    self._compiled = {}  # by batch: compiling takes longer than many a training
+
+  def batch_of(self, num_images: int) -> int:
+    """The global batch: what the devices can share evenly."""
+    devices = jax.device_count()
+    batch = min(self._batch_size, num_images) // devices * devices
+    if not batch:
+      raise UserError(f'{num_images} labelled images are fewer than {devices} '
+                      'devices: raise config key finetune.labels')
+    return batch
+
+  def __call__(self, rows: np.ndarray, name: str, *, learning_rate: float,
+               epochs: float, weight_decay: float) -> Any:
+    """((encoder, head), statistics) after a run on some of the images."""
+    data, num_images = self._data, len(rows)
+    batch = self.batch_of(num_images)
+    total = max(int(epochs * num_images // batch), 1)
+    if batch not in self._compiled:
+      self._compiled[batch] = parallel.pmap_update(self._update(batch))
+    update = self._compiled[batch]
+
+    encoder, statistics = self._networks
+    width = jax.tree.leaves(encoder)[0].dtype
+    size = program_lib.make_model(self._config, 0, None).feature_size
+    w = jax.random.truncated_normal(
+        jax.random.PRNGKey(self._seed), -2, 2, (size, self._num_classes), width)
+    params = (encoder, {'w': w / np.sqrt(size),
+                        'b': jnp.zeros(self._num_classes, width)})
+    state = _State(np.zeros((), np.int32), params, statistics,
+                   self._momentum.init(params))
+    state = jax.tree.map(np.asarray, state)
+
+    shared = {'key': jax.random.PRNGKey(self._seed), 'total': np.float32(total),
+              'rate': np.float32(learning_rate * batch / PAPER_BATCH),
+              'decay': np.float32(weight_decay)}
+    if isinstance(data, Images):
+      shared |= {'images': data.images, 'labels': data.labels}
+    shared = parallel.replicate(shared)
+    grid = parallel.local_example_grid(batch, 1)[:, 0]
+    with self._stages.opened(name) as stage:
+      start, state = stage.restore(state)
+      state = parallel.replicate(state)
+      batches = parallel.prefetch(self._host_batches(
+          rows, grid, seed=self._seed, start_step=start, num_steps=total - start,
+          batch_size=batch, image_size=self._spec.image_size, num_views=1,
+          area=self._spec.area, aspect=self._spec.aspect, threads=self._threads))
+      bar = logs.Progress(name, (total - start) * batch)
+      try:
+        for step, fed in enumerate(batches, start + 1):
+          state, _ = update(state, shared, fed)
+          if step % 8 == 0:  # what runs ahead holds memory
+            jax.block_until_ready(state.step)
+          stage.save(step, state, last=step == total)
+          bar.add(batch)
+      finally:
+        batches.close()
+        bar.close()
+    return jax.tree.map(np.asarray, (state.params, state.statistics))
+
+  def _host_batches(self, rows: np.ndarray, grid: np.ndarray, **how):
+    """Of some of the images; of those in memory all are on the devices."""
+    for batch in feed.host_batches(sources.take(self._data, rows), grid, **how):
+      if 'rows' in batch:
+        batch['rows'] = rows[batch['rows']].astype(np.int32)
+      yield batch
+
+  def _update(self, batch_size: int):
+    """update(state, shared, batch) -> (state, {}), to be mapped."""
+    config = self._config.copy_and_resolve_references().unlock()
+    # paper, appendix D.3: max(1 - 10 / s, 0.9) for s steps an epoch
+    steps_per_epoch = max(sources.size(self._data) / batch_size, 1.0)
+    config.network.bn_decay_rate = max(1 - 10 / steps_per_epoch, 0.9)
+    model = program_lib.make_model(config, 0, parallel.AXIS)
+    data, spec, encoder_rate = self._data, self._spec, self._encoder_rate
+    decayed = lambda params: (optim.adapted(params[0]), {'w': True, 'b': False})
+
+    def update(state, shared, batch):
+      if isinstance(data, Images):
+        images = views.from_resident(shared['key'], state.step, shared['images'],
+                                     batch, spec)[0]
+        labels = shared['labels'][batch['rows']]
+      else:
+        images = views.from_crops(shared['key'], state.step, batch, spec)[0]
+        labels = batch['labels']
+
+      def loss(params):
+        encoder, head = params
+        features, statistics = model.encoder.apply(
+            encoder, state.statistics, images, True)
+        logits = jnp.matmul(features, head['w'],
+                            precision=jax.lax.Precision.HIGHEST) + head['b']
+        return losses.cross_entropy(logits, labels), statistics
+
+      grads, statistics = jax.grad(loss, has_aux=True)(state.params)
+      grads = norm.average_over(grads, parallel.AXIS)
+      grads = jax.tree.map(
+          lambda g, p, is_decayed: g + shared['decay'] * p if is_decayed else g,
+          grads, state.params, decayed(state.params))
+      moves, momentum = self._momentum.update(grads, state.momentum)
+      progress = state.step.astype(jnp.float32) / shared['total']
+      rate = shared['rate'] * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+      rates = (rate * encoder_rate, rate)
+      params = tuple(
+          jax.tree.map(lambda p, m, r=r: p - r * m, p, m)
+          for p, m, r in zip(state.params, moves, rates))
+      return _State(state.step + 1, params, statistics, momentum), {}
+
+    return update

@@ -1,0 +1,193 @@
+"""Multinomial logistic regression on frozen features.
+
+Full-batch L-BFGS, as in the paper's transfer evaluation (appendix D.2), with
+the l2 penalty chosen on held-out *training* images; then fitted to all of them.
+
+  objective = mean_i cross_entropy(W x_i + b, y_i) + l2 / 2 ||W||^2
+
+The bias is not penalised. In scikit-learn's terms C = 1 / (l2 N).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+
+from byol_jax import losses
+from byol_jax.errors import UserError
+from byol_jax.evaluation import checks
+from byol_jax.evaluation import scores as scores_lib
+from byol_jax.evaluation import splits
+from byol_jax.evaluation.scores import Classifier
+
+
+class _Fit(NamedTuple):
+  parameters: np.ndarray    # [C, D + 1]: W, and b in the last column
+  iterations: int
+  converged: bool           # False where max_iterations ended it
+
+
+class _Data(NamedTuple):
+  x: jax.Array              # [N, D], centred (and scaled), in principal axes
+  labels: np.ndarray        # [N]
+  variances: np.ndarray     # [D], along the axes
+
+
+def _prepare(
+    train: np.ndarray, labels: np.ndarray, standardize: bool,
+) -> tuple[_Data, Callable[[np.ndarray], jax.Array]]:
+  """Centres features and turns them to their principal axes; how to do the same.
+
+  Neither changes objective or result, as the bias is free: `_fit` uses the axes.
+  Standardizing does. A constant column then becomes zero.
+  """
+  mean = np.mean(train, axis=0, dtype=np.float64).astype(np.float32)
+  scale = np.ones_like(mean)
+  if standardize:
+    variance = np.mean(np.square(train - mean), axis=0, dtype=np.float64)
+    std = np.sqrt(variance).astype(np.float32)
+    # a constant leaves no more than the rounding of its mean
+    scale = np.where(std > 1e-6 * np.abs(mean), std, np.inf)
+  train = (train - mean) / scale
+  variances, axes = np.linalg.eigh(train.T @ train / len(train))
+  turn = lambda x: jnp.asarray((x - mean) / scale @ axes)
+  return _Data(jnp.asarray(train @ axes), labels, np.maximum(variances, 0)), turn
+
+
+@jax.jit
+def _logits(parameters, x):
+  w, b = parameters[:, :-1], parameters[:, -1]
+  # W as [C, D]: its gradient is then a fast product on CPU too
+  return jnp.matmul(x, w.T, precision=jax.lax.Precision.HIGHEST) + b
+
+
+@jax.jit
+@jax.value_and_grad
+def _objective(scaled, scale, x, labels, l2):
+  parameters = scaled * scale
+  penalty = 0.5 * l2 * jnp.sum(jnp.square(parameters[:, :-1]))
+  return losses.cross_entropy(_logits(parameters, x), labels) + penalty
+
+
+def _fit(data: _Data, l2: float, start: np.ndarray,
+         max_iterations: int) -> _Fit:
+  """Minimises the objective from `start` [C, D + 1].
+
+  Searches over parameters divided by `scale`, in which the curvature is about
+  the same in every direction: a third of the iterations for correlated
+  features.
+  """
+  curvature = np.append(data.variances / len(start) + max(l2, 1e-8), 0.1)
+  scale = (1 / np.sqrt(curvature)).astype(np.float32)
+
+  def value_and_grad(flat):
+    value, grad = _objective(
+        jnp.asarray(flat.reshape(start.shape), jnp.float32), scale, data.x,
+        data.labels, l2)
+    return float(value), np.asarray(grad, np.float64).ravel()
+
+  found = optimize.minimize(
+      value_and_grad, (start / scale).ravel(), jac=True, method='L-BFGS-B',
+      # both about what float32 resolves
+      options=dict(maxiter=max_iterations, maxfun=2 * max_iterations,
+                   gtol=1e-5, ftol=1e-8))
+  parameters = (found.x.reshape(start.shape) * scale).astype(np.float32)
+  return _Fit(parameters, int(found.nit), found.status != 1)
+
+
+def fit(
+    train_features: np.ndarray,
+    train_labels: np.ndarray,
+    *,
+    num_classes: int,
+    l2_grid: Sequence[float],
+    standardize: bool,
+    holdout_fraction: float = 0.1,
+    metric: str = 'top1',
+    seed: int = 0,
+    max_iterations: int = 200,
+) -> Classifier:
+  """The best linear classifier of frozen features.
+
+  Args:
+    train_features: [N, D].
+    train_labels: [N], in [0, num_classes).
+    num_classes: number of classes.
+    l2_grid: penalties to choose from, by the metric on the held-out part (then
+      by its cross-entropy).
+    standardize: whether features are first standardized by the mean and the
+      standard deviation of the images that the classifier is fitted to.
+    holdout_fraction: share of every class of the training images that chooses.
+    metric: one of `scores.METRICS`.
+    seed: of that split.
+    max_iterations: of L-BFGS, for each fit.
+
+  Returns:
+    The classifier, of features [M, D]; chosen: 'l2'.
+
+  Raises:
+    UserError: impossible values, non-finite features.
+  """
+  train_features, train_labels = checks.check_labelled(
+      train_features, train_labels, num_classes, 'training')
+  grid = sorted(map(float, l2_grid), reverse=True)  # easiest problem first
+  if not grid or not (np.isfinite(grid).all() and grid[-1] >= 0):
+    raise UserError(f'l2_grid is {list(l2_grid)}: it must list one or '
+                    'more numbers >= 0')
+  if not 0 < holdout_fraction < 1:
+    raise UserError(f'holdout_fraction is {holdout_fraction}: it must '
+                    'lie between 0 and 1')
+  if max_iterations < 1:
+    raise UserError(f'max_iterations is {max_iterations}: it must be at '
+                    'least 1')
+
+  start = np.zeros((num_classes, train_features.shape[1] + 1))
+  l2, held_out_figures = grid[0], {}
+  if len(grid) > 1:
+    kept, held_out = splits.holdout_rows(train_labels, holdout_fraction, seed)
+    if not len(held_out):
+      raise UserError('l2_grid has several values to choose from, but '
+                      'no class has two training images: list one value')
+    held_out_labels = train_labels[held_out]
+    data, turn = _prepare(train_features[kept], train_labels[kept], standardize)
+    held_out_x = turn(train_features[held_out])
+    best = None
+    for candidate in grid:
+      found = _fit(data, candidate, start, max_iterations)
+      start = found.parameters
+      logits = np.asarray(_logits(found.parameters, held_out_x))
+      figure = scores_lib.figure(metric, logits, held_out_labels)
+      loss = float(losses.cross_entropy(logits, held_out_labels))
+      held_out_figures[f'{candidate:g}'] = figure
+      if best is None or (figure, -loss) > best:
+        best, l2 = (figure, -loss), candidate
+
+  data, turn = _prepare(train_features, train_labels, standardize)
+  found = _fit(data, l2, np.zeros_like(start), max_iterations)
+
+  def scores(features: np.ndarray) -> np.ndarray:
+    return np.asarray(_logits(found.parameters, turn(features)))
+
+  return Classifier(scores, {'l2': l2}, {
+      'method': 'multinomial logistic regression, L-BFGS',
+      'objective': 'mean cross-entropy + l2 / 2 ||W||^2, the bias is free',
+      'features': 'frozen, ' + ('standardized by the training images'
+                                if standardize else 'as they are'),
+      'l2': l2,
+      'l2_grid': grid[::-1],
+      'l2_chosen_on': (f'{holdout_fraction:g} of the training images, stratified'
+                       if held_out_figures else 'nothing: one value given'),
+      f'held_out_{metric}': held_out_figures,
+      'seed': seed,
+      'max_iterations': max_iterations,
+      'iterations': found.iterations,
+      'converged': found.converged,
+      'train_images': len(train_labels),
+      'feature_size': train_features.shape[1],
+      'num_classes': num_classes,
+  })

@@ -1,0 +1,96 @@
+"""Training of classifiers that goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+import json
+import os
+import time
+from typing import Any, TypeVar
+
+import jax
+
+from byol_jax import checkpoint
+from byol_jax import hosts
+from byol_jax import logs
+from byol_jax import saving
+
+State = TypeVar('State')
+_SECONDS = 60.0  # between saves
+
+
+class Stages:
+  """The parts of an evaluation that take long, each done once."""
+
+  def __init__(self, workdir: str, folder: str):
+    """Opens them.
+
+    Args:
+      workdir: a directory or bucket, for checkpoints.
+      folder: that stands for it, for small files (`workdir.opened`).
+    """
+    self._workdir = workdir
+    self._file = os.path.join(folder, 'progress.json')
+    self._results = {}
+    with contextlib.suppress(OSError, ValueError):
+      with open(self._file, encoding='utf-8') as f:
+        self._results = json.load(f)
+
+  def once(self, name: str, act: Callable[[], Any]) -> Any:
+    """What act() returned in this session or an earlier one: JSON."""
+    known = hosts.gather_json(self._results.get(name))[0]  # process 0's
+    if known is not None:
+      return known
+    result = act()
+    self._results[name] = result
+    if jax.process_index() == 0:
+      try:
+        logs.write_json(self._file, self._results)
+      except OSError as error:
+        logs.console.warning('warning: cannot write %s (%s); going on without it',
+                             self._file, error)
+    return json.loads(json.dumps(result))
+
+  @contextlib.contextmanager
+  def opened(self, name: str) -> Iterator[Stage]:
+    """A training run within, by its name."""
+    directory = os.path.join(self._workdir, 'checkpoints', name)
+    for turn in (True, False):
+      with hosts.together('checkpoints'):
+        if (jax.process_index() == 0) == turn:
+          checkpoints = checkpoint.Checkpoints(directory, 1)
+    try:
+      yield Stage(checkpoints, directory)
+    finally:
+      checkpoints.close()
+
+
+class Stage:
+  """A training run: its state, saved every minute."""
+
+  def __init__(self, checkpoints: checkpoint.Checkpoints, directory: str):
+    self._checkpoints = checkpoints
+    self._saver = saving.Saver(checkpoints, directory)
+    self._saved_at = time.monotonic()
+
+  def restore(self, like: State) -> tuple[int, State]:
+    """(steps done, state) to go on from; `like` itself at the beginning."""
+    step, state = 0, None
+    with hosts.together('checkpoints'):
+      if jax.process_index() == 0:
+        step, state = self._checkpoints.restore_latest(like) or (0, None)
+    step = hosts.from_first(step)
+    with hosts.together('checkpoints'):
+      if step and state is None:
+        state = self._checkpoints.restore(step, like)
+    return (step, state) if step else (0, like)
+
+  def save(self, step: int, state: Any, *, last: bool = False) -> None:
+    """Saves if it is time to; a failure is a warning, but for the last one."""
+    if last:
+      self._saver.save_last(step, state, {})
+    elif time.monotonic() - self._saved_at > _SECONDS or self._saver.wants_retry():
+      self._saved_at = time.monotonic()
+      self._saver.save(step, state, {})
+

@@ -1,0 +1,308 @@
+"""Encoders out of finished or running runs, and into files of their own.
+
+The architecture, and how images are prepared, come with the weights: the config
+of the run that made them lies in its checkpoints, and in an exported file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import hashlib
+import json
+import os
+import time
+from typing import Any, NamedTuple
+
+from etils import epath
+import jax
+import ml_collections
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from byol_jax import checkpoint
+from byol_jax import config as config_lib
+from byol_jax import logs
+from byol_jax import program as program_lib
+from byol_jax.errors import UserError
+
+NETWORKS = ('online', 'target')
+SUFFIX = '.safetensors'
+
+_FORMAT = 'byol_jax encoder 1'
+_SECONDS_TO_WAIT = 120.0  # for a checkpoint that is being written
+_MOST_HEADER = 16 << 20   # bytes
+
+
+class Weights(NamedTuple):
+  """An encoder, and where it comes from.
+
+  Attributes:
+    config: of the run that made it, complete.
+    params: {module: {name: float32 array}}.
+    state: running averages, likewise; None of an untrained encoder, which gets
+      them from images (`Encoder.calibrate`).
+    network: 'online' or 'target'.
+    step: training steps done.
+    path: as the user named it.
+    digest: of the arrays.
+  """
+  config: ml_collections.ConfigDict
+  params: Mapping[str, Mapping[str, np.ndarray]]
+  state: Any
+  network: str
+  step: int
+  path: str
+  digest: str
+
+  def describe(self) -> dict[str, Any]:
+    """For protocols: what was evaluated."""
+    n = self.config.network
+    return {'weights': self.path, 'step': self.step, 'network': self.network,
+            'architecture': f'{n.name}, width {n.width:g}, stem {n.stem}, '
+                            f'padding {n.padding}', 'digest': self.digest}
+
+
+def load(path: str, network: str) -> Weights:
+  """Reads an encoder.
+
+  Args:
+    path: WORKDIR, for its newest checkpoint; WORKDIR/checkpoints/STEP; or a file
+      that `save` wrote.
+    network: 'online' or 'target'; a file has only one of them.
+
+  Returns:
+    The encoder.
+
+  Raises:
+    UserError: there is no such checkpoint or file, it is damaged, or it is of
+      another architecture than it says.
+  """
+  if not path:
+    raise UserError('config key weights is empty: name a WORKDIR, one of its '
+                    'WORKDIR/checkpoints/STEP or an exported file, as in '
+                    '--config.weights=runs/fashion')
+  read = _from_file if path.endswith(SUFFIX) else _from_checkpoint
+  return _checked(*read(path, network), path)
+
+
+def untrained(weights: Weights) -> Weights:
+  """The encoder as it was before its first step, without statistics."""
+  config = weights.config
+  model = program_lib.make_model(config, 0, None)
+  images = np.zeros((2, config.data.image_size, config.data.image_size, 3),
+                    np.float32)
+  # the key of `step.init`; the names of the modules make the rest
+  key = jax.random.split(jax.random.PRNGKey(config.seed), 3)[0]
+  params, state = jax.jit(model.online.init, static_argnums=2)(key, images, True)
+  params = _encoder_only(params)
+  return weights._replace(
+      params=params, state=_encoder_only(state), step=0, network='untrained',
+      digest=_digest(params))
+
+
+def open_checkpoint(path: str) -> tuple[checkpoint.Checkpoints, int]:
+  """Opens a run's checkpoint to be read; waits for one that is being written.
+
+  Args:
+    path: WORKDIR, WORKDIR/checkpoints, or WORKDIR/checkpoints/STEP; the newest
+      step where none is named.
+
+  Returns:
+    The checkpoints, to be closed by the caller, and the step.
+
+  Raises:
+    UserError: there is no such checkpoint.
+  """
+  folder, last = os.path.split(path.rstrip('/'))
+  is_step = last.isdecimal() and os.path.basename(folder) == 'checkpoints'
+  step = int(last) if is_step else None
+  if step is None:
+    folder = (path if os.path.basename(path.rstrip('/')) == 'checkpoints'
+              else os.path.join(path, 'checkpoints'))
+  opened = checkpoint.Checkpoints(folder, read_only=True)
+  try:
+    return opened, _wait_for(opened, step, folder, path)
+  except BaseException:
+    opened.close()
+    raise
+
+
+def _wait_for(opened: checkpoint.Checkpoints, step: int | None, folder: str,
+              path: str) -> int:
+  """The step, once it is complete."""
+  pattern = f'{"*" if step is None else step}.orbax-checkpoint-tmp*'
+  end = time.monotonic() + _SECONDS_TO_WAIT
+  told = False
+  while True:
+    there = opened.steps()
+    if there and (step is None or step in there):
+      return there[-1] if step is None else step
+    if not list(epath.Path(folder).glob(pattern)):
+      raise UserError(f'there is no checkpoint {path!r}; there are: '
+                      f'{", ".join(map(str, there)) or "none"}')
+    if time.monotonic() > end:
+      raise UserError(f'the checkpoint {path!r} is being written, or was left '
+                      f'unfinished, for {_SECONDS_TO_WAIT:g} s now: try later, or '
+                      f'take another one: {", ".join(map(str, there)) or "none"}')
+    if not told:
+      logs.console.info('%s is being written; waiting ...', path)
+      told = True
+    time.sleep(0.5)
+
+
+def _from_checkpoint(path: str, network: str):
+  """(config, leaves {'params': ..., 'state': ...}, network, step)."""
+  for is_last in (False, True):
+    opened, step = open_checkpoint(path)
+    try:
+      leaves = opened.leaves(step)
+      wanted = {name: leaf for name, leaf in leaves.items() if name.startswith(
+          (f'{network}_params.encoder', f'{network}_state.encoder'))}
+      arrays, meta = opened.read(step, wanted), opened.meta(step)
+      break
+    except (checkpoint.DamagedError, UserError) as error:
+      removed = step not in opened.steps()
+      if removed and not is_last and not path.rstrip('/').endswith(str(step)):
+        continue  # a run keeps its newest ones only: there is a newer one
+      raise UserError(
+          f'cannot read checkpoint {step} of {path!r}: '
+          + ('the run removed it meanwhile; take a newer one, or let the run keep '
+             'more (checkpoint.keep)' if removed else f'it is damaged ({error})')
+      ) from error
+    finally:
+      opened.close()
+  trees = {'params': {}, 'state': {}}
+  for name, array in arrays.items():
+    kind, module, leaf = name.split('.', 2)
+    trees[kind.removeprefix(f'{network}_')].setdefault(module, {})[leaf] = array
+  return meta.get('config'), trees, network, step
+
+
+def save(weights: Weights, path: str) -> None:
+  """Writes an encoder with its config as one file, in the safetensors format.
+
+  Arrays are named 'params/MODULE/NAME' and 'state/MODULE/NAME'.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  arrays = {f'{kind}/{module}/{name}': np.asarray(array, order='C')
+            for kind in ('params', 'state')
+            for module, leaves in getattr(weights, kind).items()
+            for name, array in _flat(leaves).items()}
+  metadata = {'format': _FORMAT, 'network': weights.network,
+              'step': str(weights.step), 'digest': weights.digest,
+              'config': json.dumps(weights.config.to_dict())}
+  try:
+    target = epath.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f'{target.name}.tmp'
+    temporary.write_bytes(safetensors.numpy.save(arrays, metadata))
+    temporary.replace(target)
+  except OSError as error:
+    raise UserError(f'cannot write {path}: {error}') from error
+
+
+def _from_file(path: str, network: str):
+  """As `_from_checkpoint`."""
+  try:
+    data = epath.Path(path).read_bytes()
+    size = int.from_bytes(data[:8], 'little')
+    if size > _MOST_HEADER:
+      raise ValueError('its header is too large')
+    metadata = json.loads(data[8:8 + size])['__metadata__']
+    arrays = safetensors.numpy.load(data)
+    if metadata.get('format') != _FORMAT:
+      raise ValueError(f'its format is {metadata.get("format")!r}')
+    config = json.loads(metadata['config'])
+    there, step = metadata['network'], int(metadata['step'])
+  except FileNotFoundError as error:
+    raise UserError(f'config key weights is {path!r}: there is no such file'
+                    ) from error
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+          safetensors.SafetensorError) as error:
+    raise UserError(f'{path!r} is not a file that task=export wrote '
+                    f'({" ".join(str(error).split())[:200]})') from error
+  if there != network:
+    raise UserError(f'{path!r} has the {there} network: set '
+                    f'--config.evaluation.network={there}')
+  trees = {'params': {}, 'state': {}}
+  for name, array in arrays.items():
+    kind, _, rest = name.partition('/')
+    module, _, leaf = rest.rpartition('/')
+    if kind in trees:
+      trees[kind].setdefault(module, {})[leaf] = array
+  weights = _checked(config, trees, network, step, path)
+  if metadata.get('digest') != weights.digest:
+    raise UserError(f'{path!r} is damaged: its arrays are not those that were '
+                    'written')
+  return config, trees, network, step
+
+
+def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
+             path: str) -> Weights:
+  """Holds the arrays against the network that the config describes."""
+  config = _complete(config, path)
+  model = program_lib.make_model(config, 0, None)
+  images = jax.ShapeDtypeStruct(
+      (2, config.data.image_size, config.data.image_size, 3), np.float32)
+  params, state = jax.eval_shape(
+      lambda images: model.encoder.init(jax.random.PRNGKey(0), images, True),
+      images)
+  differ = []
+  for like, tree in ((params, trees['params']), (state, trees['state'])):
+    expected = {name: (tuple(x.shape), str(np.dtype(x.dtype)))
+                for name, x in _flat(like).items()}
+    found = {name: (tuple(x.shape), str(x.dtype))
+             for name, x in _flat(tree).items()}
+    differ += [f'{name}: {found.get(name, "missing")} there, '
+               f'{expected.get(name, "none")} by the config'
+               for name in sorted(expected.keys() | found.keys())
+               if expected.get(name) != found.get(name)]
+  if differ:
+    raise UserError(f'{path!r} is of another architecture than its config says: '
+                    + '; '.join(differ[:3]))
+  # in haiku's order, which digests and compiled functions depend on
+  params, state = (
+      jax.tree.unflatten(jax.tree.structure(like), [
+          np.asarray(_flat(tree)[name]) for name in _flat(like)])
+      for like, tree in ((params, trees['params']), (state, trees['state'])))
+  return Weights(config, params, state, network, step, path,
+                 _digest((params, state)))
+
+
+def _complete(config: Any, path: str) -> ml_collections.ConfigDict:
+  """The config of a run, with what it did not have yet as it is by default."""
+  if not isinstance(config, Mapping):
+    raise UserError(f'{path!r} does not say of what config it is')
+  complete = config_lib.base().unlock()
+  known = config_lib.flatten(config_lib.base())
+  try:
+    complete.update_from_flattened_dict({
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in config_lib.flatten(config).items() if key in known})
+    config_lib.validate(complete)
+  except (UserError, TypeError, ValueError) as error:
+    raise UserError(f'the config of {path!r} cannot be used: {error}') from error
+  return complete.lock()
+
+
+def _encoder_only(tree: Mapping[str, Any]) -> dict[str, Any]:
+  """What belongs to the encoder, without projector and predictor."""
+  return {module: dict(leaves) for module, leaves in tree.items()
+          if module.split('/')[0] == 'encoder'}
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+  return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+          for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _digest(tree: Any) -> str:
+  """16 hexadecimal digits of SHA-256 of all arrays and names."""
+  digest = hashlib.sha256()
+  for name, array in _flat(tree).items():
+    digest.update(name.encode() + b'\0')
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()[:16]

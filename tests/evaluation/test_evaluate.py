@@ -1,0 +1,407 @@
+"""The evaluation tasks as a user calls them, on a tiny run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from byol_jax import checkpoint
+from byol_jax import main as main_lib
+from byol_jax import weights as weights_lib
+from byol_jax.evaluation import evaluate
+from byol_jax.evaluation import stages
+from byol_jax.networks import resnet
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TINY = [
+    '--config.network.width=0.25', '--config.data.image_size=8',
+    '--config.data.eval_image_size=8', '--config.train.batch_size=32',
+    '--config.network.projector_hidden_size=16',
+    '--config.network.predictor_hidden_size=16',
+    '--config.network.projection_size=8', '--config.train.epochs=4',
+    '--config.checkpoint.every_steps=10', '--config.evaluation.examples=64',
+    '--config.evaluation.batch_size=16', '--config.log.tensorboard=False']
+FEW = ['--config.evaluation.batch_size=16', '--config.linear_eval.epochs=4',
+       '--config.linear_eval.batch_size=48', '--config.logistic.l2_values=5',
+       '--config.finetune.labels=0.5', '--config.finetune.batch_size=32',
+       '--config.finetune.epochs=(2,)', '--config.finetune.learning_rates=(3.,.3)']
+
+
+# One block instead of three: the compiler takes most of the time.
+_SMALLEST = """
+from byol_jax.networks import resnet
+resnet.ARCHITECTURES['resnet8'] = resnet.Architecture((1,), False, (16,), 16)
+"""
+
+
+def call(task, *arguments):
+  """Exit code of a task, in this process, on eight devices."""
+  file, _, argument = task.partition(':')
+  path = f'{ROOT}/configs/{file}.py' + (f':{argument}' if argument else '')
+  return main_lib.main(['byol_jax.main', f'--config={path}', '--distributed=off',
+                        *arguments])
+
+
+def results(folder):
+  with open(f'{folder}/results.json', encoding='utf-8') as f:
+    return json.load(f)
+
+
+@pytest.fixture(name='run', scope='module')
+def _run(tmp_path_factory):
+  """A pretraining's workdir: 20 steps of a tiny network, 160 + 90 noisy images."""
+  root = tmp_path_factory.mktemp('evaluate')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(resnet.ARCHITECTURES, 'resnet8',
+                  resnet.Architecture((1,), False, (16,), 16))
+    yield _pretrained(root)
+
+
+def _pretrained(root):
+  rng = np.random.RandomState(0)
+  arrays = {}
+  for split, n in (('train', 160), ('test', 90)):
+    labels = np.arange(n) % 4
+    images = rng.randint(0, 150, (n, 12, 12, 3)) + 15 * labels[:, None, None, None]
+    arrays |= {f'x_{split}': images.astype(np.uint8), f'y_{split}': labels}
+  np.savez(root / 'tiny.npz', **arrays)
+  workdir = str(root / 'run')
+  assert call('fashion', *TINY, '--config.data.source=npz',
+              f'--config.data.path={root / "tiny.npz"}', f'--workdir={workdir}') == 0
+  return workdir
+
+
+@pytest.fixture(name='measured', scope='module')
+def _measured(run):
+  """Results of all tasks, by task, with both forms of linear evaluation."""
+  found = {}
+  for task, name in (('knn', 'knn'), ('logistic', 'logistic'),
+                     ('linear_eval:crops', 'linear_eval_crops'),
+                     ('linear_eval:cached', 'linear_eval_cached'),
+                     ('finetune', 'finetune')):
+    assert call(task, *FEW, f'--config.weights={run}',
+                '--config.evaluation.baselines=True') == 0
+    found[name] = results(f'{run}/evaluations/{name}-20')
+  return found
+
+
+def figures(said):
+  """The numbers of results.json, without the protocol."""
+  return {kind: said[kind] for kind in ('byol', 'untrained', 'raw_pixels')
+          if kind in said}
+
+
+def test_every_task_measures_all_kinds_of_encoders(measured):
+  for name, said in measured.items():
+    task = said['task']
+    kinds = set(figures(said))
+    assert kinds == {'byol', 'untrained'} | (
+        set() if task == 'finetune' else {'raw_pixels'})
+    for kind in kinds:
+      row = said[kind]
+      low, high = row[f'{task}_top1_interval']
+      assert 0 <= low < row[f'{task}_top1'] < high <= 100
+      assert f'{task}_top5' not in row  # four classes
+      assert 0 < row[f'{task}_mean_per_class'] <= 100
+      how = said['protocol']['classifiers'][kind]
+      assert how['test_images'] == 90
+    protocol = said['protocol']
+    assert protocol['step'] == 20 and protocol['network'] == 'online'
+    assert protocol['images'].startswith('160 training images, 90 test'), name
+  # the encoders are told apart
+  assert len({row['knn_top1'] for row in figures(measured['knn']).values()}) > 1
+  how = measured['finetune']['protocol']['classifiers']['byol']
+  assert how['labelled_images'] == 80 and len(how['held_out_top1']) == 2
+
+
+def test_figures_are_scikit_learns(run, measured, tmp_path):
+  """k-NN and logistic regression on the features of task=embed."""
+  neighbors = pytest.importorskip('sklearn.neighbors')
+  linear_model = pytest.importorskip('sklearn.linear_model')
+  arrays = {}
+  for split in ('train', 'test'):
+    out = tmp_path / split
+    assert call('embed', f'--config.weights={run}', f'--workdir={out}', *FEW,
+                f'--config.embed.split={split}') == 0
+    arrays[split] = np.load(out / 'embeddings.npz', allow_pickle=False)
+  train, test = arrays['train'], arrays['test']
+  model = neighbors.KNeighborsClassifier(
+      20, metric='cosine', algorithm='brute',
+      weights=lambda distance: np.exp((1 - distance) / 0.07))
+  model.fit(train['features'], train['labels'])
+  top1 = 100 * model.score(test['features'], test['labels'])
+  assert measured['knn']['byol']['knn_top1'] == pytest.approx(top1, abs=1e-9)
+  l2 = measured['logistic']['byol']['logistic_l2']
+  model = linear_model.LogisticRegression(C=1 / (l2 * 160), max_iter=50_000, tol=1e-7)
+  model.fit(train['features'].astype(float), train['labels'])
+  top1 = 100 * model.score(test['features'], test['labels'])
+  assert measured['logistic']['byol']['logistic_top1'] == pytest.approx(top1, abs=1.2)
+  assert len(set(train['names'])) == 160 and train['names'][3] == 'train[3]'
+
+
+def test_one_device_says_the_same_to_the_digit(run, measured, tmp_path):
+  copy = tmp_path / 'copy'
+  shutil.copytree(f'{run}/checkpoints', copy / 'checkpoints')
+  for task, name in (('knn.py', 'knn'), ('logistic.py', 'logistic'),
+                     ('linear_eval.py:crops', 'linear_eval_crops')):
+    done = subprocess.run(
+        [sys.executable, '-c', f'{_SMALLEST}import sys\nfrom byol_jax import main\n'
+         'sys.exit(main.main(sys.argv))', f'--config={ROOT}/configs/{task}', *FEW,
+         f'--config.weights={copy}', '--config.evaluation.baselines=True'],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=dict(
+            os.environ, JAX_PLATFORMS='cpu',
+            XLA_FLAGS='--xla_force_host_platform_device_count=1'))
+    assert done.returncode == 0, done.stderr
+    said = results(copy / 'evaluations' / f'{name}-20')
+    assert figures(said) == figures(measured[name])
+
+
+def test_measured_before(run, measured, capsys):
+  del measured
+  assert call('knn', f'--config.weights={run}', *FEW,
+              '--config.evaluation.baselines=True') == 0
+  said = capsys.readouterr().out
+  assert 'measured before' in said and 'untrained encoder' in said
+  assert call('knn', f'--config.weights={run}', *FEW) == 2
+  assert 'evaluation.baselines' in capsys.readouterr().err
+
+
+def test_features_are_computed_once(run, measured, tmp_path, capsys):
+  del measured
+  arguments = ['knn', f'--config.weights={run}', *FEW, '--config.evaluation.knn_k=3']
+  assert call(*arguments, f'--workdir={tmp_path / "a"}') == 0
+  assert '160 of 160 features were computed before' in capsys.readouterr().out
+  # an encoder that makes something else of the images
+  folder = f'{run}/evaluations/features'
+  for path in [os.path.join(base, name) for base, _, names in os.walk(folder)
+               for name in names]:
+    with np.load(path) as file:
+      kept = dict(file)
+    np.savez(path, **kept | {'features': kept['features'] + 1})
+  assert call(*arguments, f'--workdir={tmp_path / "b"}') == 0
+  assert 'computing them again' in capsys.readouterr().out
+  assert figures(results(tmp_path / 'a')) == figures(results(tmp_path / 'b'))
+
+
+def test_interrupted_embedding_goes_on(run, tmp_path, monkeypatch, capsys):
+  from byol_jax.evaluation import features
+  monkeypatch.setattr(features, '_PART', 32)
+  monkeypatch.setattr(features, '_at_a_time', lambda: 0)
+  photos = tmp_path / 'photos'
+  photos.mkdir()
+  rng = np.random.default_rng(0)
+  for k in range(100):
+    Image.fromarray(rng.integers(0, 256, (15, 12, 3), np.uint8)).save(
+        photos / f'{k:03d}.png')
+  (photos / '050.png').write_bytes(b'not a picture')
+  arguments = ['embed', f'--config.weights={run}', '--config.evaluation.batch_size=8',
+               '--config.data.source=folder', f'--config.data.path={photos}']
+  assert call(*arguments, f'--workdir={tmp_path / "whole"}') == 0
+  shutil.rmtree(f'{run}/evaluations/features')
+  write, written = features.Store._write, []
+  def break_off(*arguments):
+    write(*arguments)
+    written.append(0)
+    if len(written) == 2:
+      raise KeyboardInterrupt
+  monkeypatch.setattr(features.Store, '_write', break_off)
+  with pytest.raises(KeyboardInterrupt):
+    call(*arguments, f'--workdir={tmp_path / "broken"}')
+  capsys.readouterr()
+  assert call(*arguments, f'--workdir={tmp_path / "broken"}') == 0
+  assert '64 of 100 features were computed before' in capsys.readouterr().out
+  whole, gone_on = (dict(np.load(tmp_path / name / 'embeddings.npz'))
+                    for name in ('whole', 'broken'))
+  assert set(whole) == {'features', 'names'}  # a flat folder has no labels
+  for name, array in whole.items():
+    np.testing.assert_array_equal(gone_on[name], array)
+  assert whole['features'].shape == (99, whole['features'].shape[1])
+  assert '050.png' not in whole['names'] and whole['names'][51] == '052.png'
+  # Parquet says the same
+  parquet = pytest.importorskip('pyarrow.parquet')
+  table = parquet.read_table(tmp_path / 'whole' / 'embeddings.parquet')
+  assert table['name'].to_pylist() == whole['names'].tolist()
+  np.testing.assert_array_equal(
+      np.stack(table['feature'].to_numpy()), whole['features'])
+
+
+def test_interrupted_finetuning_goes_on(run, tmp_path, monkeypatch):
+  arguments = ['finetune', f'--config.weights={run}', *FEW]
+  assert call(*arguments, f'--workdir={tmp_path / "whole"}') == 0
+  monkeypatch.setattr(stages, '_SECONDS', -1)
+  save, saved = stages.Stage.save, []
+  def break_off(self, step, state, *, last=False):
+    save(self, step, state, last=last)
+    saved.append(step)
+    if len(saved) in (3, 8):
+      self._saver._checkpoints.wait()
+      raise KeyboardInterrupt
+  monkeypatch.setattr(stages.Stage, 'save', break_off)
+  for _ in range(2):
+    with pytest.raises(KeyboardInterrupt):
+      call(*arguments, f'--workdir={tmp_path / "broken"}')
+  assert call(*arguments, f'--workdir={tmp_path / "broken"}') == 0
+  assert figures(results(tmp_path / 'whole')) == figures(results(tmp_path / 'broken'))
+
+
+def test_exported_file_and_steps_are_the_same_encoder(run, measured, tmp_path):
+  assert call('export', f'--config.weights={run}', f'--workdir={tmp_path}') == 0
+  file = f'{tmp_path}/encoder.safetensors'
+  for weights in (file, f'{run}/checkpoints/20', f'{run}/checkpoints'):
+    out = tmp_path / weights.strip('/').replace('/', '_')
+    assert call('knn', f'--config.weights={weights}', f'--workdir={out}', *FEW) == 0
+    assert results(out)['byol'] == measured['knn']['byol']
+  target = tmp_path / 'target'
+  assert call('knn', f'--config.weights={run}', f'--workdir={target}', *FEW,
+              '--config.evaluation.network=target') == 0
+  assert results(target)['protocol']['network'] == 'target'
+  assert results(target)['protocol']['digest'] != (
+      measured['knn']['protocol']['digest'])
+
+
+def test_seeds_give_mean_and_deviation(run, tmp_path):
+  out = tmp_path / 'out'
+  assert call('finetune', f'--config.weights={run}', *FEW, f'--workdir={out}',
+              '--config.finetune.learning_rates=(3.,)',
+              '--config.evaluation.seeds=3') == 0
+  row = results(out)['byol']
+  each = [one['top1'] for one in row['finetune_seeds']]
+  assert len(set(each)) > 1
+  assert row['finetune_top1'] == pytest.approx(np.mean(each))
+  assert row['finetune_top1_std'] == pytest.approx(np.std(each, ddof=1))
+
+
+def test_compare(run, measured, tmp_path, capsys):
+  del measured
+  twin = tmp_path / 'twin'
+  shutil.copytree(run, twin)
+  config = json.loads((twin / 'config.json').read_text()) | {'seed': 1}
+  (twin / 'config.json').write_text(json.dumps(config))
+  path = twin / 'evaluations' / 'knn-20' / 'results.json'
+  said = json.loads(path.read_text())
+  said['byol']['knn_top1'] += 2
+  said['protocol']['classifiers']['byol']['k'] = 200
+  path.write_text(json.dumps(said))
+  capsys.readouterr()
+  assert call('compare', f'--config.compare.workdirs={run},{tmp_path}/tw*') == 0
+  out = capsys.readouterr().out
+  head, *rows = out.splitlines()
+  assert head.split()[:3] == ['workdir', 'step', 'encoder']
+  assert 'knn (run)' in head and 'linear_eval_cached' in head
+  assert 'mean of 2 seeds' in out and '+-1.41' in out
+  assert any(row.startswith('not alike, knn: k is 20 in') for row in rows)
+  assert call('compare', f'--config.compare.workdirs={tmp_path}/none') == 2
+  (tmp_path / 'empty').mkdir()
+  assert call('compare', f'--config.compare.workdirs={tmp_path}/empty') == 2
+  assert 'none of them has' in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ bad input
+def test_labels_that_no_classifier_can_learn(run, tmp_path, capsys):
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (40, 12, 12, 3), np.uint8)
+  def measure(task='knn', *more, **arrays):
+    np.savez(tmp_path / 'data.npz', **arrays)
+    shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+    code = call(task, f'--config.weights={run}', f'--workdir={tmp_path / "out"}',
+                '--config.data.source=npz', *FEW, *more,
+                f'--config.data.path={tmp_path / "data.npz"}')
+    said = capsys.readouterr()
+    return code, said.out + said.err
+  labels = np.arange(40) % 2
+  code, said = measure(images=images)
+  assert code == 2 and 'has no labels' in said and 'task=embed' in said
+  code, said = measure(images=images, labels=np.zeros(40, int))
+  assert code == 2 and 'one class only' in said
+  code, said = measure('knn', '--config.evaluation.knn_k=50', images=images,
+                       labels=labels)
+  assert code == 2 and 'knn_k is 50, but there are 36' in said
+  code, said = measure(x_train=images, y_train=labels, x_test=images,
+                       y_test=np.arange(40) % 3)
+  assert code == 2 and 'has a label 2' in said
+  code, said = measure(x_train=images, y_train=labels * 2, x_test=images,
+                       y_test=np.arange(40) % 3)
+  assert code == 0 and '1 classes of the test images have no training image' in said
+
+
+def test_weights_that_cannot_be_used(run, tmp_path, capsys):
+  def refused(*arguments):
+    code = call('knn', f'--workdir={tmp_path / "out"}', *arguments)
+    said = capsys.readouterr().err
+    assert code == 2 and 'Traceback' not in said and not (tmp_path / 'out').exists()
+    return said
+  (tmp_path / 'empty' / 'checkpoints').mkdir(parents=True)
+  (tmp_path / 'text.safetensors').write_text('hello, this is not a file of arrays')
+  for path, words in ((tmp_path / 'nothing', 'there are no checkpoints'),
+                      (tmp_path / 'empty', 'there is no checkpoint'),
+                      (f'{run}/checkpoints/19', 'there are: 10, 20'),
+                      (tmp_path / 'text.safetensors', 'task=export wrote'),
+                      (tmp_path / 'none.safetensors', 'no such file')):
+    assert words in refused(f'--config.weights={path}')
+  assert 'network.name' in refused(f'--config.weights={run}',
+                                   '--config.network.name=resnet18')
+  # arrays of one network, the config of another
+  shutil.copytree(run, tmp_path / 'other')
+  opened = checkpoint.Checkpoints(tmp_path / 'other' / 'checkpoints')
+  arrays, meta = opened.read(20, opened.leaves(20)), opened.meta(20)
+  meta['config']['network']['width'] = 0.5  # twice the channels
+  opened.save(30, arrays, meta)
+  opened.close()
+  assert 'another architecture' in refused(f'--config.weights={tmp_path / "other"}')
+
+
+def test_a_file_with_a_flipped_bit(run, tmp_path, capsys):
+  weights = weights_lib.load(run, 'online')
+  path = tmp_path / 'encoder.safetensors'
+  weights_lib.save(weights, str(path))
+  assert weights_lib.load(str(path), 'online').digest == weights.digest
+  data = bytearray(path.read_bytes())
+  data[-100] ^= 1
+  path.write_bytes(data)
+  assert call('knn', f'--config.weights={path}', f'--workdir={tmp_path / "o"}') == 2
+  assert 'damaged' in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_written_or_removed(run, tmp_path, monkeypatch):
+  shutil.copytree(run, tmp_path / 'run')
+  folder = tmp_path / 'run' / 'checkpoints'
+  (folder / '20').rename(folder / '20.orbax-checkpoint-tmp-1')
+  slept = []
+  def finish(seconds):
+    slept.append(seconds)
+    if len(slept) == 3:
+      (folder / '20.orbax-checkpoint-tmp-1').rename(folder / '20')
+  monkeypatch.setattr(weights_lib.time, 'sleep', finish)
+  assert weights_lib.load(str(folder / '20'), 'online').step == 20
+  assert len(slept) == 3
+  # removed while it is read: the newest there is, or a word
+  read, removed = checkpoint.Checkpoints.read, []
+  def remove(self, step, like):
+    if not removed:
+      removed.append(step)
+      shutil.rmtree(folder / str(step))
+    return read(self, step, like)
+  monkeypatch.setattr(checkpoint.Checkpoints, 'read', remove)
+  assert weights_lib.load(str(tmp_path / 'run'), 'online').step == 10
+  removed.clear()
+  with pytest.raises(weights_lib.UserError, match='the run removed it'):
+    weights_lib.load(str(folder / '10'), 'online')
+
+
+def test_features_that_are_not_finite(run, tmp_path, capsys, monkeypatch):
+  load = weights_lib.load
+  def diverged(*arguments):
+    weights = load(*arguments)
+    params = {module: {name: array * np.nan for name, array in leaves.items()}
+              for module, leaves in weights.params.items()}
+    return weights._replace(params=params, digest='nan')
+  monkeypatch.setattr(evaluate.weights_lib, 'load', diverged)
+  for task in ('knn', 'logistic', 'linear_eval', 'embed'):
+    assert call(task, f'--config.weights={run}', *FEW,
+                f'--workdir={tmp_path / task}') == 2
+    assert 'not finite' in capsys.readouterr().err
