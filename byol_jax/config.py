@@ -148,11 +148,11 @@ def base() -> ml_collections.ConfigDict:
   ))
   c.finetune = ml_collections.ConfigDict(dict(      # paper, appendix C.2
       labels=0.01,                # share of the labels that is used
-      learning_rates=(0.1, 0.05, 0.02, 0.01, 0.005),  # for 1024 images
+      learning_rates=(0.1, 0.05, 0.02, 0.01, 0.005),
       epochs=(30.0, 50.0),
       weight_decays=(0.0,),
       encoder_rate=1.0,           # the encoder's rate / the classifier's
-      batch_size=1024,
+      batch_size=0,               # 0: 1024, or less that makes 12 steps an epoch
   ))
   c.embed = ml_collections.ConfigDict(dict(
       split='train',
@@ -198,10 +198,10 @@ _POSITIVE = (
     'evaluation.final_images', 'preflight.images',
     'evaluation.knn_temperature', 'evaluation.seeds', 'evaluation.holdout',
     'linear_eval.epochs', 'logistic.l2_values',
-    'logistic.max_iterations', 'finetune.labels', 'finetune.batch_size')
+    'logistic.max_iterations', 'finetune.labels')
 _NOT_NEGATIVE = (
-    'seed', 'checkpoint.keep_every', 'linear_eval.batch_size', 'safety.max_skipped',
-    'safety.step_timeout', 'prepare.short_side', 'data.threads',
+    'seed', 'checkpoint.keep_every', 'linear_eval.batch_size', 'finetune.batch_size',
+    'safety.max_skipped', 'safety.step_timeout', 'prepare.short_side', 'data.threads',
     'data.max_bad_images', 'data.fake_classes', 'data.eval_image_size',
     'preflight.classes', 'train.warmup_epochs', 'train.tau_batch_size',
     'train.base_learning_rate', 'train.weight_decay',

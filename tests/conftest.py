@@ -23,9 +23,12 @@ def _x64():
 
 @pytest.fixture(autouse=True)
 def _console():
-  """Gives the console back as it was: main's holds a stdout that pytest closes."""
+  """Gives each test the console as it is before main: that one's handler holds a
+  stdout that pytest closes, and pytest hears twice what it does not propagate."""
   from byol_jax import logs
-  before = list(logs.console.handlers), logs.console.propagate, logs.console.level
+  def as_imported():
+    logs.console.handlers, logs.console.propagate = [], True
+    logs.console.setLevel('NOTSET')
+  as_imported()  # a module's fixture may have run main
   yield
-  logs.console.handlers, logs.console.propagate = before[:2]
-  logs.console.setLevel(before[2])
+  as_imported()

@@ -54,7 +54,6 @@ def test_networks_are_taken_but_neither_step_nor_momentum(run, path, step):
 def test_what_does_not_fit_is_left_and_told(run, caplog):
   fresh = make_state(1, projection=6)
   with caplog.at_level(logging.INFO, 'byol_jax'):
-    logging.getLogger('byol_jax').propagate = True
     taken = init_from.initialize(fresh, str(run))
   assert equal(taken.online_params['encoder'], make_state(20).online_params['encoder'])
   assert equal(taken.online_params['projector'], fresh.online_params['projector'])

@@ -180,8 +180,7 @@ def test_full_disk_costs_lines_only(tmp_path):
   assert 1 in logged and 100 in logged
 
 
-def test_missing_workdir_is_a_warning(tmp_path, caplog, monkeypatch):
-  monkeypatch.setattr(logs.console, 'propagate', True)
+def test_missing_workdir_is_a_warning(tmp_path, caplog):
   with caplog.at_level(logging.WARNING, 'byol_jax'):
     log = logs.RunLog(tmp_path / 'gone', 0)
     log.write(1, {'loss': 1})

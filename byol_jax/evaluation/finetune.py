@@ -38,7 +38,8 @@ from byol_jax.evaluation.scores import Classifier
 from byol_jax.networks import norm
 
 Data = Images | Encoded
-PAPER_BATCH = 1024  # that the paper's learning rates are for
+PAPER_BATCH = 1024
+PAPER_STEPS = 12  # an epoch, of 1 % of ImageNet: smaller data gets smaller batches
 
 
 class _State(NamedTuple):
@@ -78,11 +79,13 @@ def fit(
     encode: (networks, data, rows) -> features, in inference mode: `Encoder`.
     spec: of the crops.
     num_classes: C.
-    learning_rates: for a batch of 1024 images, scaled with it; a cosine to 0.
+    learning_rates: a cosine from each to 0; not scaled with the batch.
     epochs: passes over the images.
     weight_decays: of weights, not of biases and normalization.
     encoder_rate: the encoder's learning rate over that of the classifier.
-    batch_size: global; less where there are fewer images.
+    batch_size: global; 0: the paper's 1024, or for few images the power of 2 that
+      makes at least 12 steps an epoch, as the paper's 1 % of ImageNet. Never more
+      than there are images.
     holdout_fraction: share of every class of the images that chooses.
     metric: one of `scores.METRICS`, that chooses.
     seed: of order, crops, held-out part and the classifier's initial weights.
@@ -140,7 +143,7 @@ def fit(
       'batch_size': train.batch_of(len(labels)),
       'grid': {'learning_rates': list(learning_rates), 'epochs': list(epochs),
                'weight_decays': list(weight_decays)},
-      'learning_rate_is': f'for a batch of {PAPER_BATCH}, scaled; cosine to 0',
+      'learning_rate_is': 'of the first step; cosine to 0',
       'encoder_rate': encoder_rate,
       'chosen': chosen,
       'chosen_on': (f'{len(held_out)} held-out training images, stratified'
@@ -156,9 +159,9 @@ class _Trainer:
   """Trains from the same beginning again and again."""
 
   def __init__(self, data: Data, networks: Any,
-               network_config: ml_collections.ConfigDict, spec: views.ViewSpec, *, num_classes: int, encoder_rate: float,
-               batch_size: int, seed: int, stages: stages_lib.Stages,
-               threads: int):
+               network_config: ml_collections.ConfigDict, spec: views.ViewSpec, *,
+               num_classes: int, encoder_rate: float, batch_size: int, seed: int,
+               stages: stages_lib.Stages, threads: int):
     self._data, self._networks, self._config = data, networks, network_config
     self._spec = spec._replace(recipes=(crops.CROPS_AND_FLIPS,))
     self._num_classes, self._encoder_rate = num_classes, encoder_rate
@@ -170,7 +173,9 @@ class _Trainer:
   def batch_of(self, num_images: int) -> int:
     """The global batch: what the devices can share evenly."""
     devices = jax.device_count()
-    batch = min(self._batch_size, num_images) // devices * devices
+    wanted = self._batch_size or min(
+        PAPER_BATCH, 2 ** int(np.log2(max(num_images / PAPER_STEPS, 1))))
+    batch = min(max(wanted, devices), num_images) // devices * devices
     if not batch:
       raise UserError(f'{num_images} labelled images are fewer than {devices} '
                       'devices: raise config key finetune.labels')
@@ -198,7 +203,7 @@ class _Trainer:
     state = jax.tree.map(np.asarray, state)
 
     shared = {'key': jax.random.PRNGKey(self._seed), 'total': np.float32(total),
-              'rate': np.float32(learning_rate * batch / PAPER_BATCH),
+              'rate': np.float32(learning_rate),
               'decay': np.float32(weight_decay)}
     if isinstance(data, Images):
       shared |= {'images': data.images, 'labels': data.labels}

@@ -29,7 +29,7 @@ TINY = [
 FEW = ['--config.evaluation.batch_size=16', '--config.linear_eval.epochs=4',
        '--config.linear_eval.batch_size=48', '--config.logistic.l2_values=5',
        '--config.finetune.labels=0.5', '--config.finetune.batch_size=32',
-       '--config.finetune.epochs=(2,)', '--config.finetune.learning_rates=(3.,.3)']
+       '--config.finetune.epochs=(2,)', '--config.finetune.learning_rates=(.1,.01)']
 
 
 # One block instead of three: the compiler takes most of the time.
@@ -267,7 +267,7 @@ def test_exported_file_and_steps_are_the_same_encoder(run, measured, tmp_path):
 def test_seeds_give_mean_and_deviation(run, tmp_path):
   out = tmp_path / 'out'
   assert call('finetune', f'--config.weights={run}', *FEW, f'--workdir={out}',
-              '--config.finetune.learning_rates=(3.,)',
+              '--config.finetune.learning_rates=(.1,)',
               '--config.evaluation.seeds=3') == 0
   row = results(out)['byol']
   each = [one['top1'] for one in row['finetune_seeds']]
