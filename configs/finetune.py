@@ -5,8 +5,9 @@
 The argument is the share of the labels, the same of every class. Encoder and
 classifier learn from random crops and flips; learning rate and epochs are chosen
 from the paper's ten pairs on held-out images of that share, then all of it trains
-once more. ImageNet and ResNet-50: expect 53.2 % with 1 % and 68.8 % with 10 %. With
-all labels (:1.0) one pair saves nine tenths of the time:
+once more. Batches are the paper's 1024, or for few images the power of two that makes
+at least 12 steps an epoch. ImageNet and ResNet-50: expect 53.2 % with 1 % and 68.8 %
+with 10 %. With all labels (:1.0) one pair saves nine tenths of the time:
 
   --config.finetune.learning_rates='(0.1,)' --config.finetune.epochs='(30,)'
 

@@ -55,6 +55,7 @@ _MEAN_PER_CLASS = ('fgvc_aircraft', 'oxford_iiit_pet', 'caltech101',
 _FREE_KEYS = ('log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch',
               'data.path', 'data.test_path', 'evaluation.cache', 'prepare.',
               'preflight.', 'compare.', 'weights', 'data_found.weights')
+_TASK_KEYS = ('linear_eval.', 'logistic.', 'finetune.', 'embed.')  # free elsewhere
 _RAW_PIXELS = 'raw_pixels'
 
 
@@ -354,11 +355,13 @@ class _Evaluation:
     """The workdir's folder; refuses that of another evaluation."""
     is_first = jax.process_index() == 0
     found = found | {'encoder': self._weights.digest, 'step': self._weights.step}
+    free = _FREE_KEYS + tuple(
+        keys for keys in _TASK_KEYS if keys != f'{self._config.task}.')
     with hosts.together('workdir'):
       folder = self._stack.enter_context(
           workdir_lib.opened(self._workdir, is_first=is_first))
       if is_first:
-        workdir_lib.compare(folder, self._config.to_dict(), found, _FREE_KEYS)
+        workdir_lib.compare(folder, self._config.to_dict(), found, free)
         workdir_lib.record(folder, self._config.to_dict(), found)
     return folder
 
