@@ -19,6 +19,7 @@ LEAVING = leaving.for_good() if __name__ == '__main__' else None
 import atexit
 from collections.abc import Sequence
 import contextlib
+import linecache
 import os
 import re
 import sys
@@ -129,18 +130,14 @@ def _why(error: BaseException, argv: Sequence[str], path: str) -> str:
   if isinstance(error, OSError) and error.__cause__:
     error = error.__cause__
   message = str(error).strip()
-  # ml_collections says all that there is, or no more than a part of the key
-  proposed = re.search(r'Did you mean "(.+?)" instead of "(.+?)"', message)
-  unknown = re.search(r'Key "(.+?)" (?:does not exist|cannot be set)', message)
-  if proposed:
-    # it takes view2 to be as near to vie1w as view1 is
-    anagrams = [name for key in known for name in key.split('.')
-                if sorted(name) == sorted(proposed[2])]
-    message = (f'unknown config key {proposed[2]} (did you mean '
-               f'{(anagrams or [proposed[1]])[0]}?)')
-  elif unknown:
-    message = (f'unknown config key {unknown[1]}'
-               f'{config_lib.nearest(unknown[1], known)}')
+  # ml_collections knows no more than a part of the key
+  unknown = (re.search(r'Did you mean ".+?" instead of "(.+?)"', message)
+             or re.search(r'Key "(.+?)" (?:does not exist|cannot be set)', message)
+             or isinstance(error, AttributeError)
+             and re.fullmatch(r"""["']*([\w.]+)["']*""", message))
+  if unknown:
+    key = _as_written(path.split(':')[0], line, unknown[1])
+    message = f'unknown config key {key}{config_lib.nearest(key, known)}'
   elif 'parsing config file' in message:  # a whole traceback: its last line
     message, is_flag = message.splitlines()[-1], False
   elif not isinstance(error, flags.Error):
@@ -150,6 +147,17 @@ def _why(error: BaseException, argv: Sequence[str], path: str) -> str:
   if len(message) > _MOST_SHOWN:
     message = f'{message[:_MOST_SHOWN]} ...'
   return message if is_flag else f'--config={path}{line}: {message}'
+
+
+def _as_written(file: str, line: str, part: str) -> str:
+  """The key of a config file's line that has a part: c.a.b.d = 1 has a.b.d."""
+  if line:
+    linecache.checkcache(file)
+    written = linecache.getline(file, int(line.split()[-1]))
+    for key in re.findall(r'\w+\.([\w.]+)', written):
+      if part in key:
+        return key
+  return part
 
 
 def _line(error: BaseException | None, file: str) -> str:
