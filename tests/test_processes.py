@@ -195,3 +195,69 @@ def test_what_two_processes_gather(tmp_path):
   for process in started:
     code, output = harness.finish(process)
     assert code == 0, output
+
+
+# The evaluations' own config files do not shrink the network; this does.
+_EVALUATING = '''
+import sys
+from tests.faults import tiny_config
+from byol_jax import main
+sys.exit(main.main(sys.argv))
+'''
+_LONG = pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
+_RATES = '--config.finetune.learning_rates=(.1,.01)'
+_EVALUATIONS = (  # what configs/<name>.py is given
+    ('linear_eval', '--config.linear_eval.epochs=2'),
+    ('embed',),
+    pytest.param(('knn',), marks=_LONG),
+    pytest.param(('logistic', '--config.logistic.l2_values=3'), marks=_LONG),
+    pytest.param(('linear_eval:crops', '--config.linear_eval.epochs=2'), marks=_LONG),
+    pytest.param(('finetune', _RATES, '--config.finetune.epochs=(2,)',
+                  '--config.finetune.labels=0.5'), marks=_LONG),
+)
+
+
+def _evaluate(scratch, task, processes, devices):
+  """Evaluates `whole`; its results and what each process printed."""
+  name, *arguments = task
+  name, _, form = name.partition(':')
+  workdir = f'{name}{form}-{processes}x{devices}'
+  scratch.joinpath('evaluating.py').write_text(_EVALUATING)
+  file = f'{harness.ROOT}/configs/{name}.py' + (f':{form}' if form else '')
+  arguments += [f'--config={file}', '--config.weights=whole', f'--workdir={workdir}',
+                '--config.evaluation.cache=False']
+  if name != 'embed':
+    arguments.append('--config.evaluation.baselines=True')
+  # --config must come before what changes it
+  arguments.sort(key=lambda argument: not argument.startswith('--config='))
+  if processes == 1:
+    started = [harness.start(
+        scratch, *arguments, devices=devices, script=('evaluating.py',))]
+  else:
+    started = harness.start_several(
+        scratch, processes, *arguments, devices=devices,
+        per_process_script=dict.fromkeys(range(processes), ('evaluating.py',)))
+  outputs = []
+  for process in started:
+    code, output = harness.finish(process)
+    assert code == 0, output
+    outputs.append(output)
+  if name == 'embed':
+    with np.load(scratch / workdir / 'embeddings.npz') as arrays:
+      return dict(arrays), outputs
+  return json.loads((scratch / workdir / 'results.json').read_text()), outputs
+
+
+@pytest.mark.parametrize('task', _EVALUATIONS, ids=lambda task: task[0])
+def test_evaluations_on_two_processes(alone, task):
+  scratch, _ = alone
+  ours, outputs = _evaluate(scratch, task, 2, 2)
+  theirs, _ = _evaluate(scratch, task, 1, 4)
+  # the first alone speaks
+  assert not [x for x in outputs[1].splitlines() if not x.startswith('[Gloo]')]
+  if task[0] == 'embed':
+    assert set(ours) == set(theirs) and len(ours['names']) == 64
+    for name in ours:
+      np.testing.assert_array_equal(ours[name], theirs[name])
+  else:
+    assert ours == theirs

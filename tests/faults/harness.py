@@ -64,7 +64,9 @@ def rng(name: str) -> np.random.Generator:
 def command(*arguments: str, script: Sequence[str] = ('-m', 'byol_jax.main'),
             ) -> list[str]:
   """A run of a tiny network: 0.2 s of training, most of the rest is imports."""
-  return [sys.executable, *script, f'--config={HERE}/tiny_config.py', *arguments]
+  if not any(argument.startswith('--config=') for argument in arguments):
+    arguments = (f'--config={HERE}/tiny_config.py', *arguments)
+  return [sys.executable, *script, *arguments]
 
 
 def environment(scratch: pathlib.Path, devices: int = 1,
