@@ -445,12 +445,17 @@ def check_untouched(config: ml_collections.ConfigDict, sections: tuple[str, ...]
                     why: str) -> None:
   """Checks that nobody has set what would have no effect.
 
+  Args:
+    config: what the user wants.
+    sections: sections, or keys with theirs.
+    why: it would have none.
+
   Raises:
     UserError: names the key.
   """
   default = flatten(base())
   for key, value in flatten(config).items():
-    if key.split('.')[0] in sections and value != default[key]:
+    if (key in sections or key.split('.')[0] in sections) and value != default[key]:
       raise UserError(f'config key {key} is {_shown(value)}, but {why}: leave it out')
 
 

@@ -21,10 +21,12 @@ class Leaving:
   Attributes:
     now: what to do on a signal while there is nothing to save, given its number;
       does not return. None while there is.
+    number: of the last signal; 0 before any.
   """
 
   def __init__(self):
     self._asked = threading.Event()
+    self.number = 0
     self.now: Callable[[int], None] | None = leave
 
   def is_asked(self) -> bool:
@@ -33,6 +35,7 @@ class Leaving:
 
   def signal(self, number: int) -> None:
     """A signal has come; in a thread of its own."""
+    self.number = number
     if self.now is not None:
       self.now(number)
     elif self.is_asked():
@@ -75,6 +78,27 @@ def on_signals() -> Iterator[Leaving]:
       yield leaving
     finally:
       stop()
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+  """Until the end of the block a first signal is only noted.
+
+  Yields:
+    Whether one has come: save, then leave the block, at whose end it takes effect.
+    A second one ends the process at once.
+  """
+  if _program is None:
+    yield lambda: False
+    return
+  leaving = _program[0]
+  now, leaving.now = leaving.now, None
+  try:
+    yield leaving.is_asked
+  finally:
+    leaving.now = now
+    if leaving.is_asked() and now is not None:
+      now(leaving.number)
 
 
 def _watch() -> tuple[Leaving, Callable[[], None]]:

@@ -105,6 +105,19 @@ def parse(
   return config, name
 
 
+def _last_of_each_list(argv: Sequence[str]) -> list[str]:
+  """Without lists that are given again later: ml_collections would join them."""
+  lists = {f'config.{key}' for key, value in config_lib.flatten(
+      config_lib.base()).items() if isinstance(value, list)}
+  kept, seen = [], set()
+  for argument in reversed(argv):
+    flag, is_given, _ = argument.lstrip('-').partition('=')
+    if not (is_given and flag in lists and flag in seen):
+      kept.append(argument)
+    seen.add(flag)
+  return kept[::-1]
+
+
 def _value_of(flag: str, argv: Sequence[str]) -> str | None:
   """The last --flag=value or --flag value."""
   value = None
@@ -183,6 +196,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
   parallel.set_compiler_flags()
   bucket.choose_library()
+  argv = _last_of_each_list(argv)
   try:
     values = define_flags(argv)
     config, name = parse(argv, values)

@@ -1,9 +1,14 @@
 """Makes plain `pytest` run as tests/run.sh does: eight CPU devices."""
 
 import os
+import signal
 import sys
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+  # of a shell's background job; what tests start would inherit it, and Ctrl-C is tested
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if 'jax' not in sys.modules:  # it reads these when it is imported
   os.environ.setdefault('JAX_PLATFORMS', 'cpu')

@@ -6,6 +6,8 @@ import numpy as np
 
 from byol_jax.errors import UserError
 
+_LARGEST = 1e15  # sums of squares of larger ones leave float32
+
 
 def check_labelled(features: np.ndarray, labels: np.ndarray, num_classes: int,
                    what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -21,8 +23,8 @@ def check_labelled(features: np.ndarray, labels: np.ndarray, num_classes: int,
     The arrays.
 
   Raises:
-    UserError: no or unequal numbers of rows, non-finite features, labels out
-      of range.
+    UserError: no or unequal numbers of rows, non-finite or huge features, labels
+      out of range.
   """
   features = np.asarray(features, np.float32)
   labels = np.asarray(labels)
@@ -32,13 +34,26 @@ def check_labelled(features: np.ndarray, labels: np.ndarray, num_classes: int,
   if labels.shape != (len(features),):
     raise UserError(f'{len(features)} {what} features, but labels of shape '
                     f'{list(labels.shape)}')
-  bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-  if len(bad):
-    raise UserError(
-        f'{len(bad)} of {len(features)} {what} features are not finite (first: '
-        f'image {bad[0]}): the encoder has diverged; use an earlier checkpoint '
-        'or lower the learning rate')
+  check_finite(features, what)
   if labels.min() < 0 or labels.max() >= num_classes:
     raise UserError(f'{what} labels lie in [{labels.min()}, {labels.max()}], '
                     f'which does not fit {num_classes} classes')
   return features, labels.astype(np.int32)
+
+
+def check_finite(features: np.ndarray, what: str = 'training') -> None:
+  """Raises UserError where features [..., D] are not finite, or huge."""
+  features = features.reshape(-1, features.shape[-1])
+  bad = np.flatnonzero(~(np.abs(features) < _LARGEST).all(axis=1))  # or NaN
+  if len(bad):
+    raise UserError(
+        f'{len(bad)} of {len(features)} {what} features are not finite, or above '
+        f'{_LARGEST:g} (first: image {bad[0]}): the encoder has diverged; use an '
+        'earlier checkpoint or lower the learning rate')
+
+
+def check_classes(labels: np.ndarray) -> None:
+  """Raises UserError unless the labels [N] name two classes or more."""
+  if len(np.unique(labels)) < 2:
+    raise UserError('the training images are of one class only: every encoder would '
+                    'be right; name data with at least two (one sub-folder each)')

@@ -16,6 +16,7 @@ from byol_jax.data import feed
 from byol_jax.data import sources
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
+from byol_jax.evaluation import checks
 from byol_jax.networks.model import Model
 
 # crops and flips, and nothing else (paper, appendices C.1 and C.2)
@@ -105,6 +106,7 @@ class Crops:
               self._encode(self._shared, {k: x[i:i + self._each]
                                           for k, x in batch.items()})
               for i in range(0, batch_size, self._each)])[None])
+        checks.check_finite(features[-1])  # 80 epochs come to nothing otherwise
       yield hosts.gather(np.concatenate(features)), hosts.gather(
           np.concatenate(labels))
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import contextlib
+import hashlib
 import os
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -55,8 +57,32 @@ _MEAN_PER_CLASS = ('fgvc_aircraft', 'oxford_iiit_pet', 'caltech101',
 _FREE_KEYS = ('log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch',
               'data.path', 'data.test_path', 'evaluation.cache', 'prepare.',
               'preflight.', 'compare.', 'weights', 'data_found.weights')
+# of how images are prepared: what the weights were trained with
+_PREPARATION = ('data.image_size', 'data.crop_area', 'data.crop_aspect',
+                'data.center_share', 'data.mean', 'data.std')
 _TASK_KEYS = ('linear_eval.', 'logistic.', 'finetune.', 'embed.')  # free elsewhere
 _RAW_PIXELS = 'raw_pixels'
+
+
+class _Training(NamedTuple):
+  """All that a classifier is fitted to; the test images are not within reach."""
+  data: Data
+  rows: np.ndarray                         # int [n], of all of them
+  features: Callable[[], np.ndarray]       # float32 [m, D] of the usable ones
+  networks: Callable[[], Any]              # (params, state), on the devices
+  is_pixels: bool                          # features of no network
+
+  def labels(self) -> np.ndarray:
+    """int32 [m] of the usable images, once these have been read."""
+    return self.data.labels[encode.usable(self.data, self.rows)]
+
+  def features_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
+    """Checked."""
+    x = self.features()
+    labels = self.labels()
+    checks.check_classes(labels)
+    return checks.check_labelled(x, labels, sources.num_classes(self.data),
+                                 'training')
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None,
@@ -65,8 +91,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | None,
 
   Args:
     config: a valid config (`config.validate`).
-    workdir: for what is written; None: beside the weights,
-      WORKDIR/evaluations/NAME-STEP, or runs/NAME for an exported file.
+    workdir: for what is written; None: WORKDIR/evaluations/NAME-STEP of the weights'
+      WORKDIR, which is runs/encoder-DIGEST for an exported file. The target network
+      or other data are named behind NAME.
     name: of the config file.
 
   Raises:
@@ -82,15 +109,16 @@ class _Evaluation:
 
   def __init__(self, config: ml_collections.ConfigDict, workdir: str | None,
                name: str, stack: contextlib.ExitStack):
-    config_lib.check_untouched(config, ('network', 'augment', 'train'), (
-        f'task={config.task} takes it from the weights'))
+    config_lib.check_untouched(config, ('network', 'augment', 'train') + _PREPARATION, (
+        f'task={config.task} takes it from the weights; what it takes of its own is '
+        'data.eval_image_size and evaluation.center_share'))
     with hosts.together('weights'):
       weights = weights_lib.load(config.weights, config.evaluation.network)
     hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
                  'config': config.to_dict(), 'weights': weights.digest})
     self._config = config
     self._weights = weights
-    self._workdir = workdir or _workdir_beside(weights, name)
+    self._workdir = workdir or _workdir_beside(weights, name, config)
     self._stack = stack
     self._data = data = _data_config(config, weights.config)
     spec = program_lib.view_spec(weights.config)
@@ -101,6 +129,7 @@ class _Evaluation:
     self._center_share = (config.evaluation.center_share
                           or weights.config.data.center_share)
     self._model = program_lib.make_model(weights.config, 0, None)
+    self._untrained: dict[str, Any] = {}
     self._encoder = encode.Encoder(
         self._model, self._spec, center_share=self._center_share,
         batch_size=config.evaluation.batch_size, threads=data.data.threads)
@@ -114,8 +143,9 @@ class _Evaluation:
     """Does what config.task says."""
     if self._config.task == 'export':
       path = os.path.join(self._workdir, f'encoder{weights_lib.SUFFIX}')
-      if jax.process_index() == 0:
-        weights_lib.save(self._weights, path)
+      with hosts.together('export'):
+        if jax.process_index() == 0:
+          weights_lib.save(self._weights, path)
       logs.console.info('encoder: %s', path)
     elif self._config.task == 'embed':
       self._embed()
@@ -133,14 +163,25 @@ class _Evaluation:
     folder = self._open({'data': fingerprint.fingerprint(data)})
     rows = np.arange(sources.size(data))
     networks = parallel.replicate((self._weights.params, self._weights.state))
-    key = self._key(self._weights.digest, data, split)
-    store = features_lib.Store(self._cache(always=True))
+    key = self._key(self._weights.digest, data, split == self._data.data.test_split)
+    store = self._store(always=True)
     features = store(lambda data, rows: self._encoder(networks, data, rows), key,
                      data, rows, f'{data.name}, {split}')
     rows = encode.usable(data, rows)
     if not np.isfinite(features).all():
       raise UserError('features are not finite: the encoder has diverged; use an '
                       'earlier checkpoint')
+    with hosts.together('embeddings'):
+      self._write_embeddings(folder, features, data, rows)
+    if data.bad:
+      logs.console.warning('WARNING: %s', data.bad.summary())
+    logs.console.info('%d x %d features: %s', *features.shape, ', '.join(
+        os.path.join(self._workdir, embed.FILES[x.strip()])
+        for x in self._config.embed.formats.split(',')))
+
+  def _write_embeddings(self, folder: str, features: np.ndarray, data: Data,
+                        rows: np.ndarray) -> None:
+    split = self._config.embed.split
     if jax.process_index() == 0:
       names = [f'{split}[{row}]' if isinstance(data, Images) else data.names[row]
                for row in rows]
@@ -154,29 +195,26 @@ class _Evaluation:
           'protocol': self._protocol() | {
               'data': data.name, 'split': split,
               'left_out': data.bad.report() if data.bad else {}}})
-    if data.bad:
-      logs.console.warning('WARNING: %s', data.bad.summary())
-    logs.console.info('%d x %d features: %s', *features.shape, ', '.join(
-        os.path.join(self._workdir, embed.FILES[x.strip()])
-        for x in self._config.embed.formats.split(',')))
 
   def _measure(self) -> None:
     task = self._config.task
     with hosts.together('data'):
       train, test = dataset.open_data(self._data)
-      _check_labels(train, task)
+      _check_labels(train, test, self._config)
     folder = self._open({
         'data': fingerprint.fingerprint(train),
         'test': '' if test is None else fingerprint.fingerprint(test)})
     results_path = os.path.join(folder, 'results.json')
     if hosts.from_first(os.path.exists(results_path)):
       results = hosts.gather_json(logs.read_json(results_path))[0]
-      logs.console.info('measured before: %s',
-                        os.path.join(self._workdir, 'results.json'))
-      logs.console.info('\n%s', _table(task, results))
-      return
+      if isinstance(results, dict):
+        logs.console.info('measured before: %s',
+                          os.path.join(self._workdir, 'results.json'))
+        logs.console.info('\n%s', _table(task, results))
+        return
+      logs.console.warning('WARNING: %s is damaged: measuring again', results_path)
     self._stages = stages_lib.Stages(self._workdir, folder)
-    self._store = features_lib.Store(self._cache())
+    self._features = self._store()
     logs.console.info('%s: %d images of %d classes%s', train.name,
                       sources.size(train), sources.num_classes(train),
                       '' if test is None else f'; {sources.size(test)} to test')
@@ -186,13 +224,17 @@ class _Evaluation:
     for kind in self._kinds():
       each = []
       for seed in self._seeds():
-        split = splits.Split(train, test, most=None, seed=seed)
+        split = splits.Split(train, test, most=None, seed=seed,
+                             pretrained_on=self._config.data.source == 'same')
         each.append(self._one(kind, split, seed))
       results[kind] = _summary(task, [figures for figures, _ in each])
+      if len(each) > 1:  # all on the same number of test images
+        results[kind][f'{task}_top1_interval'] = scores_lib.interval(
+            results[kind][f'{task}_top1'], each[0][1]['test_images'])
       protocols[kind] = each[0][1] if len(each) == 1 else [how for _, how in each]
     protocol = self._protocol() | {
-        'data': train.name, 'images': f'{len(split.train[1])} training images, '
-        f'{split.description}', 'seeds': list(self._seeds()),
+        'data': train.name, 'images': f'{len(split.train_labels())} training images, '
+        f'{split.description()}', 'seeds': list(self._seeds()),
         'metric': self._metric(), 'classifiers': protocols}
     left_out = {part: data.bad.report() for part, data in (
         ('train', train), ('test', test)) if data is not None and data.bad}
@@ -216,8 +258,10 @@ class _Evaluation:
         (f'seed {seed}', config.evaluation.seeds > 1)) if is_told)
     fit = {'knn': self._fit_knn, 'logistic': self._fit_logistic,
            'linear_eval': self._fit_linear, 'finetune': self._fit_finetune}[task]
-    features = self._features_of(kind, split)
-    classifier: Classifier = fit(kind, features, split, seed, name)
+    features = self._features_of(kind, split.train)
+    classifier: Classifier = fit(_Training(
+        *split.train, lambda: features('training', *split.train),
+        lambda: self._networks(kind, split.train), kind == _RAW_PIXELS), seed, name)
     # here, and not before, the test images are looked at
     if task == 'finetune':
       scores = classifier.scores(*split.test)
@@ -240,44 +284,42 @@ class _Evaluation:
     return scores_lib.measure(scores, labels) | classifier.chosen, how
 
   # ------------------------------------------------------------- one protocol each
-  def _fit_knn(self, kind, features, split, seed, name) -> Classifier:
-    del kind, seed, name
-    return knn.fit(*self._train_features(features, split),
-                   k=self._config.evaluation.knn_k,
+  def _fit_knn(self, train: _Training, seed: int, name: str) -> Classifier:
+    del seed, name
+    return knn.fit(*train.features_and_labels(), k=self._config.evaluation.knn_k,
                    temperature=self._config.evaluation.knn_temperature,
-                   num_classes=sources.num_classes(split.train[0]))
+                   num_classes=sources.num_classes(train.data))
 
-  def _fit_logistic(self, kind, features, split, seed, name) -> Classifier:
-    del kind, name
+  def _fit_logistic(self, train: _Training, seed: int, name: str) -> Classifier:
+    del name
     c = self._config.logistic
     grid = c.l2 or np.logspace(
         np.log10(c.l2_range[0]), np.log10(c.l2_range[1]), c.l2_values)
     return logistic.fit(
-        *self._train_features(features, split), l2_grid=grid,
-        num_classes=sources.num_classes(split.train[0]),
+        *train.features_and_labels(), l2_grid=grid,
+        num_classes=sources.num_classes(train.data),
         standardize=c.standardize, metric=self._metric(),
         holdout_fraction=self._config.evaluation.holdout, seed=seed,
         max_iterations=c.max_iterations)
 
-  def _fit_linear(self, kind, features, split, seed, name) -> Classifier:
+  def _fit_linear(self, train: _Training, seed: int, name: str) -> Classifier:
     c = self._config.linear_eval
-    classes = sources.num_classes(split.train[0])
-    is_small = c.features == 'auto' and len(split.train[1]) < linear.SMALL
-    if c.features == 'cached' or is_small or kind == _RAW_PIXELS:
-      x, y = checks.check_labelled(
-          *self._train_features(features, split), classes, 'training')
+    classes = sources.num_classes(train.data)
+    is_small = c.features == 'auto' and len(train.rows) < linear.SMALL
+    if c.features == 'cached' or is_small or train.is_pixels:
+      x, y = train.features_and_labels()
       source = linear.Cached(x, y, seed)
       held_out = lambda rows: (x[rows], y[rows])
     else:
-      data, rows = split.train
-      data = sources.take(data, encode.usable(data, rows))
+      checks.check_classes(train.labels())
+      data = sources.take(train.data, encode.usable(train.data, train.rows))
       source = crops.Crops(
-          self._model, self._networks(kind, split), self._crop_spec._replace(
+          self._model, train.networks(), self._crop_spec._replace(
               image_size=self._spec.image_size),
           data, batch_size=self._config.evaluation.batch_size, seed=seed,
           threads=self._data.data.threads)
       def held_out(rows):
-        x = self._encoder(self._networks(kind, split), data, rows)
+        x = self._encoder(train.networks(), data, rows)
         return checks.check_labelled(
             x, data.labels[encode.usable(data, rows)], classes, 'training')
     classifier = linear.fit(
@@ -289,15 +331,12 @@ class _Evaluation:
         'features': 'of random crops and flips' if isinstance(source, crops.Crops)
         else 'of centred images, computed once'})
 
-  def _fit_finetune(self, kind, features, split, seed, name) -> Classifier:
-    del features
+  def _fit_finetune(self, train: _Training, seed: int, name: str) -> Classifier:
     c = self._config.finetune
-    data, rows = split.train
-    rows = encode.usable(data, rows)
-    labelled = rows[splits.labelled_rows(np.asarray(data.labels[rows]), c.labels,
-                                         seed)]
+    data, rows = train.data, encode.usable(train.data, train.rows)
+    labelled = rows[splits.labelled_rows(train.labels(), c.labels, seed)]
     return finetune.fit(
-        sources.take(data, labelled), self._networks(kind, split),
+        sources.take(data, labelled), train.networks(),
         self._weights.config, self._encoder,
         self._crop_spec._replace(image_size=self._spec.image_size),
         num_classes=sources.num_classes(data), learning_rates=c.learning_rates,
@@ -307,11 +346,7 @@ class _Evaluation:
         threads=self._data.data.threads, name=name)
 
   # --------------------------------------------------------------------- features
-  def _train_features(self, features, split) -> tuple[np.ndarray, np.ndarray]:
-    train = features('training', *split.train)
-    return train, split.train_labels()
-
-  def _features_of(self, kind: str, split: splits.Split,
+  def _features_of(self, kind: str, train: tuple[Data, np.ndarray],
                    ) -> Callable[[str, Data, np.ndarray], np.ndarray]:
     """(part, data, rows) -> features of one kind of encoder."""
     if kind == _RAW_PIXELS:
@@ -319,34 +354,36 @@ class _Evaluation:
       return lambda part, data, rows: self._encoder.pixels(data, rows, side)
 
     def features(part: str, data: Data, rows: np.ndarray) -> np.ndarray:
-      networks = self._networks(kind, split)
+      networks = self._networks(kind, train)
       digest = self._weights.digest if kind == 'byol' else (
-          f'untrained {self._weights.config.seed} {self._weights.digest}')
-      return self._store(
+          f'untrained {self._weights.config.seed} {self._weights.digest} '
+          f'{_calibrating(train[1])}')
+      return self._features(
           lambda data, rows: self._encoder(networks, data, rows),
-          self._key(digest, data, part), data, rows,
+          self._key(digest, data, part == 'test'), data, rows,
           f'{kind.replace("_", " ")}, features of {len(rows)} {part} images')
 
     return features
 
-  def _networks(self, kind: str, split: splits.Split):
+  def _networks(self, kind: str, train: tuple[Data, np.ndarray]):
     """(params, state) of the encoder, on the devices."""
     if kind == 'byol':
       return parallel.replicate((self._weights.params, self._weights.state))
-    if not hasattr(self, '_untrained'):
+    data, rows = train
+    key = _calibrating(rows)
+    if key not in self._untrained:
       untrained = weights_lib.untrained(self._weights)
-      data, rows = split.train
       networks = self._encoder.calibrate(
           (untrained.params, untrained.state), data,
           rows[:report.CALIBRATION_IMAGES])
-      self._untrained = parallel.replicate(jax.tree.map(np.asarray, networks))
-    return self._untrained
+      self._untrained[key] = parallel.replicate(jax.tree.map(np.asarray, networks))
+    return self._untrained[key]
 
-  def _key(self, digest: str, data: Data, part: str) -> dict[str, Any]:
+  def _key(self, digest: str, data: Data, is_test: bool) -> dict[str, Any]:
     """What features depend on."""
     return {'encoder': digest, 'image_size': self._spec.image_size,
             'mean': list(self._spec.mean), 'std': list(self._spec.std),
-            'center_share': self._center_share, 'part': part,
+            'center_share': self._center_share, 'is_test': is_test,
             'precision': self._weights.config.network.precision,
             'data': fingerprint.fingerprint(data), 'name': data.name}
 
@@ -365,13 +402,12 @@ class _Evaluation:
         workdir_lib.record(folder, self._config.to_dict(), found)
     return folder
 
-  def _cache(self, always: bool = False) -> str | None:
-    """Where features are kept."""
-    if not (self._config.evaluation.cache or always):
-      return None
-    root = _root(self._weights)
-    return (os.path.join(root, 'evaluations', 'features') if root else
-            os.path.join(self._workdir, 'features'))
+  def _store(self, always: bool = False) -> features_lib.Store:
+    """Where features are kept: all tasks on the same weights share them."""
+    folder = os.path.join(_root(self._weights), 'evaluations', 'features')
+    return features_lib.Store(
+        folder if self._config.evaluation.cache or always else None,
+        self._config.evaluation.batch_size * jax.device_count())
 
   def _kinds(self) -> tuple[str, ...]:
     if not self._config.evaluation.baselines:
@@ -423,20 +459,30 @@ def _data_config(config: ml_collections.ConfigDict,
   return result.lock()
 
 
-def _check_labels(train: Data, task: str) -> None:
+def _check_labels(train: Data, test: Data | None,
+                  config: ml_collections.ConfigDict) -> None:
+  task = config.task
   if train.labels is None:
     raise UserError(f'{train.name} has no labels, which task={task} takes; '
                     'task=embed and task=export work without, and collapse '
                     'measures are in metrics.jsonl')
-  if sources.num_classes(train) < 2:
-    raise UserError(f'{train.name} has one class only: every encoder would be right; '
-                    'name data with at least two (one sub-folder each)')
+  if isinstance(train.labels, np.ndarray):  # else they come with the images
+    checks.check_classes(train.labels)
+  if task == 'knn' and test is not None and config.evaluation.seeds > 1:
+    raise UserError(f'config key evaluation.seeds is {config.evaluation.seeds}: k-NN '
+                    'has nothing random, all would be the same; leave it out')
 
 
-def _root(weights: weights_lib.Weights) -> str | None:
-  """The workdir that the weights lie in; None for a file."""
+def _calibrating(rows: np.ndarray) -> str:
+  """Tells the images apart that give an untrained encoder its statistics."""
+  rows = np.ascontiguousarray(rows[:report.CALIBRATION_IMAGES], np.int64)
+  return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
+
+
+def _root(weights: weights_lib.Weights) -> str:
+  """The workdir that the weights lie in; of a file one of its own."""
   if weights.path.endswith(weights_lib.SUFFIX):
-    return None
+    return os.path.join('runs', f'encoder-{weights.digest[:8]}')
   path = weights.path.rstrip('/')
   folder, last = os.path.split(path)
   if last.isdecimal() and os.path.basename(folder) == 'checkpoints':
@@ -444,10 +490,16 @@ def _root(weights: weights_lib.Weights) -> str | None:
   return os.path.dirname(path) if os.path.basename(path) == 'checkpoints' else path
 
 
-def _workdir_beside(weights: weights_lib.Weights, name: str) -> str:
-  root = _root(weights)
-  return os.path.join(root, 'evaluations', f'{name}-{weights.step}') if root else (
-      os.path.join('runs', name))
+def _workdir_beside(weights: weights_lib.Weights, name: str,
+                    config: ml_collections.ConfigDict) -> str:
+  """A folder for each thing that people measure beside one another."""
+  if config.evaluation.network != 'online':
+    name += f'_{config.evaluation.network}'
+  if config.data.source != 'same':
+    what = config.data.tfds_name or os.path.basename(
+        config.data.path.rstrip('/')) or config.data.source
+    name += '_' + re.sub(r'[^\w.]+', '_', what)[:60]
+  return os.path.join(_root(weights), 'evaluations', f'{name}-{weights.step}')
 
 
 def _summary(task: str, each: list[dict[str, Any]]) -> dict[str, Any]:
@@ -455,8 +507,8 @@ def _summary(task: str, each: list[dict[str, Any]]) -> dict[str, Any]:
   if len(each) == 1:
     return {f'{task}_{name}': value for name, value in each[0].items()}
   result: dict[str, Any] = {f'{task}_seeds': each}
-  for name, value in each[0].items():
-    if isinstance(value, float) and all(name in one for one in each):
+  for name in scores_lib.FIGURES:
+    if name in each[0]:
       values = [one[name] for one in each]
       result[f'{task}_{name}'] = float(np.mean(values))
       result[f'{task}_{name}_std'] = float(np.std(values, ddof=1))

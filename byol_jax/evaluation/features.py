@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import io
 import json
+import time
 from typing import Any
 import zipfile
 
@@ -28,19 +29,21 @@ from byol_jax.evaluation import encode
 Data = Images | Encoded
 Encode = Callable[[Data, np.ndarray], np.ndarray]
 
-_PART = 4096     # images, at least
+_SECONDS = 10.0  # of a part, about: what an interruption loses
 _PROBES = 32     # images that are encoded again, to see that all is as it was
 
 
 class Store:
   """A folder of features; every process makes the same calls."""
 
-  def __init__(self, folder: str | None):
+  def __init__(self, folder: str | None, at_a_time: int):
     """Opens it.
 
     Args:
       folder: a directory or bucket, made when it is needed; None keeps nothing.
+      at_a_time: images that all devices of all processes take in one call.
     """
+    self._at_a_time = at_a_time
     self._folder = epath.Path(folder) if folder else None
     self._warned = False
 
@@ -74,14 +77,18 @@ class Store:
                           len(rows))
     if done < len(rows):
       bar = logs.Progress(title, len(rows) - done)
-      size = max(_PART, _at_a_time())
+      size = self._at_a_time
       with contextlib.closing(bar):
-        for start in range(done, len(rows), size):
-          part = rows[start:start + size]
+        while done < len(rows):
+          began = time.monotonic()
+          part = rows[done:done + size]
           features = encoder(data, part)
-          self._write(folder, start, part, features, data)
+          self._write(folder, done, part, features, data)
           parts.append(features)
+          done += len(part)
           bar.add(len(part))
+          if hosts.from_first(time.monotonic() - began < _SECONDS / 2):
+            size *= 2
     return np.concatenate(parts)
 
   def _read(self, folder: epath.Path | None,
@@ -143,8 +150,3 @@ def _same(encoder: Encode, data: Data, rows: np.ndarray,
   scale = np.abs(now).max(initial=0) + 1e-6
   return now.shape == features[probes].shape and bool(np.allclose(
       now, features[probes], rtol=0, atol=1e-2 * scale, equal_nan=True))
-
-
-def _at_a_time() -> int:
-  """Images that keep all devices of all processes busy for some calls."""
-  return 1024 * jax.device_count()

@@ -30,7 +30,9 @@ from byol_jax.data import sources
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
 from byol_jax.errors import UserError
+from byol_jax.evaluation import checks
 from byol_jax.evaluation import crops
+from byol_jax.evaluation import encode as encode_lib
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
@@ -39,7 +41,8 @@ from byol_jax.networks import norm
 
 Data = Images | Encoded
 PAPER_BATCH = 1024
-PAPER_STEPS = 12  # an epoch, of 1 % of ImageNet: smaller data gets smaller batches
+PAPER_STEPS = 12  # an epoch, of 1 % of ImageNet: smaller data gets smaller batches,
+SMALLEST_BATCH = 16  # but not so small that its statistics mean nothing
 
 
 class _State(NamedTuple):
@@ -84,8 +87,8 @@ def fit(
     weight_decays: of weights, not of biases and normalization.
     encoder_rate: the encoder's learning rate over that of the classifier.
     batch_size: global; 0: the paper's 1024, or for few images the power of 2 that
-      makes at least 12 steps an epoch, as the paper's 1 % of ImageNet. Never more
-      than there are images.
+      makes at least 12 steps an epoch, as the paper's 1 % of ImageNet, and at least
+      16. Of fewer images than that the largest power of 2.
     holdout_fraction: share of every class of the images that chooses.
     metric: one of `scores.METRICS`, that chooses.
     seed: of order, crops, held-out part and the classifier's initial weights.
@@ -98,12 +101,15 @@ def fit(
     'weight_decay'.
 
   Raises:
-    UserError: there is nothing to choose on, or fewer images than devices.
+    UserError: there is nothing to choose on, all points of the grid diverge, or the
+      devices cannot share a batch.
   """
   labels = np.asarray(data.labels)
-  grid = [dict(learning_rate=rate, epochs=float(e), weight_decay=decay)
-          for rate, e, decay in itertools.product(
-              learning_rates, epochs, weight_decays)]
+  checks.check_classes(labels)
+  grid = [dict(learning_rate=rate, epochs=e, weight_decay=decay)
+          for rate, e, decay in itertools.product(*(
+              dict.fromkeys(map(float, x))  # each once, in the user's order
+              for x in (learning_rates, epochs, weight_decays)))]
   train = _Trainer(data, networks, network_config, spec, num_classes=num_classes,
                    encoder_rate=encoder_rate, batch_size=batch_size, seed=seed,
                    stages=stages, threads=threads)
@@ -120,20 +126,22 @@ def fit(
       raise UserError('config section finetune has several values to choose from, '
                       'but no class has two training images: list one of each')
     others = sources.take(data, held_out)
+    qualities = []
     for point in grid:
       label = ', '.join(f'{key} {value:g}' for key, value in point.items())
       def try_it(point=point, label=label):
         rows = np.arange(len(held_out))
         said = logits(train(kept, f'{name}{label}', **point), others, rows)
-        if not np.isfinite(said).all():  # it has diverged
-          return 0.0
-        rows = rows if not others.bad else np.array(
-            [row for row in rows.tolist() if row not in others.bad])
-        return scores_lib.figure(metric, said, others.labels[rows])
-      figures[label] = stages.once(f'{name}{label}', try_it)
-      logs.console.info('%s%s: %.2f %% of the held-out images', name, label,
-                        figures[label])
-    chosen = grid[int(np.argmax(list(figures.values())))]
+        figure, likely = scores_lib.quality(
+            metric, said, others.labels[encode_lib.usable(others, rows)])
+        return figure, likely if np.isfinite(likely) else None  # JSON has no inf
+      figure, likely = stages.once(
+          f'{name}{label}, {len(kept)} images', try_it)
+      qualities.append(scores_lib.Quality(
+          figure, -np.inf if likely is None else likely))
+      figures[label] = figure
+      logs.console.info('%s%s: %.2f %% of the held-out images', name, label, figure)
+    chosen = grid[scores_lib.best(qualities, 'finetune.learning_rates')]
   trained = train(np.arange(len(labels)), f'{name}final', **chosen)
 
   return Classifier(lambda data, rows: logits(trained, data, rows), chosen, {
@@ -146,8 +154,8 @@ def fit(
       'learning_rate_is': 'of the first step; cosine to 0',
       'encoder_rate': encoder_rate,
       'chosen': chosen,
-      'chosen_on': (f'{len(held_out)} held-out training images, stratified'
-                    if figures else 'nothing: one of each given'),
+      'chosen_on': (f'{len(held_out)} held-out training images, stratified; between '
+                    'equals by their cross-entropy' if figures else 'nothing: one of each given'),
       f'held_out_{metric}': figures,
       'statistics': 'of the global batch; running averages for evaluation',
       'seed': seed,
@@ -171,14 +179,19 @@ class _Trainer:
     self._compiled = {}  # by batch: compiling takes longer than many a training
 
   def batch_of(self, num_images: int) -> int:
-    """The global batch: what the devices can share evenly."""
+    """The global batch, whatever the devices: they change no figure."""
+    def power_of_2(most: float) -> int:
+      return 2 ** int(np.log2(max(most, 1)))
+    batch = self._batch_size or min(
+        PAPER_BATCH, max(power_of_2(num_images / PAPER_STEPS), SMALLEST_BATCH))
+    if batch > num_images:
+      batch = power_of_2(num_images)
     devices = jax.device_count()
-    wanted = self._batch_size or min(
-        PAPER_BATCH, 2 ** int(np.log2(max(num_images / PAPER_STEPS, 1))))
-    batch = min(max(wanted, devices), num_images) // devices * devices
-    if not batch:
-      raise UserError(f'{num_images} labelled images are fewer than {devices} '
-                      'devices: raise config key finetune.labels')
+    if batch % devices:
+      raise UserError(
+          f'config key finetune.batch_size: {devices} devices cannot share the '
+          f'batches of {batch} that {num_images} labelled images make: set a multiple '
+          'of them, raise finetune.labels, or use fewer devices')
     return batch
 
   def __call__(self, rows: np.ndarray, name: str, *, learning_rate: float,
@@ -209,7 +222,7 @@ class _Trainer:
       shared |= {'images': data.images, 'labels': data.labels}
     shared = parallel.replicate(shared)
     grid = parallel.local_example_grid(batch, 1)[:, 0]
-    with self._stages.opened(name) as stage:
+    with self._stages.opened(f'{name}, {total} steps of {batch}') as stage:
       start, state = stage.restore(state)
       state = parallel.replicate(state)
       batches = parallel.prefetch(self._host_batches(

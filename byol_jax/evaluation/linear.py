@@ -155,7 +155,7 @@ def fit(
     batch = min(wanted, len(rows))
     total = max(int(epochs * len(rows) // batch), 1)
     heads = _init(seed, source.feature_size, len(rates), num_classes)
-    with stages.opened(f'{name}{what}') as stage:
+    with stages.opened(f'{name}{what}, {total} steps of {batch}') as stage:
       step, heads = stage.restore(heads)
       heads = jax.tree.map(jnp.array, heads)
       bar = logs.Progress(f'{name}{what}: steps', total - step, 'step/s')
@@ -178,14 +178,13 @@ def fit(
     heads = train('choosing', kept, rates)
     x, y = held_out_features(held_out)
     logits = np.asarray(_logits(heads.w, heads.b, x))
-    for k, candidate in enumerate(rates):
-      figure = (scores_lib.figure(metric, logits[:, k], y)
-                if np.isfinite(logits[:, k]).all() else 0.0)  # it has diverged
-      figures[f'{candidate:g}'] = figure
-    best = max(range(len(rates)), key=lambda k: figures[f'{rates[k]:g}'])
+    qualities = [scores_lib.quality(metric, logits[:, k], y)
+                 for k in range(len(rates))]
+    figures = {f'{r:g}': q.figure for r, q in zip(rates, qualities)}
+    best = scores_lib.best(qualities, 'linear_eval.learning_rates')
     rate = rates[best]
     logs.console.info('%slearning rate %g, by %.2f %% of %d held-out training images',
-                      name, rate, figures[f'{rate:g}'], len(y))
+                      name, rate, qualities[best].figure, len(y))
     heads = jax.tree.map(lambda x: x[..., best:best + 1, :], heads)
   if heads is None or refit:
     heads = train('all', everything, [rate])
@@ -203,7 +202,8 @@ def fit(
       'learning_rates': rates,
       'schedule': 'cosine to 0',
       'learning_rate_chosen_on': (
-          f'{len(held_out)} held-out training images, stratified' if figures else
+          f'{len(held_out)} held-out training images, stratified; between equals by '
+          'their cross-entropy' if figures else
           'nothing: one value given'),
       f'held_out_{metric}': figures,
       'trained_on': trained_on,

@@ -135,37 +135,35 @@ def fit(
   """
   train_features, train_labels = checks.check_labelled(
       train_features, train_labels, num_classes, 'training')
-  grid = sorted(map(float, l2_grid), reverse=True)  # easiest problem first
+  grid = sorted(set(map(float, l2_grid)), reverse=True)  # easiest problem first
   if not grid or not (np.isfinite(grid).all() and grid[-1] >= 0):
-    raise UserError(f'l2_grid is {list(l2_grid)}: it must list one or '
-                    'more numbers >= 0')
+    raise UserError(f'config key logistic.l2 is {list(l2_grid)}: it must list one '
+                    'or more numbers >= 0')
   if not 0 < holdout_fraction < 1:
-    raise UserError(f'holdout_fraction is {holdout_fraction}: it must '
+    raise UserError(f'config key evaluation.holdout is {holdout_fraction}: it must '
                     'lie between 0 and 1')
   if max_iterations < 1:
-    raise UserError(f'max_iterations is {max_iterations}: it must be at '
-                    'least 1')
+    raise UserError(f'config key logistic.max_iterations is {max_iterations}: it '
+                    'must be at least 1')
 
   start = np.zeros((num_classes, train_features.shape[1] + 1))
   l2, held_out_figures = grid[0], {}
   if len(grid) > 1:
     kept, held_out = splits.holdout_rows(train_labels, holdout_fraction, seed)
     if not len(held_out):
-      raise UserError('l2_grid has several values to choose from, but '
-                      'no class has two training images: list one value')
+      raise UserError('there are several penalties to choose from, but no class has '
+                      'two training images: list one, --config.logistic.l2=(0.001,)')
     held_out_labels = train_labels[held_out]
     data, turn = _prepare(train_features[kept], train_labels[kept], standardize)
     held_out_x = turn(train_features[held_out])
-    best = None
+    qualities = []
     for candidate in grid:
       found = _fit(data, candidate, start, max_iterations)
       start = found.parameters
       logits = np.asarray(_logits(found.parameters, held_out_x))
-      figure = scores_lib.figure(metric, logits, held_out_labels)
-      loss = float(losses.cross_entropy(logits, held_out_labels))
-      held_out_figures[f'{candidate:g}'] = figure
-      if best is None or (figure, -loss) > best:
-        best, l2 = (figure, -loss), candidate
+      qualities.append(scores_lib.quality(metric, logits, held_out_labels))
+      held_out_figures[f'{candidate:g}'] = qualities[-1].figure
+    l2 = grid[scores_lib.best(qualities, 'logistic.l2')]
 
   data, turn = _prepare(train_features, train_labels, standardize)
   found = _fit(data, l2, np.zeros_like(start), max_iterations)

@@ -91,13 +91,14 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
       'untrained': f'step 0; statistics from {min(len(rows), CALIBRATION_IMAGES)}'
                    ' training images',
       'raw_pixels': f'{side}x{side} pixels',
-      'images': f'{len(rows)} training images, {split.description}',
   }
   for name, features in kinds.items():
     results[name], how = measure(features, split, k=k, temperature=temperature,
                                  with_linear=True, seed=seed)
     protocol[f'{name}_classifiers'] = how
   train_labels, test_labels = split.train_labels(), split.test_labels()
+  protocol['images'] = (f'{len(train_labels)} training images, '
+                        f'{split.description()}')
   left_out = (len(rows) - len(train_labels),
               len(split.test[1]) - len(test_labels))
   if any(left_out):

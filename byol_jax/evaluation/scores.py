@@ -1,4 +1,4 @@
-"""What a classifier is, and the figures that it gets on test images.
+"""What a classifier is, how one is chosen, and its figures on test images.
 
 A protocol's `fit` sees training images only: whatever it chooses, it chooses on
 some that it holds out of them. The test images are first touched by `measure`, for
@@ -7,13 +7,16 @@ the one classifier that came out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from byol_jax.errors import UserError
+
 _Z = 1.959964  # of a 95 % interval
 METRICS = ('top1', 'mean_per_class')
+FIGURES = ('top1', 'top5', 'mean_per_class')
 
 
 class Classifier(NamedTuple):
@@ -30,6 +33,42 @@ class Classifier(NamedTuple):
   protocol: dict[str, Any]
 
 
+class Quality(NamedTuple):
+  """How good a candidate is on held-out images: more is better.
+
+  Attributes:
+    figure: one of `METRICS`, in percent; 0 if it has diverged.
+    log_likelihood: the mean of log softmax(scores)[label], which decides between
+      equal figures (few images make many); -inf if it has diverged.
+  """
+  figure: float
+  log_likelihood: float
+
+
+def quality(metric: str, scores: np.ndarray, labels: np.ndarray) -> Quality:
+  """Of a candidate's logits [M, C], for images with labels int [M]."""
+  if not np.isfinite(scores).all():
+    return Quality(0.0, -np.inf)
+  logits = scores - scores.max(axis=1, keepdims=True).astype(np.float64)
+  own = np.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+  likely = own - np.log(np.sum(np.exp(logits), axis=1))
+  figure = (mean_per_class(scores, labels) if metric == 'mean_per_class' else
+            top_k_accuracy(scores, labels, 1))
+  return Quality(figure, float(np.mean(likely)))
+
+
+def best(qualities: Sequence[Quality], key: str) -> int:
+  """Which candidate is the best one; of equal ones the first.
+
+  Raises:
+    UserError: all have diverged; names the config key that they come from.
+  """
+  if all(q.log_likelihood == -np.inf for q in qualities):
+    raise UserError(f'every candidate of config key {key} has diverged: list '
+                    'smaller ones')
+  return max(range(len(qualities)), key=lambda k: qualities[k])
+
+
 def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
   """Figures of a classifier, in percent.
 
@@ -42,26 +81,31 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     classes that occur of each one's accuracy; `top1_interval`, [low, high]: where
     the accuracy on other test images of this kind lies with 95 % confidence
     (Wilson 1927).
+
+  Raises:
+    UserError: scores are not finite.
   """
+  diverged = int(np.sum(~np.isfinite(scores).all(axis=1)))
+  if diverged:
+    raise UserError(f'the classifier has diverged: {diverged} of {len(scores)} test '
+                    'images have scores that are not finite; list smaller learning '
+                    'rates')
   correct = _among(scores, labels, 1)
   top1 = float(np.mean(correct))
   figures = {'top1': 100 * top1}
   if scores.shape[1] > 5:
     figures['top5'] = top_k_accuracy(scores, labels, 5)
   figures['mean_per_class'] = mean_per_class(scores, labels)
-  n = len(labels)
-  middle = (top1 + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-  half = _Z / (1 + _Z**2 / n) * np.sqrt(
-      top1 * (1 - top1) / n + _Z**2 / (4 * n * n))
-  figures['top1_interval'] = [100 * float(middle - half),
-                              100 * float(middle + half)]
+  figures['top1_interval'] = interval(100 * top1, len(labels))
   return figures
 
 
-def figure(metric: str, scores: np.ndarray, labels: np.ndarray) -> float:
-  """One of `METRICS`, in percent: what choices are made by."""
-  return (mean_per_class(scores, labels) if metric == 'mean_per_class' else
-          top_k_accuracy(scores, labels, 1))
+def interval(percent: float, n: int) -> list[float]:
+  """Wilson's 95 % interval of a share that n images gave, in percent."""
+  p = percent / 100
+  middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+  half = _Z / (1 + _Z**2 / n) * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n * n))
+  return [100 * float(middle - half), 100 * float(middle + half)]
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
@@ -83,8 +127,9 @@ def mean_per_class(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _among(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-  """bool [N]: whether the label is among the k highest scores."""
+  """bool [N]: whether the label is among the k highest scores; never of NaN."""
   own = np.take_along_axis(scores, labels[:, None], axis=1)
   classes = np.arange(scores.shape[1])
-  ahead = (scores > own) | ((scores == own) & (classes < labels[:, None]))
+  # not `scores > own`: no number is above NaN, and all would be right
+  ahead = ~(scores <= own) | ((scores == own) & (classes < labels[:, None]))
   return np.sum(ahead, axis=1) < k

@@ -18,11 +18,10 @@ class Split:
   Attributes:
     train: labelled images and which of them, int [n].
     test: likewise.
-    description: in words.
   """
 
   def __init__(self, train: Data, test: Data | None, *, most: int | None,
-               seed: int):
+               seed: int, pretrained_on: bool = True):
     """Chooses them.
 
     Args:
@@ -30,21 +29,29 @@ class Split:
       test: labelled test images; None holds a tenth of `train` out.
       most: at most so many on either side; None for all.
       seed: of the choice.
+      pretrained_on: whether pretraining has seen `train`.
     """
+    self._held_out = test is None
+    self._pretrained_on = pretrained_on
     size = sources.size(train)
     most = size + (0 if test is None else sources.size(test)) if most is None else most
     if test is not None:
       self.train = (train, encode.subset(size, most, seed))
       self.test = (test, encode.subset(sources.size(test), most, seed))
-      self.description = f'{len(self.test[1])} test images'
     else:
       held_out = encode.subset(size, min(max(size // 10, 1), most), seed + 1)
       rest = np.setdiff1d(np.arange(size), held_out)
       chosen = rest[encode.subset(len(rest), most, seed)]
       self.train, self.test = (train, chosen), (train, held_out)
-      self.description = (
-          f'no test part: {len(held_out)} training images, held out from the '
-          'classifiers but seen, without labels, in pretraining')
+
+  def description(self) -> str:
+    """Of the test images, in words, once these have been read."""
+    count = len(self.test_labels())
+    if not self._held_out:
+      return f'{count} test images'
+    return (f'no test part: {count} training images, held out from the classifiers'
+            + (' but seen, without labels, in pretraining' if self._pretrained_on
+               else ''))
 
   def train_labels(self) -> np.ndarray:
     """Labels of the usable training images, once these have been read."""

@@ -13,11 +13,16 @@ import jax
 
 from byol_jax import checkpoint
 from byol_jax import hosts
+from byol_jax import leaving
 from byol_jax import logs
 from byol_jax import saving
 
 State = TypeVar('State')
 _SECONDS = 60.0  # between saves
+
+
+class Left(BaseException):
+  """The way out of a stage on a signal, as KeyboardInterrupt is."""
 
 
 class Stages:
@@ -54,22 +59,32 @@ class Stages:
 
   @contextlib.contextmanager
   def opened(self, name: str) -> Iterator[Stage]:
-    """A training run within, by its name."""
+    """A training run within.
+
+    Ctrl-C and SIGTERM end it at its next save. Of several processes they end each
+    at once, which loses a minute.
+
+    Args:
+      name: says all that its steps depend on and that `workdir.compare` does not.
+    """
     directory = os.path.join(self._workdir, 'checkpoints', name)
     for turn in (True, False):
       with hosts.together('checkpoints'):
         if (jax.process_index() == 0) == turn:
           checkpoints = checkpoint.Checkpoints(directory, 1)
-    try:
-      yield Stage(checkpoints, directory)
-    finally:
-      checkpoints.close()
+    with contextlib.ExitStack() as stack:
+      asked = (stack.enter_context(leaving.deferred()) if jax.process_count() == 1
+               else lambda: False)
+      stack.callback(checkpoints.close)
+      yield Stage(name, checkpoints, directory, asked)
 
 
 class Stage:
-  """A training run: its state, saved every minute."""
+  """A training run: its state, saved every minute, and before it is left."""
 
-  def __init__(self, checkpoints: checkpoint.Checkpoints, directory: str):
+  def __init__(self, name: str, checkpoints: checkpoint.Checkpoints, directory: str,
+               asked_to_leave: Callable[[], bool]):
+    self._name, self._asked_to_leave = name, asked_to_leave
     self._checkpoints = checkpoints
     self._saver = saving.Saver(checkpoints, directory)
     self._saved_at = time.monotonic()
@@ -84,12 +99,20 @@ class Stage:
     with hosts.together('checkpoints'):
       if step and state is None:
         state = self._checkpoints.restore(step, like)
+    if step:
+      logs.console.info('%s: going on at step %d', self._name, step)
     return (step, state) if step else (0, like)
 
   def save(self, step: int, state: Any, *, last: bool = False) -> None:
-    """Saves if it is time to; a failure is a warning, but for the last one."""
-    if last:
+    """Saves if it is time to; a failure is a warning, but for the last one.
+
+    Raises:
+      Left: a signal has come, and this step is saved.
+    """
+    if last or self._asked_to_leave():
       self._saver.save_last(step, state, {})
+      if not last:
+        raise Left
     elif time.monotonic() - self._saved_at > _SECONDS or self._saver.wants_retry():
       self._saved_at = time.monotonic()
       self._saver.save(step, state, {})

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from byol_jax import checkpoint
 from byol_jax import main as main_lib
 from byol_jax import weights as weights_lib
 from byol_jax.evaluation import evaluate
+from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages
 from byol_jax.networks import resnet
 
@@ -147,18 +149,36 @@ def test_figures_are_scikit_learns(run, measured, tmp_path):
 def test_one_device_says_the_same_to_the_digit(run, measured, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(f'{run}/checkpoints', copy / 'checkpoints')
-  for task, name in (('knn.py', 'knn'), ('logistic.py', 'logistic'),
-                     ('linear_eval.py:crops', 'linear_eval_crops')):
-    done = subprocess.run(
-        [sys.executable, '-c', f'{_SMALLEST}import sys\nfrom byol_jax import main\n'
-         'sys.exit(main.main(sys.argv))', f'--config={ROOT}/configs/{task}', *FEW,
-         f'--config.weights={copy}', '--config.evaluation.baselines=True'],
-        cwd=ROOT, capture_output=True, text=True, check=False, env=dict(
-            os.environ, JAX_PLATFORMS='cpu',
-            XLA_FLAGS='--xla_force_host_platform_device_count=1'))
-    assert done.returncode == 0, done.stderr
+  arguments = [*FEW, f'--config.weights={copy}', '--distributed=off',
+               '--config.evaluation.baselines=True']
+  tasks = ('embed', 'knn', 'logistic', 'linear_eval:crops', 'linear_eval:cached',
+           'finetune')
+  paths = [f'{ROOT}/configs/{file}.py{colon}{argument}' for file, colon, argument in (
+      task.partition(':') for task in tasks)]
+  done = subprocess.run(
+      [sys.executable, '-c', f'{_SMALLEST}from byol_jax import main\n'
+       f'for path in {paths}:\n'
+       f'  code = main.main(["", f"--config={{path}}", *{arguments}])\n'
+       '  assert code == 0, code\n'],
+      cwd=ROOT, capture_output=True, text=True, check=False, env=dict(
+          os.environ, JAX_PLATFORMS='cpu',
+          XLA_FLAGS='--xla_force_host_platform_device_count=1'))
+  assert done.returncode == 0, done.stderr
+  for name in ('knn', 'logistic', 'linear_eval_crops', 'linear_eval_cached'):
     said = results(copy / 'evaluations' / f'{name}-20')
-    assert figures(said) == figures(measured[name])
+    assert figures(said) == figures(measured[name]), name
+  assert call('embed', *arguments, f'--workdir={tmp_path / "eight"}') == 0
+  one, eight = (np.load(folder / 'embeddings.npz')['features'] for folder in (
+      copy / 'evaluations' / 'embed-20', tmp_path / 'eight'))
+  np.testing.assert_array_equal(one, eight)
+  # up to the order of sums in batch normalization: two of 90 images
+  said, before = results(copy / 'evaluations' / 'finetune-20'), measured['finetune']
+  for kind, row in figures(said).items():
+    assert row['finetune_top1'] == pytest.approx(
+        before[kind]['finetune_top1'], abs=100 * 2.1 / 90)
+    one, eight = (x['protocol']['classifiers'][kind] for x in (said, before))
+    assert one['batch_size'] == eight['batch_size'] == 32
+    assert one['chosen'] == eight['chosen']
 
 
 def test_measured_before(run, measured, capsys):
@@ -190,8 +210,7 @@ def test_features_are_computed_once(run, measured, tmp_path, capsys):
 
 def test_interrupted_embedding_goes_on(run, tmp_path, monkeypatch, capsys):
   from byol_jax.evaluation import features
-  monkeypatch.setattr(features, '_PART', 32)
-  monkeypatch.setattr(features, '_at_a_time', lambda: 0)
+  monkeypatch.setattr(features, '_SECONDS', 0)  # parts stay small
   photos = tmp_path / 'photos'
   photos.mkdir()
   rng = np.random.default_rng(0)
@@ -199,7 +218,7 @@ def test_interrupted_embedding_goes_on(run, tmp_path, monkeypatch, capsys):
     Image.fromarray(rng.integers(0, 256, (15, 12, 3), np.uint8)).save(
         photos / f'{k:03d}.png')
   (photos / '050.png').write_bytes(b'not a picture')
-  arguments = ['embed', f'--config.weights={run}', '--config.evaluation.batch_size=8',
+  arguments = ['embed', f'--config.weights={run}', '--config.evaluation.batch_size=4',
                '--config.data.source=folder', f'--config.data.path={photos}']
   assert call(*arguments, f'--workdir={tmp_path / "whole"}') == 0
   shutil.rmtree(f'{run}/evaluations/features')
@@ -267,13 +286,111 @@ def test_exported_file_and_steps_are_the_same_encoder(run, measured, tmp_path):
 def test_seeds_give_mean_and_deviation(run, tmp_path):
   out = tmp_path / 'out'
   assert call('finetune', f'--config.weights={run}', *FEW, f'--workdir={out}',
-              '--config.finetune.learning_rates=(.1,)',
+              '--config.finetune.learning_rates=(.1,)',  # in place of FEW's
               '--config.evaluation.seeds=3') == 0
-  row = results(out)['byol']
+  said = results(out)
+  row = said['byol']
+  for how in said['protocol']['classifiers']['byol']:
+    assert how['grid']['learning_rates'] == [.1]
   each = [one['top1'] for one in row['finetune_seeds']]
   assert len(set(each)) > 1
   assert row['finetune_top1'] == pytest.approx(np.mean(each))
   assert row['finetune_top1_std'] == pytest.approx(np.std(each, ddof=1))
+  low, high = row['finetune_top1_interval']
+  assert low < row['finetune_top1'] < high
+  # what was chosen is told of each seed, and no mean of it
+  assert 'finetune_learning_rate' not in row
+  assert [one['learning_rate'] for one in row['finetune_seeds']] == [.1] * 3
+  assert call('knn', f'--config.weights={run}', *FEW, f'--workdir={tmp_path / "k"}',
+              '--config.evaluation.seeds=3') == 2
+
+
+def test_no_fit_reaches_the_test_images(run, tmp_path, monkeypatch):
+  fitted = []
+  class Guarded(splits.Split):
+    """Test images that may be looked at when something is fitted."""
+    @property
+    def test(self):
+      assert fitted, 'the test images were looked at too early'
+      return self._test
+    @test.setter
+    def test(self, value):
+      self._test = value
+  monkeypatch.setattr(evaluate.splits, 'Split', Guarded)
+  for task, name in (('knn', 'knn'), ('logistic', 'logistic'),
+                     ('linear_eval', 'linear'), ('finetune', 'finetune')):
+    fitted.clear()
+    fit = getattr(evaluate._Evaluation, f'_fit_{name}')
+    def then(*arguments, fit=fit):
+      classifier = fit(*arguments)
+      fitted.append(classifier)
+      return classifier
+    monkeypatch.setattr(evaluate._Evaluation, f'_fit_{name}', then)
+    assert call(task, f'--config.weights={run}', *FEW,
+                f'--workdir={tmp_path / task}') == 0
+    assert len(fitted) == 1
+
+
+def test_a_signal_ends_a_training_at_its_next_step(run, tmp_path):
+  command = [sys.executable, '-c', f'{_SMALLEST}import runpy\n'
+             'runpy.run_module("byol_jax.main", run_name="__main__")',
+             f'--config={ROOT}/configs/linear_eval.py', *FEW,
+             f'--config.weights={run}', f'--workdir={tmp_path / "out"}',
+             '--config.linear_eval.epochs=100000']
+  def until(words):
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.STDOUT)
+    for line in process.stdout:
+      if words in line:
+        break
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[0]
+    return process.returncode, line, said
+  code, _, said = until('choosing: steps')
+  assert code == 128 + signal.SIGTERM
+  assert 'the same command goes on' in said and 'Traceback' not in said
+  # long before the minute in which it would have been saved anyway
+  _, line, _ = until('going on at step')
+  step = int(line.split('step ')[-1])
+  assert step and step % 64 == 0
+
+
+def test_a_file_has_a_folder_of_its_own(run, measured, tmp_path, monkeypatch, capsys):
+  """Where no workdir is named, nothing meets the results of something else."""
+  monkeypatch.chdir(tmp_path)
+  assert call('export', f'--config.weights={run}', '--workdir=.') == 0
+  for task in ('knn', 'linear_eval'):
+    capsys.readouterr()
+    assert call(task, '--config.weights=encoder.safetensors', *FEW) == 0
+  assert '160 of 160 features were computed before' in capsys.readouterr().out
+  folder, = (tmp_path / 'runs').iterdir()
+  assert {x.name for x in (folder / 'evaluations').iterdir()} == {
+      'knn-20', 'linear_eval-20', 'features'}
+  assert figures(results(folder / 'evaluations' / 'knn-20'))['byol'] == (
+      measured['knn']['byol'])
+  shutil.copytree(run, tmp_path / 'run')
+  np.savez('other.npz', images=np.load(f'{run}/../tiny.npz')['x_train'],
+           labels=np.arange(160) % 3)
+  assert call('knn', '--config.weights=run', *FEW,
+              '--config.evaluation.network=target', '--config.data.source=npz',
+              '--config.data.path=other.npz') == 0
+  said = results(tmp_path / 'run' / 'evaluations' / 'knn_target_other.npz-20')
+  assert said['protocol']['network'] == 'target'
+  # not: that pretraining has seen these
+  assert said['protocol']['images'] == (
+      '144 training images, no test part: 16 training images, held out from the '
+      'classifiers')
+
+
+def test_damaged_results_are_measured_again(run, tmp_path, capsys):
+  arguments = ['knn', f'--config.weights={run}', *FEW, f'--workdir={tmp_path}']
+  assert call(*arguments) == 0
+  before = results(tmp_path)
+  (tmp_path / 'results.json').write_text('{"byol": ')
+  capsys.readouterr()
+  assert call(*arguments) == 0
+  assert 'is damaged: measuring again' in capsys.readouterr().out
+  assert results(tmp_path) == before
 
 
 def test_compare(run, measured, tmp_path, capsys):
@@ -318,6 +435,9 @@ def test_labels_that_no_classifier_can_learn(run, tmp_path, capsys):
   assert code == 2 and 'has no labels' in said and 'task=embed' in said
   code, said = measure(images=images, labels=np.zeros(40, int))
   assert code == 2 and 'one class only' in said
+  for task in ('knn', 'finetune'):
+    code, said = measure(task, images=images, labels=np.full(40, 3))
+    assert code == 2 and 'one class only' in said
   code, said = measure('knn', '--config.evaluation.knn_k=50', images=images,
                        labels=labels)
   assert code == 2 and 'knn_k is 50, but there are 36' in said
@@ -345,6 +465,10 @@ def test_weights_that_cannot_be_used(run, tmp_path, capsys):
     assert words in refused(f'--config.weights={path}')
   assert 'network.name' in refused(f'--config.weights={run}',
                                    '--config.network.name=resnet18')
+  for key, value in (('center_share', '0.5'), ('mean', '(.1,.1,.1)'),
+                     ('crop_area', '(.9,1)'), ('image_size', '64')):
+    said = refused(f'--config.weights={run}', f'--config.data.{key}={value}')
+    assert f'data.{key}' in said and 'data.eval_image_size' in said
   # arrays of one network, the config of another
   shutil.copytree(run, tmp_path / 'other')
   opened = checkpoint.Checkpoints(tmp_path / 'other' / 'checkpoints')
@@ -391,6 +515,28 @@ def test_a_checkpoint_that_is_written_or_removed(run, tmp_path, monkeypatch):
   removed.clear()
   with pytest.raises(weights_lib.UserError, match='the run removed it'):
     weights_lib.load(str(folder / '10'), 'online')
+
+
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+def test_a_training_that_diverges(run, tmp_path, capsys):
+  arguments = ['finetune', f'--config.weights={run}', *FEW, f'--workdir={tmp_path}']
+  assert call(*arguments, '--config.finetune.learning_rates=(1e6,1e5)') == 2
+  assert 'finetune.learning_rates has diverged' in capsys.readouterr().err
+  shutil.rmtree(tmp_path)
+  assert call(*arguments, '--config.finetune.learning_rates=(1e6,)') == 2
+  assert 'the classifier has diverged' in capsys.readouterr().err
+  shutil.rmtree(tmp_path)
+  # the same point twice, then a better one: the figures find their points
+  assert call(*arguments, '--config.finetune.learning_rates=(1e-6,1e-6,.1)') == 0
+  how = results(tmp_path)['protocol']['classifiers']['byol']
+  assert len(how['held_out_top1']) == 2 and how['chosen']['learning_rate'] == .1
+
+
+def test_devices_that_cannot_share_a_batch(run, tmp_path, capsys):
+  code = call('finetune', f'--config.weights={run}', *FEW, f'--workdir={tmp_path}',
+              '--config.finetune.batch_size=12')
+  said = capsys.readouterr().err
+  assert code == 2 and '8 devices cannot share the batches of 12' in said
 
 
 def test_features_that_are_not_finite(run, tmp_path, capsys, monkeypatch):

@@ -101,6 +101,9 @@ def test_a_rate_that_diverges_is_not_chosen(tmp_path):
   found = fit(tmp_path, train=(features, TRAIN[1]), learning_rates=(1e20, 1e-37))
   assert found.protocol['held_out_top1']['1e+20'] == 0
   assert found.chosen['learning_rate'] == 1e-37
+  (tmp_path / 'all').mkdir()
+  with pytest.raises(UserError, match='linear_eval.learning_rates has diverged'):
+    fit(tmp_path / 'all', train=(features, TRAIN[1]), learning_rates=(1e20, 1e19))
 
 
 def test_nothing_to_choose_on(tmp_path):

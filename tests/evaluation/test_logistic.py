@@ -94,11 +94,11 @@ def test_iterations_are_bounded():
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(l2_grid=[]), 'l2_grid'),
-    (dict(l2_grid=[-1.]), 'l2_grid'),
-    (dict(l2_grid=[float('nan'), 1.]), 'l2_grid'),
-    (dict(holdout_fraction=1.), 'holdout_fraction'),
-    (dict(max_iterations=0), 'max_iterations'),
+    (dict(l2_grid=[]), 'logistic.l2 is'),
+    (dict(l2_grid=[-1.]), 'logistic.l2 is'),
+    (dict(l2_grid=[float('nan'), 1.]), 'logistic.l2 is'),
+    (dict(holdout_fraction=1.), 'evaluation.holdout is'),
+    (dict(max_iterations=0), 'logistic.max_iterations is'),
     (dict(num_classes=6), 'training labels lie in'),
 ])
 def test_impossible_settings(settings, message):
@@ -111,6 +111,8 @@ def test_bad_features():
   features[5] = np.inf
   with pytest.raises(UserError, match='training features are not finite'):
     probe(train=(features, TRAIN[1]))
+  with pytest.raises(UserError, match='above 1e\\+15'):  # LAPACK would fail
+    probe(train=(TRAIN[0] * 1e19, TRAIN[1]))
   one_each = TRAIN[0][:7], np.arange(7)
   with pytest.raises(UserError, match='no class has two'):
     probe(train=one_each, l2_grid=[1e-3, 1e-2])

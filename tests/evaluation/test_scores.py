@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from byol_jax.errors import UserError
 from byol_jax.evaluation import scores
 
 
@@ -31,6 +32,31 @@ def test_interval(right, total, low, high):
   said = np.stack([np.arange(total) < right, np.arange(total) >= right], 1)
   interval = scores.measure(said, np.zeros(total, int))['top1_interval']
   assert interval == pytest.approx([low, high], abs=.06)
+
+
+def test_what_is_not_finite_is_wrong():
+  said = np.eye(4)[[0, 1, 2, 3]]
+  said[0, 0] = said[1, 2] = np.nan  # the label's own score; another's
+  said[2] = np.nan
+  labels = np.arange(4)
+  assert scores.top_k_accuracy(said, labels, 1) == 25
+  assert scores.top_k_accuracy(np.full((4, 4), np.nan), labels, 3) == 0
+  with pytest.raises(UserError, match='3 of 4 test images have scores that are not'):
+    scores.measure(said, labels)
+
+
+def test_the_best_candidate():
+  labels = np.arange(3)
+  sure, unsure, wrong = 9 * np.eye(3), np.eye(3), -np.eye(3)
+  qualities = [scores.quality('top1', said, labels)
+               for said in (wrong, unsure, sure, sure, sure * np.nan)]
+  assert [q.figure for q in qualities] == [0, 100, 100, 100, 0]
+  expected = -np.log(np.exp(1) / (np.exp(1) + 2))  # softmax by hand
+  assert qualities[1].log_likelihood == pytest.approx(-expected)
+  assert scores.best(qualities, 'key') == 2  # likelier, and first of equals
+  assert scores.best(qualities[4:] + qualities[:1], 'key') == 1  # any before NaN
+  with pytest.raises(UserError, match='config key a.b has diverged'):
+    scores.best(qualities[4:] * 2, 'a.b')
 
 
 def test_ties_go_to_the_lower_class():
