@@ -5,8 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
+from byol_jax.data import sources
 from byol_jax.errors import UserError
 from byol_jax.evaluation import linear
+from byol_jax.evaluation import logistic
 from byol_jax.evaluation import scores
 from byol_jax.evaluation import stages
 
@@ -111,3 +113,24 @@ def test_nothing_to_choose_on(tmp_path):
   with pytest.raises(UserError, match='no class has two'):
     fit(tmp_path, train=few)
   assert fit(tmp_path, train=few, learning_rates=(0.1,)).protocol['batch_size'] == 6
+
+
+def test_fashion_features_against_scikit_learn(tmp_path):
+  """Linear evaluation and logistic regression, 10,000 training images."""
+  linear_model = pytest.importorskip('sklearn.linear_model')
+  def features(split):
+    data = sources.open_source('fashion_sample', split=split)
+    pixels = data.images[..., 0].astype(np.float32) / 255
+    halved = pixels.reshape(-1, 14, 2, 14, 2).mean((2, 4))
+    return halved.reshape(len(pixels), -1), data.labels
+  train, test = features('train'), features('test')
+  l2 = 1e-4  # next to none, as linear evaluation has none
+  theirs = 100 * linear_model.LogisticRegression(
+      C=1 / (l2 * len(train[0])), max_iter=3000, tol=1e-5).fit(*train).score(*test)
+  for found, within in (
+      (logistic.fit(*train, l2_grid=[l2], num_classes=10, standardize=False), 0.2),
+      (fit(tmp_path, train=train, num_classes=10, epochs=80, batch_size=0,
+           learning_rates=(.4, .3, .2, .1, .05), holdout_fraction=.1), 0.5)):
+    ours = scores.top_k_accuracy(found.scores(test[0]), test[1], 1)
+    assert ours == pytest.approx(theirs, abs=within)
+  assert 80 < theirs < 86
