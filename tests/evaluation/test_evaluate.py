@@ -249,15 +249,17 @@ def test_interrupted_embedding_goes_on(run, tmp_path, monkeypatch, capsys):
       np.stack(table['feature'].to_numpy()), whole['features'])
 
 
-def test_interrupted_finetuning_goes_on(run, tmp_path, monkeypatch):
-  arguments = ['finetune', f'--config.weights={run}', *FEW]
+@pytest.mark.parametrize('task, saves', [
+    ('finetune', (3, 10)), ('linear_eval:crops', (2, 4))])
+def test_interrupted_training_goes_on(run, tmp_path, monkeypatch, task, saves):
+  arguments = [task, f'--config.weights={run}', *FEW]
   assert call(*arguments, f'--workdir={tmp_path / "whole"}') == 0
   monkeypatch.setattr(stages, '_SECONDS', -1)
   save, saved = stages.Stage.save, []
   def break_off(self, step, state, *, last=False):
     save(self, step, state, last=last)
     saved.append(step)
-    if len(saved) in (3, 8):
+    if len(saved) in saves:  # in the choice, and in what follows it
       self._saver._checkpoints.wait()
       raise KeyboardInterrupt
   monkeypatch.setattr(stages.Stage, 'save', break_off)
