@@ -38,6 +38,7 @@ from byol_jax.evaluation import crops
 from byol_jax.evaluation import embed
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import features as features_lib
+from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import finetune
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import linear
@@ -61,7 +62,6 @@ _FREE_KEYS = ('log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch',
 _PREPARATION = ('data.image_size', 'data.crop_area', 'data.crop_aspect',
                 'data.center_share', 'data.mean', 'data.std')
 _TASK_KEYS = ('linear_eval.', 'logistic.', 'finetune.', 'embed.')  # free elsewhere
-_RAW_PIXELS = 'raw_pixels'
 
 
 class _Training(NamedTuple):
@@ -210,7 +210,7 @@ class _Evaluation:
       if isinstance(results, dict):
         logs.console.info('measured before: %s',
                           os.path.join(self._workdir, 'results.json'))
-        logs.console.info('\n%s', _table(task, results))
+        logs.console.info('\n%s', figures_lib.table(task, results))
         return
       logs.console.warning('WARNING: %s is damaged: measuring again', results_path)
     self._stages = stages_lib.Stages(self._workdir, folder)
@@ -227,10 +227,8 @@ class _Evaluation:
         split = splits.Split(train, test, most=None, seed=seed,
                              pretrained_on=self._config.data.source == 'same')
         each.append(self._one(kind, split, seed))
-      results[kind] = _summary(task, [figures for figures, _ in each])
-      if len(each) > 1:  # all on the same number of test images
-        results[kind][f'{task}_top1_interval'] = scores_lib.interval(
-            results[kind][f'{task}_top1'], each[0][1]['test_images'])
+      results[kind] = figures_lib.over_seeds(
+          task, [figures for figures, _ in each], each[0][1]['test_images'])
       protocols[kind] = each[0][1] if len(each) == 1 else [how for _, how in each]
     protocol = self._protocol() | {
         'data': train.name, 'images': f'{len(split.train_labels())} training images, '
@@ -244,9 +242,10 @@ class _Evaluation:
         if data is not None and data.bad:
           logs.console.warning('WARNING: %s', data.bad.summary())
     results |= {'task': task, 'protocol': protocol}
-    if jax.process_index() == 0:
-      self._write(folder, results)
-    logs.console.info('\n%s\n(%s)', _table(task, results), protocol['images'])
+    with hosts.together('results'):
+      if jax.process_index() == 0:
+        self._write(folder, results)
+    logs.console.info('\n%s\n(%s)', figures_lib.table(task, results), protocol['images'])
     logs.console.info('results: %s', os.path.join(self._workdir, 'results.json'))
 
   def _one(self, kind: str, split: splits.Split,
@@ -259,9 +258,11 @@ class _Evaluation:
     fit = {'knn': self._fit_knn, 'logistic': self._fit_logistic,
            'linear_eval': self._fit_linear, 'finetune': self._fit_finetune}[task]
     features = self._features_of(kind, split.train)
-    classifier: Classifier = fit(_Training(
-        *split.train, lambda: features('training', *split.train),
-        lambda: self._networks(kind, split.train), kind == _RAW_PIXELS), seed, name)
+    training = _Training(
+        *split.train, features=lambda: features('training', *split.train),
+        networks=lambda: self._networks(kind, split.train),
+        is_pixels=kind == figures_lib.RAW_PIXELS)
+    classifier: Classifier = fit(training, seed, name)
     # here, and not before, the test images are looked at
     if task == 'finetune':
       scores = classifier.scores(*split.test)
@@ -349,7 +350,7 @@ class _Evaluation:
   def _features_of(self, kind: str, train: tuple[Data, np.ndarray],
                    ) -> Callable[[str, Data, np.ndarray], np.ndarray]:
     """(part, data, rows) -> features of one kind of encoder."""
-    if kind == _RAW_PIXELS:
+    if kind == figures_lib.RAW_PIXELS:
       side = min(self._spec.image_size, report.RAW_PIXELS_SIZE)
       return lambda part, data, rows: self._encoder.pixels(data, rows, side)
 
@@ -413,7 +414,7 @@ class _Evaluation:
     if not self._config.evaluation.baselines:
       return ('byol',)
     return ('byol', 'untrained') + (
-        () if self._config.task == 'finetune' else (_RAW_PIXELS,))
+        () if self._config.task == 'finetune' else (figures_lib.RAW_PIXELS,))
 
   def _seeds(self) -> range:
     return range(self._config.seed, self._config.seed + self._config.evaluation.seeds)
@@ -500,37 +501,3 @@ def _workdir_beside(weights: weights_lib.Weights, name: str,
         config.data.path.rstrip('/')) or config.data.source
     name += '_' + re.sub(r'[^\w.]+', '_', what)[:60]
   return os.path.join(_root(weights), 'evaluations', f'{name}-{weights.step}')
-
-
-def _summary(task: str, each: list[dict[str, Any]]) -> dict[str, Any]:
-  """The figures of one seed, or mean and deviation over several."""
-  if len(each) == 1:
-    return {f'{task}_{name}': value for name, value in each[0].items()}
-  result: dict[str, Any] = {f'{task}_seeds': each}
-  for name in scores_lib.FIGURES:
-    if name in each[0]:
-      values = [one[name] for one in each]
-      result[f'{task}_{name}'] = float(np.mean(values))
-      result[f'{task}_{name}_std'] = float(np.std(values, ddof=1))
-  return result
-
-
-def _table(task: str, results: dict[str, Any]) -> str:
-  """A row for each encoder."""
-  titles = {'byol': 'BYOL', 'untrained': 'untrained encoder',
-            _RAW_PIXELS: 'raw pixels'}
-  lines = [f'{task:<20}{"top-1":>16}{"top-5":>9}{"per class":>11}  95 % interval']
-  for kind, title in titles.items():
-    if kind not in results:
-      continue
-    row = results[kind]
-    def cell(name):
-      value, spread = row.get(f'{task}_{name}'), row.get(f'{task}_{name}_std')
-      return '-' if value is None else f'{value:.2f}%' + (
-          '' if spread is None else f' +-{spread:.2f}')
-    interval = row.get(f'{task}_top1_interval')
-    lines.append(f'{title:<20}{cell("top1"):>16}{cell("top5").split(" ")[0]:>9}'
-                 f'{cell("mean_per_class").split(" ")[0]:>11}  '
-                 + ('-' if interval is None else
-                    f'{interval[0]:.2f} to {interval[1]:.2f}'))
-  return '\n'.join(lines)

@@ -1,0 +1,54 @@
+"""The figures of an evaluation over seeds, and the table that people read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from byol_jax.evaluation import scores
+
+# the kinds of encoders in results.json, and what the table calls them
+RAW_PIXELS = 'raw_pixels'
+_TITLES = {'byol': 'BYOL', 'untrained': 'untrained encoder', RAW_PIXELS: 'raw pixels'}
+
+
+def over_seeds(task: str, each: list[dict[str, Any]],
+               num_test: int) -> dict[str, Any]:
+  """The figures of one seed, or mean and deviation over several.
+
+  Args:
+    task: that they are named by.
+    each: of a seed: figures, and what was chosen, which has no mean.
+    num_test: images that each was measured on.
+  """
+  if len(each) == 1:
+    return {f'{task}_{name}': value for name, value in each[0].items()}
+  result: dict[str, Any] = {f'{task}_seeds': each}
+  for name in scores.FIGURES:
+    if name in each[0]:
+      values = [one[name] for one in each]
+      result[f'{task}_{name}'] = float(np.mean(values))
+      result[f'{task}_{name}_std'] = float(np.std(values, ddof=1))
+  result[f'{task}_top1_interval'] = scores.interval(
+      result[f'{task}_top1'], num_test)
+  return result
+
+
+def table(task: str, results: dict[str, Any]) -> str:
+  """A row for each encoder."""
+  lines = [f'{task:<20}{"top-1":>16}{"top-5":>9}{"per class":>11}  95 % interval']
+  for kind, title in _TITLES.items():
+    if kind not in results:
+      continue
+    row = results[kind]
+    def cell(name):
+      value, spread = row.get(f'{task}_{name}'), row.get(f'{task}_{name}_std')
+      return '-' if value is None else f'{value:.2f}%' + (
+          '' if spread is None else f' +-{spread:.2f}')
+    interval = row.get(f'{task}_top1_interval')
+    lines.append(f'{title:<20}{cell("top1"):>16}{cell("top5").split(" ")[0]:>9}'
+                 f'{cell("mean_per_class").split(" ")[0]:>11}  '
+                 + ('-' if interval is None else
+                    f'{interval[0]:.2f} to {interval[1]:.2f}'))
+  return '\n'.join(lines)
