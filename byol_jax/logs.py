@@ -133,7 +133,8 @@ class Stopwatch:
   """Speed over the last log window, on the wall clock.
 
     watch = Stopwatch(step)            # after the first step: not compilation
-    with watch.waiting(busy): batch = ...   # counts where the devices idled
+    with watch.waiting(busy): batch = ...   # counts while the devices idle, if
+                                       # look() is called every few ms
     with watch.paused(): evaluate()    # does not count at all
     watch.lap(step, ...)               # figures of this window; starts the next
   """
@@ -142,21 +143,30 @@ class Stopwatch:
     self._clock = clock
     self._step, self._start = step, clock()
     self._waited = self._paused = 0.0
+    self._busy = lambda: False
+    self._idle_since: float | None = None
 
   @contextlib.contextmanager
   def waiting(self, busy: Callable[[], bool] = lambda: False):
-    """Counts the time within as waiting, unless the devices are busy still.
+    """Counts the time within as waiting, from when the devices are idle.
 
     Steps run ahead of the host: fetching a batch while the last step computes
     costs the run nothing.
 
     Args:
-      busy: says, when the batch is there, whether the last step still runs.
+      busy: says whether the last step still runs; asked at the start and by
+        each `look`.
     """
-    start = self._clock()
+    self._busy, self._idle_since = busy, None
+    self.look()
     yield
-    if not busy():
-      self._waited += self._clock() - start
+    if self._idle_since is not None:
+      self._waited += self._clock() - self._idle_since
+
+  def look(self) -> None:
+    """Notes, while waiting, when the devices become idle."""
+    if self._idle_since is None and not self._busy():
+      self._idle_since = self._clock()
 
   @contextlib.contextmanager
   def paused(self):

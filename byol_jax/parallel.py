@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 AXIS = 'i'  # the mapped axis: all devices of all hosts
+_SLICE = 0.005  # seconds of waiting for input
 
 _YNN = '--xla_cpu_experimental_ynn_fusion_type'
 
@@ -133,7 +134,8 @@ def shard(batch: Any) -> Any:
   return jax.tree.map(lambda x: jax.device_put(x, spec), batch)
 
 
-def prefetch(batches: Iterable[Any], size: int = 2) -> Iterator[Any]:
+def prefetch(batches: Iterable[Any], size: int = 2,
+             meanwhile: Callable[[], None] = lambda: None) -> Iterator[Any]:
   """Shards batches in a thread, `size` ahead of the consumer.
 
   An exception of `batches` is raised where the consumer takes the batch. The
@@ -142,6 +144,7 @@ def prefetch(batches: Iterable[Any], size: int = 2) -> Iterator[Any]:
   Args:
     batches: trees of host arrays [local devices, ...].
     size: how many batches may wait on the devices.
+    meanwhile: called every few milliseconds while the consumer waits.
 
   Yields:
     The batches, on the devices.
@@ -172,7 +175,11 @@ def prefetch(batches: Iterable[Any], size: int = 2) -> Iterator[Any]:
   thread.start()
   try:
     while True:
-      item, error = waiting.get()
+      try:
+        item, error = waiting.get(timeout=_SLICE)
+      except queue.Empty:
+        meanwhile()
+        continue
       if error is not None:
         raise error
       if item is done:

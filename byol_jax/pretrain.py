@@ -189,8 +189,14 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         leave_at = min(leave_at, step + 2)
       health.check(step, metrics)
 
+  def meanwhile() -> None:
+    """While input is waited for."""
+    if watch is not None:
+      watch.look()
+
   batches = parallel.prefetch(
-      _host_batches(config, train, start_step, total_steps - start_step, grid))
+      _host_batches(config, train, start_step, total_steps - start_step, grid),
+      meanwhile=meanwhile)
   run_log = logs.RunLog(folder, start_step, tensorboard=config.log.tensorboard)
   training_started = time.time()
   console.info('compiling the train step ...')

@@ -69,6 +69,20 @@ def test_stopwatch():
   assert watch.lap(40, batch_size=8, total_steps=50)['seconds_left'] == math.inf
 
 
+def test_stopwatch_counts_from_when_the_devices_are_idle():
+  now, ends = [0.], [3.]  # the last step computes until then
+  watch = logs.Stopwatch(0, clock=lambda: now[0])
+  def wait(*seconds):
+    with watch.waiting(lambda: now[0] < ends[0]):
+      for part in seconds:
+        now[0] += part
+        watch.look()
+  wait(1, 1)        # the batch is there first
+  wait(1.5, .5, 1)  # seen idle after 1.5
+  wait(.5)          # idle all the time
+  assert watch.lap(1, batch_size=1, total_steps=1)['data_wait'] == 2 / 5.5
+
+
 def test_metrics_are_json_lines(tmp_path):
   log = logs.RunLog(tmp_path, 0)
   log.write(5, {'loss': jnp.float32(1.5), 'rank': np.float64(2), 'n': 3})

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from byol_jax import logs
 from byol_jax import parallel
 
 
@@ -123,6 +124,28 @@ def test_closing_ends_the_thread_and_it_ran_only_a_little_ahead():
   assert len(taken) <= 5  # one used, two waiting, one in the thread's hands
   batches.close()
   _assert_no_thread_is_left()
+
+
+@pytest.mark.parametrize('input_seconds,wait', [
+    (.06, .0), (.105, .05), (.2, .5)])
+def test_the_wait_for_input_is_what_the_step_leaves_of_it(input_seconds, wait):
+  """Steps of 0.1 s that run beside the host, as a device's do."""
+  def slow():
+    for batch in _batches(6):
+      time.sleep(input_seconds)
+      yield batch
+  ready = [0.]
+  watch = logs.Stopwatch(0)
+  batches = parallel.prefetch(slow(), meanwhile=lambda: watch.look())
+  next(batches)
+  watch.lap(0, batch_size=1, total_steps=5)
+  for _ in range(5):
+    ready[0] = max(ready[0], time.perf_counter()) + .1  # a step is sent
+    with watch.waiting(lambda: time.perf_counter() < ready[0]):
+      next(batches)
+  found = watch.lap(5, batch_size=1, total_steps=5)['data_wait']
+  assert found == pytest.approx(wait, abs=.15)
+  batches.close()
 
 
 def test_prefetch_of_nothing():
