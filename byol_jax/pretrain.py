@@ -177,6 +177,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
                              config.safety.max_skipped, saver.last_good)
   in_flight: list[tuple[int, Any]] = []  # steps whose metrics nobody looked at
   watch, metrics = None, None
+  streamed = isinstance(train, Encoded)
+  if streamed:
+    train.bad.together = not alone
+  known_bad = 0
   leave_at = math.inf  # the same step on every process
 
   def look(most_in_flight: int) -> None:
@@ -188,6 +192,18 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         # every process has looked at a step when it is two steps on
         leave_at = min(leave_at, step + 2)
       health.check(step, metrics)
+
+  @contextlib.contextmanager
+  def kept(step: int) -> Iterator[None]:
+    """Lets too many bad images end the run with what was learned until `step`."""
+    try:
+      yield
+    except UserError:
+      if watch is not None:  # there is something to keep
+        look(0)
+        health.check_state(step, state)
+        saver.save_last(step, state, meta)
+      raise
 
   def meanwhile() -> None:
     """While input is waited for."""
@@ -208,18 +224,12 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         config.safety.step_timeout, os.path.join(
             folder, f'stacks-{jax.process_index()}.txt')))
     for step in range(start_step + 1, total_steps + 1):  # step: updates done
-      try:
+      with kept(step - 1):
         if watch is None:
           batch = next(batches)
         else:
           with watch.waiting(lambda: not metrics['loss'].is_ready()):
             batch = next(batches)
-      except UserError:  # too many bad images: what was learned is kept
-        if watch is not None:
-          look(0)
-          health.check_state(step - 1, state)
-          saver.save_last(step - 1, state, meta)
-        raise
       state, metrics = update(
           state, shared, batch | {'asked_to_leave': asks[leaving.is_asked()]})
       in_flight.append((step, metrics))
@@ -242,6 +252,9 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         # ends the step, too, before the watch pauses: its time counts
         look(0)
         health.check_state(step, state)  # the loss may not show it
+      if (logging or saving_now) and streamed and not alone:
+        with kept(step):
+          known_bad = _share_bad(train, known_bad)
       if logging:
         values = {name: float(value) for name, value in metrics.items()
                   if name not in ('finite', 'leaving')}
@@ -249,12 +262,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         values['epoch'] = step * batch_size / num_images
         values['skipped_steps'] = health.skipped
       if evaluating:
-        try:
-          with watch.paused(), watchdog.paused():
-            figures, warning = measure(state)
-        except UserError:  # as above
-          saver.save_last(step, state, meta)
-          raise
+        with kept(step), watch.paused(), watchdog.paused():
+          figures, warning = measure(state)
         values |= figures
         console.info('step %d  %s', step, '  '.join(
             f'{name} {value:.3g}' for name, value in figures.items()))
@@ -307,6 +316,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     results['protocol'] = {'images': 'no labels: nothing to measure accuracy on'}
   left_out = {}
   for name, part in (('train', train), ('test', test)):
+    if part is not None:
+      encode.share_bad(part)  # also those met since the last log line
     if part is not None and part.bad:
       console.warning('WARNING: %s', part.bad.summary())
       left_out[name] = part.bad.report()
@@ -361,6 +372,27 @@ def _host_batches(config: ml_collections.ConfigDict, data: Images | Encoded,
       batch_size=config.train.batch_size, image_size=config.data.image_size,
       area=tuple(config.data.crop_area), aspect=tuple(config.data.crop_aspect),
       threads=config.data.threads, prefetch=config.data.prefetch)
+
+
+def _share_bad(data: Encoded, known: int) -> int:
+  """Tells all processes of the bad images that any has met since the last time.
+
+  Every process must call this at the same step.
+
+  Args:
+    data: the training images.
+    known: what this returned the last time; 0 at first.
+
+  Returns:
+    How many this process had met or heard of before.
+
+  Raises:
+    UserError: on every process: there are too many.
+  """
+  count = len(data.bad)  # those met from here on are for the next time
+  if hosts.gather(np.array([count > known])).any():
+    encode.share_bad(data)
+  return count
 
 
 def _make_monitor(config, program, encoder, shared, train, test):

@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'faults'))
 
 # pylint: disable=wrong-import-position
+from byol_jax.data import order
 import harness
 
 # The program, which notes the bytes of every example that it feeds: after jax is
@@ -166,6 +167,40 @@ def test_four_processes(alone):
   _assert_same_run(scratch / '4x1', scratch / 'whole')
   shutil.copytree(scratch / 'whole', scratch / 'copy')
   _go_on(scratch, 'copy', 4, 1, expected)
+
+
+def test_bad_images_count_whichever_process_meets_them(tmp_path):
+  shown = [order.rows(0, step, 8, 32).tolist() for step in range(4)]
+  # of the first process and of the second; the monitor shows step 0 to both
+  bad = shown[1][:2] + shown[2][4:6]
+  (tmp_path / 'images').mkdir()
+  for k in range(32):
+    path = tmp_path / 'images' / f'{k:02d}.png'
+    if k in bad:
+      path.write_text('no picture')
+    else:
+      Image.fromarray(np.full((12, 12, 3), 8 * k, np.uint8)).save(path)
+  for most in (4, 3):
+    outputs = [harness.finish(process) for process in harness.start_several(
+        tmp_path, 2, f'--workdir={most}', '--config.data.source=folder',
+        '--config.data.path=images', '--config.data.resident=no',
+        '--config.train.epochs=1', '--config.train.warmup_epochs=0',
+        '--config.log.every_steps=3', '--config.checkpoint.every_steps=100',
+        f'--config.data.max_bad_images={most}')]
+    for _, output in outputs:
+      assert output.count('warning: left out') == 2, output
+    codes, (step, _) = [code for code, _ in outputs], harness.state_of(
+        tmp_path / str(most))
+    if most == 4:
+      assert (codes, step) == ([0, 0], 4), outputs
+      results = json.loads((tmp_path / '4' / 'results.json').read_text())
+      assert sorted(results['left_out']['train']) == sorted(
+          f'{k:02d}.png' for k in bad)
+    else:  # both say it at the first log line, and what was learned is kept
+      assert (codes, step) == ([2, 2], 3), outputs
+      for _, output in outputs:
+        assert '4 of 32 images of ' in output
+        assert 'data.max_bad_images allows 3' in output
 
 
 _GATHERING = '''

@@ -22,7 +22,13 @@ def default_limit(num_images: int) -> int:
 
 
 class BadImages:
-  """The bad images of one source that this process has met; for many threads."""
+  """The bad images of one source that this process knows of; for many threads.
+
+  Attributes:
+    limit: how many there may be.
+    together: whether `add` leaves the limit to `learn`: of several processes that
+      train, each meets its own, and all must end at the same step.
+  """
 
   def __init__(self, names: Sequence[str], where: str, limit: int | None = None):
     """Starts with none.
@@ -30,12 +36,14 @@ class BadImages:
     Args:
       names: of all images, for messages.
       where: the source's name, for messages.
-      limit: how many may be bad before `add` raises; None: `default_limit`.
+      limit: how many may be bad; None: `default_limit`.
     """
     self._names = names
     self._where = where
     self.limit = default_limit(len(names)) if limit is None else limit
+    self.together = False
     self._why: dict[int, str] = {}
+    self._learned: set[int] = set()
     self._lock = threading.Lock()
 
   def __len__(self) -> int:
@@ -52,7 +60,8 @@ class BadImages:
       why: the message of its `decode.BadImage`.
 
     Raises:
-      UserError: there are more than the limit; it names the first of them.
+      UserError: there are more than the limit, and it is not left to `learn`;
+        names the first of them.
     """
     with self._lock:
       if index not in self._why:
@@ -61,10 +70,8 @@ class BadImages:
           _console.warning('warning: left out %r of %s: %s',
                            str(self._names[index]), self._where, why)
       count = len(self._why)
-    if count > self.limit:
-      raise UserError(
-          f'{self.summary()}; config key data.max_bad_images allows '
-          f'{self.limit}: mend or remove them, or raise it')
+    if not self.together:
+      self._check(count)
 
   def reasons(self) -> dict[int, str]:
     """Why, by index, in the order in which they were met."""
@@ -72,10 +79,24 @@ class BadImages:
       return dict(self._why)
 
   def learn(self, reasons: Mapping[int, str]) -> None:
-    """Takes in what other processes have met; they have told, and counted."""
+    """Takes in what a process has met, maybe this one; it has told.
+
+    Raises:
+      UserError: more than the limit were learned. What only this process has met
+        since does not count: the others must come to the same.
+    """
     with self._lock:
       for index, why in reasons.items():
         self._why.setdefault(int(index), why)
+        self._learned.add(int(index))
+      count = len(self._learned)
+    self._check(count)
+
+  def _check(self, count: int) -> None:
+    if count > self.limit:
+      raise UserError(
+          f'{self.summary()}; config key data.max_bad_images allows '
+          f'{self.limit}: mend or remove them, or raise it')
 
   def summary(self) -> str:
     """One line: how many there are, and which came first, by reason."""

@@ -228,6 +228,33 @@ def test_too_many_end_the_run():
   assert "'image 1" in str(error.value) and 'truncated' in str(error.value)
 
 
+def test_several_processes_come_to_too_many_together():
+  names = [str(k) for k in range(40)]
+  processes = [bad.BadImages(names, 'them', 4) for _ in range(2)]
+  def share():
+    said = [process.reasons() for process in processes]
+    processes[1].add(9, 'met while the others speak')
+    ended = []
+    for process in processes:
+      try:
+        for reasons in said:
+          process.learn({str(k): why for k, why in reasons.items()})  # as JSON
+      except UserError as error:
+        ended.append(str(error))
+    return ended
+  for process in processes:
+    process.together = True
+  for k in range(2):
+    processes[0].add(k, 'empty')
+    processes[1].add(k + 1, 'damaged')
+  assert not share()  # 0, 1 and 2; the 9 is not told yet
+  processes[0].add(20, 'empty')
+  assert len(processes[1].reasons()) == 4
+  ended = share()
+  assert len(ended) == 2 and '5 of 40 images of them' in ended[0]
+  assert 'data.max_bad_images allows 4' in ended[0]
+
+
 def test_nothing_but_bad_images_ends_the_run():
   damaged = _damage(_encoded([(9, 9)] * 6), *range(6))
   with pytest.raises(UserError, match='in a row'):
