@@ -135,7 +135,8 @@ def shard(batch: Any) -> Any:
 
 
 def prefetch(batches: Iterable[Any], size: int = 2,
-             meanwhile: Callable[[], None] = lambda: None) -> Iterator[Any]:
+             meanwhile: Callable[[], bool | None] = lambda: None,
+             stop: threading.Event | None = None) -> Iterator[Any]:
   """Shards batches in a thread, `size` ahead of the consumer.
 
   An exception of `batches` is raised where the consumer takes the batch. The
@@ -144,13 +145,16 @@ def prefetch(batches: Iterable[Any], size: int = 2,
   Args:
     batches: trees of host arrays [local devices, ...].
     size: how many batches may wait on the devices.
-    meanwhile: called every few milliseconds while the consumer waits.
+    meanwhile: called every few milliseconds while the consumer waits; with True
+      it ends the wait.
+    stop: set when the consumer closes, for `batches` that look at it: else the
+      thread ends only once it has the batch that it waits for.
 
   Yields:
-    The batches, on the devices.
+    The batches, on the devices; None where `meanwhile` has ended a wait.
   """
   waiting: queue.Queue[Any] = queue.Queue(maxsize=size)
-  stop = threading.Event()
+  stop = stop or threading.Event()
   done = object()
 
   def put(item) -> bool:
@@ -178,7 +182,8 @@ def prefetch(batches: Iterable[Any], size: int = 2,
       try:
         item, error = waiting.get(timeout=_SLICE)
       except queue.Empty:
-        meanwhile()
+        if meanwhile():
+          yield None
         continue
       if error is not None:
         raise error

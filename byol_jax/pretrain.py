@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import math
 import os
+import threading
 import time
 from typing import Any
 
@@ -45,6 +46,7 @@ from byol_jax.evaluation import splits
 _FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
               'data.path', 'data.test_path', 'data.prefetch',
               'data.max_bad_images', 'prepare.', 'preflight.', 'task')
+_LEFT = 'saved step %d and left; the same command goes on from here'
 _SMALL = 50 << 20  # bytes that any run writes beside its checkpoints
 
 
@@ -193,6 +195,12 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         leave_at = min(leave_at, step + 2)
       health.check(step, metrics)
 
+  def save_now(step: int) -> None:
+    """Keeps what was learned until `step`, the last one that was begun."""
+    look(0)
+    health.check_state(step, state)
+    saver.save_last(step, state, meta)
+
   @contextlib.contextmanager
   def kept(step: int) -> Iterator[None]:
     """Lets too many bad images end the run with what was learned until `step`."""
@@ -200,19 +208,23 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
       yield
     except UserError:
       if watch is not None:  # there is something to keep
-        look(0)
-        health.check_state(step, state)
-        saver.save_last(step, state, meta)
+        save_now(step)
       raise
 
-  def meanwhile() -> None:
-    """While input is waited for."""
+  def meanwhile() -> bool:
+    """While input is waited for: whether to leave without it.
+
+    One of several processes cannot: the others are at its step. Where its storage
+    hangs for good, the watchdogs end them all, and the last checkpoint counts.
+    """
     if watch is not None:
       watch.look()
+    return alone and leaving.is_asked()
 
+  stop = threading.Event()
   batches = parallel.prefetch(
-      _host_batches(config, train, start_step, total_steps - start_step, grid),
-      meanwhile=meanwhile)
+      _host_batches(config, train, start_step, total_steps - start_step, grid,
+                    stop), meanwhile=meanwhile, stop=stop)
   run_log = logs.RunLog(folder, start_step, tensorboard=config.log.tensorboard)
   training_started = time.time()
   console.info('compiling the train step ...')
@@ -230,6 +242,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         else:
           with watch.waiting(lambda: not metrics['loss'].is_ready()):
             batch = next(batches)
+      if batch is None:
+        save_now(step - 1)
+        console.info(_LEFT, step - 1)
+        return
       state, metrics = update(
           state, shared, batch | {'asked_to_leave': asks[leaving.is_asked()]})
       in_flight.append((step, metrics))
@@ -284,8 +300,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
           save = saver.save_last if last or leave else saver.save
           save(step, state, meta)
       if leave and not last:
-        console.info('saved step %d and left; the same command goes on from here',
-                     step)
+        console.info(_LEFT, step)
         return
 
   # --------------------------------------------------------------- finish
@@ -364,14 +379,15 @@ def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
 
 
 def _host_batches(config: ml_collections.ConfigDict, data: Images | Encoded,
-                  start_step: int, num_steps: int,
-                  grid: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-  """This host's batches of a run."""
+                  start_step: int, num_steps: int, grid: np.ndarray,
+                  stop: threading.Event | None = None,
+                  ) -> Iterator[dict[str, np.ndarray]]:
+  """This host's batches of a run; fewer, once `stop` is set."""
   return feed.host_batches(
       data, grid, seed=config.seed, start_step=start_step, num_steps=num_steps,
       batch_size=config.train.batch_size, image_size=config.data.image_size,
       area=tuple(config.data.crop_area), aspect=tuple(config.data.crop_aspect),
-      threads=config.data.threads, prefetch=config.data.prefetch)
+      threads=config.data.threads, prefetch=config.data.prefetch, stop=stop)
 
 
 def _share_bad(data: Encoded, known: int) -> int:

@@ -1,12 +1,20 @@
 """Signals while the main thread cannot hear, and a process that is stuck."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
+from PIL import Image
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / 'faults'))
+
+# pylint: disable=wrong-import-position
+import harness
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -160,3 +168,41 @@ main._exit({code})
   started = time.monotonic()
   assert end(process)[0] == code
   assert time.monotonic() - started < 20
+
+
+_STALLED = '''
+import itertools, sys, time
+from byol_jax import dataset, main
+open_data, count = dataset.open_data, itertools.count()
+def stalling(config):
+  train, test = open_data(config)
+  def read(index):
+    if next(count) >= 5 * 8:
+      time.sleep(3)
+    return train.read(index)
+  return train._replace(read=read), test
+dataset.open_data = stalling
+main._exit(main.main(sys.argv))
+'''
+
+
+def test_a_run_whose_input_stalls_saves_the_last_step_and_leaves(tmp_path):
+  (tmp_path / 'stalled.py').write_text(_STALLED)
+  (tmp_path / 'images').mkdir()
+  for k in range(8):
+    Image.fromarray(np.full((12, 12, 3), 30 * k, np.uint8)).save(
+        tmp_path / 'images' / f'{k}.png')
+  process = harness.start(
+      tmp_path, '--workdir=out', '--config.data.source=folder',
+      '--config.data.path=images', '--config.data.resident=no',
+      '--config.data.threads=1', '--config.log.every_steps=1',
+      '--config.checkpoint.every_steps=100', script=('stalled.py',))
+  for line in process.stdout:
+    if line.startswith('step 5/'):
+      break
+  started = time.monotonic()
+  process.send_signal(signal.SIGTERM)
+  code, output = harness.finish(process)
+  assert code == 0 and 'saved step 5 and left' in output, output
+  assert harness.state_of(tmp_path / 'out')[0] == 5
+  assert time.monotonic() - started < 20  # a batch takes 24 s

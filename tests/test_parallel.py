@@ -148,6 +148,19 @@ def test_the_wait_for_input_is_what_the_step_leaves_of_it(input_seconds, wait):
   batches.close()
 
 
+def test_a_wait_can_be_ended_and_the_batch_still_comes():
+  come = threading.Event()
+  def late():
+    come.wait()
+    yield from _batches(1)
+  enough = [False, False, True]
+  batches = parallel.prefetch(late(), meanwhile=lambda: enough.pop(0))
+  assert next(batches) is None and not enough
+  come.set()
+  enough += [False] * 1000
+  assert int(next(batches)['x'][0, 0]) == 0
+
+
 def test_prefetch_of_nothing():
   assert not list(parallel.prefetch(iter(())))
 

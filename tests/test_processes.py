@@ -26,8 +26,8 @@ import json, os, sys, zlib
 import numpy as np
 from byol_jax import main, pretrain
 feed = pretrain._host_batches
-def host_batches(config, data, start_step, num_steps, grid):
-  for k, batch in enumerate(feed(config, data, start_step, num_steps, grid)):
+def host_batches(config, data, start_step, num_steps, grid, stop=None):
+  for k, batch in enumerate(feed(config, data, start_step, num_steps, grid, stop)):
     if grid.ndim == 3:  # training, not an evaluation
       with open(os.environ['NOTE'], 'a') as f:
         for place in np.ndindex(grid.shape):

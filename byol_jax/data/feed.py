@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import threading
 
 import numpy as np
 
@@ -26,6 +27,7 @@ def host_batches(
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
     threads: int = 0,
     prefetch: int = 2,
+    stop: threading.Event | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields the batches of some steps.
 
@@ -43,6 +45,7 @@ def host_batches(
     aspect: range of its width / height.
     threads: that decode.
     prefetch: batches to work on at a time.
+    stop: ends the batches early once it is set, from any thread.
 
   Yields:
     'examples', the grid, and, shaped like it: of images in memory 'rows', which
@@ -57,7 +60,7 @@ def host_batches(
       data, seed=seed, start_step=start_step, num_steps=num_steps,
       batch_size=batch_size, rows_of_host=grid.reshape(-1),
       image_size=image_size, num_views=num_views, area=area, aspect=aspect,
-      threads=threads, prefetch=prefetch):
+      threads=threads, prefetch=prefetch, stop=stop):
     batch = {name: x.reshape(*grid.shape, *x.shape[1:])
              for name, x in batch.items()}
     yield batch | {'examples': grid}

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def train_batches(
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
     threads: int = 0,
     prefetch: int = 2,
+    stop: threading.Event | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields this host's share of the batches, two random crops an image.
 
@@ -65,6 +67,8 @@ def train_batches(
     threads: decoding threads; 0 for one a core.
     prefetch: how many batches to work on at a time, and so hold in memory
       beside the consumer's: 3 V b S^2 bytes each.
+    stop: once it is set, by any thread, no more images are read and the batches
+      end. Slow storage makes a batch take long.
 
   Yields:
     'views': uint8 [b, V, S, S, 3] and, if there are labels, 'labels': int32
@@ -93,7 +97,7 @@ def train_batches(
     return len(wanted), make, finish
 
   steps = range(start_step, start_step + num_steps)
-  return _in_order(map(start, steps), threads, prefetch)
+  return _in_order(map(start, steps), threads, prefetch, stop)
 
 
 def eval_batches(
@@ -234,7 +238,7 @@ def _labels(source: Encoded, indices: np.ndarray) -> dict[str, np.ndarray]:
 
 def _in_order(
     jobs: Iterable[tuple[int, Callable[[int], None], Callable[[], Any]]],
-    threads: int, ahead: int,
+    threads: int, ahead: int, stop: threading.Event | None = None,
 ) -> Iterator[Any]:
   """Works on `ahead` jobs at a time and yields what they finish with, in order.
 
@@ -243,12 +247,17 @@ def _in_order(
       then finish(). Taken one by one, so what is taken bounds the memory.
     threads: how many; 0 for one a core.
     ahead: how many jobs to have begun beside the one that is yielded.
+    stop: once it is set, no more is made, and nothing more is yielded.
 
   Yields:
     The result of each finish().
   """
+  stop = stop or threading.Event()
+
   def run(make: Callable[[int], None], first: int, last: int) -> None:
     for k in range(first, last):
+      if stop.is_set():
+        return
       make(k)
 
   def generate() -> Iterator[Any]:
@@ -269,6 +278,8 @@ def _in_order(
         parts, finish = begun.popleft()
         for part in parts:
           part.result()
+        if stop.is_set():
+          return
         begin()
         yield finish()
     finally:

@@ -2,13 +2,16 @@
 
 import io
 import threading
+import time
 
 import numpy as np
 from PIL import Image
 import pytest
 
+from byol_jax import parallel
 from byol_jax.data import bad
 from byol_jax.data import decode
+from byol_jax.data import feed
 from byol_jax.data import order
 from byol_jax.data import pipeline
 from byol_jax.data import sources
@@ -304,3 +307,23 @@ def test_closing_ends_the_threads(source):
   assert 1 <= len(ours()) <= 3  # a pool adds none while one has nothing to do
   batches.close()
   assert not ours()
+
+
+def test_closing_a_prefetch_waits_for_one_slow_read_at_most(source):
+  reads = []
+  def read(index):
+    reads.append(index)
+    time.sleep(.3)
+    return source.read(index)
+  before = set(threading.enumerate())
+  stop = threading.Event()
+  batches = parallel.prefetch(feed.host_batches(
+      source._replace(read=read), parallel.local_example_grid(64, 1), seed=3,
+      start_step=0, num_steps=10**6, batch_size=64, image_size=_SIZE, threads=2,
+      stop=stop), meanwhile=lambda: len(reads) > 2, stop=stop)
+  assert next(batches) is None
+  start = time.monotonic()
+  batches.close()
+  assert time.monotonic() - start < 2  # a batch takes ten seconds
+  assert not set(threading.enumerate()) - before
+  assert len(reads) <= 6
