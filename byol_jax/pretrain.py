@@ -32,6 +32,7 @@ from byol_jax import watchdog as watchdog_lib
 from byol_jax import workdir as workdir_lib
 from byol_jax.data import feed
 from byol_jax.data import fingerprint
+from byol_jax.data import large
 from byol_jax.data import sources
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
@@ -182,6 +183,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   streamed = isinstance(train, Encoded)
   if streamed:
     train.bad.together = not alone
+    train = train._replace(read=large.watched(train.read, config.data.image_size))
   known_bad = 0
   leave_at = math.inf  # the same step on every process
 

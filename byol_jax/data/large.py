@@ -1,0 +1,55 @@
+"""Says once if images are so large that decoding them is most of the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import io
+import logging
+import statistics
+import threading
+
+from PIL import Image
+
+_console = logging.getLogger('byol_jax')
+
+_FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF')  # Pillow knows some that start programs
+_PIXELS = 2_000_000
+_FIRST = 16  # images that are looked at
+
+
+def watched(read: Callable[[int], bytes], image_size: int) -> Callable[[int], bytes]:
+  """A source's `read` that looks at the headers of the first images it returns.
+
+  Args:
+    read: of a source (`sources.Encoded`).
+    image_size: of the views.
+
+  Returns:
+    The same, for many threads.
+  """
+  sizes: list[int] = []
+  lock = threading.Lock()
+
+  def look(data: bytes) -> None:
+    try:
+      with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        pixels = image.width * image.height
+    except Exception:  # pylint: disable=broad-except  # a bad image: decode says why
+      return
+    with lock:
+      sizes.append(pixels)
+      if len(sizes) == _FIRST and statistics.median(sizes) > _PIXELS:
+        _console.info(
+            'large images (half of the first %d have %.1f megapixels or more): '
+            'decoding them costs more than all else that input does; '
+            '--config=configs/prepare.py --config.prepare.short_side=%d makes them '
+            'smaller, once (docs/input.md)', _FIRST,
+            statistics.median(sizes) / 1e6, image_size * 8 // 7)
+
+  def reading(index: int) -> bytes:
+    data = read(index)
+    if len(sizes) < _FIRST:
+      look(data)
+    return data
+
+  return reading
