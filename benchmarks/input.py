@@ -159,11 +159,14 @@ def _timed(run, source, threads: int, steps: int) -> tuple[float, float]:
   return steps * _BATCH / seconds, 1e3 * cpu / (steps * _BATCH)
 
 
-def make_smaller(path: str, short_side: int, folder: str):
-  """(prepared records, the same images as files), both below `folder`."""
+def make_smaller(path: str, short_side: int, folder: str, **how):
+  """(prepared records, the same images as files), both below `folder`.
+
+  `how`: more config keys of prepare.
+  """
   config = config_lib.base().unlock()
   config.data.source, config.data.path, config.data.test_split = 'folder', path, ''
-  config.prepare.update(output=folder, short_side=short_side)
+  config.prepare.update(output=folder, short_side=short_side, **how)
   prepare.run(config)
   records = sources.open_source('prepared', path=folder, split='train')
   files = os.path.join(folder, 'files')

@@ -1,12 +1,14 @@
 """Does the input grow? Reads a folder for a long time and watches itself.
 
-  python benchmarks/soak.py --images=FOLDER [--minutes=30]
+  python benchmarks/soak.py --images=FOLDER [--minutes=30] [--short-side=256]
 
 Feeds batches as a training run does, some of them through evaluation and some
 through an input that is closed early, and notes resident memory, open files and
 threads every half minute. Its last line is one JSON object with the first figure
-after two minutes (a tenth of a shorter run), the last one and the largest. Linux
-only (it reads /proc).
+after two minutes (a tenth of a shorter run), the last one and the largest. With
+--short-side the images are made smaller first (task=prepare) and read from these
+records, in shards of 16 images, so that many files are open. Linux only (it reads
+/proc).
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 
 import numpy as np
 
+import input as input_benchmark
 from byol_jax import parallel
 from byol_jax.data import pipeline
 from byol_jax.data import sources
@@ -41,11 +45,12 @@ def soak(source, minutes: float, threads: int) -> dict[str, object]:
   start, images, step, notes = time.time(), 0, 0, []
   next_note = start + min(120, 6 * minutes)
   while time.time() < start + 60 * minutes:
+    stop = threading.Event()
     host = pipeline.train_batches(
         source, seed=0, start_step=step, num_steps=10**6, batch_size=_BATCH,
-        rows_of_host=np.arange(_BATCH), image_size=224, threads=threads)
+        rows_of_host=np.arange(_BATCH), image_size=224, threads=threads, stop=stop)
     batches = parallel.prefetch(
-        ({key: x[None] for key, x in batch.items()} for batch in host))
+        ({key: x[None] for key, x in batch.items()} for batch in host), stop=stop)
     for _ in range(100):  # then it is closed, and opened at its step
       next(batches)['views'].block_until_ready()
       step, images = step + 1, images + _BATCH
@@ -73,13 +78,20 @@ def main() -> int:
   parser.add_argument('--images', required=True, help='a folder of images')
   parser.add_argument('--minutes', type=float, default=30)
   parser.add_argument('--threads', type=int, default=0, help='0: one a core')
+  parser.add_argument('--short-side', type=int, default=0,
+                      help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
   try:
     source = sources.folder(arguments.images, 'train')
   except UserError as error:
     print(f'benchmarks/soak.py: {error}', file=sys.stderr)
     return 2
-  print(json.dumps(soak(source, arguments.minutes, arguments.threads)))
+  with tempfile.TemporaryDirectory() as folder:
+    if arguments.short_side:
+      source, _ = input_benchmark.make_smaller(
+          arguments.images, arguments.short_side, folder, images_per_shard=16)
+    print(json.dumps(soak(source, arguments.minutes, arguments.threads) | {
+        'short_side': arguments.short_side}))
   return 0
 
 
