@@ -55,7 +55,8 @@ def base() -> ml_collections.ConfigDict:
       resident='auto',            # 'auto', 'yes', 'no': images on the device
       resident_limit_mib=1024,    # 'auto' streams what is larger
       threads=0,                  # that decode; 0: one a core
-      prefetch=2,                 # batches under way: 6 S^2 bytes an image
+      prefetch=2,                 # batches begun ahead on the host, and as many
+                                  # waiting on the devices: 6 S^2 bytes an image
       fake_images=1024,           # for source='fake'
       fake_classes=10,
   ))

@@ -226,7 +226,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   stop = threading.Event()
   batches = parallel.prefetch(
       _host_batches(config, train, start_step, total_steps - start_step, grid,
-                    stop), meanwhile=meanwhile, stop=stop)
+                    stop), config.data.prefetch, meanwhile, stop)
   run_log = logs.RunLog(folder, start_step, tensorboard=config.log.tensorboard)
   training_started = time.time()
   console.info('compiling the train step ...')
