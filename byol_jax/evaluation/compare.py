@@ -15,19 +15,23 @@ from byol_jax.errors import UserError
 
 _KINDS = {'raw_pixels': 'raw pixels', 'untrained': 'untrained', 'byol': 'BYOL'}
 _OF_THE_RUN = ('knn', 'linear')  # figures of results.json of a pretraining
-# what a protocol finds, or is told of one run only; the rest should be alike
+# a table each, the last one where it is what choices were made by
+_METRICS = {'top1': 'top-1', 'top5': 'top-5', 'mean_per_class': 'mean per class'}
+# of a protocol, beside the classifier's: what figures of one column should share
+_SHARED = ('network', 'metric', 'images', 'image_size', 'center_share', 'data')
+# what a classifier finds, or is told of one run only; the rest should be alike
 _FOUND = ('l2', 'learning_rate', 'iterations', 'converged', 'chosen', 'seed', 'seeds',
-          'train_images', 'test_images', 'test_classes_without_training_images')
+          'test_classes_without_training_images')
 
 
-class _Figure(NamedTuple):
-  """One number, with how it came about."""
-  row: tuple[str, str, str]   # workdir, step, kind
+class _Figures(NamedTuple):
+  """What one evaluation says of one encoder, with how it came about."""
+  row: tuple[str, str, str]   # workdir, step, encoder
   column: str
-  value: float
-  spread: float | None
+  values: dict[str, tuple[float, float | None]]   # by metric, with the spread
   protocol: dict[str, Any]
   group: str                  # the same for runs that differ in their seed only
+  seed: str
 
 
 def run(workdirs: str) -> None:
@@ -50,7 +54,7 @@ def run(workdirs: str) -> None:
     raise UserError(f'config key compare.workdirs is {workdirs!r}: none of them has '
                     'a results.json; evaluate them first, for example with '
                     '--config=configs/knn.py --config.weights=WORKDIR')
-  print(_table(figures))
+  print('\n\n'.join(filter(None, (_table(figures, metric) for metric in _METRICS))))
   for line in _differences(figures):
     print(line)
 
@@ -71,7 +75,7 @@ def _folders(workdirs: str) -> list[epath.Path]:
   return folders
 
 
-def _of_run(folder: epath.Path) -> list[_Figure]:
+def _of_run(folder: epath.Path) -> list[_Figures]:
   """Of a pretraining's workdir and the evaluations in it, or of an evaluation's."""
   found = _of_results(folder, folder)
   evaluations = folder / 'evaluations'
@@ -82,65 +86,94 @@ def _of_run(folder: epath.Path) -> list[_Figure]:
   return found
 
 
-def _of_results(path: epath.Path, workdir: epath.Path) -> list[_Figure]:
-  results = _read(path / 'results.json')
-  if not isinstance(results, dict) or not isinstance(results.get('protocol'), dict):
+def _of_results(path: epath.Path, workdir: epath.Path) -> list[_Figures]:
+  file = path / 'results.json'
+  results = _read(file)
+  if results is None:
     return []
-  protocol, task = results['protocol'], results.get('task')
-  config = _read(path / 'config.json') or {}
   # of an evaluation the pretraining's config says more
-  own = _read(workdir / 'config.json') or config
+  config = _read(workdir / 'config.json') or {}
+  # without a config nobody knows that it differs in its seed only
   group = str(sorted((key, str(value)) for key, value in config_lib.flatten(
-      own).items() if key != 'seed' and not key.startswith('data_found.')))
-  step = str(protocol.get('step', results.get('run', {}).get('steps', '?')))
+      config).items() if key != 'seed' and not key.startswith('data_found.'))
+              ) if config else str(path)
+  try:
+    return _figures(results, path, workdir, group, str(config.get('seed')))
+  except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
+    _leave_out(file)  # someone's hand was in it
+    return []
+
+
+def _figures(results: dict[str, Any], path: epath.Path, workdir: epath.Path,
+             group: str, seed: str) -> list[_Figures]:
+  protocol, task = results.get('protocol', {}), results.get('task')
+  step = str(protocol['step'] if 'step' in protocol else results['run']['steps'])
   name = path.name.removesuffix(f'-{step}') if path != workdir else str(task)
   figures = []
-  for kind in _KINDS:
-    row = results.get(kind)
-    if not isinstance(row, dict):
-      continue
+  for kind, encoder in _KINDS.items():
+    row = results.get(kind, {})
+    if kind == 'byol' and protocol.get('network') == 'target':
+      encoder += ' target'
     for told in ([task] if task else _OF_THE_RUN):
-      value = row.get(f'{told}_top1')
-      if not isinstance(value, (int, float)):
-        continue
-      how = (protocol.get('classifiers', {}).get(kind) if task else
-             protocol.get(f'{kind}_classifiers', {}).get(told))
-      how = how[0] if isinstance(how, list) and how else how
-      figures.append(_Figure(
-          (str(workdir), step, kind), name if task else f'{told} (run)', value,
-          row.get(f'{told}_top1_std'),
-          (how if isinstance(how, dict) else {}) | {
-              key: protocol[key] for key in ('image_size', 'center_share', 'data')
-              if key in protocol}, group))
+      values = {}
+      for metric in _METRICS:
+        value, spread = (row.get(f'{told}_{metric}{end}') for end in ('', '_std'))
+        if value is not None and (metric, protocol.get('metric')) != (
+            'mean_per_class', 'top1'):
+          values[metric] = (float(value), None if spread is None else float(spread))
+      if values:
+        how = (protocol['classifiers'].get(kind, {}) if task else
+               protocol.get(f'{kind}_classifiers', {}).get(told, {}))
+        how = how[0] if isinstance(how, list) else how  # of several seeds
+        figures.append(_Figures(
+            (str(workdir), step, encoder), name if task else f'{told} (run)', values,
+            how | {key: protocol[key] for key in _SHARED if key in protocol},
+            group, seed))
   return figures
 
 
-def _read(path: epath.Path) -> Any:
-  return logs.parse_json(path.read_bytes()) if path.exists() else None
+def _read(path: epath.Path) -> dict[str, Any] | None:
+  """A JSON object; None, and a word, where there is something else."""
+  try:
+    found = logs.parse_json(path.read_bytes())
+  except FileNotFoundError:
+    return None
+  except OSError:
+    found = None
+  if isinstance(found, dict):
+    return found
+  _leave_out(path)
+  return None
 
 
-def _table(figures: list[_Figure]) -> str:
+def _leave_out(path: epath.Path) -> None:
+  logs.console.warning('warning: %s is not what byol_jax writes: left out', path)
+
+
+def _table(figures: list[_Figures], metric: str) -> str:
+  """The figures by one metric; '' where nothing has it."""
+  figures = [figure for figure in figures if metric in figure.values]
   columns = list(dict.fromkeys(figure.column for figure in figures))
-  cells = {(figure.row, figure.column): _cell(figure.value, figure.spread)
+  cells = {(figure.row, figure.column): _cell(*figure.values[metric])
            for figure in figures}
-  rows = list(dict.fromkeys(figure.row for figure in figures))
-  lines = [[*row[:2], _KINDS[row[2]],
-            *(cells.get((row, column), '-') for column in columns)] for row in rows]
-  # runs that differ in their seed only
-  groups: Mapping[tuple, dict[str, list[float]]] = defaultdict(
-      lambda: defaultdict(list))
-  members = defaultdict(set)
+  lines = [[*row, *(cells.get((row, column), '-') for column in columns)]
+           for row in dict.fromkeys(figure.row for figure in figures)]
+  # runs that differ in their seed only: {group: {column: {seed: value}}}
+  groups: Mapping[tuple, dict[str, dict[str, float]]] = defaultdict(
+      lambda: defaultdict(dict))
   for figure in figures:
-    key = (figure.group, *figure.row[1:])
-    groups[key][figure.column].append(figure.value)
-    members[key].add(figure.row)
-  for key, values in groups.items():
-    if len(members[key]) > 1:
-      lines.append([f'mean of {len(members[key])} seeds', key[1], _KINDS[key[2]], *(
-          _cell(float(np.mean(values[column])), float(np.std(
-              values[column], ddof=1)) if len(values[column]) > 1 else None)
-          if column in values else '-' for column in columns)])
-  head = ['workdir', 'step', 'encoder', *columns]
+    groups[figure.group, *figure.row[1:]][figure.column][figure.seed] = (
+        figure.values[metric][0])
+  for (_, step, encoder), of_columns in groups.items():
+    seeds = set().union(*of_columns.values())
+    if len(seeds) > 1:
+      lines.append([f'mean of {len(seeds)} seeds', step, encoder, *(
+          _mean(list(of_columns[column].values())) if column in of_columns else '-'
+          for column in columns)])
+  if not lines:
+    return ''
+  head = ['workdir', 'step', 'encoder', *(
+      f'{column} {_METRICS[metric]}' for column in columns)]
   widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
   return '\n'.join('  '.join(
       cell.ljust(width) if i < 3 else cell.rjust(width)
@@ -148,16 +181,22 @@ def _table(figures: list[_Figure]) -> str:
       for line in [head, *lines])
 
 
+def _mean(values: list[float]) -> str:
+  """With the deviation, and of how many: not every run has every figure."""
+  spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+  return f'{_cell(float(np.mean(values)), spread)} n={len(values)}'
+
+
 def _cell(value: float, spread: float | None) -> str:
   return f'{value:.2f}%' + ('' if spread is None else f' +-{spread:.2f}')
 
 
-def _differences(figures: list[_Figure]) -> list[str]:
+def _differences(figures: list[_Figures]) -> list[str]:
   """What keeps figures of one column from being compared."""
   lines = []
   columns = defaultdict(list)
   for figure in figures:
-    if figure.row[2] == 'byol':
+    if figure.row[2].startswith(_KINDS['byol']):
       columns[figure.column].append(figure)
   for column, of_column in columns.items():
     keys = dict.fromkeys(key for figure in of_column for key in figure.protocol)
@@ -166,7 +205,7 @@ def _differences(figures: list[_Figure]) -> list[str]:
         continue
       values = {}
       for figure in of_column:
-        values.setdefault(str(figure.protocol.get(key)), figure.row[0])
+        values.setdefault(str(figure.protocol.get(key, 'not told')), figure.row[0])
       if len(values) > 1:
         lines.append(f'not alike, {column}: {key} is ' + ', '.join(
             f'{value[:60]} in {where}' for value, where in values.items()))

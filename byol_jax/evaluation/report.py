@@ -91,6 +91,7 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
       'untrained': f'step 0; statistics from {min(len(rows), CALIBRATION_IMAGES)}'
                    ' training images',
       'raw_pixels': f'{side}x{side} pixels',
+      'data': data.name,
   }
   for name, features in kinds.items():
     results[name], how = measure(features, split, k=k, temperature=temperature,
