@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from byol_jax import checkpoint
-from byol_jax import weights
+from byol_jax import checkpoint_path
 from byol_jax.errors import UserError
 from byol_jax.step import TrainState
 
@@ -26,7 +26,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
 
   Args:
     state: of step 0.
-    path: as for `weights.open_checkpoint`.
+    path: as for `checkpoint_path.parse`.
 
   Returns:
     The state with the arrays taken over; step and optimizer stay.
@@ -35,7 +35,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
     UserError: there is no such checkpoint, it is damaged, or no array of its
       encoder fits.
   """
-  opened, step = weights.open_checkpoint(path)
+  opened, step = checkpoint_path.opened(path, 'init_from')
   paths, structure = jax.tree_util.tree_flatten_with_path(state)
   names = [jax.tree_util.keystr(p, simple=True, separator='.') for p, _ in paths]
   wanted = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))

@@ -7,10 +7,9 @@ of the run that made them lies in its checkpoints, and in an exported file.
 from __future__ import annotations
 
 from collections.abc import Mapping
+import contextlib
 import hashlib
 import json
-import os
-import time
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -21,6 +20,7 @@ import safetensors
 import safetensors.numpy
 
 from byol_jax import checkpoint
+from byol_jax import checkpoint_path
 from byol_jax import config as config_lib
 from byol_jax import logs
 from byol_jax import program as program_lib
@@ -30,8 +30,7 @@ NETWORKS = ('online', 'target')
 SUFFIX = '.safetensors'
 
 _FORMAT = 'byol_jax encoder 1'
-_SECONDS_TO_WAIT = 120.0  # for a checkpoint that is being written
-_MOST_HEADER = 16 << 20   # bytes
+_MOST_HEADER = 16 << 20  # bytes
 
 
 class Weights(NamedTuple):
@@ -72,11 +71,12 @@ def load(path: str, network: str) -> Weights:
     network: 'online' or 'target'; a file has only one of them.
 
   Returns:
-    The encoder.
+    The encoder. Of a WORKDIR the newest sound one: a checkpoint that is damaged is
+    told of, and the one before it is taken.
 
   Raises:
-    UserError: there is no such checkpoint or file, it is damaged, or it is of
-      another architecture than it says.
+    UserError: there is no such checkpoint or file, it is damaged, or
+      is of another architecture than it says.
   """
   if not path:
     raise UserError('config key weights is empty: name a WORKDIR, one of its '
@@ -101,82 +101,59 @@ def untrained(weights: Weights) -> Weights:
       digest=_digest(params))
 
 
-def open_checkpoint(path: str) -> tuple[checkpoint.Checkpoints, int]:
-  """Opens a run's checkpoint to be read; waits for one that is being written.
-
-  Args:
-    path: WORKDIR, WORKDIR/checkpoints, or WORKDIR/checkpoints/STEP; the newest
-      step where none is named.
-
-  Returns:
-    The checkpoints, to be closed by the caller, and the step.
-
-  Raises:
-    UserError: there is no such checkpoint.
-  """
-  folder, last = os.path.split(path.rstrip('/'))
-  is_step = last.isdecimal() and os.path.basename(folder) == 'checkpoints'
-  step = int(last) if is_step else None
-  if step is None:
-    folder = (path if os.path.basename(path.rstrip('/')) == 'checkpoints'
-              else os.path.join(path, 'checkpoints'))
-  opened = checkpoint.Checkpoints(folder, read_only=True)
-  try:
-    return opened, _wait_for(opened, step, folder, path)
-  except BaseException:
-    opened.close()
-    raise
-
-
-def _wait_for(opened: checkpoint.Checkpoints, step: int | None, folder: str,
-              path: str) -> int:
-  """The step, once it is complete."""
-  pattern = f'{"*" if step is None else step}.orbax-checkpoint-tmp*'
-  end = time.monotonic() + _SECONDS_TO_WAIT
-  told = False
-  while True:
-    there = opened.steps()
-    if there and (step is None or step in there):
-      return there[-1] if step is None else step
-    if not list(epath.Path(folder).glob(pattern)):
-      raise UserError(f'there is no checkpoint {path!r}; there are: '
-                      f'{", ".join(map(str, there)) or "none"}')
-    if time.monotonic() > end:
-      raise UserError(f'the checkpoint {path!r} is being written, or was left '
-                      f'unfinished, for {_SECONDS_TO_WAIT:g} s now: try later, or '
-                      f'take another one: {", ".join(map(str, there)) or "none"}')
-    if not told:
-      logs.console.info('%s is being written; waiting ...', path)
-      told = True
-    time.sleep(0.5)
-
-
 def _from_checkpoint(path: str, network: str):
   """(config, leaves {'params': ..., 'state': ...}, network, step)."""
-  for is_last in (False, True):
-    opened, step = open_checkpoint(path)
-    try:
-      leaves = opened.leaves(step)
-      wanted = {name: leaf for name, leaf in leaves.items() if name.startswith(
-          (f'{network}_params.encoder', f'{network}_state.encoder'))}
-      arrays, meta = opened.read(step, wanted), opened.meta(step)
-      break
-    except (checkpoint.DamagedError, UserError) as error:
-      removed = step not in opened.steps()
-      if removed and not is_last and not path.rstrip('/').endswith(str(step)):
-        continue  # a run keeps its newest ones only: there is a newer one
-      raise UserError(
-          f'cannot read checkpoint {step} of {path!r}: '
-          + ('the run removed it meanwhile; take a newer one, or let the run keep '
-             'more (checkpoint.keep)' if removed else f'it is damaged ({error})')
-      ) from error
-    finally:
-      opened.close()
+  damaged = []
+  while True:
+    opened, step = checkpoint_path.opened(path, 'weights', without=damaged)
+    with contextlib.closing(opened):
+      try:
+        leaves = opened.leaves(step)
+        wanted = {name: leaf for name, leaf in leaves.items() if name.startswith(
+            (f'{network}_params.encoder', f'{network}_state.encoder'))}
+        arrays, meta = opened.read(step, wanted), opened.meta(step)
+        break
+      except (checkpoint.DamagedError, UserError) as error:
+        # where it is gone there is a newer one: a run keeps its newest
+        if not checkpoint_path.is_gone(opened, step, error):
+          damaged.append(step)
+          _tell_damaged(opened, path, damaged, error)
+        elif checkpoint_path.parse(path)[1] is not None:
+          raise UserError(
+              f'cannot read checkpoint {step} of {path!r}: the run removed it '
+              'meanwhile; take a newer one, or let the run keep more '
+              '(checkpoint.keep)') from error
   trees = {'params': {}, 'state': {}}
   for name, array in arrays.items():
     kind, module, leaf = name.split('.', 2)
     trees[kind.removeprefix(f'{network}_')].setdefault(module, {})[leaf] = array
   return meta.get('config'), trees, network, step
+
+
+def _tell_damaged(opened: checkpoint.Checkpoints, path: str, damaged: list[int],
+                  error: Exception) -> None:
+  """A warning that an older checkpoint is taken; UserError if none may be."""
+  if isinstance(error, UserError):  # a newer byol_jax wrote it
+    raise UserError(f'cannot read checkpoint {damaged[-1]} of {path!r}: {error}'
+                    ) from error
+  what = (f'damaged{", or being removed by the run" if error.__cause__ else ""} '
+          f'({_reason(error)})')
+  others = [x for x in checkpoint_path.steps(opened) if x not in damaged]
+  if checkpoint_path.parse(path)[1] is not None or not others:
+    raise UserError(
+        f'config key weights is {path!r}: checkpoint {damaged[-1]} is {what}; '
+        f'the others: {checkpoint_path.listed(others)}') from error
+  logs.console.warning('WARNING: checkpoint %d of %s is %s: taking %d, the one '
+                       'before it', damaged[-1], path, what, others[-1])
+
+
+def _reason(error: BaseException) -> str:
+  """What the first of a chain of errors says, without tensorstore's page."""
+  while error.__cause__:
+    error = error.__cause__
+  text = ' '.join(str(error).split()).partition(' [tensorstore_spec')[0]
+  parts = text.split(': ')  # of what kind, within what, within what, why
+  return ': '.join(parts[:1] + parts[1:][-1:])[:200] or type(error).__name__
 
 
 def save(weights: Weights, path: str) -> None:

@@ -502,7 +502,7 @@ def test_a_checkpoint_that_is_written_or_removed(run, tmp_path, monkeypatch):
     slept.append(seconds)
     if len(slept) == 3:
       (folder / '20.orbax-checkpoint-tmp-1').rename(folder / '20')
-  monkeypatch.setattr(weights_lib.time, 'sleep', finish)
+  monkeypatch.setattr('time.sleep', finish)
   assert weights_lib.load(str(folder / '20'), 'online').step == 20
   assert len(slept) == 3
   # removed while it is read: the newest there is, or a word

@@ -1,0 +1,154 @@
+"""The checkpoint that a path names, and what a path is that names none.
+
+For the readers of a run that may be writing and removing checkpoints meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+import os
+import time
+
+from etils import epath
+
+from byol_jax import checkpoint
+from byol_jax import config as config_lib
+from byol_jax import logs
+from byol_jax.errors import UserError
+
+_SECONDS_TO_WRITE = 120.0  # a checkpoint that is being written is waited for
+_SECONDS_TO_REMOVE = 5.0   # one that lacks files may be going
+_MOST_NAMED = 5
+_MOST_LOOKED_AT = 200      # a folder of images has many more
+
+
+def parse(path: str) -> tuple[str, int | None]:
+  """The folder of the checkpoints, and the step that the path names if any.
+
+  Args:
+    path: WORKDIR, WORKDIR/checkpoints or WORKDIR/checkpoints/STEP.
+  """
+  path = path.rstrip('/') or path
+  folder, last = os.path.split(path)
+  if last.isdecimal() and os.path.basename(folder) == 'checkpoints':
+    return folder, int(last)
+  return (path if last == 'checkpoints' else os.path.join(path, 'checkpoints')), None
+
+
+def opened(path: str, key: str, *,
+           without: Collection[int] = ()) -> tuple[checkpoint.Checkpoints, int]:
+  """Opens a run's checkpoint to be read; waits for one that is being written.
+
+  Args:
+    path: as for `parse`; the newest step where none is named.
+    key: of the config, that has the path.
+    without: steps that are no good.
+
+  Returns:
+    The checkpoints, to be closed by the caller, and the step.
+
+  Raises:
+    UserError: there is no such checkpoint.
+  """
+  folder, step = parse(path)
+  # fine-tuning has checkpoints of its own
+  if not epath.Path(folder).is_dir() or _is_evaluation(epath.Path(folder).parent):
+    raise UserError(f'config key {key} is {path!r}: {_what_it_is(path)}')
+  checkpoints = checkpoint.Checkpoints(folder, read_only=True)
+  try:
+    return checkpoints, _wait_for(checkpoints, step, path, key, without)
+  except BaseException:
+    checkpoints.close()
+    raise
+
+
+def steps(checkpoints: checkpoint.Checkpoints) -> list[int]:
+  """Those that are complete, ascending, though the run removes some just now."""
+  while True:
+    try:
+      return checkpoints.steps()
+    except (OSError, ValueError):  # orbax's, of a folder that has gone meanwhile
+      time.sleep(0.1)
+
+
+def is_gone(checkpoints: checkpoint.Checkpoints, step: int,
+            error: Exception) -> bool:
+  """Whether a checkpoint that cannot be read has been removed.
+
+  Args:
+    checkpoints: that it is one of.
+    step: its own.
+    error: what reading it has raised. Where a file could not be read, the run may
+      be at removing them, and the folder is watched for some seconds.
+  """
+  end = time.monotonic() + (_SECONDS_TO_REMOVE if error.__cause__ else 0)
+  while step in steps(checkpoints):
+    if time.monotonic() >= end:
+      return False
+    time.sleep(0.2)
+  return True
+
+
+def listed(found: Collection[int]) -> str:
+  """Steps for a message."""
+  return ', '.join(map(str, found)) or 'none'
+
+
+def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
+              key: str, without: Collection[int]) -> int:
+  """The step, once it is complete."""
+  folder = epath.Path(parse(path)[0])
+  pattern = f'{"*" if step is None else step}.orbax-checkpoint-tmp*'
+  end = time.monotonic() + _SECONDS_TO_WRITE
+  told = False
+  while True:
+    there = [x for x in steps(checkpoints) if x not in without]
+    if there and (step is None or step in there):
+      return there[-1] if step is None else step
+    if not list(folder.glob(pattern)):
+      raise UserError(f'config key {key} is {path!r}: there is no checkpoint ' + (
+          f'of that step; there are: {listed(there)}' if there else
+          f'in {folder} yet' + ''.join(
+              f'; {x.name} is damaged' for x in sorted(folder.glob('*.damaged*')))))
+    if time.monotonic() > end:
+      raise UserError(f'the checkpoint {path!r} is being written, or was left '
+                      f'unfinished, for {_SECONDS_TO_WRITE:g} s now: try later, or '
+                      f'take another one: {listed(there)}')
+    if not told:
+      logs.console.info('%s is being written; waiting ...', path)
+      told = True
+    time.sleep(0.5)
+
+
+def _what_it_is(path: str) -> str:
+  """Of a path without checkpoints, in words, with what to name instead."""
+  here = epath.Path(path)
+  if not here.exists():
+    return 'there are no checkpoints, as there is no such file or folder'
+  if not here.is_dir():
+    return ('it is neither a run nor an encoder: name a WORKDIR, one of its '
+            'WORKDIR/checkpoints/STEP or a .safetensors file that task=export wrote')
+  inside = sorted(here.iterdir())[:_MOST_LOOKED_AT]
+  exported = [x for x in inside if x.name.endswith('.safetensors')]
+  if exported:
+    return f'it holds an exported encoder: name {exported[0]}'
+  if 'evaluations' in (here.name, here.parent.name):
+    run = here.parent if here.name == 'evaluations' else here.parent.parent
+    return f'it is of an evaluation: name the run that it belongs to, {run}'
+  if _is_evaluation(here):
+    return 'it is of an evaluation: name the weights that it measured'
+  runs = [str(x) for x in inside
+          if (x / 'checkpoints').is_dir() and not _is_evaluation(x)]
+  if runs:
+    more = len(runs) - _MOST_NAMED
+    return ('it holds runs: name one of them: ' + ', '.join(runs[:_MOST_NAMED])
+            + (f' and {more} more' if more > 0 else ''))
+  return 'it is not the workdir of a run: there are no checkpoints in it'
+
+
+def _is_evaluation(workdir: epath.Path) -> bool:
+  try:
+    config = logs.parse_json((workdir / 'config.json').read_bytes())
+  except OSError:
+    return False
+  return isinstance(config, dict) and config.get('task') in config_lib.EVALUATING

@@ -1,0 +1,164 @@
+"""Encoders out of runs whose checkpoints are damaged, going or diverged."""
+
+import json
+import logging
+import shutil
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from byol_jax import checkpoint
+from byol_jax import checkpoint_path
+from byol_jax import config as config_lib
+from byol_jax import main as main_lib
+from byol_jax import program
+from byol_jax import weights
+from byol_jax.errors import UserError
+from byol_jax.networks import resnet
+
+STEPS = (10, 20, 30)
+
+
+@pytest.fixture(name='saved', scope='module')
+def _saved(tmp_path_factory):
+  """A run of the smallest network, saved at three steps, to be copied."""
+  workdir = tmp_path_factory.mktemp('weights') / 'run'
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(resnet.ARCHITECTURES, 'resnet8',
+                  resnet.Architecture((1,), False, (8,), 8))
+    config = config_lib.base().unlock()
+    config.network.update(name='resnet8', stem='small', precision='float32')
+    config.data.image_size = 8
+    images = np.zeros((2, 8, 8, 3), np.float32)
+    params, state = program.make_model(config, 0, None).encoder.init(
+        jax.random.PRNGKey(0), images, True)
+    (workdir / 'checkpoints').mkdir(parents=True)
+    (workdir / 'config.json').write_text(json.dumps(config.to_dict()))
+    save(workdir, STEPS, params, state)
+    yield workdir, params, state
+
+
+def save(workdir, steps, params, state):
+  opened = checkpoint.Checkpoints(workdir / 'checkpoints')
+  meta = {'config': json.loads((workdir / 'config.json').read_text())}
+  for step in steps:
+    opened.save(step, {'online_params': params, 'online_state': state}, meta)
+  opened.close()
+
+
+@pytest.fixture(name='run')
+def _run(saved, tmp_path):
+  shutil.copytree(saved[0], tmp_path / 'runs' / 'run')
+  return tmp_path / 'runs' / 'run'
+
+
+def flip(run, step):
+  """Damages a checkpoint without making a file disappear."""
+  path = run / 'checkpoints' / str(step) / 'manifest' / 'metadata'
+  path.write_text(path.read_text().replace('"crc32": ', '"crc32": 1'))
+
+
+def cut(run, step):
+  """What tensorstore tells of in a page."""
+  for path in (run / 'checkpoints' / str(step) / 'state').rglob('d/*'):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def warnings(caplog):
+  return [record.getMessage() for record in caplog.records]
+
+
+# ---------------------------------------------------------------------- damaged
+@pytest.mark.parametrize('damage', [flip, cut])
+def test_the_newest_sound_one_is_taken(run, damage, caplog, monkeypatch):
+  monkeypatch.setattr(checkpoint_path, '_SECONDS_TO_REMOVE', 0.1)
+  damage(run, 30)
+  assert weights.load(str(run), 'online').step == 20
+  said, = warnings(caplog)
+  assert 'checkpoint 30 of' in said and 'taking 20' in said
+  assert '\n' not in said and len(said) < 400 and 'tensorstore_spec' not in said
+  flip(run, 20)
+  assert weights.load(f'{run}/checkpoints', 'online').step == 10
+  flip(run, 10)
+  with pytest.raises(UserError, match='checkpoint 10 is damaged .* the others: none'):
+    weights.load(str(run), 'online')
+
+
+def test_a_damaged_step_that_was_named_is_refused(run, caplog):
+  flip(run, 30)
+  with pytest.raises(UserError, match='checkpoint 30 is damaged .* the others: 10, 20'
+                     ) as refused:
+    weights.load(f'{run}/checkpoints/30', 'online')
+  assert '\n' not in str(refused.value) and not warnings(caplog)
+  assert weights.load(f'{run}/checkpoints/20/', 'online').step == 20
+
+
+# ---------------------------------------------------------------- being removed
+@pytest.mark.parametrize('named', [False, True])
+def test_a_checkpoint_that_is_just_being_removed(run, named, caplog):
+  folder = run / 'checkpoints' / '30'
+  shutil.rmtree(folder / 'state')
+  def finish():
+    time.sleep(0.5)
+    shutil.rmtree(folder)
+  thread = threading.Thread(target=finish)
+  thread.start()
+  try:
+    if named:
+      with pytest.raises(UserError, match='the run removed it'):
+        weights.load(str(folder), 'online')
+    else:
+      assert weights.load(str(run), 'online').step == 20
+  finally:
+    thread.join()
+  assert not warnings(caplog)
+
+
+def test_files_that_stay_missing(run, caplog, monkeypatch):
+  monkeypatch.setattr(checkpoint_path, '_SECONDS_TO_REMOVE', 0.3)
+  shutil.rmtree(run / 'checkpoints' / '30' / 'state')
+  assert weights.load(str(run), 'online').step == 20
+  assert 'damaged, or being removed by the run (' in warnings(caplog)[0]
+
+
+# ------------------------------------------------------------------ wrong paths
+def test_what_a_path_is_that_has_no_checkpoint(run):
+  def refused(path):
+    with pytest.raises(UserError) as error:
+      weights.load(str(path), 'online')
+    said = str(error.value)
+    assert said.startswith(f'config key weights is {str(path)!r}: ')
+    assert '\n' not in said
+    return said
+  root = run.parent
+  assert 'no such file or folder' in refused(root / 'nowhere')
+  assert 'no such file or folder' in refused(root / 'nowhere' / 'checkpoints')
+  assert f'it holds runs: name one of them: {run}' in refused(root)
+  evaluation = run / 'evaluations' / 'finetune-30'
+  (evaluation / 'checkpoints' / 'stage').mkdir(parents=True)
+  (evaluation / 'config.json').write_text('{"task": "finetune"}')
+  for path in (evaluation, evaluation.parent):
+    assert refused(path).endswith(f'name the run that it belongs to, {run}')
+  shutil.copytree(evaluation, root / 'elsewhere')
+  assert 'name the weights that it measured' in refused(root / 'elsewhere')
+  (root / 'arrays.npz').write_bytes(b'PK')
+  assert 'neither a run nor an encoder' in refused(root / 'arrays.npz')
+  (root / 'exported').mkdir()
+  (root / 'exported' / 'encoder.safetensors').write_bytes(b'')
+  assert f'name {root}/exported/encoder.safetensors' in refused(root / 'exported')
+  (root / 'photos').mkdir()
+  assert 'not the workdir of a run' in refused(root / 'photos')
+  assert 'there are: 10, 20, 30' in refused(run / 'checkpoints' / '15')
+  (root / 'new' / 'checkpoints').mkdir(parents=True)
+  assert 'there is no checkpoint in' in refused(root / 'new')
+  (root / 'new' / 'checkpoints' / '10.damaged').mkdir()
+  assert '10.damaged is damaged' in refused(root / 'new')
+
+
+def test_a_run_may_lie_in_a_folder_called_evaluations(run, tmp_path):
+  (tmp_path / 'evaluations').mkdir()
+  run = run.rename(tmp_path / 'evaluations' / 'run')
+  assert weights.load(str(run), 'online').step == 30
