@@ -75,7 +75,7 @@ def load(path: str, network: str) -> Weights:
     told of, and the one before it is taken.
 
   Raises:
-    UserError: there is no such checkpoint or file, it is damaged, or
+    UserError: there is no such checkpoint or file, it is damaged, has diverged, or
       is of another architecture than it says.
   """
   if not path:
@@ -83,7 +83,9 @@ def load(path: str, network: str) -> Weights:
                     'WORKDIR/checkpoints/STEP or an exported file, as in '
                     '--config.weights=runs/fashion')
   read = _from_file if path.endswith(SUFFIX) else _from_checkpoint
-  return _checked(*read(path, network), path)
+  weights = _checked(*read(path, network), path)
+  _check_finite(weights)
+  return weights
 
 
 def untrained(weights: Weights) -> Weights:
@@ -247,6 +249,22 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
       for like, tree in ((params, trees['params']), (state, trees['state'])))
   return Weights(config, params, state, network, step, path,
                  _digest((params, state)))
+
+
+def _check_finite(weights: Weights) -> None:
+  for name, array in _flat((weights.params, weights.state)).items():
+    if not np.isfinite(array).all():
+      earlier = ''
+      if not weights.path.endswith(SUFFIX):
+        folder = checkpoint_path.parse(weights.path)[0]
+        with contextlib.closing(
+            checkpoint.Checkpoints(folder, read_only=True)) as opened:
+          earlier = ': ' + checkpoint_path.listed([
+              x for x in checkpoint_path.steps(opened) if x < weights.step])
+      raise UserError(
+          f'config key weights is {weights.path!r}: the {weights.network} encoder '
+          f'of step {weights.step} has diverged, {name.partition(".")[2]} is not '
+          f'finite; use an earlier checkpoint{earlier}')
 
 
 def _complete(config: Any, path: str) -> ml_collections.ConfigDict:

@@ -162,3 +162,21 @@ def test_a_run_may_lie_in_a_folder_called_evaluations(run, tmp_path):
   (tmp_path / 'evaluations').mkdir()
   run = run.rename(tmp_path / 'evaluations' / 'run')
   assert weights.load(str(run), 'online').step == 30
+
+
+# -------------------------------------------------------------------- diverged
+@pytest.mark.parametrize('kind', ['params', 'state'])
+def test_an_encoder_that_has_diverged(saved, run, kind, capsys):
+  trees = {'params': saved[1], 'state': saved[2]}
+  leaves, structure = jax.tree.flatten(trees[kind])
+  trees[kind] = structure.unflatten(
+      [np.full(leaves[0].shape, np.inf, leaves[0].dtype), *leaves[1:]])
+  save(run, (40,), **trees)
+  with pytest.raises(UserError, match='encoder of step 40 has diverged, .* is not '
+                     'finite; use an earlier checkpoint: 10, 20, 30'):
+    weights.load(str(run), 'online')
+  assert main_lib.main(['main', '--config=configs/export.py', '--distributed=off',
+                        f'--config.weights={run}']) == 2
+  assert 'has diverged' in capsys.readouterr().err
+  assert not (run / 'evaluations').exists()
+  assert weights.load(f'{run}/checkpoints/30', 'online').step == 30
