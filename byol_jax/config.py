@@ -115,7 +115,8 @@ def base() -> ml_collections.ConfigDict:
       startup_timeout=300,        # seconds to wait for the other processes
   ))
   c.evaluation = ml_collections.ConfigDict(dict(
-      examples=2048,              # for the collapse measures and periodic k-NN
+      examples=2048,              # for the collapse measures and periodic k-NN,
+                                  # all of the training part
       batch_size=128,             # a device
       knn_k=20,
       knn_temperature=0.07,

@@ -169,9 +169,12 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
       program.unmapped_model, program.eval_spec,
       center_share=config.data.center_share,
       batch_size=config.evaluation.batch_size, threads=config.data.threads)
-  measure = _make_monitor(config, program, encoder, shared, train, test)
   evaluate_every = max(1, round(
       config.evaluation.every_epochs * num_images / batch_size))
+  neighbours = _make_neighbours(config, encoder, train)
+  if neighbours:
+    console.info('k-NN every %d steps: %s', evaluate_every, neighbours.description)
+  measure = _make_monitor(config, program, shared, train, neighbours)
   update = parallel.pmap_update(program.update)
   asks = [parallel.shard(np.full(jax.local_device_count(), asked, np.float32))
           for asked in (False, True)]
@@ -186,6 +189,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     train = train._replace(read=large.watched(train.read, config.data.image_size))
   known_bad = 0
   leave_at = math.inf  # the same step on every process
+  measuring = 0.0      # seconds
 
   def look(most_in_flight: int) -> None:
     """Looks at finished steps."""
@@ -280,8 +284,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         values['epoch'] = step * batch_size / num_images
         values['skipped_steps'] = health.skipped
       if evaluating:
+        before = time.time()
         with kept(step), watch.paused(), watchdog.paused():
           figures, warning = measure(state)
+        measuring += time.time() - before
         values |= figures
         console.info('step %d  %s', step, '  '.join(
             f'{name} {value:.3g}' for name, value in figures.items()))
@@ -310,13 +316,15 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     console.info('trained, saved and left; the same command measures the result')
     return
   leaving.now = leaving_lib.leave  # all is saved
+  trained = time.time() - training_started
   results = {'run': {
       'steps': total_steps, 'epochs': config.train.epochs,
-      'training_seconds_this_session': round(time.time() - training_started, 1),
+      'training_seconds_this_session': round(trained, 1),
+      'measuring_seconds': round(measuring, 1),  # of those
       'seed': config.seed, 'version': __version__, 'jax': jax.__version__,
       'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}'}}
-  console.info('trained in %s, since %s of start-up',
-               logs.duration(time.time() - training_started),
+  console.info('trained in %s, of which %.1f s (%.1f %%) measuring; start-up %s',
+               logs.duration(trained), measuring, 100 * measuring / max(trained, 1e-3),
                logs.duration(training_started - started))
   if config.evaluation.final and labelled:
     untrained = program.init()
@@ -327,6 +335,9 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
                      seed=config.seed),
         k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
         image_size=program.eval_spec.image_size, seed=config.seed)
+    if neighbours:
+      results['protocol']['during_training'] = (
+          f'knn_top1 of metrics.jsonl: {neighbours.description}')
     console.info('\n%s\n(%s)', logs.results_table(results),
                  results['protocol']['images'])
   elif config.evaluation.final:
@@ -413,7 +424,17 @@ def _share_bad(data: Encoded, known: int) -> int:
   return count
 
 
-def _make_monitor(config, program, encoder, shared, train, test):
+def _make_neighbours(config, encoder, train):
+  """The k-NN during the run; None where there is nothing to measure it on."""
+  if train.labels is None or sources.size(train) < 2:
+    return None
+  return monitor.Neighbours(
+      encoder, train, examples=config.evaluation.examples,
+      k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
+      seed=config.seed)
+
+
+def _make_monitor(config, program, shared, train, neighbours):
   """Measures on the first images of epoch 0, in the views of step 0."""
   size = config.evaluation.batch_size
   examples = min(config.evaluation.examples, sources.size(train))
@@ -426,12 +447,6 @@ def _make_monitor(config, program, encoder, shared, train, test):
     return itertools.chain.from_iterable(
         _host_batches(monitored, train, 0, 1, chunk) for chunk in chunks)
 
-  split = None
-  if train.labels is not None:
-    split = splits.Split(train, test, most=config.evaluation.examples,
-                         seed=config.seed)
   return monitor.Monitor(
-      program.unmapped_model, encoder, shared, program.make_views, batches,
-      split, examples=examples,
-      k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
-      seed=config.seed)
+      program.unmapped_model, shared, program.make_views, batches, neighbours,
+      examples=examples)

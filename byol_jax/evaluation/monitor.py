@@ -1,4 +1,8 @@
-"""What is measured every so often during a run: collapse, and k-NN."""
+"""What is measured every so often during a run: collapse, and k-NN.
+
+On training images alone: whoever picks a checkpoint by these figures must not have
+picked it on the test images.
+"""
 
 from __future__ import annotations
 
@@ -13,52 +17,90 @@ from byol_jax import diagnostics
 from byol_jax import hosts
 from byol_jax import parallel
 from byol_jax import step as step_lib
+from byol_jax.data import sources
 from byol_jax.evaluation import encode
-from byol_jax.evaluation import report
-from byol_jax.evaluation import splits
+from byol_jax.evaluation import knn
+from byol_jax.evaluation import scores
 from byol_jax.networks.model import Model
 
 Batches = Callable[[np.ndarray], Iterator[dict[str, np.ndarray]]]
 MakeViews = Callable[[Any, jax.Array, dict[str, jax.Array]], jax.Array]
 
 
+_QUERIES = 1 / 3  # their share of the images of the k-NN
+
+
+class Neighbours:
+  """k-NN accuracy on some training images, against others."""
+
+  def __init__(self, encoder: encode.Encoder, train: encode.Data, *, examples: int,
+               k: int, temperature: float, seed: int):
+    """Chooses the images.
+
+    Args:
+      encoder: runs networks over images.
+      train: labelled training images, two or more.
+      examples: how many neighbours to choose from; half as many are queries.
+      k: neighbours that vote.
+      temperature: of their votes.
+      seed: of the choice.
+    """
+    self._encoder, self._train = encoder, train
+    self._rows = encode.subset(
+        sources.size(train), round(examples / (1 - _QUERIES)), seed)
+    num_queries = max(round(_QUERIES * len(self._rows)), 1)
+    self._is_query = np.isin(np.arange(len(self._rows)), encode.subset(
+        len(self._rows), num_queries, seed + 1))
+    self._k, self._temperature = k, temperature
+    self.description = (
+        f'{num_queries} training images against {len(self._rows) - num_queries} '
+        f'others, k {min(k, len(self._rows) - num_queries)}')
+
+  def top1(self, networks: Any) -> float | None:
+    """Of (params, state), in percent; None if too many images cannot be read."""
+    features = self._encoder(networks, self._train, self._rows)
+    usable = encode.usable(self._train, self._rows)  # now the bad ones are known
+    labels = np.asarray(self._train.labels[usable])
+    asked = self._is_query[np.isin(self._rows, usable)]
+    if asked.all() or not asked.any():
+      return None
+    classifier = knn.fit(
+        features[~asked], labels[~asked], k=min(self._k, int(np.sum(~asked))),
+        temperature=self._temperature, num_classes=sources.num_classes(self._train))
+    return scores.top_k_accuracy(
+        classifier.scores(features[asked]), labels[asked], 1)
+
+
 class Monitor:
   """Measures the state of a run, always on the same images and views."""
 
-  def __init__(self, model: Model, encoder: encode.Encoder, shared: Any,
-               make_views: MakeViews, batches: Batches,
-               split: splits.Split | None, *, examples: int, k: int,
-               temperature: float, seed: int):
+  def __init__(self, model: Model, shared: Any, make_views: MakeViews,
+               batches: Batches, neighbours: Neighbours | None, *, examples: int):
     """Builds it.
 
     Args:
       model: networks built with axis_name=None.
-      encoder: for the k-NN.
       shared: what lives on the devices.
       make_views: (shared, step, batch) -> views [2, n, S, S, 3].
       batches: (int32 [n], which of the examples) -> their images, in batches
         with leaves [b, ...].
-      split: the images of the k-NN; None without labels.
+      neighbours: the k-NN; None without labels.
       examples: how many there are for the collapse measures.
-      k: its neighbours.
-      temperature: of their votes.
-      seed: of what is chosen at random.
     """
     self._shared = shared
     self._batches = batches
     self._examples = np.arange(examples, dtype=np.int32)
-    self._encoder = encoder
-    self._split = split
-    self._knn = dict(k=k, temperature=temperature, seed=seed)
+    self._neighbours = neighbours
 
     def outputs(networks_and_shared, batch):
       (online, target), shared = networks_and_shared
       views = make_views(shared, jnp.int32(0), batch)
-      one = step_lib.features(*online, views[0], model)
-      two = step_lib.features(*online, views[1], model)
+      both = views.reshape(-1, *views.shape[2:])  # with running statistics the same
+      said = step_lib.features(*online, both, model)
       (goal, _) = model.target.apply(*target, views[1], False)
-      return one.features, one.projection, two.projection, one.prediction, (
-          goal.projection)
+      n = views.shape[1]
+      return said.features[:n], said.projection[:n], said.projection[n:], (
+          said.prediction[:n]), goal.projection
 
     self._outputs = parallel.map_batches(outputs)
 
@@ -72,7 +114,7 @@ class Monitor:
 
     Returns:
       Figures by name (see `diagnostics.collapse_measures`; 'knn_top1' in
-      percent where there are labels), and a warning if they say collapse.
+      percent, of training images, where there are labels), and a warning if they say collapse.
     """
     online = (state.online_params, state.online_state)
     target = (state.target_params, state.target_state)
@@ -88,9 +130,5 @@ class Monitor:
         figures, num_examples=len(outputs[0]),
         feature_size=outputs[0].shape[-1], projection_size=outputs[1].shape[-1])
     finite = all(np.isfinite(x).all() for x in outputs)
-    if self._split is not None and finite:
-      near, _ = report.measure(
-          lambda *images: self._encoder(online, *images), self._split,
-          with_linear=False, **self._knn)
-      figures |= near
-    return figures, warning
+    top1 = self._neighbours.top1(online) if self._neighbours and finite else None
+    return figures | ({} if top1 is None else {'knn_top1': top1}), warning

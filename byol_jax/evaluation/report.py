@@ -23,9 +23,9 @@ CALIBRATION_IMAGES = 2048                 # for the untrained encoder's statisti
 Data = Images | Encoded
 
 
-def measure(features: Callable[[Data, np.ndarray], np.ndarray], split: splits.Split, *,
-            k: int, temperature: float, with_linear: bool,
-            seed: int) -> tuple[dict[str, float], dict[str, Any]]:
+def measure(
+    features: Callable[[Data, np.ndarray], np.ndarray], split: splits.Split, *, k: int,
+    temperature: float, seed: int) -> tuple[dict[str, float], dict[str, Any]]:
   """k-NN and linear accuracy of one way to turn images into features.
 
   Args:
@@ -33,7 +33,6 @@ def measure(features: Callable[[Data, np.ndarray], np.ndarray], split: splits.Sp
     split: the images.
     k: neighbours.
     temperature: of their votes.
-    with_linear: also the linear probe.
     seed: of the linear probe's held-out part.
 
   Returns:
@@ -44,13 +43,12 @@ def measure(features: Callable[[Data, np.ndarray], np.ndarray], split: splits.Sp
   train_labels, test_labels = split.train_labels(), split.test_labels()
   classes = sources.num_classes(split.train[0])
   test, test_labels = checks.check_labelled(test, test_labels, classes, 'test')
-  near = knn.fit(train, train_labels, k=min(k, len(train)), temperature=temperature,
-                 num_classes=classes)
-  classifiers = {'knn': near}
-  if with_linear:
-    classifiers['linear'] = logistic.fit(
-        train, train_labels, num_classes=classes, l2_grid=L2_GRID,
-        standardize=True, seed=seed)
+  classifiers = {
+      'knn': knn.fit(train, train_labels, k=min(k, len(train)),
+                     temperature=temperature, num_classes=classes),
+      'linear': logistic.fit(
+          train, train_labels, num_classes=classes, l2_grid=L2_GRID,
+          standardize=True, seed=seed)}
   figures, protocol = {}, {}
   for name, classifier in classifiers.items():
     figures[f'{name}_top1'] = scores.top_k_accuracy(
@@ -95,7 +93,7 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
   }
   for name, features in kinds.items():
     results[name], how = measure(features, split, k=k, temperature=temperature,
-                                 with_linear=True, seed=seed)
+                                 seed=seed)
     protocol[f'{name}_classifiers'] = how
   train_labels, test_labels = split.train_labels(), split.test_labels()
   protocol['images'] = (f'{len(train_labels)} training images, '
