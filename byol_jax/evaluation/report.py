@@ -43,11 +43,14 @@ def measure(
   train_labels, test_labels = split.train_labels(), split.test_labels()
   classes = sources.num_classes(split.train[0])
   test, test_labels = checks.check_labelled(test, test_labels, classes, 'test')
+  # with one image of each class there is nothing to choose on
+  can_choose = np.bincount(train_labels).max(initial=0) > 1
   classifiers = {
       'knn': knn.fit(train, train_labels, k=min(k, len(train)),
                      temperature=temperature, num_classes=classes),
       'linear': logistic.fit(
-          train, train_labels, num_classes=classes, l2_grid=L2_GRID,
+          train, train_labels, num_classes=classes,
+          l2_grid=L2_GRID if can_choose else L2_GRID[len(L2_GRID) // 2:][:1],
           standardize=True, seed=seed)}
   figures, protocol = {}, {}
   for name, classifier in classifiers.items():

@@ -1,0 +1,20 @@
+"""The figures at the end of a run."""
+
+import numpy as np
+
+from byol_jax.data.sources import Images
+from byol_jax.evaluation import report
+from byol_jax.evaluation import splits
+
+
+def test_a_class_for_each_image_does_not_end_the_run():
+  """Folders of one image each: a run must not fail when it is done."""
+  rng = np.random.default_rng(0)
+  def images(n):
+    return Images(rng.integers(0, 256, (n, 4, 4, 3), np.uint8),
+                  np.arange(n).astype(np.int32), None, 'ids')
+  features = lambda data, rows: data.images[rows].reshape(len(rows), -1) / 255
+  split = splits.Split(images(6), images(6), most=None, seed=0)
+  figures, protocol = report.measure(features, split, k=20, temperature=.07, seed=0)
+  assert set(figures) == {'knn_top1', 'linear_top1'}
+  assert protocol['linear']['l2'] == 1e-3 and protocol['knn']['k'] == 6
