@@ -21,6 +21,7 @@ from PIL import Image
 
 from byol_jax import logs
 from byol_jax.data import decode
+from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import pipeline
 from byol_jax.data import prepared
 from byol_jax.data import sources
@@ -68,23 +69,18 @@ def run(config: ml_collections.ConfigDict) -> None:
       raise UserError(f'config key data.source is {data.source!r}, which needs no '
                       'preparation: it is read into memory')
     class_names = source.class_names
-    root = None  # of files
-    if data.source == 'folder':
-      root = source.name
-    elif data.source == 'list':
-      root = os.path.dirname(os.path.abspath(source.name))
-    parts.append((source, root, os.path.join(options.output, part)))
+    parts.append((source, os.path.join(options.output, part)))
   with _alone(options.output):
-    for source, root, folder in parts:
-      _prepare(source, root, folder, options, data.threads or pipeline.cores())
+    for source, folder in parts:
+      _prepare(source, folder, options, data.threads or pipeline.cores())
 
 
-def _prepare(source: sources.Encoded, root: str | None, folder: str,
+def _prepare(source: sources.Encoded, folder: str,
              options: ml_collections.ConfigDict, threads: int) -> None:
-  """Writes one part; `root` is the folder of the source's files, if it has."""
+  """Writes one part."""
   # ------------------------------------------------------------ what is wanted
   names = unique_names(source.names)
-  how = {'source': source.name if root is None else os.path.realpath(source.name),
+  how = {'source': os.path.realpath(source.name) if source.root else source.name,
          'short_side': options.short_side,
          'quality': options.quality if options.short_side else None}
   class_names = list(source.class_names) if source.class_names else None
@@ -95,15 +91,13 @@ def _prepare(source: sources.Encoded, root: str | None, folder: str,
   paths = [os.path.join(folder, file) for file in files]
 
   def fingerprint(rows: range) -> str:
-    labels, states = None, None
+    labels = None
     if isinstance(source.labels, np.ndarray):  # else they come with the images
       labels = source.labels[rows.start:rows.stop].tolist()
-    if root is not None:
-      states = [_state(os.path.join(root, source.names[i])) for i in rows]
-    return _sha256([how, class_names, names[rows.start:rows.stop], labels, states])
+    return _sha256([how, class_names, names[rows.start:rows.stop], labels,
+                    fingerprint_lib.file_states(source, rows)])
 
-  with futures.ThreadPoolExecutor(threads) as pool:
-    fingerprints = list(pool.map(fingerprint, shards))
+  fingerprints = list(map(fingerprint, shards))
   whole_fingerprint = _sha256(fingerprints)
 
   # ------------------------------------------------------------- what is there
@@ -183,15 +177,6 @@ def _verify(folder: str, metadata: dict[str, Any]) -> None:
                       f'metadata.json; remove {folder!r} and prepare it again')
   logs.console.info('%s: complete, %d shards with the right SHA-256', folder,
                     len(metadata['shards']))
-
-
-def _state(path: str) -> list[int] | None:
-  """What changes when a file does."""
-  try:
-    state = os.stat(path)
-  except (OSError, ValueError):  # reading it will say why
-    return None
-  return [state.st_size, state.st_mtime_ns]
 
 
 def _sha256(said: Any) -> str:

@@ -209,10 +209,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
 
   @contextlib.contextmanager
   def kept(step: int) -> Iterator[None]:
-    """Lets too many bad images end the run with what was learned until `step`."""
+    """Lets bad images or storage end the run with what was learned until `step`."""
     try:
       yield
-    except UserError:
+    except (UserError, TransientError):
       if watch is not None:  # there is something to keep
         save_now(step)
       raise

@@ -21,8 +21,11 @@ from byol_jax import config as config_lib
 from byol_jax import prepare
 from byol_jax.data import decode
 from byol_jax.data import pipeline
+from byol_jax.data import fingerprint
 from byol_jax.data import prepared
+from byol_jax.data import shards as shards_lib
 from byol_jax.data import sources
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
 pytest.importorskip('array_record')
@@ -182,9 +185,46 @@ def test_at_most_a_quarter_of_the_files_are_shards(tmp_path, monkeypatch):
   assert sum(str(tmp_path) in shard for shard in shards) == 4
   # the limit of the system, 1,252 shards: raised where that is allowed
   limits.append((1024, 2**20))
-  assert prepared._most_open(1252) == 1252 and limits[-1] == (5008, 2**20)
+  assert shards_lib._most_open(1252) == 1252 and limits[-1] == (5008, 2**20)
   limits.append((1024, 4096))
-  assert prepared._most_open(1252) == 1024 and limits[-1] == (4096, 4096)
+  assert shards_lib._most_open(1252) == 1024 and limits[-1] == (4096, 4096)
+
+
+def test_storage_that_fails_for_a_while(tmp_path, monkeypatch):
+  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
+  source = _open(tmp_path / 'out')
+  expected = [source.read(k) for k in range(18)]
+  module, failures = shards_lib.module(), []
+  def reader(path, options):
+    if failures:
+      raise RuntimeError(failures.pop())
+    return module.ArrayRecordReader(path, options)
+  monkeypatch.setattr(shards_lib, 'module', lambda: types.SimpleNamespace(
+      ArrayRecordReader=reader))
+  monkeypatch.setattr(shards_lib.storage.time, 'sleep', lambda seconds: None)
+  busy = 'open() failed: Too many open files; opening a.array_record'
+  failures += [busy] * 5
+  source = _open(tmp_path / 'out')
+  assert [source.read(k) for k in range(18)] == expected
+  failures += [busy] * 50
+  with pytest.raises(TransientError, match='images-.*for 6. s now.*Too many'):
+    _open(tmp_path / 'out').read(0)
+  failures[:] = ['open() failed: No such file or directory; opening a'] * 50
+  with pytest.raises(UserError, match='record 0 of shard .*No such file'):
+    _open(tmp_path / 'out').read(0)
+  assert len(failures) == 49  # at once
+
+
+def test_otherwise_prepared_data_is_other_data(tmp_path):
+  photos = _photos(tmp_path / 'photos')
+  prints = set()
+  for side in (0, 8):
+    config = _config(photos, tmp_path / str(side))
+    config.prepare.short_side = side
+    prepare.run(config)
+    prints.add(fingerprint.fingerprint(_open(tmp_path / str(side))))
+    prints.add(fingerprint.fingerprint(_open(tmp_path / str(side))))
+  assert len(prints) == 2
 
 
 def test_a_killed_run_goes_on_with_what_is_missing(tmp_path):
@@ -518,9 +558,9 @@ def test_a_copy_in_a_bucket_is_read_as_one_on_the_disk(tmp_path, monkeypatch):
 
   def local(path):
     return str(path).replace('gs://bucket', str(tmp_path))
-  path_of, module = prepared.epath.Path, prepared._array_record()
+  path_of, module = prepared.epath.Path, shards_lib.module()
   monkeypatch.setattr(prepared.epath, 'Path', lambda path: path_of(local(path)))
-  monkeypatch.setattr(prepared, '_array_record', lambda: types.SimpleNamespace(
+  monkeypatch.setattr(shards_lib, 'module', lambda: types.SimpleNamespace(
       ArrayRecordReader=lambda path, options: module.ArrayRecordReader(
           local(path), options)))
   there = _open('gs://bucket/out')

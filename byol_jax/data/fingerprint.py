@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent import futures
 import hashlib
+import os
+from typing import Any
 import zlib
 
 import numpy as np
@@ -14,8 +18,8 @@ from byol_jax.data.sources import Images
 def fingerprint(data: Images | Encoded) -> str:
   """A short digest of the images that a run is shown, and of their labels.
 
-  Of images in memory the pixels count, of files their names and order, of
-  records their number: reading all of them would cost more than it tells.
+  Of images in memory the pixels count, of files their names and order, of records
+  what `Encoded.identity` holds: reading all would cost more than it tells.
 
   Args:
     data: the training part.
@@ -27,6 +31,8 @@ def fingerprint(data: Images | Encoded) -> str:
   if isinstance(data, Images):
     digest.update(repr(data.images.shape).encode())
     digest.update(str(zlib.crc32(np.ascontiguousarray(data.images))).encode())
+  elif data.identity:
+    digest.update(data.identity.encode(errors='surrogateescape'))
   elif isinstance(data.names, list):
     for name in data.names:
       digest.update(str(name).encode(errors='surrogateescape') + b'\0')
@@ -35,3 +41,23 @@ def fingerprint(data: Images | Encoded) -> str:
   if isinstance(data.labels, np.ndarray):
     digest.update(np.ascontiguousarray(data.labels, np.int32).tobytes())
   return digest.hexdigest()[:16]
+
+
+def file_states(data: Images | Encoded, rows: Iterable[int]) -> list[Any]:
+  """What changes when a file does, for each of the rows.
+
+  Returns:
+    [bytes, time of change in ns] of each; None of one that is not there; nothing
+    at all of what are not files.
+  """
+  root = None if isinstance(data, Images) else data.root
+  if root is None:
+    return []
+  def state(row: int) -> list[int] | None:
+    try:
+      found = os.stat(os.path.join(root, data.names[row]))
+    except (OSError, ValueError):  # reading it will say why
+      return None
+    return [found.st_size, found.st_mtime_ns]
+  with futures.ThreadPoolExecutor(16) as pool:  # a network takes its time
+    return list(pool.map(state, rows, chunksize=64))

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import errno
 import logging
 import os
-import time
 from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax.data import storage
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
 
@@ -20,9 +20,6 @@ EXTENSIONS = (
     '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 # Trying again does not help; of other errors, as of a network, it may.
-_FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
-          errno.ENAMETOOLONG)
-_WAITS = (0.1, 1.0)  # seconds before each new try
 _TRAIN = 'train'
 _TEST = ('test', 'val', 'valid', 'validation')
 _OF_THE_DISK = 'lost+found'  # in the first folder of a file system, no part or class
@@ -110,21 +107,20 @@ def read_file(path: str) -> bytes:
     Its bytes, unchecked.
 
   Raises:
-    BadImage: it cannot be read.
+    BadImage: there is no such file, or it may not be read.
+    TransientError: the storage fails for a minute.
   """
-  for wait in (*_WAITS, None):
-    try:
-      with open(path, 'rb') as file:
-        return file.read()
-    except OSError as error:
-      if error.errno == errno.ENOENT:
-        raise BadImage('missing') from error
-      if wait is None or error.errno in _FINAL:
-        raise BadImage(f'unreadable ({error.strerror})') from error
-    except ValueError as error:  # no path at all, as with a NUL in it
-      raise BadImage(f'unreadable ({error})') from error
-    time.sleep(wait)
-  raise AssertionError('not reached')
+  def read() -> bytes:
+    with open(path, 'rb') as file:
+      return file.read()
+  try:
+    return storage.insist(read, repr(path))
+  except OSError as error:
+    if error.errno == errno.ENOENT:
+      raise BadImage('missing') from error
+    raise BadImage(f'unreadable ({error.strerror})') from error
+  except ValueError as error:  # no path at all, as with a NUL in it
+    raise BadImage(f'unreadable ({error})') from error
 
 
 def _check_folder(path: str) -> None:

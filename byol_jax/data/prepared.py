@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from etils import epath
 import numpy as np
 
+from byol_jax.data import shards
 from byol_jax.errors import UserError
 
 VERSION = 1
@@ -42,6 +43,7 @@ _OF_SHARD = {'fingerprint': str, 'names': list, 'labels': (list, type(None)),
 class Prepared(NamedTuple):
   """One part of a prepared data set."""
   read: Callable[[int], bytes]
+  identity: str  # changes with the records
   names: Sequence[str]
   labels: np.ndarray | None  # int32 [N]
   class_names: tuple[str, ...] | None
@@ -85,47 +87,23 @@ def open_prepared(path: str, split: str) -> Prepared | None:
                    'of the shards')
   files = [os.path.join(folder, shard['file']) for shard in metadata['shards']]
   starts = np.cumsum([0] + counts)
-
-  # Of a reader that falls out, Python closes the file once no thread reads from
-  # it. In a bucket opening takes long and no descriptor.
-  @functools.lru_cache(None if '://' in path else _most_open(len(files)))
-  def reader(shard: int) -> Any:
-    return _array_record().ArrayRecordReader(
-        files[shard], 'readahead_buffer_size:0')
+  read_record = shards.reader(files)
 
   def read(index: int) -> bytes:
     shard = int(np.searchsorted(starts, index, 'right')) - 1
-    file, position = files[shard], int(index - starts[shard])
+    position = int(index - starts[shard])
     try:
-      record, = reader(shard).read([position])
+      return read_record(shard, position)
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-      raise UserError(f'record {position} of shard {file!r} cannot be read: '
+      raise UserError(f'record {position} of shard {files[shard]!r} cannot be read: '
                       f'{error}') from error
-    return record
 
   class_names = metadata['class_names']
+  identity = json.dumps([metadata['fingerprint'], [
+      shard['sha256'] for shard in metadata['shards']]])
   return Prepared(
-      read, names, np.array(labels, np.int32) if labels else None,
+      read, identity, names, np.array(labels, np.int32) if labels else None,
       tuple(class_names) if class_names else None)
-
-
-def _most_open(shards: int) -> int:
-  """How many shards may be open at a time: a quarter of this process's files.
-
-  Raises the limit as far as the system lets a process do that: to open a shard
-  again for an image takes an eighth of the time to decode it.
-  """
-  import resource  # pylint: disable=g-import-not-at-top  # not on Windows
-  kind, wanted = resource.RLIMIT_NOFILE, 4 * shards
-  soft, hard = resource.getrlimit(kind)
-  if soft == resource.RLIM_INFINITY:
-    return shards
-  if soft < wanted:
-    if hard != resource.RLIM_INFINITY:
-      wanted = min(wanted, hard)
-    with contextlib.suppress(ValueError, OSError):
-      resource.setrlimit(kind, (wanted, hard))
-  return max(resource.getrlimit(kind)[0] // 4, 1)
 
 
 def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,7 +152,7 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
   names, labels = [], []
   with _whole_or_not(temporary):
     with writing(file):
-      writer = _array_record().ArrayRecordWriter(temporary, 'group_size:1')
+      writer = shards.module().ArrayRecordWriter(temporary, 'group_size:1')
     try:
       for name, label, data in records:
         with writing(file):
@@ -198,7 +176,9 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
           'bytes': os.path.getsize(temporary),
           'sha256': digest(temporary),
       }
+      _to_disk(temporary)  # before its .json says that it is whole
       os.replace(temporary, file)
+      _to_disk(os.path.dirname(file))
     with _whole_or_not(file):
       _write_json(_sidecar(file), said)
 
@@ -310,6 +290,16 @@ def _write_json(path: str, obj: dict[str, Any]) -> None:
       f.flush()
       os.fsync(f.fileno())
     os.replace(temporary, path)
+    _to_disk(os.path.dirname(path))
+
+
+def _to_disk(path: str) -> None:
+  """Waits until a file, or the names in a folder, would survive a power failure."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -332,11 +322,3 @@ def writing(path: str) -> Iterator[None]:
     raise UserError(f'cannot write {path!r}, config key prepare.output: '
                     f'{getattr(error, "strerror", None) or error}') from error
 
-
-def _array_record() -> Any:
-  try:
-    from array_record.python import array_record_module  # pylint: disable=g-import-not-at-top
-  except ImportError as error:
-    raise UserError('prepared data needs array_record '
-                    f'({error}): pip install array_record') from error
-  return array_record_module

@@ -57,6 +57,8 @@ class Encoded(NamedTuple):
   class_names: tuple[str, ...] | None
   name: str  # for messages
   bad: bad_lib.BadImages  # the images that turned out to be of no use
+  root: str | None = None  # the folder that `names` are files of; None of records
+  identity: str = ''  # of records: changes with their number, order and content
 
 
 def size(data: Images | Encoded) -> int:
@@ -284,7 +286,7 @@ def _files(root: str, files: Sequence[str], labels: np.ndarray | None,
   return Encoded(
       read=lambda index: folder_lib.read_file(os.path.join(root, files[index])),
       size=len(files), labels=labels, names=files, class_names=class_names,
-      name=name, bad=bad_lib.BadImages(files, name, max_bad))
+      name=name, bad=bad_lib.BadImages(files, name, max_bad), root=root)
 
 
 def prepared(path: str, split: str,
@@ -296,7 +298,7 @@ def prepared(path: str, split: str,
   return Encoded(
       read=opened.read, size=len(opened.names), labels=opened.labels,
       names=opened.names, class_names=opened.class_names, name=path,
-      bad=bad_lib.BadImages(opened.names, path, max_bad))
+      bad=bad_lib.BadImages(opened.names, path, max_bad), identity=opened.identity)
 
 
 def tfds(
@@ -311,7 +313,7 @@ def tfds(
   return Encoded(
       read=records.read, size=records.size, labels=records.labels,
       names=records.names, class_names=records.class_names, name=name,
-      bad=bad_lib.BadImages(records.names, name, max_bad))
+      bad=bad_lib.BadImages(records.names, name, max_bad), identity=records.identity)
 
 
 def fake(

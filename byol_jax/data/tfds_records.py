@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent import futures
+import hashlib
+import json
 import logging
 import os
 from typing import Any, NamedTuple
@@ -10,6 +13,8 @@ from typing import Any, NamedTuple
 from etils import epath
 import numpy as np
 
+from byol_jax.data import shards
+from byol_jax.data import storage
 from byol_jax.data import tfrecord
 from byol_jax.data.tf_cpu import import_tf
 from byol_jax.errors import UserError
@@ -61,6 +66,7 @@ class Records(NamedTuple):
   labels: np.ndarray | Labels | None  # int32 [N]
   class_names: tuple[str, ...] | None
   names: Sequence[str]
+  identity: str  # changes with the records' number and order
 
 
 def open_records(
@@ -99,7 +105,8 @@ def open_records(
   except import_tf().errors.OpError as error:  # a bucket: no network, no rights
     raise UserError(f'cannot read TFDS folder {data_dir!r}, config.data.path: '
                     f'{error.message.splitlines()[0]}') from error
-  title = builder.info.full_name
+  info = builder.info
+  title = info.full_name
   split = _choose_split(builder, split)
   if split is None:
     return None
@@ -107,7 +114,7 @@ def open_records(
   names = _RecordNames(title, split, builder.info.splits[split].num_examples)
   read_record, formats = None, tfds.core.FileFormat
   if builder.info.file_format == formats.ARRAY_RECORD:
-    read_record = _array_records(tfds, builder, split)
+    read_record = _array_records(builder, split)
   elif (builder.info.file_format == formats.TFRECORD
         and _is_local(builder.data_dir)):
     read_record = _tfrecords(builder, split)
@@ -123,7 +130,12 @@ def open_records(
   if labels is not None:
     class_names = tuple(getattr(builder.info.features['label'], 'names', None)
                         or ()) or None
-  return Records(read, len(names), labels, class_names, names)
+  identity = json.dumps([title, split, info.file_format.value, [
+      [os.path.basename(shard.filename), _size(shard.filename), shard.skip,
+       shard.take, shard.examples_in_shard]
+      for shard in info.splits[split].file_instructions],
+      hashlib.sha256(read(0)).hexdigest()])
+  return Records(read, len(names), labels, class_names, names, identity)
 
 
 class _RecordNames(Sequence):
@@ -214,54 +226,55 @@ def _wanted_features(tfds: Any, builder: Any) -> tuple[str, ...]:
   return ('image',)
 
 
-def _array_records(tfds: Any, builder: Any, split: str) -> Callable[[int], bytes]:
+def _array_records(builder: Any, split: str) -> Callable[[int], bytes]:
   """Reads a record of a split, the whole serialized example."""
-  shards = builder.info.splits[split].file_instructions
+  instructions = builder.info.splits[split].file_instructions
   there = {file.name for file in epath.Path(builder.data_dir).iterdir()}
-  for shard in shards:  # is opened when its first record is read, too late
+  for shard in instructions:  # is opened when its first record is read, too late
     if os.path.basename(shard.filename) not in there:
       raise _damaged(builder, f'{shard.filename} is missing')
-  try:
-    records = builder.as_data_source(
-        split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-    len(records)
-  except ImportError as error:
-    raise UserError(
-        f'reading {builder.info.full_name} needs array_record ({error}): '
-        'pip install array_record') from error
-  return _by_number(builder, shards, lambda index, shard, k: records[index])
+  # not TFDS's own data source, which keeps every shard open
+  return _by_number(builder, instructions, shards.reader(
+      [str(shard.filename) for shard in instructions]))
 
 
 def _tfrecords(builder: Any, split: str) -> Callable[[int], bytes]:
   """As `_array_records`, for local TFRecord files."""
-  shards = builder.info.splits[split].file_instructions
-  starts = []
+  instructions = builder.info.splits[split].file_instructions
+  files = [str(shard.filename) for shard in instructions]
+  def find(file: str) -> np.ndarray:
+    return storage.insist(lambda: tfrecord.index(file), repr(file))
   try:
-    for shard in shards:
-      starts.append(tfrecord.index(str(shard.filename)))
-      if len(starts[-1]) - 1 != shard.examples_in_shard:
-        raise ValueError(f'{shard.filename} has {len(starts[-1]) - 1} records, not '
+    with futures.ThreadPoolExecutor(16) as pool:  # storage takes its time
+      starts = list(pool.map(find, files))
+    for file, shard, found in zip(files, instructions, starts):
+      if len(found) - 1 != shard.examples_in_shard:
+        raise ValueError(f'{file} has {len(found) - 1} records, not '
                          f'{shard.examples_in_shard}')
   except (OSError, ValueError) as error:
     raise _damaged(builder, error) from error
-  return _by_number(builder, shards, lambda index, shard, k: tfrecord.read(
-      str(shards[shard].filename), *map(int, starts[shard][k:k + 2])))
+
+  def read(shard: int, k: int) -> bytes:
+    return storage.insist(lambda: tfrecord.read(
+        files[shard], *map(int, starts[shard][k:k + 2])), repr(files[shard]))
+  return _by_number(builder, instructions, read)
 
 
-def _by_number(builder: Any, shards: Sequence[Any],
-               read: Callable[[int, int, int], bytes]) -> Callable[[int], bytes]:
+def _by_number(builder: Any, instructions: Sequence[Any],
+               read: Callable[[int, int], bytes]) -> Callable[[int], bytes]:
   """Finds the shard of a record and its number there, and names both on damage."""
-  first = np.cumsum([0] + [shard.take for shard in shards])
+  first = np.cumsum([0] + [shard.take for shard in instructions])
 
   def read_record(index: int) -> bytes:
     shard = int(np.searchsorted(first, index, 'right')) - 1
-    k = int(index - first[shard]) + shards[shard].skip
+    k = int(index - first[shard]) + instructions[shard].skip
     try:
-      return read(index, shard, k)
+      return read(shard, k)
     # array_record raises the first two
     except (RuntimeError, IndexError, ValueError, OSError) as error:
       raise _damaged(
-          builder, f'record {k} of {shards[shard].filename}: {error}') from error
+          builder, f'record {k} of {instructions[shard].filename}: {error}'
+      ) from error
   return read_record
 
 
@@ -339,6 +352,11 @@ def _are_hidden(labels: np.ndarray | Labels) -> bool:
 def _is_local(folder: Any) -> bool:
   """Whether the operating system can read it, as it cannot read a bucket."""
   return os.path.isdir(folder)
+
+
+def _size(file: Any) -> int | None:
+  """In bytes; None in a bucket, which takes its time to tell."""
+  return os.path.getsize(file) if _is_local(os.path.dirname(file)) else None
 
 
 def _damaged(builder: Any, why: object) -> UserError:

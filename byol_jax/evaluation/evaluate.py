@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import hashlib
+import json
 import os
 import re
 from typing import Any, NamedTuple
@@ -381,12 +382,15 @@ class _Evaluation:
     return self._untrained[key]
 
   def _key(self, digest: str, data: Data, is_test: bool) -> dict[str, Any]:
-    """What features depend on."""
+    """What features depend on, as process 0 sees it."""
+    states = [] if jax.process_index() else fingerprint.file_states(
+        data, range(sources.size(data)))
     return {'encoder': digest, 'image_size': self._spec.image_size,
             'mean': list(self._spec.mean), 'std': list(self._spec.std),
             'center_share': self._center_share, 'is_test': is_test,
             'precision': self._weights.config.network.precision,
-            'data': fingerprint.fingerprint(data), 'name': data.name}
+            'data': fingerprint.fingerprint(data), 'name': data.name,
+            'files': hashlib.sha256(json.dumps(states).encode()).hexdigest()}
 
   # ------------------------------------------------------------------- book-keeping
   def _open(self, found: dict[str, Any]) -> str:

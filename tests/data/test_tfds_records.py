@@ -1,14 +1,18 @@
 """TFDS data sets, prepared in a temporary folder, read back."""
 
 import json
+import os
 import pathlib
+import resource
 
 import numpy as np
 import pytest
 
+from byol_jax.data import fingerprint
 from byol_jax.data import pipeline
 from byol_jax.data import sources
 from byol_jax.data import tfds_records
+from byol_jax.data import tfrecord
 from byol_jax.errors import UserError
 
 pytest.importorskip('tensorflow')
@@ -142,26 +146,78 @@ def test_damaged(folder):
     shard.write_bytes(good)
 
 
-def test_damage_in_one_of_several_shards(tmp_path):
-  """The shard is named, and the record's number there."""
-  module = pytest.importorskip('array_record.python.array_record_module')
-  _build(tmp_path, 'array_record')
-  folder = tmp_path / 'tiny' / '1.0.0'
+def _cut_into_shards(root, file_format, lengths):
+  """Makes shards of the training part that `_build` wrote as one; their paths."""
+  folder = root / 'tiny' / '1.0.0'
   whole, = folder.glob('tiny-train*')
-  reader = module.ArrayRecordReader(str(whole))
-  records = reader.read_all()
-  reader.close()
+  shards = [folder / f'tiny-train.{file_format}-{k:05d}-of-{len(lengths):05d}'
+            for k in range(len(lengths))]
+  ends = np.cumsum([0, *lengths])
+  if file_format == 'tfrecord':
+    data, starts = whole.read_bytes(), tfrecord.index(str(whole))
+    for shard, first, end in zip(shards, ends, ends[1:]):
+      shard.write_bytes(data[starts[first]:starts[end]])
+  else:
+    module = pytest.importorskip('array_record.python.array_record_module')
+    reader = module.ArrayRecordReader(str(whole))
+    records = reader.read_all()
+    reader.close()
+    for shard, first, end in zip(shards, ends, ends[1:]):
+      writer = module.ArrayRecordWriter(str(shard), 'group_size:1')
+      for record in records[first:end]:
+        writer.write(record)
+      writer.close()
   whole.unlink()
-  shards = [folder / f'tiny-train.array_record-{k:05d}-of-00003' for k in range(3)]
-  for shard, part in zip(shards, (records[:4], records[4:7], records[7:])):
-    writer = module.ArrayRecordWriter(str(shard), 'group_size:1')
-    for record in part:
-      writer.write(record)
-    writer.close()
   info = json.loads((folder / 'dataset_info.json').read_text())
   train, = (split for split in info['splits'] if split['name'] == 'train')
-  train['shardLengths'] = ['4', '3', '4']
+  train['shardLengths'] = [str(length) for length in lengths]
   (folder / 'dataset_info.json').write_text(json.dumps(info))
+  return shards
+
+
+@pytest.mark.parametrize('file_format', ['tfrecord', 'array_record'])
+def test_jpegs_in_more_shards_than_files_may_be_open(tmp_path, monkeypatch,
+                                                     file_format):
+  _build(tmp_path, file_format, encoding='jpeg')
+  whole = _open(str(tmp_path))
+  images = [whole.read(k) for k in range(11)]
+  assert all(image[:3] == b'\xff\xd8\xff' for image in images)
+  labels = whole.labels[:].tolist()
+  del whole
+  _cut_into_shards(tmp_path, file_format, [1] * 11)
+  monkeypatch.setattr(resource, 'getrlimit', lambda _: (16, 16))
+  monkeypatch.setattr(resource, 'setrlimit', lambda *_: None)
+  source = _open(str(tmp_path))
+  for k in np.random.default_rng(0).integers(0, 11, 300).tolist():
+    assert source.read(k) == images[k]
+  assert source.labels[:].tolist() == labels
+  links = [os.path.join('/proc/self/fd', fd) for fd in os.listdir('/proc/self/fd')]
+  paths = [os.readlink(link) for link in links if os.path.islink(link)]
+  assert sum(str(tmp_path) in path for path in paths) == (
+      4 if file_format == 'array_record' else 0)  # a quarter of 16
+
+
+def test_data_in_another_order_is_other_data(tmp_path):
+  for name, file_format in (('a', 'array_record'), ('b', 'tfrecord')):
+    _build(tmp_path / name, file_format)
+  prints = [fingerprint.fingerprint(_open(str(tmp_path / name)))
+            for name in ('a', 'a', 'b')]
+  assert prints[0] == prints[1] != prints[2]
+  shards = _cut_into_shards(tmp_path / 'a', 'array_record', [5, 6])
+  prints.append(fingerprint.fingerprint(_open(str(tmp_path / 'a'))))
+  first, second = (shard.read_bytes() for shard in shards)
+  _build(tmp_path / 'c', 'array_record')
+  turned = _cut_into_shards(tmp_path / 'c', 'array_record', [6, 5])
+  turned[0].write_bytes(second)
+  turned[1].write_bytes(first)
+  prints.append(fingerprint.fingerprint(_open(str(tmp_path / 'c'))))
+  assert len(set(prints)) == 4
+
+
+def test_damage_in_one_of_several_shards(tmp_path):
+  """The shard is named, and the record's number there."""
+  _build(tmp_path, 'array_record')
+  shards = _cut_into_shards(tmp_path, 'array_record', [4, 3, 4])
   images = [_open(str(tmp_path)).read(k) for k in range(11)]
   # The data of the last shard's third record: its image is found there as it is.
   good = shards[2].read_bytes()

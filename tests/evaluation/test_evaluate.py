@@ -247,6 +247,13 @@ def test_interrupted_embedding_goes_on(run, tmp_path, monkeypatch, capsys):
   assert table['name'].to_pylist() == whole['names'].tolist()
   np.testing.assert_array_equal(
       np.stack(table['feature'].to_numpy()), whole['features'])
+  # a file that was mended, and one that changed under its name
+  for name in ('050.png', '007.png'):
+    Image.fromarray(rng.integers(0, 256, (15, 12, 3), np.uint8)).save(photos / name)
+  assert call(*arguments, f'--workdir={tmp_path / "mended"}') == 0
+  mended = np.load(tmp_path / 'mended' / 'embeddings.npz')['features']
+  same = (np.delete(mended, 50, 0) == whole['features']).all(1)
+  assert len(mended) == 100 and np.flatnonzero(~same).tolist() == [7]
 
 
 @pytest.mark.parametrize('task, saves', [

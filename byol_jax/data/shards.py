@@ -1,0 +1,70 @@
+"""Random access to the records of many ArrayRecord files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from typing import Any
+
+from byol_jax.data import storage
+from byol_jax.errors import UserError
+
+
+def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
+  """Reads records; for many threads.
+
+  Args:
+    files: local or in a bucket. No more of them are open at a time than this
+      process may have open.
+
+  Returns:
+    (file's index, record's number in it) -> the record.
+
+  Raises:
+    UserError: array_record is not installed. The function that is returned raises
+      RuntimeError, ValueError or IndexError where the file is damaged, and
+      TransientError where it cannot be read for a minute.
+  """
+  array_record = module()
+
+  # Of a reader that falls out, Python closes the file once no thread reads from
+  # it. In a bucket opening takes long and no descriptor.
+  in_bucket = bool(files) and '://' in files[0]
+  @functools.lru_cache(None if in_bucket else _most_open(len(files)))
+  def opened(file: int) -> Any:
+    return array_record.ArrayRecordReader(files[file], 'readahead_buffer_size:0')
+
+  def read(file: int, k: int) -> bytes:
+    record, = storage.insist(lambda: opened(file).read([k]), repr(files[file]))
+    return record
+  return read
+
+
+def module() -> Any:
+  """array_record, or a word on how to get it."""
+  try:
+    from array_record.python import array_record_module  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise UserError(f'array_record files need array_record ({error}): pip install '
+                    'array_record') from error
+  return array_record_module
+
+
+def _most_open(shards: int) -> int:
+  """How many shards may be open at a time: a quarter of this process's files.
+
+  Raises the limit as far as the system lets a process do that: to open a shard
+  again for an image takes an eighth of the time to decode it.
+  """
+  import resource  # pylint: disable=g-import-not-at-top  # not on Windows
+  kind, wanted = resource.RLIMIT_NOFILE, 4 * shards
+  soft, hard = resource.getrlimit(kind)
+  if soft == resource.RLIM_INFINITY:
+    return shards
+  if soft < wanted:
+    if hard != resource.RLIM_INFINITY:
+      wanted = min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):
+      resource.setrlimit(kind, (wanted, hard))
+  return max(resource.getrlimit(kind)[0] // 4, 1)

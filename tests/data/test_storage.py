@@ -1,0 +1,43 @@
+"""What is tried again, and what is not."""
+
+import errno
+
+import pytest
+
+from byol_jax.data import storage
+from byol_jax.errors import TransientError
+
+
+@pytest.mark.parametrize('error, is_passing', [
+    (OSError(errno.EIO, 'x'), True), (OSError(errno.ESTALE, 'x'), True),
+    (OSError(errno.EMFILE, 'x'), True), (OSError(errno.ENOMEM, 'x'), True),
+    (OSError(errno.ENOENT, 'x'), False), (OSError(errno.EACCES, 'x'), False),
+    (RuntimeError('open() failed: Too many open files; opening /a'), True),
+    (RuntimeError('read() failed: Input/output error; reading /a; at byte 3'), True),
+    (RuntimeError('open() failed: No such file or directory; opening /a'), False),
+    (RuntimeError('UNAVAILABLE: the bucket rests'), True),
+    (RuntimeError('Invalid Riegeli/records file: chunk boundary is 65536'), False),
+    (RuntimeError('index 99 out of bound 50'), False)])
+def test_what_may_pass(error, is_passing, monkeypatch):
+  assert storage.may_pass(error) == is_passing
+  slept = []
+  monkeypatch.setattr(storage.time, 'sleep', slept.append)
+  def fail():
+    raise error
+  with pytest.raises(TransientError if is_passing else type(error)):
+    storage.insist(fail, 'a file')
+  assert (55 < sum(slept) < 65) if is_passing else not slept
+
+
+def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
+  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  for times, said in ((2, 0), (4, 1)):
+    caplog.clear()
+    failures = [OSError(errno.EIO, 'hm')] * times
+    def read(failures=failures):
+      if failures:
+        raise failures.pop()
+      return 'data'
+    assert storage.insist(read, 'a.png') == 'data'
+    assert [record.getMessage() for record in caplog.records] == [
+        'warning: cannot read a.png ([Errno 5] hm); trying again for a minute'] * said
