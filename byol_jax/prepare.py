@@ -82,7 +82,8 @@ def _prepare(source: sources.Encoded, folder: str,
   names = unique_names(source.names)
   how = {'source': os.path.realpath(source.name) if source.root else source.name,
          'short_side': options.short_side,
-         'quality': options.quality if options.short_side else None}
+         'quality': options.quality if options.short_side else None,
+         'decoded_at': 2 * options.short_side or None}  # or more, before that
   class_names = list(source.class_names) if source.class_names else None
   shards = [range(first, min(first + options.images_per_shard, source.size))
             for first in range(0, source.size, options.images_per_shard)]
@@ -264,7 +265,8 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
   Raises:
     BadImage: it cannot be decoded, or not encoded again.
   """
-  pixels = decode.decode(data)
+  # twice the size is left to antialiasing, as Pillow's thumbnail() does
+  pixels = decode.decode(data, at_least=2 * short_side)
   height, width, _ = pixels.shape
   if not short_side or min(height, width) <= short_side:
     return data

@@ -215,6 +215,30 @@ def test_storage_that_fails_for_a_while(tmp_path, monkeypatch):
   assert len(failures) == 49  # at once
 
 
+def test_large_jpegs_become_smaller_as_whole_ones_do(monkeypatch):
+  """Decoded at a quarter: the same to less than what JPEG itself changes."""
+  rng = np.random.default_rng(0)
+  rough = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
+  photo = np.asarray(rough.resize((1600, 1200), Image.Resampling.BICUBIC), np.int16)
+  photo = photo + rng.normal(0, 6, photo.shape)  # a sensor's noise
+  file = io.BytesIO()
+  Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(file, 'JPEG', quality=90)
+  sizes, whole = [], decode.decode
+  def spied(data, at_least=0):
+    pixels = whole(data, at_least)
+    sizes.append(pixels.shape[:2])
+    return pixels
+  monkeypatch.setattr(prepare.decode, 'decode', spied)
+  fast = whole(prepare.smaller(file.getvalue(), 128, 95)).astype(int)
+  assert sizes == [(300, 400)]
+  monkeypatch.setattr(prepare.decode, 'decode', lambda data, at_least: whole(data))
+  exact = whole(prepare.smaller(file.getvalue(), 128, 95)).astype(int)
+  assert fast.shape == exact.shape == (128, 171, 3)
+  assert np.sqrt(np.mean((fast - exact) ** 2)) < 1.5
+  assert whole(file.getvalue(), 601).shape == (1200, 1600, 3)
+  assert whole(file.getvalue(), 600).shape == (600, 800, 3)
+
+
 def test_otherwise_prepared_data_is_other_data(tmp_path):
   photos = _photos(tmp_path / 'photos')
   prints = set()

@@ -12,9 +12,10 @@ it knows others that start programs. Both work without Python's lock.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
-import struct
+import threading
 import types
 import warnings
 
@@ -24,16 +25,26 @@ from PIL import ImageOps
 import simplejpeg
 
 from byol_jax.data import crops
+from byol_jax.data import jpeg
 from byol_jax.data import resize
+from byol_jax.errors import TransientError
 
 _FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')
-_EXIF_ORIENTATION = 0x0112
-
 # Pillow warns of oddities once a process; what matters is raised.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
-# A header may promise anything; this many pixels take 0.7 GB on the way.
+# A header may promise anything; this many pixels take up to 0.7 GB on the way. Of a
+# WebP, which libwebp composes as a film, half as many do.
 MAX_PIXELS = 80_000_000
+_MAX_WEBP_PIXELS = 40_000_000
+_LARGE = 16_000_000      # pixels; larger ones are decoded one at a time
+_STRIP = 256             # rows that are converted at a time
+# A progressive JPEG is drawn in some ten scans, each of all its pixels; one of a few
+# bytes may have thousands. These many pixels take two seconds.
+_USUAL_SCANS = 12
+_MAX_DRAWN = 1_000_000_000
+
+_large = threading.Lock()
 
 
 class BadImage(Exception):
@@ -44,26 +55,36 @@ class BadImage(Exception):
   """
 
 
-def decode(data: bytes) -> np.ndarray:
-  """Decodes a whole image in its own size.
+def decode(data: bytes, at_least: int = 0) -> np.ndarray:
+  """Decodes a whole image.
 
   Args:
     data: a JPEG, PNG, GIF, BMP, WebP or TIFF file.
+    at_least: 0 for its own size; else a JPEG may come at a half, a quarter or an
+      eighth of it, as long as both sides have so many pixels. That takes less than
+      half the time (a part of its discrete cosine transform does), and averages as
+      antialiasing does.
 
   Returns:
     uint8 [height, width, 3].
 
   Raises:
-    BadImage: the bytes are not such a file, damaged, cut short, or more than
-      `MAX_PIXELS`.
+    BadImage: the bytes are not such a file, damaged, cut short, more than
+      `MAX_PIXELS`, or would take seconds.
+    TransientError: there is not enough memory.
   """
   if not data:
     raise BadImage('empty')
-  if data[:3] == b'\xff\xd8\xff':
-    pixels = _decode_plain_jpeg(data)
-    if pixels is not None:
-      return pixels
-  return _decode_with_pillow(data)
+  try:
+    if data[:3] == b'\xff\xd8\xff':
+      _check_scans(data)
+      pixels = _decode_plain_jpeg(data, at_least)
+      if pixels is not None:
+        return pixels
+    return _decode_with_pillow(data)
+  except MemoryError as error:
+    raise TransientError('not enough memory to decode images: lower config key '
+                         'data.threads, data.prefetch or train.batch_size') from error
 
 
 def decode_views(
@@ -118,46 +139,46 @@ _SCALARS = types.SimpleNamespace(
     maximum=max)
 
 
-def _decode_plain_jpeg(data: bytes) -> np.ndarray | None:
+def _decode_plain_jpeg(data: bytes, at_least: int) -> np.ndarray | None:
   """The fast path; None where Pillow must look at the file."""
   try:
     height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
     _check_size(height, width)
     if colors not in ('YCbCr', 'Gray'):
       return None
-    pixels = simplejpeg.decode_jpeg(data, 'RGB')
+    shrink = 1
+    if at_least:
+      shrink = next((k for k in (8, 4, 2) if min(height, width) >= k * at_least), 1)
+    with _turn(height * width):
+      pixels = simplejpeg.decode_jpeg(data, 'RGB', min_height=-(-height // shrink),
+                                      min_width=-(-width // shrink))
   except ValueError:  # damaged, or something harmless that it warns of
     return None
-  orientation = _jpeg_orientation(data)
-  if orientation > 1:
-    pixels = np.ascontiguousarray(_upright(pixels, orientation))
-  return pixels
+  return np.ascontiguousarray(_upright(pixels, jpeg.read_header(data).orientation))
 
 
 def _decode_with_pillow(data: bytes) -> np.ndarray:
   """Any format, slower."""
   try:
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    _check_size(image.height, image.width)
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith('I;16') or image.mode == 'I':
-      # 16 bits a pixel, which Pillow would clip
-      gray = np.asarray(image)
-      if gray.min() < 0 or gray.max() > 65535:
-        raise BadImage('not an image of 8 or 16 bits a pixel: its numbers go from '
-                       f'{gray.min()} to {gray.max()}')
-      return _repeat_gray(gray.astype(np.uint16) >> 8)
-    if image.mode == 'F':
-      raise BadImage('not an image of whole numbers')
-    return np.array(image.convert('RGB'))
+    _check_size(image.height, image.width,
+                _MAX_WEBP_PIXELS if image.format == 'WEBP' else MAX_PIXELS)
+    with _turn(image.height * image.width):
+      image.load()
+      is_jpeg = image.format in ('JPEG', 'MPO')
+      if not is_jpeg:
+        ImageOps.exif_transpose(image, in_place=True)
+      pixels = _rgb(image)
+    if is_jpeg:  # as on the fast path, whatever Pillow reads elsewhere in the file
+      pixels = _upright(pixels, jpeg.read_header(data).orientation)
+    return np.ascontiguousarray(pixels)
   except Image.UnidentifiedImageError:
     raise BadImage(
         'not an image that can be read (JPEG, PNG, GIF, BMP, WebP, TIFF)'
     ) from None
   except Image.DecompressionBombError:
     raise BadImage('too large') from None
-  except BadImage:
+  except (BadImage, MemoryError):
     raise
   # Its decoders raise whatever comes to them at broken bytes.
   except Exception as error:
@@ -166,14 +187,48 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
     raise BadImage(f'{kind} ({text})') from error
 
 
-def _check_size(height: int, width: int) -> None:
-  if height * width > MAX_PIXELS:
-    raise BadImage(f'too large: {width} x {height} pixels, at most '
-                   f'{MAX_PIXELS:,} are read')
+def _rgb(image: Image.Image) -> np.ndarray:
+  """uint8 [height, width, 3], in strips: a whole copy more would be felt."""
+  if image.mode == 'F':
+    raise BadImage('not an image of whole numbers')
+  pixels = np.empty((image.height, image.width, 3), np.uint8)
+  for top in range(0, image.height, _STRIP):
+    strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+    if image.mode.startswith('I;16') or image.mode == 'I':
+      # 16 bits a pixel, which Pillow would clip
+      gray = np.asarray(strip)
+      if gray.min() < 0 or gray.max() > 65535:
+        raise BadImage('not an image of 8 or 16 bits a pixel: its numbers go from '
+                       f'{gray.min()} to {gray.max()}')
+      pixels[top:top + _STRIP] = (gray.astype(np.uint16) >> 8)[..., None]
+    else:
+      pixels[top:top + _STRIP] = np.asarray(strip.convert('RGB'))
+  return pixels
 
 
-def _repeat_gray(gray: np.ndarray) -> np.ndarray:
-  return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+def _check_size(height: int, width: int, most: int = MAX_PIXELS) -> None:
+  if height * width > most:
+    raise BadImage(f'too large: {width} x {height} pixels, at most {most:,} are read')
+
+
+def _check_scans(data: bytes) -> None:
+  """Raises BadImage where a JPEG is drawn so often that it takes seconds."""
+  scans = jpeg.count_scans(data)
+  if scans <= _USUAL_SCANS:
+    return
+  try:
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+  except ValueError:  # whoever decodes it says why
+    return
+  if scans * height * width > _MAX_DRAWN:
+    raise BadImage(f'too large: {scans} scans of {width} x {height} pixels, at most '
+                   f'{_MAX_DRAWN:,} pixels are drawn')
+
+
+def _turn(pixels: int) -> contextlib.AbstractContextManager:
+  """Large images are decoded one after the other: with any number of threads the
+  memory that they take on the way is that of one."""
+  return _large if pixels > _LARGE else contextlib.nullcontext()
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -185,39 +240,3 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
   if orientation in (2, 3, 6, 7):
     pixels = pixels[:, ::-1]
   return pixels
-
-
-def _jpeg_orientation(data: bytes) -> int:
-  """The EXIF orientation of a JPEG, 1 (upright) where there is none."""
-  position = 2
-  while position + 4 <= len(data) and data[position] == 0xFF:
-    marker = data[position + 1]
-    if marker == 0xFF:  # padding
-      position += 1
-      continue
-    if marker == 0xDA:  # the picture itself
-      break
-    size = int.from_bytes(data[position + 2:position + 4])
-    if marker == 0xE1 and data[position + 4:position + 10] == b'Exif\0\0':
-      return _tiff_orientation(data[position + 10:position + 2 + size])
-    position += 2 + size
-  return 1
-
-
-def _tiff_orientation(tiff: bytes) -> int:
-  """The orientation in the first directory of an EXIF block."""
-  order = {b'II*\0': '<', b'MM\0*': '>'}.get(tiff[:4])
-  if order is None or len(tiff) < 8:
-    return 1
-  directory, = struct.unpack_from(order + 'I', tiff, 4)
-  if directory + 2 > len(tiff):
-    return 1
-  count, = struct.unpack_from(order + 'H', tiff, directory)
-  for k in range(count):
-    entry = directory + 2 + 12 * k
-    if entry + 12 > len(tiff):
-      break
-    tag, kind, _, value = struct.unpack_from(order + 'HHIH', tiff, entry)
-    if tag == _EXIF_ORIENTATION and kind == 3:
-      return value if 1 <= value <= 8 else 1
-  return 1

@@ -17,6 +17,7 @@ import pytest
 import simplejpeg
 
 from byol_jax.data import decode
+from byol_jax.data import jpeg
 
 _H, _W = 40, 56
 
@@ -101,6 +102,15 @@ def _stored(orientation):
   return image.transpose(undo[orientation]) if orientation > 1 else image
 
 
+def _exif_written(orientation, letter, mode):
+  """A JPEG with its orientation as a SHORT ('H') or LONG ('I')."""
+  value = struct.pack('<' + letter, orientation).ljust(4, b'\0')
+  tiff = (b'II*\0' + struct.pack('<IHHHI', 8, 1, 0x0112, {'H': 3, 'I': 4}[letter], 1)
+          + value + b'\0\0\0\0')
+  return _save(_stored(orientation).convert(mode), 'JPEG', quality=95,
+               exif=b'Exif\0\0' + tiff)
+
+
 def _big_endian_exif(data):
   """The EXIF block of a JPEG with orientation 3, as Motorola writes it."""
   tiff = b'MM\0*\0\0\0\x08' + struct.pack('>HHHIHHI', 1, 0x0112, 3, 1, 3, 0, 0)
@@ -145,6 +155,10 @@ GOOD = {
     'jpeg with broken exif': (_save(
         RGB, 'JPEG', quality=95, exif=b'Exif\0\0II*\0\xff\xff\xff\x7f'), RGB,
                               True),
+    **{f'jpeg exif orientation as {kind}{plus}': (
+        _exif_written(6, fmt, colors), RGB, True)
+       for kind, fmt in (('short', 'H'), ('long', 'I'))
+       for plus, colors in (('', 'RGB'), (', cmyk', 'CMYK'))},
     'jpeg exif big-endian': (_big_endian_exif(_save(
         _stored(3), 'JPEG', quality=95)), RGB, True),
     'jpeg several pictures (mpo)': (_animated('MPO', quality=95), RGB,
@@ -285,6 +299,82 @@ def test_is_refused_with_a_reason(name):
   data, why = BAD[name]
   with pytest.raises(decode.BadImage, match=f'^({why})'):
     decode.decode(data)
+
+
+# -------------------------------------------------------------------- largest
+def _large(mode, kind, pixels, **options):
+  side = int(pixels ** .5)
+  image = Image.new(mode, (side, side), {'RGBA': (1, 200, 3, 40), 'I;16': 40_000,
+                                         'CMYK': (9, 99, 30, 40)}.get(mode, 7))
+  return _save(image, kind, **options)
+
+
+def _drawn_often(times):
+  """A progressive JPEG whose last scan stands there many times."""
+  data = _large('RGB', 'JPEG', 16e6, progressive=True)
+  last = data.rfind(b'\xff\xda')
+  return data[:last] + data[last:-2] * times + data[-2:]
+
+
+_LARGEST = {
+    'png.rgba': lambda: _large('RGBA', 'PNG', 80e6, compress_level=1),
+    'png.16': lambda: _large('I;16', 'PNG', 80e6, compress_level=1),
+    'gif': lambda: _large('P', 'GIF', 80e6),
+    'jpeg.progressive': lambda: _large('RGB', 'JPEG', 80e6, progressive=True),
+    'jpeg.cmyk': lambda: _large('CMYK', 'JPEG', 80e6),
+    'tiff': lambda: _large('RGB', 'TIFF', 80e6, compression='tiff_lzw'),
+    'bmp': lambda: _large('L', 'BMP', 80e6),
+    'webp': lambda: _large('RGB', 'WEBP', 40e6, method=0),
+    'bad.webp': lambda: _large('RGB', 'WEBP', 41e6, method=0),
+    'bad.scans': lambda: _drawn_often(100),
+}
+_DECODE_ALL = """
+import json, os, re, sys, time
+from byol_jax.data import decode
+figures = {{}}
+for name in sorted(os.listdir({folder!r})):
+  with open(os.path.join({folder!r}, name), 'rb') as f:
+    data = f.read()
+  start, why = time.process_time(), ''
+  try:
+    decode.decode(data)
+  except decode.BadImage as error:
+    why = str(error)
+  figures[name] = time.process_time() - start, why
+status = open('/proc/self/status').read()
+figures['mib'] = int(re.search(r'VmHWM:\s+(\d+)', status).group(1)) / 1024
+print(json.dumps(figures))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/status'),
+                    reason='reads the memory from /proc')
+def test_the_largest_of_each_kind(tmp_path):
+  """Two seconds and 1 GB at most; what would take more is refused at once."""
+  for name, make in _LARGEST.items():
+    (tmp_path / name).write_bytes(make())
+  done = subprocess.run(
+      [sys.executable, '-c', _DECODE_ALL.format(folder=str(tmp_path))],
+      capture_output=True, text=True, timeout=300)
+  assert done.returncode == 0, done.stderr[-2000:]
+  figures = json.loads(done.stdout)
+  print(figures)
+  assert figures.pop('mib') < 1024
+  for name, (seconds, why) in figures.items():
+    assert seconds < (0.2 if name.startswith('bad') else 2), name
+    assert bool(why) == name.startswith('bad'), (name, why)
+  assert 'at most 40,000,000' in figures['bad.webp'][1]
+  assert '109 scans of 4000 x 4000' in figures['bad.scans'][1]
+
+
+def test_what_follows_a_progressive_jpeg_is_not_drawn():
+  """Phones put films behind a picture, in which anything may stand."""
+  data = GOOD['jpeg progressive'][0]
+  scans = jpeg.count_scans(data)
+  assert scans == 10  # libjpeg's own script
+  assert jpeg.count_scans(data + b'\xff\xda' * 1000) == scans
+  assert jpeg.count_scans(data[:-2]) == scans  # cut before its end
+  assert jpeg.count_scans(GOOD['jpeg 4:2:0'][0]) == 1
 
 
 # ------------------------------------------------------------------ mutations
