@@ -90,8 +90,8 @@ def read_list(path: str, split: str = 'train',
     raise UserError(f'cannot read the list of images {path!r}: '
                     f'{error.strerror}: check config.data.{key}') from error
   except UnicodeDecodeError as error:
-    raise UserError(f'{path!r} is not a list of images in UTF-8 text: '
-                    f'{error}') from error
+    raise UserError(f'{path!r} is not a list of images in UTF-8 text ({error}): save '
+                    'it as UTF-8, uncompressed') from error
   if not files:
     raise UserError(f'the list of images {path!r} is empty')
   labels, names = None, None

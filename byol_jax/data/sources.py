@@ -27,6 +27,7 @@ from byol_jax.errors import UserError
 SOURCES = ('fashion_sample', 'fashion_mnist', 'npz', 'folder', 'list', 'prepared',
            'tfds', 'fake')
 
+_OF_FILES = ('folder', 'list', 'npz', 'fashion_mnist')
 _SAMPLE = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), 'samples', 'fashion_sample.npz')
 _NPY_HEADER = 1 << 16  # bytes before an array; numpy reads no more
@@ -138,6 +139,13 @@ def open_source(
     UserError: no such source, or the data is missing, damaged or of a form that
       cannot be used. The message names the path.
   """
+  # the shell expands no ~ behind the = of a flag
+  path, test_path = (x and os.path.expanduser(x) for x in (path, test_path))
+  for key, value in (('path', path), ('test_path', test_path)):
+    if value and '://' in value and source in _OF_FILES:
+      raise UserError(f'config key data.{key} is {value!r}, but data.source='
+                      f"'{source}' reads local files: mount the bucket, or make "
+                      'records with configs/prepare.py and copy those there')
   if source == 'fashion_sample':
     return fashion_sample(split)
   if source == 'fashion_mnist':

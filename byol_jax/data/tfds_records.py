@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent import futures
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import pathlib
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -21,6 +23,7 @@ from byol_jax.errors import UserError
 
 _console = logging.getLogger('byol_jax')
 
+_INFO = 'its dataset_info.json or features.json is missing or damaged'
 _MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
 
 
@@ -169,7 +172,11 @@ def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
   where = data_dir or tfds.core.constants.DATA_DIR
   if not name:
     if data_dir and os.path.exists(os.path.join(data_dir, 'features.json')):
-      return tfds.builder_from_directory(data_dir)
+      try:
+        return tfds.builder_from_directory(data_dir)
+      except Exception as error:  # of the parsers of its files
+        raise UserError(f'TFDS folder {data_dir!r} is damaged '
+                        f'({_one_line(error)}): {_INFO}; prepare it again') from error
     raise UserError('config.data.tfds_name is not set: it must be the name of a '
                     'TFDS data set, as cifar10')
   if data_dir and not os.path.isdir(data_dir) and '://' not in data_dir:
@@ -180,12 +187,35 @@ def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
     # make it go to the network.
     return tfds.core.read_only_builder.builder_from_files(
         name, data_dir=data_dir)
-  except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
-    raise UserError(
-        f'TFDS data set {name!r} is not prepared in {where}; prepare it with: '
-        f'tfds build {name.split(":")[0]} --data_dir={where} '
-        '--file_format=array_record'
-    ) from error
+  except import_tf().errors.OpError:
+    raise
+  except Exception as error:  # not found, or of the parsers of its files
+    raise UserError(_why_not_there(name, where, error)) from error
+
+
+def _why_not_there(name: str, where: str, error: Exception) -> str:
+  """What is wrong, where TFDS finds no data set of a name."""
+  plain = name.split(':')[0]
+  again = f'tfds build {plain} --data_dir={where} --file_format=array_record'
+  versions = []
+  with contextlib.suppress(OSError):
+    versions = sorted(x.name for x in epath.Path(where, plain).iterdir())
+  if versions:
+    return (f'TFDS data set {name!r} cannot be opened in {where} '
+            f'({_one_line(error)}): there is {", ".join(versions)}; if that is what '
+            f'you want, {_INFO}: prepare it again with: {again}')
+  # its own folder, or that of a version, instead of the one around
+  parents = pathlib.PurePath(where)
+  for parent in (parents, *parents.parents):
+    if parent.name == plain.split('/')[0]:
+      return (f'TFDS data set {name!r} is not below {where}: set config.data.path to '
+              f'the folder around it, {parent.parent}')
+  return (f'TFDS data set {name!r} is not prepared in {where}; prepare it with: '
+          f'{again}')
+
+
+def _one_line(error: Exception) -> str:
+  return ' '.join(str(error).split())[:200] or type(error).__name__
 
 
 def _choose_split(builder: Any, split: str) -> str | None:

@@ -142,3 +142,14 @@ def test_needs_no_tensorflow():
           'sources.open_source("fashion_sample"); '
           'sys.exit(any(name.startswith("tensorflow") for name in sys.modules))')
   subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_paths_as_users_write_them(tmp_path, monkeypatch):
+  np.savez(tmp_path / 'a.npz', images=np.zeros((3, 4, 4), np.uint8))
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert len(sources.open_source('npz', path='~/a.npz').images) == 3
+  for source in ('folder', 'list', 'npz'):
+    with pytest.raises(UserError, match="data.path is 'gs://b/c'.*mount the bucket"):
+      sources.open_source(source, path='gs://b/c')
+  with pytest.raises(UserError, match='data.test_path'):
+    sources.open_source('list', path='a.csv', test_path='gs://b/c.csv')

@@ -132,6 +132,31 @@ def test_not_prepared(folder):
     _open(folder, None)
 
 
+@pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])
+@pytest.mark.parametrize('content', [b'{"a": ', b'', None])
+def test_damaged_descriptions(tmp_path, file, content):
+  _build(tmp_path, 'array_record')
+  folder = tmp_path / 'tiny' / '1.0.0'
+  if content is None:
+    (folder / file).unlink()
+  else:
+    (folder / file).write_bytes(content)
+  with pytest.raises(UserError, match='there is 1.0.0; .*dataset_info.json or feat'):
+    _open(str(tmp_path))
+  if file != 'features.json':  # by which the folder of a version is known
+    with pytest.raises(UserError, match='1.0.0.* is damaged'):
+      _open(str(folder), name=None)
+
+
+def test_the_wrong_folder(tmp_path):
+  _build(tmp_path, 'array_record')
+  for folder in (tmp_path / 'tiny', tmp_path / 'tiny' / '1.0.0'):
+    with pytest.raises(UserError, match=f'folder around it, {tmp_path}$'):
+      _open(str(folder))
+  with pytest.raises(UserError, match="'tiny:9.0.0' cannot be .* there is 1.0.0"):
+    _open(str(tmp_path), name='tiny:9.0.0')
+
+
 def test_damaged(folder):
   shard, = pathlib.Path(folder, 'tiny', '1.0.0').glob('tiny-validation*')
   good = shard.read_bytes()
