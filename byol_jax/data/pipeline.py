@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from byol_jax.data import decode
+from byol_jax.data import memory
 from byol_jax.data import order
 from byol_jax.data.decode import BadImage
 from byol_jax.data.sources import Encoded
@@ -253,6 +254,7 @@ def _in_order(
     The result of each finish().
   """
   stop = stop or threading.Event()
+  memory.give_back()
 
   def run(make: Callable[[int], None], first: int, last: int) -> None:
     for k in range(first, last):
