@@ -96,7 +96,7 @@ def _prepare(source: sources.Encoded, folder: str,
     if isinstance(source.labels, np.ndarray):  # else they come with the images
       labels = source.labels[rows.start:rows.stop].tolist()
     return _sha256([how, class_names, names[rows.start:rows.stop], labels,
-                    fingerprint_lib.file_states(source, rows)])
+                    fingerprint_lib.file_states(source, rows), source.identity])
 
   fingerprints = list(map(fingerprint, shards))
   whole_fingerprint = _sha256(fingerprints)
