@@ -94,6 +94,8 @@ def read_list(path: str, split: str = 'train',
                     'it as UTF-8, uncompressed') from error
   if not files:
     raise UserError(f'the list of images {path!r} is empty')
+  if texts is None:
+    _check_no_labels(path, files[0])
   labels, names = None, None
   if texts is not None:
     labels, names = _number(path, texts, split, class_names)
@@ -121,6 +123,15 @@ def check_largest(label: int, num_images: int | None, where: str) -> None:
     raise UserError(
         f'{where} has a label {label}{size}: labels count from 0, so number the '
         f'classes, or in a list write names, as id-{label}')
+
+
+def _check_no_labels(path: str, line: str) -> None:
+  """Refuses 'a.jpg 1' and 'a.jpg|1', which would be names of files."""
+  found = re.match(r'(.+)[\s|;,](\S*)$', line)
+  if (found and found[1].rstrip().lower().endswith(EXTENSIONS)
+      and not line.lower().endswith(EXTENSIONS)):
+    raise UserError(f'{path!r} is read as one path a line, but {line!r} looks like a '
+                    'path and a label: lists with labels are .csv (commas) or .tsv')
 
 
 def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:

@@ -68,6 +68,8 @@ def test_files_without_an_extension(tmp_path):
 
 
 @pytest.mark.parametrize('name, text, message', [
+    ('space.txt', 'a b.jpg 1\nc.jpg 0\n', "'a b.jpg 1' looks like a path and a lab"),
+    ('bar.txt', 'a.png|cat\n', 'lists with labels are .csv'),
     ('a.txt', '# nothing\n\n', 'is empty'),
     ('a.csv', 'path,label\n', 'is empty'),
     ('a.csv', 'a.jpg,1\nb.jpg,\n', 'line 2, has no label'),
