@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import itertools
+import threading
 from typing import Any, NamedTuple
 
 import haiku as hk
@@ -225,10 +226,12 @@ class _Trainer:
     with self._stages.opened(f'{name}, {total} steps of {batch}') as stage:
       start, state = stage.restore(state)
       state = parallel.replicate(state)
+      stop = threading.Event()
       batches = parallel.prefetch(self._host_batches(
           rows, grid, seed=self._seed, start_step=start, num_steps=total - start,
           batch_size=batch, image_size=self._spec.image_size, num_views=1,
-          area=self._spec.area, aspect=self._spec.aspect, threads=self._threads))
+          area=self._spec.area, aspect=self._spec.aspect, threads=self._threads,
+          stop=stop), stop=stop)
       bar = logs.Progress(name, (total - start) * batch)
       try:
         for step, fed in enumerate(batches, start + 1):
