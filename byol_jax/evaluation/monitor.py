@@ -27,7 +27,7 @@ Batches = Callable[[np.ndarray], Iterator[dict[str, np.ndarray]]]
 MakeViews = Callable[[Any, jax.Array, dict[str, jax.Array]], jax.Array]
 
 
-_QUERIES = 1 / 3  # their share of the images of the k-NN
+_QUERIES = 512  # at most: accuracies within some two points
 
 
 class Neighbours:
@@ -40,15 +40,14 @@ class Neighbours:
     Args:
       encoder: runs networks over images.
       train: labelled training images, two or more.
-      examples: how many neighbours to choose from; half as many are queries.
+      examples: how many neighbours to choose from; no more are queries.
       k: neighbours that vote.
       temperature: of their votes.
       seed: of the choice.
     """
     self._encoder, self._train = encoder, train
-    self._rows = encode.subset(
-        sources.size(train), round(examples / (1 - _QUERIES)), seed)
-    num_queries = max(round(_QUERIES * len(self._rows)), 1)
+    num_queries = min(_QUERIES, examples, sources.size(train) // 2)
+    self._rows = encode.subset(sources.size(train), examples + num_queries, seed)
     self._is_query = np.isin(np.arange(len(self._rows)), encode.subset(
         len(self._rows), num_queries, seed + 1))
     self._k, self._temperature = k, temperature
@@ -113,8 +112,9 @@ class Monitor:
       state: of the run.
 
     Returns:
-      Figures by name (see `diagnostics.collapse_measures`; 'knn_top1' in
-      percent, of training images, where there are labels), and a warning if they say collapse.
+      Figures by name (see `diagnostics.collapse_measures`; 'knn_top1' in percent,
+      of training images, where there are labels), and a warning if they say
+      collapse.
     """
     online = (state.online_params, state.online_state)
     target = (state.target_params, state.target_state)

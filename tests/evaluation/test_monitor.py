@@ -36,7 +36,7 @@ def neighbours(encoder, train):
 def test_queries_are_training_images_and_no_neighbours(monkeypatch):
   encoder, train = Encoder(), make_data(90)
   knn = neighbours(encoder, train)
-  assert knn.description == '10 training images against 20 others, k 5'
+  assert knn.description == '20 training images against 20 others, k 5'
   fitted, asked = [], []
   fit = monitor.knn.fit
   def fit_and_note(features, labels, **more):
@@ -48,8 +48,8 @@ def test_queries_are_training_images_and_no_neighbours(monkeypatch):
     return classifier._replace(scores=scores)
   monkeypatch.setattr(monitor.knn, 'fit', fit_and_note)
   assert knn.top1(None) == 100
-  assert (fitted, asked) == ([20], [10])
-  assert len(set(encoder.rows)) == 30
+  assert (fitted, asked) == ([20], [20])
+  assert len(set(encoder.rows)) == 40
   first = encoder.rows
   assert knn.top1(None) == 100
   np.testing.assert_array_equal(first, encoder.rows)  # the same every time
@@ -57,10 +57,17 @@ def test_queries_are_training_images_and_no_neighbours(monkeypatch):
 
 @pytest.mark.parametrize('n, said', [
     (2, '1 training images against 1 others, k 1'),
-    (6, '2 training images against 4 others, k 4')])
+    (6, '3 training images against 3 others, k 3'),
+    (35, '17 training images against 18 others, k 5')])
 def test_few_images(n, said):
   knn = neighbours(Encoder(), make_data(n))
   assert knn.description == said and 0 <= knn.top1(None) <= 100
+
+
+def test_many_images(monkeypatch):
+  monkeypatch.setattr(monitor, '_QUERIES', 8)
+  assert neighbours(Encoder(), make_data(90)).description == (
+      '8 training images against 20 others, k 5')
 
 
 def test_a_label_that_is_wrong_counts():
@@ -68,7 +75,7 @@ def test_a_label_that_is_wrong_counts():
   knn = neighbours(Encoder(), train)
   query = knn._rows[knn._is_query][0]
   train.labels[query] = (train.labels[query] + 1) % 3
-  assert knn.top1(None) == pytest.approx(90)
+  assert knn.top1(None) == pytest.approx(100 * 14 / 15)
 
 
 def test_bad_images_are_neither_asked_nor_neighbours():
@@ -105,8 +112,8 @@ def test_a_run_looks_at_no_test_image_before_its_end(tmp_path, monkeypatch, caps
       '--config.network.projector_hidden_size=8', '--config.log.tensorboard=False',
       '--config.network.predictor_hidden_size=8',
       '--config.network.projection_size=8']) == 0
-  assert encoded == [(64, 48)]  # training images
-  told = '16 training images against 32 others, k 20'
+  assert encoded == [(64, 64)]  # training images
+  told = '32 training images against 32 others, k 20'
   out = capsys.readouterr().out
   assert f'k-NN every 16 steps: {told}' in out
   results = json.loads((tmp_path / 'run' / 'results.json').read_text())
