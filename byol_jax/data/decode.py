@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import threading
 import types
 import warnings
@@ -33,16 +34,19 @@ _FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')
 # Pillow warns of oddities once a process; what matters is raised.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
-# A header may promise anything; this many pixels take up to 0.7 GB on the way. Of a
-# WebP, which libwebp composes as a film, half as many do.
+# A header may promise anything. What is read takes 1 GB and about 2 s at most on the
+# way: fewer pixels where they take more (`_most_pixels`).
 MAX_PIXELS = 80_000_000
-_MAX_WEBP_PIXELS = 40_000_000
+_MAX_WIDE_PIXELS = 40_000_000
+_MAX_RUN_LENGTH_PIXELS = 5_000_000
+_MAX_SIDE = 1_000_000    # a row has its price, however short it is
 _LARGE = 16_000_000      # pixels; larger ones are decoded one at a time
 _STRIP = 256             # rows that are converted at a time
 # A progressive JPEG is drawn in some ten scans, each of all its pixels; one of a few
-# bytes may have thousands. These many pixels take two seconds.
-_USUAL_SCANS = 12
+# bytes may have thousands. These many pixels take two seconds: 12 scans of the largest.
 _MAX_DRAWN = 1_000_000_000
+# Of a JPEG within a TIFF; libtiff's own limit is 100. Pillow's widest have 18.
+os.environ.setdefault('LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER', '20')
 
 _large = threading.Lock()
 
@@ -154,15 +158,14 @@ def _decode_plain_jpeg(data: bytes, at_least: int) -> np.ndarray | None:
                                       min_width=-(-width // shrink))
   except ValueError:  # damaged, or something harmless that it warns of
     return None
-  return np.ascontiguousarray(_upright(pixels, jpeg.read_header(data).orientation))
+  return np.ascontiguousarray(_upright(pixels, jpeg.orientation(data)))
 
 
 def _decode_with_pillow(data: bytes) -> np.ndarray:
   """Any format, slower."""
   try:
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    _check_size(image.height, image.width,
-                _MAX_WEBP_PIXELS if image.format == 'WEBP' else MAX_PIXELS)
+    _check_size(image.height, image.width, _most_pixels(image, data))
     with _turn(image.height * image.width):
       image.load()
       is_jpeg = image.format in ('JPEG', 'MPO')
@@ -170,7 +173,7 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
         ImageOps.exif_transpose(image, in_place=True)
       pixels = _rgb(image)
     if is_jpeg:  # as on the fast path, whatever Pillow reads elsewhere in the file
-      pixels = _upright(pixels, jpeg.read_header(data).orientation)
+      pixels = _upright(pixels, jpeg.orientation(data))
     return np.ascontiguousarray(pixels)
   except Image.UnidentifiedImageError:
     raise BadImage(
@@ -206,20 +209,33 @@ def _rgb(image: Image.Image) -> np.ndarray:
   return pixels
 
 
+def _most_pixels(image: Image.Image, data: bytes) -> int:
+  """How many pixels an image may have that Pillow has opened."""
+  codec, args = image.tile[0][::3] if image.tile else ('', '')
+  if codec == 'bmp_rle':  # a loop in Python
+    return _MAX_RUN_LENGTH_PIXELS
+  raw = args if isinstance(args, str) else str(args[0])
+  is_wide = (
+      image.format == 'WEBP'  # which libwebp composes as a film
+      or image.mode == 'LAB'  # slow to convert
+      or len(image.getbands()) == 4 and ';16' in raw  # 8 bytes a pixel
+      # of several scans libjpeg keeps 8 bytes a pixel
+      or image.mode == 'CMYK' and image.format == 'JPEG' and jpeg.drawing(data)[0] > 1)
+  return _MAX_WIDE_PIXELS if is_wide else MAX_PIXELS
+
+
 def _check_size(height: int, width: int, most: int = MAX_PIXELS) -> None:
   if height * width > most:
     raise BadImage(f'too large: {width} x {height} pixels, at most {most:,} are read')
+  if max(height, width) > _MAX_SIDE:
+    raise BadImage(f'too large: {width} x {height} pixels, at most {_MAX_SIDE:,} a '
+                   'side are read')
 
 
 def _check_scans(data: bytes) -> None:
   """Raises BadImage where a JPEG is drawn so often that it takes seconds."""
-  scans = jpeg.count_scans(data)
-  if scans <= _USUAL_SCANS:
-    return
-  try:
-    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-  except ValueError:  # whoever decodes it says why
-    return
+  scans, height, width = jpeg.drawing(data)
+  _check_size(height, width)
   if scans * height * width > _MAX_DRAWN:
     raise BadImage(f'too large: {scans} scans of {width} x {height} pixels, at most '
                    f'{_MAX_DRAWN:,} pixels are drawn')

@@ -7,56 +7,61 @@ come the entropy-coded pixels, in which FF is followed by 00 or a restart marker
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import re
 import struct
-from typing import NamedTuple
 
 _ORIENTATION = 0x0112  # the tag of EXIF
 _SHORT, _LONG = 3, 4   # types of EXIF
-_SOF2, _SOS, _APP1 = 0xC2, 0xDA, 0xE1
-_SCAN, _END = b'\xff\xda', b'\xff\xd9'
+_EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
+_SEQUENTIAL = {0xC0, 0xC1, 0xC9}  # the usual frames; the rest are progressive, ...
+_MARKER = re.compile(rb'\xff[\xc0-\xcf\xd9-\xfe]')  # those that have a length, and EOI
 
 
-class Header(NamedTuple):
-  """What stands before the pixels.
-
-  Attributes:
-    orientation: of EXIF, 1 (upright) to 8; 1 where there is none.
-    is_progressive: whether several scans draw the picture.
-    pixels_at: the byte of the first scan's marker; the file's length if there is
-      none.
-  """
-  orientation: int
-  is_progressive: bool
-  pixels_at: int
-
-
-def read_header(data: bytes) -> Header:
-  """Walks over the segments; what is damaged ends the walk."""
-  orientation, is_progressive, position = 1, False, 2
-  while position + 4 <= len(data) and data[position] == 0xFF:
-    marker = data[position + 1]
-    if marker == 0xFF:  # padding
-      position += 1
-      continue
+def orientation(data: bytes) -> int:
+  """Returns that of EXIF, 1 (upright) to 8; 1 where there is none."""
+  for marker, start, end in _segments(data):
     if marker == _SOS:
-      return Header(orientation, is_progressive, position)
-    is_progressive |= marker == _SOF2
-    size = int.from_bytes(data[position + 2:position + 4])
-    if (marker == _APP1 and orientation == 1
-        and data[position + 4:position + 10] == b'Exif\0\0'):
-      orientation = _orientation(data[position + 10:position + 2 + size])
-    position += 2 + size
-  return Header(orientation, is_progressive, len(data))
+      break
+    if marker == _APP1 and data[start:start + 6] == b'Exif\0\0':
+      found = _orientation(data[start + 6:end])
+      if found > 1:
+        return found
+  return 1
 
 
-def count_scans(data: bytes) -> int:
-  """How often a progressive JPEG draws its pixels; 1 of any other."""
-  header = read_header(data)
-  if not header.is_progressive:
-    return 1
-  # what follows the end may be anything: a second picture, a film
-  end = data.find(_END, header.pixels_at)
-  return data.count(_SCAN, header.pixels_at, end if end >= 0 else len(data))
+def drawing(data: bytes) -> tuple[int, int, int]:
+  """Returns how often a JPEG draws its pixels, and its height and width.
+
+  One scan draws most; a progressive JPEG has about ten, and one that keeps its
+  colours apart has one of each. A decoder draws as many as there are.
+  """
+  scans, height, width, components = 0, 0, 0, None
+  for marker, start, _ in _segments(data):
+    if marker in _FRAMES and not scans and start + 6 <= len(data):
+      height, width, in_frame = struct.unpack_from('>HHB', data, start + 1)
+      components = in_frame if marker in _SEQUENTIAL else None
+    elif marker == _SOS:
+      scans += 1
+      if data[start:start + 1] == bytes([components or 0]):
+        break  # all of them at once: no decoder reads on
+  return scans, height, width
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+  """Yields the markers up to EOI, each with where its content starts and ends.
+
+  What lies between segments is passed over, as libjpeg does: were the walk to end
+  there, a few bytes of garbage would hide the scans behind them.
+  """
+  position = 2
+  while found := _MARKER.search(data, position):
+    start, marker = found.end(), data[found.end() - 1]
+    if marker == _EOI:
+      return
+    position = start + max(int.from_bytes(data[start:start + 2], 'big'), 2)
+    yield marker, start + 2, position
 
 
 def _orientation(tiff: bytes) -> int:

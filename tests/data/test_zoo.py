@@ -52,13 +52,13 @@ def _with_alpha(pixels=RGB):
   return np.concatenate([pixels, alpha], -1)
 
 
-def _png(depth, color, rows, interlace=0):
+def _png(depth, color, rows, interlace=0, width=_W, height=_H):
   """A PNG written by hand: what Pillow does not write."""
   def chunk(kind, data):
     body = kind + data
     return struct.pack('>I', len(data)) + body + struct.pack(
         '>I', zlib.crc32(body))
-  header = struct.pack('>IIBBBBB', _W, _H, depth, color, 0, 0, interlace)
+  header = struct.pack('>IIBBBBB', width, height, depth, color, 0, 0, interlace)
   return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header)
           + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
 
@@ -72,9 +72,10 @@ def _adam7(pixels):
       for row in pixels[top::down, left::right])
 
 
-def _bmp_rle8():
+def _bmp_rle8(pixels=RGB):
   """A run-length encoded BMP of 256 colours, bottom row first."""
-  image = Image.fromarray(RGB).convert('P', palette=Image.Palette.ADAPTIVE)
+  height, width, _ = pixels.shape
+  image = Image.fromarray(pixels).convert('P', palette=Image.Palette.ADAPTIVE)
   index, palette = np.asarray(image), np.array(image.getpalette()).reshape(-1, 3)
   entries = np.zeros((256, 4), np.uint8)
   entries[:len(palette), :3] = palette[:, ::-1]
@@ -82,7 +83,7 @@ def _bmp_rle8():
                   for row in index[::-1]) + b'\0\1'
   start = 14 + 40 + 1024
   return (b'BM' + struct.pack('<IHHI', start + len(data), 0, 0, start)
-          + struct.pack('<IiiHHIIiiII', 40, _W, _H, 1, 8, 1, len(data), 0, 0,
+          + struct.pack('<IiiHHIIiiII', 40, width, height, 1, 8, 1, len(data), 0, 0,
                         256, 0) + entries.tobytes() + data)
 
 
@@ -114,7 +115,10 @@ def _exif_written(orientation, letter, mode):
 def _big_endian_exif(data):
   """The EXIF block of a JPEG with orientation 3, as Motorola writes it."""
   tiff = b'MM\0*\0\0\0\x08' + struct.pack('>HHHIHHI', 1, 0x0112, 3, 1, 3, 0, 0)
-  block = b'Exif\0\0' + tiff
+  return _with_app1(data, b'Exif\0\0' + tiff)
+
+
+def _with_app1(data, block):
   return data[:2] + b'\xff\xe1' + struct.pack('>H', len(block) + 2) + block + (
       data[2:])
 
@@ -159,6 +163,10 @@ GOOD = {
         _exif_written(6, fmt, colors), RGB, True)
        for kind, fmt in (('short', 'H'), ('long', 'I'))
        for plus, colors in (('', 'RGB'), (', cmyk', 'CMYK'))},
+    **{f'jpeg xmp orientation alone, {colors}': (_with_app1(_save(
+        Image.fromarray(RGB).convert(colors), 'JPEG', quality=95),
+        b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>'), RGB, True)
+       for colors in ('RGB', 'CMYK')},
     'jpeg exif big-endian': (_big_endian_exif(_save(
         _stored(3), 'JPEG', quality=95)), RGB, True),
     'jpeg several pictures (mpo)': (_animated('MPO', quality=95), RGB,
@@ -230,10 +238,16 @@ def _lying_png():
   return bytes(data)
 
 
-def _lying_jpeg():
-  data = bytearray(_jpeg)
-  frame = data.index(b'\xff\xc0')
-  data[frame + 5:frame + 9] = b'\xfd\xe8\xfd\xe8'
+def _lying_jpeg(data=_jpeg, side=65_000):
+  data = bytearray(data)
+  frame = max(data.find(b'\xff\xc0'), data.find(b'\xff\xc2'))
+  data[frame + 5:frame + 9] = struct.pack('>HH', side, side)
+  return bytes(data)
+
+
+def _lying_bmp():
+  data = bytearray(GOOD['bmp run-length encoded'][0])
+  data[18:26] = struct.pack('<II', 3000, 3000)
   return bytes(data)
 
 
@@ -261,6 +275,15 @@ BAD = {
     'png header only': (GOOD['png'][0][:33], 'truncated|damaged|not an image'),
     'jpeg of 65000 x 65000 pixels, it says': (_lying_jpeg(), 'too large'),
     'png of 100000 x 100000 pixels, it says': (_lying_png(), 'too large'),
+    'png of 1 x 80000000 pixels, it says': (
+        _png(8, 2, b'', width=1, height=80_000_000), 'too large.* a side'),
+    'png of 8 bytes a pixel, 7000 x 7000, it says': (
+        _png(16, 6, b'', width=7000, height=7000), 'too large.* 40,000,000'),
+    'cmyk in scans of 7000 x 7000 pixels, it says': (_lying_jpeg(_save(
+        Image.fromarray(RGB).convert('CMYK'), 'JPEG', progressive=True), 7000),
+                                                     'too large.* 40,000,000'),
+    'bmp in runs of 3000 x 3000 pixels, it says': (
+        _lying_bmp(), 'too large.* 5,000,000'),
     'png with flipped bytes': (_flipped(GOOD['png'][0]), 'damaged|truncated'),
     'tiff of floats': (_save(Image.fromarray(
         GRAY[..., 0].astype(np.float32)), 'TIFF'), 'not an image'),
@@ -309,6 +332,11 @@ def _large(mode, kind, pixels, **options):
   return _save(image, kind, **options)
 
 
+def _rgba16(side):
+  row = b'\4' + b'\x11\x22' * (4 * side)
+  return _png(16, 6, row * side, width=side, height=side)
+
+
 def _drawn_often(times):
   """A progressive JPEG whose last scan stands there many times."""
   data = _large('RGB', 'JPEG', 16e6, progressive=True)
@@ -327,6 +355,13 @@ _LARGEST = {
     'webp': lambda: _large('RGB', 'WEBP', 40e6, method=0),
     'bad.webp': lambda: _large('RGB', 'WEBP', 41e6, method=0),
     'bad.scans': lambda: _drawn_often(100),
+}
+_OTHERS = {  # that take as much, or whose makers take long
+    'jpeg.444': lambda: _large('RGB', 'JPEG', 80e6, progressive=True, subsampling=0),
+    'jpeg.cmyk.progressive': lambda: _large('CMYK', 'JPEG', 40e6, progressive=True),
+    'png.tall': lambda: _save(Image.new('RGB', (80, 1_000_000)), 'PNG'),
+    'png.rgba16': lambda: _rgba16(6300),
+    'bmp.runs': lambda: _bmp_rle8(np.tile(RGB, (55, 40, 1))),
 }
 _DECODE_ALL = """
 import json, os, re, sys, time
@@ -349,9 +384,13 @@ print(json.dumps(figures))
 
 @pytest.mark.skipif(not os.path.exists('/proc/self/status'),
                     reason='reads the memory from /proc')
-def test_the_largest_of_each_kind(tmp_path):
+@pytest.mark.parametrize('kinds', [
+    pytest.param(_LARGEST, id='usual'),
+    pytest.param(_OTHERS, id='others', marks=pytest.mark.skipif(
+        'BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1'))])
+def test_the_largest_of_each_kind(tmp_path, kinds):
   """Two seconds and 1 GB at most; what would take more is refused at once."""
-  for name, make in _LARGEST.items():
+  for name, make in kinds.items():
     (tmp_path / name).write_bytes(make())
   done = subprocess.run(
       [sys.executable, '-c', _DECODE_ALL.format(folder=str(tmp_path))],
@@ -363,18 +402,77 @@ def test_the_largest_of_each_kind(tmp_path):
   for name, (seconds, why) in figures.items():
     assert seconds < (0.2 if name.startswith('bad') else 2), name
     assert bool(why) == name.startswith('bad'), (name, why)
-  assert 'at most 40,000,000' in figures['bad.webp'][1]
-  assert '109 scans of 4000 x 4000' in figures['bad.scans'][1]
+  if kinds is _LARGEST:
+    assert 'at most 40,000,000' in figures['bad.webp'][1]
+    assert '109 scans of 4000 x 4000' in figures['bad.scans'][1]
+
+
+def _scans(marker, data=None):
+  """Where each scan of a JPEG begins, and the last one itself."""
+  data = data or GOOD['jpeg progressive'][0]
+  starts = [k for k in range(len(data)) if data[k:k + 2] == marker]
+  return starts, data[starts[-1]:-2]
+
+
+def _one_scan_a_colour():
+  """A sequential JPEG that draws its colours one after the other, one in vain."""
+  data = _save(RGB, 'JPEG', subsampling=0)
+  start = data.index(b'\xff\xda')
+  def scan(component):
+    return b'\xff\xda\0\x08\1' + bytes([component]) + b'\0\0\x3f\0'
+  return data[:start] + scan(1) + scan(2) + scan(3) + scan(1) * 106 + data[-2:]
+
+
+def _with_many_scans(between=b'', before_frame=b'', after_first=False):
+  """A progressive JPEG whose last scan stands there a hundred times."""
+  data = GOOD['jpeg progressive'][0]
+  starts, last = _scans(b'\xff\xda')
+  tables = data.index(b'\xff\xc4', starts[0])  # behind the first scan
+  at = tables if after_first else len(data) - 2
+  data = data[:at] + between + data[at:-2] + last * 99 + data[-2:]
+  return data.replace(b'\xff\xc2', before_frame + b'\xff\xc2', 1)
+
+
+@pytest.mark.parametrize('data', [
+    _with_many_scans(),
+    _with_many_scans(b'\xff\xfe\0\4\xff\xd9'),  # what ends a JPEG, in a comment
+    _with_many_scans(b'\xff\xfe\0\4\xff\xd9', after_first=True),
+    _with_many_scans(before_frame=b'\0garbage'),
+    _with_many_scans(before_frame=b'\xff\1'),
+    _with_many_scans(b'\xff\2\0\xff'),  # no marker with a length
+    _with_many_scans(b'\xff\xff\xff'),
+    _one_scan_a_colour(),
+], ids=['open', 'comment', 'early comment', 'garbage', 'tem', 'reserved', 'fill',
+        'sequential'])
+def test_scans_do_not_hide(data, monkeypatch):
+  monkeypatch.setattr(decode, '_MAX_DRAWN', 100 * _H * _W)
+  with pytest.raises(decode.BadImage, match=f'109 scans of {_W} x {_H}'):
+    decode.decode(data)
+
+
+def test_scans_in_a_tiff():
+  def in_tiff(times):
+    starts, last = _scans(b'\xff\xda', jpeg_data)
+    strip = jpeg_data[:-2] + last * times + jpeg_data[-2:]
+    tags = ((256, _W), (257, _H), (258, 8), (259, 7), (262, 1), (273, 8 + 2 + 9 * 12 + 4),
+            (277, 1), (278, _H), (279, len(strip)))
+    return (b'II*\0\x08\0\0\0' + struct.pack('<H', len(tags)) + b''.join(
+        struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags)
+            + b'\0\0\0\0' + strip)
+  jpeg_data = _save(GRAY[..., 0], 'JPEG', progressive=True)
+  assert decode.decode(in_tiff(0)).shape == GRAY.shape
+  with pytest.raises(decode.BadImage, match='damaged'):
+    decode.decode(in_tiff(30))
 
 
 def test_what_follows_a_progressive_jpeg_is_not_drawn():
   """Phones put films behind a picture, in which anything may stand."""
   data = GOOD['jpeg progressive'][0]
-  scans = jpeg.count_scans(data)
+  scans = jpeg.drawing(data)[0]
   assert scans == 10  # libjpeg's own script
-  assert jpeg.count_scans(data + b'\xff\xda' * 1000) == scans
-  assert jpeg.count_scans(data[:-2]) == scans  # cut before its end
-  assert jpeg.count_scans(GOOD['jpeg 4:2:0'][0]) == 1
+  assert jpeg.drawing(data + b'\xff\xda' * 1000)[0] == scans
+  assert jpeg.drawing(data[:-2])[0] == scans  # cut before its end
+  assert jpeg.drawing(GOOD['jpeg 4:2:0'][0])[0] == 1
 
 
 # ------------------------------------------------------------------ mutations
