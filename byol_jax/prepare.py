@@ -265,20 +265,30 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
   Raises:
     BadImage: it cannot be decoded, or not encoded again.
   """
-  # twice the size is left to antialiasing, as Pillow's thumbnail() does
-  pixels = decode.decode(data, at_least=2 * short_side)
-  height, width, _ = pixels.shape
-  if not short_side or min(height, width) <= short_side:
+  with decode.turn(decode.promised_pixels(data)):  # the copy takes as much again
+    image = _shrunk(data, short_side)
+  if image is None:
     return data
-  scale = short_side / min(height, width)
-  size = (max(round(width * scale), short_side),
-          max(round(height * scale), short_side))
-  if max(size) > _MAX_JPEG_SIDE:
-    return data
-  image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
   file = io.BytesIO()
   try:
     image.save(file, 'JPEG', quality=quality)
   except (OSError, ValueError) as error:
     raise BadImage(f'damaged (cannot be made smaller: {error})') from error
   return file.getvalue()
+
+
+def _shrunk(data: bytes, short_side: int) -> Image.Image | None:
+  """The image, made smaller; None where it stays as it is."""
+  # twice the size is left to antialiasing, as Pillow's thumbnail() does
+  pixels = decode.decode(data, at_least=2 * short_side)
+  height, width, _ = pixels.shape
+  if not short_side or min(height, width) <= short_side:
+    return None
+  scale = short_side / min(height, width)
+  size = (max(round(width * scale), short_side),
+          max(round(height * scale), short_side))
+  if max(size) > _MAX_JPEG_SIDE:
+    return None
+  image = Image.fromarray(pixels)
+  del pixels  # up to 240 MB
+  return image.resize(size, Image.Resampling.BICUBIC)

@@ -100,6 +100,7 @@ def test_short_side(tmp_path):
   assert shape == (20, 27, 3)
   metadata = prepared.read_metadata(str(tmp_path / 'out/train'))
   assert metadata['short_side'] == 20 and metadata['quality'] == 95
+  assert metadata['decoded_at'] == 40  # older shards were decoded whole: none is mixed in
   assert metadata['images'] == 18 and metadata['source'].endswith('train')
 
 
@@ -237,6 +238,32 @@ def test_large_jpegs_become_smaller_as_whole_ones_do(monkeypatch):
   assert np.sqrt(np.mean((fast - exact) ** 2)) < 1.5
   assert whole(file.getvalue(), 601).shape == (1200, 1600, 3)
   assert whole(file.getvalue(), 600).shape == (600, 800, 3)
+
+
+def test_large_images_are_made_smaller_one_at_a_time(monkeypatch):
+  """Their pixels and a copy of them: as many threads would take as many times that."""
+  monkeypatch.setattr(decode, '_LARGE', 40 * 60 - 1)
+  inside, most = [], []
+  whole, resize = decode.decode, Image.Image.resize
+  def enter(data, at_least=0):
+    inside.append(None)
+    most.append(len(inside))
+    together.wait(timeout=30)
+    time.sleep(0.02)
+    return whole(data, at_least)
+  def leave(image, *arguments):
+    inside.pop()
+    return resize(image, *arguments)
+  monkeypatch.setattr(prepare.decode, 'decode', enter)
+  monkeypatch.setattr(Image.Image, 'resize', leave)
+  for height, at_once in ((40, 1), (39, 4)):
+    together = threading.Barrier(at_once)
+    file = io.BytesIO()
+    Image.new('RGB', (60, height)).save(file, 'PNG')
+    with futures.ThreadPoolExecutor(4) as pool:
+      list(pool.map(lambda data: prepare.smaller(data, 20, 95), [file.getvalue()] * 4))
+    assert max(most) == at_once
+    most.clear()
 
 
 def test_otherwise_prepared_data_is_other_data(tmp_path):

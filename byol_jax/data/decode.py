@@ -27,6 +27,7 @@ import simplejpeg
 
 from byol_jax.data import crops
 from byol_jax.data import jpeg
+from byol_jax.data import memory
 from byol_jax.data import resize
 from byol_jax.errors import TransientError
 
@@ -48,7 +49,7 @@ _MAX_DRAWN = 1_000_000_000
 # Of a JPEG within a TIFF; libtiff's own limit is 100. Pillow's widest have 18.
 os.environ.setdefault('LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER', '20')
 
-_large = threading.Lock()
+_large = threading.RLock()
 
 
 class BadImage(Exception):
@@ -136,6 +137,30 @@ def decode_eval(data: bytes, out: np.ndarray,
   resize.cut(image, tuple(int(side) for side in box), out)
 
 
+def turn(pixels: int) -> contextlib.AbstractContextManager:
+  """Large images are worked on one after the other.
+
+  With any number of threads the memory that they take on the way is that of one. A
+  thread may take its turn again: `decode` does so itself.
+
+  Args:
+    pixels: of the image.
+  """
+  if pixels <= _LARGE:
+    return contextlib.nullcontext()
+  memory.give_back()  # or each thread's heap would keep what one has taken
+  return _large
+
+
+def promised_pixels(data: bytes) -> int:
+  """How many pixels a header says there are; 0 where it cannot be read."""
+  try:
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+      return image.width * image.height
+  except Exception:  # pylint: disable=broad-except  # `decode` says why
+    return 0
+
+
 # `crops` on single numbers: arrays of one element cost ten times as much.
 _SCALARS = types.SimpleNamespace(
     asarray=lambda x, dtype: int(x) if dtype is int else x, int32=int,
@@ -153,7 +178,7 @@ def _decode_plain_jpeg(data: bytes, at_least: int) -> np.ndarray | None:
     shrink = 1
     if at_least:
       shrink = next((k for k in (8, 4, 2) if min(height, width) >= k * at_least), 1)
-    with _turn(height * width):
+    with turn(height * width):
       pixels = simplejpeg.decode_jpeg(data, 'RGB', min_height=-(-height // shrink),
                                       min_width=-(-width // shrink))
   except ValueError:  # damaged, or something harmless that it warns of
@@ -166,7 +191,7 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
   try:
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
     _check_size(image.height, image.width, _most_pixels(image, data))
-    with _turn(image.height * image.width):
+    with turn(image.height * image.width):
       image.load()
       is_jpeg = image.format in ('JPEG', 'MPO')
       if not is_jpeg:
@@ -239,12 +264,6 @@ def _check_scans(data: bytes) -> None:
   if scans * height * width > _MAX_DRAWN:
     raise BadImage(f'too large: {scans} scans of {width} x {height} pixels, at most '
                    f'{_MAX_DRAWN:,} pixels are drawn')
-
-
-def _turn(pixels: int) -> contextlib.AbstractContextManager:
-  """Large images are decoded one after the other: with any number of threads the
-  memory that they take on the way is that of one."""
-  return _large if pixels > _LARGE else contextlib.nullcontext()
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

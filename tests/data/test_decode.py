@@ -152,6 +152,17 @@ def test_bad_bytes_leave_the_batch_as_it_was():
   assert (out == 7).all()
 
 
+def test_the_memory_of_large_images_goes_back(monkeypatch):
+  given = []
+  monkeypatch.setattr(decode.memory, 'give_back', lambda: given.append(None))
+  monkeypatch.setattr(decode, '_LARGE', 41 * 57 - 1)
+  for kind in ('JPEG', 'PNG'):
+    decode.decode(_encode(_image(40, 57), kind))
+    assert not given
+    decode.decode(_encode(_image(41, 57), kind))
+    assert given.pop() is None
+
+
 # ---------------------------------------------------------------- the compiler
 def test_an_installation_that_cannot_be_written_to(tmp_path):
   """Nowhere to keep what was compiled: it is compiled each time."""
