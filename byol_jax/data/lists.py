@@ -94,6 +94,9 @@ def read_list(path: str, split: str = 'train',
                     'it as UTF-8, uncompressed') from error
   if not files:
     raise UserError(f'the list of images {path!r} is empty')
+  if '://' in files[0]:
+    raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: mount '
+                    'the bucket or download them, and list the paths there')
   if texts is None:
     _check_no_labels(path, files[0])
   labels, names = None, None
@@ -220,7 +223,8 @@ def _check_separator(path: str, first: list[str], separator: str) -> None:
   """Raises UserError where the columns seem to be separated otherwise."""
   if len(first) > 1:
     return
-  for other, name in ((',', 'commas'), (';', 'semicolons'), ('\t', 'tabs')):
+  for other, name in ((',', 'commas'), (';', 'semicolons'), ('\t', 'tabs'),
+                      ('|', 'bars')):
     part, found, _ = first[0].partition(other)
     if other != separator and found and (
         _is_image(part)

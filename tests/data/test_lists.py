@@ -1,5 +1,7 @@
 """Lists of images: text, CSV, titles, labels, and lines that are wrong."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,8 @@ def test_files_without_an_extension(tmp_path):
     ('a.csv', 'path;label\na.jpg;0\n', 'semicolons between its columns'),
     ('a.csv', 'a.jpg;0\nb.jpg;1\n', 'semicolons between its columns'),
     ('a.csv', 'a.jpg\tdog\nb.jpg\tcat\n', 'tabs between its columns'),
+    ('a.csv', 'a.jpg|dog\nb.jpg|cat\n', 'bars between its columns'),
+    ('a.csv', 'path|label\na|dog\n', 'bars between its columns'),
     ('a.tsv', 'path,label\na.jpg,0\n', 'commas between its columns'),
     ('a.csv', '0,a.jpg,dog\n', 'line 1, has 3 columns, not 2'),
     ('a.csv', 'path,label\na.jpg,0\na, b.jpg,0\n', 'line 3, has 3 columns, not 2'),
@@ -101,6 +105,11 @@ def test_files_without_an_extension(tmp_path):
     ('a.txt', 'a.jpg\nb.jpg\0c.jpg\0', 'line 2, has a NUL'),
     ('a.csv', 'a.jpg,0\n\0.jpg,1\n', 'line 2, has a NUL'),
     ('a.txt', 'a.jpg\nb.jpg\n'.encode('utf-16-le'), 'line 1, has a NUL'),
+    ('a.csv', 'a.jpg,0\n'.encode('utf-16'), 'save it as UTF-8, uncompressed'),
+    ('a.txt.gz', gzip.compress(b'a.jpg\n'), 'save it as UTF-8, uncompressed'),
+    # places
+    ('a.txt', 'gs://b/a.jpg\n', 'only local files are read: mount'),
+    ('a.csv', 'path,label\nhttp://x.org/a.jpg,0\n', 'only local files are read'),
     ('a.csv', 'a.jpg,0\n"b.jpg,1\nc.jpg,1\n', 'line 2: .* quote'),
     ('a.csv', 'a.jpg,0\n"b.jpg,1\nc.jpg,1\nd.jpg",1\n', 'line 2, has a path that'),
     ('a.tsv', '"odd.jpg\t0\nb.jpg\t1\n', 'line 1: .* quote'),
