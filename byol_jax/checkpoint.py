@@ -136,11 +136,20 @@ class Checkpoints:
     """The steps of the complete checkpoints, ascending; damaged ones too."""
     if not self._directory.is_dir():
       return []
+    found = []
     # not orbax's list: it takes 007 and files for checkpoints
-    return sorted(
-        int(path.name) for path in self._directory.iterdir()
-        if path.name.isdecimal() and str(int(path.name)) == path.name
-        and path.is_dir() and ocp.utils.is_checkpoint_finalized(path))
+    for path in self._directory.iterdir():
+      if path.name.isdecimal() and str(int(path.name)) == path.name:
+        # ValueError: orbax's, of a folder that a run has removed meanwhile
+        with contextlib.suppress(FileNotFoundError, ValueError):
+          if path.is_dir() and ocp.utils.is_checkpoint_finalized(path):
+            found.append(int(path.name))
+    return sorted(found)
+
+  def is_being_written(self, step: int | None) -> bool:
+    """Whether there is an unfinished checkpoint of a step; None for any."""
+    return any(self._directory.glob(
+        f'{"*" if step is None else step}.orbax-checkpoint-tmp*'))
 
   def latest(self) -> int | None:
     """The newest complete checkpoint's step; None without any."""

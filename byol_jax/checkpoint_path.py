@@ -62,15 +62,6 @@ def opened(path: str, key: str, *,
     raise
 
 
-def steps(checkpoints: checkpoint.Checkpoints) -> list[int]:
-  """Those that are complete, ascending, though the run removes some just now."""
-  while True:
-    try:
-      return checkpoints.steps()
-    except (OSError, ValueError):  # orbax's, of a folder that has gone meanwhile
-      time.sleep(0.1)
-
-
 def is_gone(checkpoints: checkpoint.Checkpoints, step: int,
             error: Exception) -> bool:
   """Whether a checkpoint that cannot be read has been removed.
@@ -82,7 +73,7 @@ def is_gone(checkpoints: checkpoint.Checkpoints, step: int,
       be at removing them, and the folder is watched for some seconds.
   """
   end = time.monotonic() + (_SECONDS_TO_REMOVE if error.__cause__ else 0)
-  while step in steps(checkpoints):
+  while step in checkpoints.steps():
     if time.monotonic() >= end:
       return False
     time.sleep(0.2)
@@ -98,14 +89,13 @@ def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
               key: str, without: Collection[int]) -> int:
   """The step, once it is complete."""
   folder = epath.Path(parse(path)[0])
-  pattern = f'{"*" if step is None else step}.orbax-checkpoint-tmp*'
   end = time.monotonic() + _SECONDS_TO_WRITE
   told = False
   while True:
-    there = [x for x in steps(checkpoints) if x not in without]
+    there = [x for x in checkpoints.steps() if x not in without]
     if there and (step is None or step in there):
       return there[-1] if step is None else step
-    if not list(folder.glob(pattern)):
+    if not checkpoints.is_being_written(step):
       raise UserError(f'config key {key} is {path!r}: there is no checkpoint ' + (
           f'of that step; there are: {listed(there)}' if there else
           f'in {folder} yet' + ''.join(

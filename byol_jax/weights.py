@@ -140,7 +140,7 @@ def _tell_damaged(opened: checkpoint.Checkpoints, path: str, damaged: list[int],
                     ) from error
   what = (f'damaged{", or being removed by the run" if error.__cause__ else ""} '
           f'({_reason(error)})')
-  others = [x for x in checkpoint_path.steps(opened) if x not in damaged]
+  others = [x for x in opened.steps() if x not in damaged]
   if checkpoint_path.parse(path)[1] is not None or not others:
     raise UserError(
         f'config key weights is {path!r}: checkpoint {damaged[-1]} is {what}; '
@@ -260,7 +260,7 @@ def _check_finite(weights: Weights) -> None:
         with contextlib.closing(
             checkpoint.Checkpoints(folder, read_only=True)) as opened:
           earlier = ': ' + checkpoint_path.listed([
-              x for x in checkpoint_path.steps(opened) if x < weights.step])
+              x for x in opened.steps() if x < weights.step])
       raise UserError(
           f'config key weights is {weights.path!r}: the {weights.network} encoder '
           f'of step {weights.step} has diverged, {name.partition(".")[2]} is not '
