@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import io
 import logging
 import statistics
 import threading
 
-from PIL import Image
+from byol_jax.data import decode
 
 _console = logging.getLogger('byol_jax')
 
-_FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF')  # Pillow knows some that start programs
 _PIXELS = 2_000_000
 _FIRST = 16  # images that are looked at
 
@@ -31,10 +29,8 @@ def watched(read: Callable[[int], bytes], image_size: int) -> Callable[[int], by
   lock = threading.Lock()
 
   def look(data: bytes) -> None:
-    try:
-      with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        pixels = image.width * image.height
-    except Exception:  # pylint: disable=broad-except  # a bad image: decode says why
+    pixels = decode.promised_pixels(data)
+    if not pixels:
       return
     with lock:
       sizes.append(pixels)
