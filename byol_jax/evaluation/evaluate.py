@@ -20,6 +20,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
+from byol_jax import checkpoint_path
 from byol_jax import config as config_lib
 from byol_jax import dataset
 from byol_jax import hosts
@@ -123,14 +124,14 @@ class _Evaluation:
     self._stack = stack
     self._data = data = _data_config(config, weights.config)
     spec = program_lib.view_spec(weights.config)
-    self._crop_spec = spec
     self._spec = spec._replace(image_size=(
         config.data.eval_image_size or weights.config.data.eval_image_size
         or spec.image_size))
     self._center_share = (config.evaluation.center_share
                           or weights.config.data.center_share)
     self._model = program_lib.make_model(weights.config, 0, None)
-    self._untrained: dict[str, Any] = {}
+    self._untrained: dict[str, Any] = {}   # networks, by `_calibrating`
+    self._data_keys: dict[bool, dict[str, Any]] = {}
     self._encoder = encode.Encoder(
         self._model, self._spec, center_share=self._center_share,
         batch_size=config.evaluation.batch_size, threads=data.data.threads)
@@ -316,9 +317,8 @@ class _Evaluation:
       checks.check_classes(train.labels())
       data = sources.take(train.data, encode.usable(train.data, train.rows))
       source = crops.Crops(
-          self._model, train.networks(), self._crop_spec._replace(
-              image_size=self._spec.image_size),
-          data, batch_size=self._config.evaluation.batch_size, seed=seed,
+          self._model, train.networks(), self._spec, data,
+          batch_size=self._config.evaluation.batch_size, seed=seed,
           threads=self._data.data.threads)
       def held_out(rows):
         x = self._encoder(train.networks(), data, rows)
@@ -340,8 +340,7 @@ class _Evaluation:
     return finetune.fit(
         sources.take(data, labelled), train.networks(),
         self._weights.config, self._encoder,
-        self._crop_spec._replace(image_size=self._spec.image_size),
-        num_classes=sources.num_classes(data), learning_rates=c.learning_rates,
+        self._spec, num_classes=sources.num_classes(data), learning_rates=c.learning_rates,
         epochs=c.epochs, weight_decays=c.weight_decays, encoder_rate=c.encoder_rate,
         batch_size=c.batch_size, holdout_fraction=self._config.evaluation.holdout,
         metric=self._metric(), seed=seed, stages=self._stages,
@@ -383,14 +382,17 @@ class _Evaluation:
 
   def _key(self, digest: str, data: Data, is_test: bool) -> dict[str, Any]:
     """What features depend on, as process 0 sees it."""
-    states = [] if jax.process_index() else fingerprint.file_states(
-        data, range(sources.size(data)))
-    return {'encoder': digest, 'image_size': self._spec.image_size,
-            'mean': list(self._spec.mean), 'std': list(self._spec.std),
-            'center_share': self._center_share, 'is_test': is_test,
-            'precision': self._weights.config.network.precision,
-            'data': fingerprint.fingerprint(data), 'name': data.name,
-            'files': hashlib.sha256(json.dumps(states).encode()).hexdigest()}
+    if is_test not in self._data_keys:  # takes a look at every file
+      states = [] if jax.process_index() else fingerprint.file_states(
+          data, range(sources.size(data)))
+      self._data_keys[is_test] = {
+          'data': fingerprint.fingerprint(data), 'name': data.name,
+          'files': hashlib.sha256(json.dumps(states).encode()).hexdigest()}
+    return self._data_keys[is_test] | {
+        'encoder': digest, 'image_size': self._spec.image_size,
+        'mean': list(self._spec.mean), 'std': list(self._spec.std),
+        'center_share': self._center_share, 'is_test': is_test,
+        'precision': self._weights.config.network.precision}
 
   # ------------------------------------------------------------------- book-keeping
   def _open(self, found: dict[str, Any]) -> str:
@@ -488,11 +490,7 @@ def _root(weights: weights_lib.Weights) -> str:
   """The workdir that the weights lie in; of a file one of its own."""
   if weights.path.endswith(weights_lib.SUFFIX):
     return os.path.join('runs', f'encoder-{weights.digest[:8]}')
-  path = weights.path.rstrip('/')
-  folder, last = os.path.split(path)
-  if last.isdecimal() and os.path.basename(folder) == 'checkpoints':
-    path = folder
-  return os.path.dirname(path) if os.path.basename(path) == 'checkpoints' else path
+  return os.path.dirname(checkpoint_path.parse(weights.path)[0])
 
 
 def _workdir_beside(weights: weights_lib.Weights, name: str,

@@ -155,8 +155,9 @@ def fit(
       'learning_rate_is': 'of the first step; cosine to 0',
       'encoder_rate': encoder_rate,
       'chosen': chosen,
-      'chosen_on': (f'{len(held_out)} held-out training images, stratified; between '
-                    'equals by their cross-entropy' if figures else 'nothing: one of each given'),
+      'chosen_on': (
+          f'{len(held_out)} held-out training images, stratified; between equals by '
+          'their cross-entropy' if figures else 'nothing: one of each given'),
       f'held_out_{metric}': figures,
       'statistics': 'of the global batch; running averages for evaluation',
       'seed': seed,
