@@ -462,8 +462,9 @@ def _why_unreadable(folder: epath.Path) -> Exception | None:
 def _is_small_json(path: epath.Path) -> bool:
   """Whether a file holds a JSON object, and none that could fill the memory."""
   try:
-    return (path.stat().length <= _MOST_METADATA
-            and isinstance(json.loads(path.read_bytes()), dict))
+    with path.open('rb') as f:  # epath's stat fails where the owner has no name
+      data = f.read(_MOST_METADATA + 1)
+    return len(data) <= _MOST_METADATA and isinstance(json.loads(data), dict)
   except (ValueError, RecursionError):
     return False
 

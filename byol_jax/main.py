@@ -118,6 +118,18 @@ def _last_of_each_list(argv: Sequence[str]) -> list[str]:
   return kept[::-1]
 
 
+def _config_first(argv: Sequence[str]) -> list[str]:
+  """With --config before its keys: ml_collections takes no other order."""
+  path, rest = _value_of('config', argv), []
+  arguments = iter(argv[1:])
+  for argument in arguments:
+    if argument in ('--config', '-config'):
+      next(arguments, None)
+    elif not argument.startswith(('--config=', '-config=')):
+      rest.append(argument)
+  return [argv[0], *([] if path is None else [f'--config={path}']), *rest]
+
+
 def _value_of(flag: str, argv: Sequence[str]) -> str | None:
   """The last --flag=value or --flag value."""
   value = None
@@ -196,7 +208,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
   parallel.set_compiler_flags()
   bucket.choose_library()
-  argv = _last_of_each_list(argv)
+  argv = _config_first(_last_of_each_list(argv))
   try:
     values = define_flags(argv)
     config, name = parse(argv, values)

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -37,3 +40,37 @@ def _console():
   as_imported()  # a module's fixture may have run main
   yield
   as_imported()
+
+
+_EMULATOR = '''
+import sys
+from gcp_storage_emulator import server
+server.create_server('localhost', int(sys.argv[1]), in_memory=True,
+                     default_bucket='bucket').run()
+'''
+
+
+@pytest.fixture(scope='session', name='cloud')
+def _cloud():
+  """The environment of processes that take an emulator for Google Cloud Storage."""
+  pytest.importorskip('gcp_storage_emulator')
+  pytest.importorskip('gcsfs')
+  with socket.socket() as s:
+    s.bind(('localhost', 0))
+    port = s.getsockname()[1]
+  server = subprocess.Popen([sys.executable, '-c', _EMULATOR, str(port)],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  for _ in range(300):
+    with socket.socket() as s:
+      if not s.connect_ex(('localhost', port)):
+        break
+    time.sleep(0.1)
+  where = f'http://localhost:{port}'
+  yield dict(
+      STORAGE_EMULATOR_HOST=where, TENSORSTORE_GCS_HTTP_URL=where,
+      CLOUD_STORAGE_EMULATOR_ENDPOINT=where,
+      FSSPEC_GCS='{"use_listings_cache": false, "token": "anon"}',
+      GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT='false', EPATH_USE_TF='false',
+      GOOGLE_CLOUD_PROJECT='test')
+  server.kill()
+  server.wait()

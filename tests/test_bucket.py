@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,45 +13,11 @@ import pytest
 sys.path.append(os.path.join(os.path.dirname(__file__), 'faults'))
 import harness  # pylint: disable=wrong-import-position
 
-pytest.importorskip('gcp_storage_emulator')
-pytest.importorskip('gcsfs')
-
 # The emulator knows no generations of objects, by which the writers of a checkpoint
 # keep out of each other's way: now and then a save fails there, and is tried again.
 saves = pytest.mark.skipif(
     not os.environ.get('BYOL_TEST_BUCKET'),
     reason='the emulator fails some saves; BYOL_TEST_BUCKET=1 runs it')
-
-_SERVER = '''
-import sys
-from gcp_storage_emulator import server
-server.create_server('localhost', int(sys.argv[1]), in_memory=True,
-                     default_bucket='bucket').run()
-'''
-
-
-@pytest.fixture(scope='module', name='cloud')
-def _cloud():
-  """The environment of processes that take the emulator for the cloud."""
-  with socket.socket() as s:
-    s.bind(('localhost', 0))
-    port = s.getsockname()[1]
-  server = subprocess.Popen([sys.executable, '-c', _SERVER, str(port)],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-  for _ in range(300):
-    with socket.socket() as s:
-      if not s.connect_ex(('localhost', port)):
-        break
-    time.sleep(0.1)
-  yield dict(
-      STORAGE_EMULATOR_HOST=f'http://localhost:{port}',
-      TENSORSTORE_GCS_HTTP_URL=f'http://localhost:{port}',
-      FSSPEC_GCS='{"use_listings_cache": false, "token": "anon"}',
-      GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT='false', EPATH_USE_TF='false',
-      GOOGLE_CLOUD_PROJECT='test')
-  server.kill()
-  server.wait()
-
 
 def python(cloud, code, *arguments):
   """Runs a script; what it printed last, as JSON."""

@@ -246,12 +246,16 @@ def test_storage_that_cannot_be_read_is_not_damage(tmp_path, monkeypatch):
   """A good checkpoint is not set aside because the network was away."""
   opened = two_steps(tmp_path)
   monkeypatch.setattr(checkpoint, '_WAITS', (0.01, 0.01))
-  read_bytes, away = type(opened._directory).read_bytes, [True]
-  def read(self):
-    if away[0]:
-      raise TimeoutError(110, 'timed out')
-    return read_bytes(self)
-  monkeypatch.setattr(type(opened._directory), 'read_bytes', read)
+  away = [True]
+  def failing(method):
+    def act(*args, **kwargs):
+      if away[0]:
+        raise TimeoutError(110, 'timed out')
+      return method(*args, **kwargs)
+    return act
+  kind = type(opened._directory)
+  for name in ('read_bytes', 'open'):
+    monkeypatch.setattr(kind, name, failing(getattr(kind, name)))
   with pytest.raises(TransientError, match='2 cannot be read now'):
     opened.restore_latest(make_state())
   assert opened.steps() == [1, 2]

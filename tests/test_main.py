@@ -221,6 +221,7 @@ def _folders(tmp_path):
     ([FASHION, '--config.train.bach_size=8'], 'train.batch_size'),
     ([FASHION, '--config.train.epochs=many'], 'train.epochs'),
     ([FASHION, '--config.train.warmup_epochs=99999'], 'train.warmup_epochs'),
+    (['--config.train.warmup_epochs=99999', FASHION], 'longer than the run'),
     ([FASHION, '--config.train.tau_base=-0.1'], 'train.tau_base'),
     ([FASHION, '--config.data.image_size=4'], 'data.image_size'),
     ([FASHION, '--config.train.batch_size=36'], 'train.batch_size'),

@@ -26,6 +26,7 @@ from etils import epath
 import numpy as np
 
 from byol_jax.data import shards
+from byol_jax.data import storage
 from byol_jax.errors import UserError
 
 VERSION = 1
@@ -118,9 +119,12 @@ def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
   """
   file = os.path.join(folder, shard['file'])
   said = read_sidecar(file)
-  if said is None or not epath.Path(file).exists():
+  try:
+    size, _ = storage.insist(lambda: storage.stat(file), repr(file))
+  except FileNotFoundError:
+    said = None
+  if said is None:
     raise UserError(f'shard {file!r} or its .json is missing')
-  size = epath.Path(file).stat().length
   if size != shard['bytes']:
     raise UserError(f'shard {file!r} has {size} bytes, not {shard["bytes"]}: it '
                     'is damaged')

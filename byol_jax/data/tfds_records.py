@@ -82,8 +82,8 @@ def open_records(
 
   Works from the prepared files alone: the data set's own code is not run and
   nothing is ever downloaded. Files in the array_record format are read by
-  random access, and so are local TFRecord files, once their records are found
-  (`tfrecord.index`); what else there is is read into memory once, still encoded.
+  random access, and so are TFRecord files, once their records are found
+  (`tfrecord.indexes`); what else there is is read into memory once, still encoded.
 
   Args:
     name: TFDS name, as 'cifar10', 'imagenet2012:5.*.*' or 'my_data/config'.
@@ -115,17 +115,18 @@ def open_records(
     return None
   wanted = _wanted_features(tfds, builder)
   names = _RecordNames(title, split, builder.info.splits[split].num_examples)
+  sizes = _sizes(builder, split)
   read_record, formats = None, tfds.core.FileFormat
   if builder.info.file_format == formats.ARRAY_RECORD:
     read_record = _array_records(builder, split)
-  elif (builder.info.file_format == formats.TFRECORD
-        and _is_local(builder.data_dir)):
+  elif builder.info.file_format == formats.TFRECORD:
     read_record = _tfrecords(builder, split)
   if read_record is not None:
     read, labels = _by_random_access(tfds, builder, read_record, wanted,
                                      len(names))
   else:
-    read, labels = _read_into_memory(tfds, builder, split, wanted, max_bytes)
+    read, labels = _read_into_memory(tfds, builder, split, wanted, sizes,
+                                     max_bytes)
   if labels is not None and _are_hidden(labels):
     _console.info('%s, split %s: hidden labels, so none', title, split)
     labels = None
@@ -134,9 +135,9 @@ def open_records(
     class_names = tuple(getattr(builder.info.features['label'], 'names', None)
                         or ()) or None
   identity = json.dumps([title, split, info.file_format.value, [
-      [os.path.basename(shard.filename), _size(shard.filename), shard.skip,
-       shard.take, shard.examples_in_shard]
-      for shard in info.splits[split].file_instructions],
+      [os.path.basename(shard.filename), size, shard.skip, shard.take,
+       shard.examples_in_shard]
+      for shard, size in zip(info.splits[split].file_instructions, sizes)],
       hashlib.sha256(read(0)).hexdigest()])
   return Records(read, len(names), labels, class_names, names, identity)
 
@@ -256,27 +257,34 @@ def _wanted_features(tfds: Any, builder: Any) -> tuple[str, ...]:
   return ('image',)
 
 
+def _sizes(builder: Any, split: str) -> list[int]:
+  """Of the files of a split, in bytes; one that is missing is named now."""
+  def size(shard: Any) -> int:
+    path = str(shard.filename)
+    try:
+      return storage.insist(lambda: storage.stat(path), repr(path))[0]
+    except FileNotFoundError as error:
+      raise _damaged(builder, f'{path} is missing') from error
+    except OSError as error:
+      raise _damaged(builder, error) from error
+  with futures.ThreadPoolExecutor(16) as pool:  # storage takes its time
+    return list(pool.map(size, builder.info.splits[split].file_instructions))
+
+
 def _array_records(builder: Any, split: str) -> Callable[[int], bytes]:
   """Reads a record of a split, the whole serialized example."""
   instructions = builder.info.splits[split].file_instructions
-  there = {file.name for file in epath.Path(builder.data_dir).iterdir()}
-  for shard in instructions:  # is opened when its first record is read, too late
-    if os.path.basename(shard.filename) not in there:
-      raise _damaged(builder, f'{shard.filename} is missing')
   # not TFDS's own data source, which keeps every shard open
   return _by_number(builder, instructions, shards.reader(
       [str(shard.filename) for shard in instructions]))
 
 
 def _tfrecords(builder: Any, split: str) -> Callable[[int], bytes]:
-  """As `_array_records`, for local TFRecord files."""
+  """As `_array_records`, for TFRecord files."""
   instructions = builder.info.splits[split].file_instructions
   files = [str(shard.filename) for shard in instructions]
-  def find(file: str) -> np.ndarray:
-    return storage.insist(lambda: tfrecord.index(file), repr(file))
   try:
-    with futures.ThreadPoolExecutor(16) as pool:  # storage takes its time
-      starts = list(pool.map(find, files))
+    starts = tfrecord.indexes(files)
     for file, shard, found in zip(files, instructions, starts):
       if len(found) - 1 != shard.examples_in_shard:
         raise ValueError(f'{file} has {len(found) - 1} records, not '
@@ -340,16 +348,12 @@ def _by_random_access(
 
 def _read_into_memory(
     tfds: Any, builder: Any, split: str, wanted: tuple[str, ...],
-    max_bytes: int,
+    sizes: Sequence[int], max_bytes: int,
 ) -> tuple[Callable[[int], bytes], np.ndarray | None]:
   """Reads every record of a format without random access, in file order."""
   info = builder.info
-  try:
-    size = sum(epath.Path(shard.filename).stat().length * shard.take
-               // max(1, shard.examples_in_shard)
-               for shard in info.splits[split].file_instructions)
-  except OSError as error:
-    raise _damaged(builder, error) from error
+  size = sum(size * shard.take // max(1, shard.examples_in_shard) for size, shard
+             in zip(sizes, info.splits[split].file_instructions))
   if size > max_bytes:
     raise UserError(
         f'{info.full_name}, split {split}, has {size / 2**30:.1f} GiB in the '
@@ -377,16 +381,6 @@ def _read_into_memory(
 def _are_hidden(labels: np.ndarray | Labels) -> bool:
   """Whether a label is negative; of `Labels` the first tells for all."""
   return bool((labels[:1] if isinstance(labels, Labels) else labels).min() < 0)
-
-
-def _is_local(folder: Any) -> bool:
-  """Whether the operating system can read it, as it cannot read a bucket."""
-  return os.path.isdir(folder)
-
-
-def _size(file: Any) -> int | None:
-  """In bytes; None in a bucket, which takes its time to tell."""
-  return os.path.getsize(file) if _is_local(os.path.dirname(file)) else None
 
 
 def _damaged(builder: Any, why: object) -> UserError:

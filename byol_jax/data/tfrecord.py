@@ -2,45 +2,91 @@
 
 A record is its length (uint64, little-endian), a checksum of that, the data, and a
 checksum of the data (https://www.tensorflow.org/tutorials/load_data/tfrecord). The
-files have no index of their own; making one reads 12 bytes a record.
+files have no index of their own. On a disk making one reads 12 bytes a record; in a
+bucket, where each read takes its time, it reads all, and is kept on this machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent import futures
+import contextlib
+import hashlib
+import logging
 import os
 import struct
+import time
 
 import google_crc32c
 import numpy as np
 
+from byol_jax.data import storage
+
+_console = logging.getLogger('byol_jax')
+
 _HEADER = struct.Struct('<QI')
 _FOOTER = struct.Struct('<I')
+_THREADS = 16
+_BUCKET_BLOCK = 8 << 20  # bytes that a thread reads from a bucket at a time
+_REPORT_SECONDS = 30.0
+
+
+def indexes(paths: Sequence[str]) -> list[np.ndarray]:
+  """`index` of many files; those in a bucket are kept in ~/.cache/byol_jax.
+
+  Args:
+    paths: local or in a bucket, not compressed.
+
+  Raises:
+    ValueError, OSError: as `index`; TransientError: as `storage.insist`.
+  """
+  reported, found = time.monotonic(), []
+  with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
+    try:
+      kept = list(pool.map(_kept_at, paths))
+      missing = sum(bool(file) and not os.path.exists(file) for file in kept)
+      if missing:
+        _console.info(
+            'finding the records of %d TFRecord files in a bucket: they are read once '
+            'on this machine (files of the array_record format need not be)', missing)
+      for starts in pool.map(_kept_index, paths, kept):
+        found.append(starts)
+        if missing and time.monotonic() > reported + _REPORT_SECONDS:
+          reported = time.monotonic()
+          _console.info('%d of %d files', len(found), len(paths))
+    except BaseException:
+      pool.shutdown(cancel_futures=True)
+      raise
+  return found
 
 
 def index(path: str) -> np.ndarray:
   """Where the records of a file start: int64 [N + 1], its size at the end.
 
   Args:
-    path: a local file, not compressed.
+    path: a file, local or in a bucket, not compressed.
 
   Raises:
     ValueError: the file is no TFRecord file, or is cut short or damaged in one of
       the lengths; names the byte.
     OSError: it cannot be read.
   """
-  starts = [0]
-  with open(path, 'rb', buffering=0) as f:
-    size = os.fstat(f.fileno()).st_size
-    while starts[-1] < size:
-      header = os.pread(f.fileno(), _HEADER.size, starts[-1])
-      if len(header) < _HEADER.size:
+  size, _ = storage.stat(path)
+  block_size = _BUCKET_BLOCK if storage.in_bucket(path) else _HEADER.size
+  starts, block, block_start = [0], b'', 0
+  while starts[-1] < size:
+    at = starts[-1] - block_start
+    if at + _HEADER.size > len(block):
+      block_start, at = starts[-1], 0
+      block = storage.read_range(path, block_start, min(block_start + block_size, size))
+      if len(block) < _HEADER.size:
         raise ValueError(f'{path} is cut short at byte {starts[-1]}')
-      length, checksum = _HEADER.unpack(header)
-      if _masked_crc(header[:8]) != checksum:
-        raise ValueError(f'{path} is damaged at byte {starts[-1]}')
-      starts.append(starts[-1] + _HEADER.size + length + _FOOTER.size)
-    if starts[-1] != size:
-      raise ValueError(f'{path} is cut short at byte {starts[-2]}')
+    length, checksum = _HEADER.unpack_from(block, at)
+    if _masked_crc(block[at:at + 8]) != checksum:
+      raise ValueError(f'{path} is damaged at byte {starts[-1]}')
+    starts.append(starts[-1] + _HEADER.size + length + _FOOTER.size)
+  if starts[-1] != size:
+    raise ValueError(f'{path} is cut short at byte {starts[-2]}')
   return np.array(starts, np.int64)
 
 
@@ -59,13 +105,44 @@ def read(path: str, start: int, stop: int) -> bytes:
     ValueError: the checksum is wrong; names the byte.
     OSError: the file cannot be read.
   """
-  with open(path, 'rb', buffering=0) as f:
-    record = os.pread(f.fileno(), stop - start, start)
+  record = storage.read_range(path, start, stop)
   data = record[_HEADER.size:-_FOOTER.size]
   if len(record) != stop - start or _masked_crc(data) != _FOOTER.unpack(
       record[-_FOOTER.size:])[0]:
     raise ValueError(f'{path} is damaged in the record at byte {start}')
   return data
+
+
+def _kept_index(path: str, file: str | None) -> np.ndarray:
+  """`index`, from the file where an earlier run has left it."""
+  if file is not None:
+    with contextlib.suppress(OSError, ValueError, EOFError):  # none, or damaged
+      starts = np.load(file, allow_pickle=False)
+      if starts.ndim == 1 and starts.dtype == np.int64 and len(starts):
+        return starts
+  starts = storage.insist(lambda: index(path), repr(path))
+  if file is not None:
+    temporary = f'{file}.{os.getpid()}.tmp'
+    with contextlib.suppress(OSError):  # no home, or a full one: find them again
+      os.makedirs(os.path.dirname(file), exist_ok=True)
+      with open(temporary, 'wb') as f:
+        np.save(f, starts)
+      os.replace(temporary, file)
+  return starts
+
+
+def _kept_at(path: str) -> str | None:
+  """Where the index of a file in a bucket is kept; None for a local one.
+
+  A file that has changed has another place.
+  """
+  if not storage.in_bucket(path):
+    return None
+  size, changed = storage.insist(lambda: storage.stat(path), repr(path))
+  identity = f'{path}\0{size}\0{changed}'
+  cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  return os.path.join(cache, 'byol_jax', 'tfrecord',
+                      hashlib.sha256(identity.encode()).hexdigest() + '.npy')
 
 
 def _masked_crc(data: bytes) -> int:

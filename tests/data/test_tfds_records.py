@@ -86,14 +86,16 @@ def test_labels_come_with_the_images(folder):
   assert len(source.labels) == 11 and source.labels[2:4].dtype == np.int32
 
 
-def test_in_memory_is_the_same(folder, monkeypatch):
-  if 'tfrecord' not in folder:
-    pytest.skip('only TFRecord files are read into memory')
-  source = _open(folder)
-  monkeypatch.setattr(tfds_records, '_is_local', lambda folder: False)
-  other = _open(folder)
+def test_other_formats_are_read_into_memory(tmp_path):
+  for file_format in ('tfrecord', 'parquet'):
+    _build(tmp_path / file_format, file_format)
+  source, other = (_open(str(tmp_path / x)) for x in ('tfrecord', 'parquet'))
   assert [source.read(k) for k in range(11)] == [other.read(k) for k in range(11)]
+  assert isinstance(other.labels, np.ndarray)
   np.testing.assert_array_equal(source.labels, other.labels)
+  with pytest.raises(UserError, match='parquet, too much to hold in memory'):
+    tfds_records.open_records('tiny', 'train', str(tmp_path / 'parquet'),
+                              max_bytes=100)
 
 
 def test_splits(folder):
@@ -266,14 +268,6 @@ def test_labels_are_optional_and_may_be_hidden(tmp_path):
   assert _open(str(tmp_path), 'hidden').labels is None
   _build(tmp_path, 'tfrecord', name='partly', labels=np.array([0, 1, -1] + [2] * 8))
   assert _open(str(tmp_path), 'partly').labels is None
-
-
-def test_too_large_for_memory(tmp_path, monkeypatch):
-  _build(tmp_path, 'tfrecord')
-  assert _open(str(tmp_path)).size == 11  # by random access, of any size
-  monkeypatch.setattr(tfds_records, '_is_local', lambda folder: False)
-  with pytest.raises(UserError, match='--file_format=array_record'):
-    tfds_records.open_records('tiny', 'train', str(tmp_path), max_bytes=100)
 
 
 def test_no_image(tmp_path):
