@@ -5,7 +5,8 @@
       --config.task=preflight --config.preflight.topology=v3-512
 
 The TPU compiler says what the step takes of a core's memory and the least time
-that it can take. It prices neither input nor traffic between cores.
+that it can take. It prices neither input nor traffic between cores; the memory of
+the batches that wait for their step is added here.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Compiled(NamedTuple):
   argument_bytes: int
   temporary_bytes: int
   peak_bytes: int
+  waiting_bytes: int  # of the batches that wait for their step, beside that
   flops: float
   bytes_accessed: float
   seconds: float  # at least; of no use where it is negative: `lower_bound`
@@ -77,6 +79,7 @@ class TooLarge(NamedTuple):
   """The step does not fit a core's memory."""
   needed_bytes: int
   available_bytes: int
+  prefetch: int = 0  # with which it would fit, if there is one
 
 
 def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
@@ -196,9 +199,16 @@ def compile_step(config: ml_collections.ConfigDict,
     unit = _GIB / 1024 ** 'GMK'.index(found[2]) if found[2] != 'T' else _GIB * 1024
     return TooLarge(int(float(found[1]) * unit), int(float(found[3]) * _GIB))
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+  # data.prefetch batches, one on its way, and those of two more steps already sent
+  each = sum(x.size * x.dtype.itemsize for x in batch.values()) // len(devices)
+  waiting, available = (config.data.prefetch + 3) * each, available_bytes(devices)
+  left = available - memory.peak_memory_in_bytes
+  if waiting > left:
+    return TooLarge(memory.peak_memory_in_bytes + waiting, available,
+                    max(left // each - 3, 0))
   return Compiled(
       memory.argument_size_in_bytes, memory.temp_size_in_bytes,
-      memory.peak_memory_in_bytes, cost['flops'], cost['bytes accessed'],
+      memory.peak_memory_in_bytes, waiting, cost['flops'], cost['bytes accessed'],
       cost['optimal_seconds'])
 
 
@@ -288,6 +298,7 @@ def _report(config: ml_collections.ConfigDict) -> dict[str, Any]:
     speed = batch_size / seconds
     report |= {
         'fits': True, 'peak_hbm_bytes': found.peak_bytes,
+        'waiting_bytes': found.waiting_bytes,
         'argument_bytes': found.argument_bytes,
         'temporary_bytes': found.temporary_bytes,
         'available_hbm_bytes': available_bytes(devices),
@@ -301,7 +312,12 @@ def _report(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def _advice(config: ml_collections.ConfigDict, devices: list[jax.Device],
             found: TooLarge) -> dict[str, Any]:
-  """The fewest accumulation steps that fit, compiled; {} if none does."""
+  """The fewest accumulation steps that fit, compiled; {} if none does.
+
+  Fewer batches that wait, where they alone are too many.
+  """
+  if found.prefetch:
+    return {'fitting_prefetch': found.prefetch}
   each = config.train.batch_size // len(devices)
   now = config.train.accumulation_steps
   share = found.needed_bytes / found.available_bytes
@@ -320,6 +336,7 @@ def _advice(config: ml_collections.ConfigDict, devices: list[jax.Device],
 
 def _table(report: dict[str, Any]) -> str:
   peak, available = report['peak_hbm_bytes'], report['available_hbm_bytes']
+  waiting = report.get('waiting_bytes', 0)
   rows = [
       ('topology', f'{report["topology"]}: {report["devices"]} x '
        f'{report["device_kind"]}, {report["hosts"]} hosts'),
@@ -329,12 +346,13 @@ def _table(report: dict[str, Any]) -> str:
        + (f' in {report["accumulation_steps"]} parts'
           if report['accumulation_steps'] > 1 else '')),
       ('memory', f'{_size(peak)} of {_size(available)} a device: '
-       + (f'FITS, {_size(available - peak)} are left' if report['fits'] else
+       + (f'FITS, {_size(available - peak - waiting)} are left' if report['fits'] else
           f'DOES NOT FIT, {_size(peak - available)} are missing'))]
   if report['fits']:
     rows += [
         ('', f'{_size(report["argument_bytes"])} arguments, '
-         f'{_size(report["temporary_bytes"])} temporaries'),
+         f'{_size(report["temporary_bytes"])} temporaries; beside them '
+         f'{_size(waiting)} of batches that wait'),
         ('work', f'{report["flops"] / 1e9:,.3g} GFLOP, '
          f'{report["bytes_accessed"] / 1e9:.3g} GB moved, a device and step'),
         ('lower bound', f'{report["lower_bound_ms"]:.1f} ms a step = '
@@ -345,6 +363,8 @@ def _table(report: dict[str, Any]) -> str:
          + '; it contains neither input nor traffic between devices'),
         ('input', f'{report["images_per_second_per_host"]:,.0f} images/s a host '
          'to keep up with that bound')]
+  elif 'fitting_prefetch' in report:
+    rows.append(('fits with', f'--config.data.prefetch={report["fitting_prefetch"]}'))
   elif 'fitting_accumulation_steps' in report:
     steps = report['fitting_accumulation_steps']
     rows.append(('fits with', f'--config.train.accumulation_steps={steps} '

@@ -16,6 +16,9 @@ needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None,
     reason="the TPU compiler is not installed: pip install 'byol_jax[tpu]'")
 
+is_long = pytest.mark.skipif(
+    'BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1 adds it')
+
 
 def preflight(workdir, *arguments, **environment):
   """(exit code, output) of a preflight of the fault matrix's tiny run."""
@@ -32,8 +35,7 @@ def preflight(workdir, *arguments, **environment):
 @needs_compiler
 @pytest.mark.parametrize('topology, devices, hosts, kind', [
     ('v3:2x2', 8, 1, 'TPU v3'), ('v3:16x16', 512, 64, 'TPU v3'),
-    pytest.param('v6e-8', 8, 2, 'TPU v6 lite', marks=pytest.mark.skipif(
-        'BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1 adds it'))])
+    pytest.param('v6e-8', 8, 2, 'TPU v6 lite', marks=is_long)])
 def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
   arguments = (f'--config.preflight.topology={topology}',
                f'--config.train.batch_size={2 * devices}')
@@ -44,6 +46,8 @@ def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
   assert report['hosts'] == hosts and report['device_kind'] == kind
   assert report['batch_size_per_device'] == 2
   assert 0 < report['peak_hbm_bytes'] < report['available_hbm_bytes'] < 100 << 30
+  # two views of 8 x 8 pixels, the image's number and label, and a flag: 5 batches
+  assert report['waiting_bytes'] == 5 * (2 * (2 * 8 * 8 * 3 + 4 + 4) + 4)
   assert report['lower_bound_by'] == (
       'compiler' if kind == 'TPU v3' else 'arithmetic')  # `lower_bound` says why
   assert report['flops'] > 1e5 and report['bytes_accessed'] > 1e5
@@ -62,7 +66,7 @@ def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
 
 def test_a_bound_that_cannot_be_is_not_told():
   """The compiler says -120 s of the paper's step on a v5e."""
-  found = preflight_lib.Compiled(0, 0, 0, flops=1.97e12, bytes_accessed=1e9,
+  found = preflight_lib.Compiled(0, 0, 0, 0, flops=1.97e12, bytes_accessed=1e9,
                                  seconds=-120.0)
   assert preflight_lib.lower_bound(found, 'TPU v5 lite') == (0.01, 'arithmetic')
   found = found._replace(seconds=0.03)
@@ -80,6 +84,22 @@ def test_a_step_that_does_not_fit_says_what_would(tmp_path):
   steps = report['fitting_accumulation_steps']
   assert 2 <= steps <= 4 and f'--config.train.accumulation_steps={steps}' in output
   assert report['fitting_batch_size'] == 524288 // steps
+
+
+@needs_compiler
+@is_long
+def test_batches_that_wait_take_memory_too(tmp_path):
+  code, output = preflight(
+      tmp_path, '--config.preflight.topology=v3-8', '--config.train.batch_size=256',
+      '--config.data.prefetch=1024', '--config.data.image_size=224')
+  assert code == 1 and 'DOES NOT FIT' in output, output
+  report = json.loads((tmp_path / 'preflight.json').read_text())
+  batch = 32 * (2 * 224 * 224 * 3 + 4 + 4) + 4
+  peak = report['peak_hbm_bytes'] - (1024 + 3) * batch
+  assert 0 < peak < report['available_hbm_bytes']
+  fitting = report['fitting_prefetch']
+  left = report['available_hbm_bytes'] - peak - (fitting + 3) * batch
+  assert 0 <= left < batch and f'--config.data.prefetch={fitting}' in output
 
 
 @needs_compiler
