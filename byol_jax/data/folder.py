@@ -13,13 +13,13 @@ import numpy as np
 from byol_jax.data import storage
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
+from byol_jax.errors import of_storage
 
 _console = logging.getLogger('byol_jax')
 
 EXTENSIONS = (
     '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
-# Trying again does not help; of other errors, as of a network, it may.
 _TRAIN = 'train'
 _TEST = ('test', 'val', 'valid', 'validation')
 _OF_THE_DISK = 'lost+found'  # in the first folder of a file system, no part or class
@@ -67,6 +67,7 @@ def list_folder(path: str, split: str) -> Listing | None:
   Raises:
     UserError: the folder is missing, unreadable or without images, or a test
       class is not among the training classes.
+    TransientError: the storage fails.
   """
   _check_folder(path)
   train, tests = _parts(path)
@@ -252,7 +253,8 @@ def _entries(path: str,
           yield entry
   except OSError as error:
     if unreadable is None or not isinstance(error, PermissionError):
-      raise UserError(f'cannot list folder {path!r}: {error.strerror}') from error
+      raise of_storage(f'cannot list folder {path!r}: {error.strerror}',
+                       error) from error
     unreadable.append(path)
 
 

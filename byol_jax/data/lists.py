@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax.data import storage
 from byol_jax.data.folder import EXTENSIONS
 from byol_jax.errors import UserError
 
@@ -73,18 +74,19 @@ def read_list(path: str, split: str = 'train',
 
   Raises:
     UserError: names the list and the line that is wrong.
+    TransientError: the storage fails for a minute.
   """
   separator = {'.csv': ',', '.tsv': '\t'}.get(
       os.path.splitext(path)[1].lower())
-  try:
+  def read() -> tuple[list[str], _Texts | None]:
     with open(path, encoding='utf-8-sig', newline='') as f:
       lines = _without_nul(path, f)
-      if separator is None:
-        texts = None
-        files = [line.strip() for line in lines
-                 if line.strip() and not line.startswith('#')]
-      else:
-        files, texts = _read_table(path, lines, separator)
+      if separator is not None:
+        return _read_table(path, lines, separator)
+      return [line.strip() for line in lines
+              if line.strip() and not line.startswith('#')], None
+  try:
+    files, texts = storage.insist(read, repr(path))
   except OSError as error:
     key = {'train': 'path', 'test': 'test_path'}[split]
     raise UserError(f'cannot read the list of images {path!r}: '

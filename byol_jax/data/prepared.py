@@ -63,6 +63,7 @@ def open_prepared(path: str, split: str) -> Prepared | None:
   Raises:
     UserError: the folder is missing, incomplete or without images, or a shard
       is missing, of another size than it was, or damaged. It names the file.
+    TransientError: the storage fails for a minute.
   """
   folder = os.path.join(path, split)
   if not epath.Path(folder).is_dir():
@@ -274,7 +275,7 @@ def _sidecar(file: str) -> str:
 
 def _read_json(path: str) -> dict[str, Any] | None:
   try:
-    said = json.loads(epath.Path(path).read_text(encoding='utf-8'))
+    said = json.loads(storage.insist(lambda: storage.read_bytes(path), repr(path)))
   except FileNotFoundError:
     return None
   except OSError as error:

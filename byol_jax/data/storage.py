@@ -79,6 +79,15 @@ def require(path: str) -> None:
                     "machine's service account") from error
 
 
+def read_bytes(path: str) -> bytes:
+  """All of a file.
+
+  Raises:
+    OSError: it cannot be read.
+  """
+  return _bucket(lambda: epath.Path(path).read_bytes())
+
+
 def read_range(path: str, start: int, stop: int) -> bytes:
   """The bytes from `start` to before `stop`; fewer where the file ends earlier.
 

@@ -207,7 +207,8 @@ def test_a_subfolder_without_permission_is_left_out(tmp_path, monkeypatch, caplo
     folder.list_folder(root, 'train')
   # Another time it may be there: no data set of its own.
   forbid('lost+found', error=OSError(5, 'Input/output error'))
-  with pytest.raises(UserError, match='cannot list folder .*lost.* Input/output'):
+  with pytest.raises(TransientError,
+                     match='cannot list folder .*lost.* Input/output'):
     folder.list_folder(root, 'train')
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from byol_jax.data import lists
 from byol_jax.data import sources
+from byol_jax.data import storage
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
 
@@ -153,3 +155,20 @@ def test_a_list_that_is_missing(tmp_path):
     lists.read_list(str(tmp_path / 'no.txt'))
   with pytest.raises(UserError, match='config.data.test_path'):
     lists.read_list(str(tmp_path / 'no.txt'), 'test')
+
+
+def test_a_storage_that_fails_for_a_moment(tmp_path, monkeypatch):
+  path = _write(tmp_path, 'a.csv', 'a.jpg,0\nb.jpg,1\n')
+  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  def fail(times):
+    failures = iter([OSError(5, 'Input/output error')] * times)
+    def read(*args, **kwargs):
+      for error in failures:
+        raise error
+      return open(*args, **kwargs)
+    monkeypatch.setattr(lists, 'open', read, raising=False)
+  fail(2)
+  assert lists.read_list(path).files == ['a.jpg', 'b.jpg']
+  fail(100)
+  with pytest.raises(TransientError, match='a.csv.*Input/output'):
+    lists.read_list(path)
