@@ -12,8 +12,8 @@ from byol_jax.errors import UserError
 
 
 def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
-               class_names: tuple[str, ...] | None = None, *,
-               may_be_resident: bool = True) -> Images | Encoded | None:
+               class_names: tuple[str, ...] | None = None,
+               ) -> Images | Encoded | None:
   """One part; None where there is no such part.
 
   Args:
@@ -21,8 +21,6 @@ def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
     split: its name.
     seed: of fake images.
     class_names: of the training part, for the test part.
-    may_be_resident: whether encoded images may be decoded into memory, which
-      forgets their names.
   """
   opened = sources.open_source(
       data.source, path=data.path or None, split=split,
@@ -30,8 +28,8 @@ def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
       max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
       image_size=data.image_size, num_images=data.fake_images,
       num_classes=data.fake_classes, seed=seed)
-  if opened is None or not may_be_resident:
-    return opened
+  if opened is None:
+    return None
   return resident.make_resident(
       opened, data.resident, data.resident_limit_mib << 20, data.image_size,
       data.threads)

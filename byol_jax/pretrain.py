@@ -120,7 +120,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     folder = stack.enter_context(
         workdir_lib.opened(workdir, is_first=is_first))
     if is_first:
-      workdir_lib.compare(folder, config.to_dict(), found, _FREE_KEYS)
+      workdir_lib.compare(folder, workdir, config.to_dict(), found, _FREE_KEYS)
 
   # --------------------------------------------------------------- resume
   # Order matters: what is saved is compared with this run before anything is

@@ -10,6 +10,8 @@ import shutil
 import tempfile
 from typing import Any
 
+from etils import epath
+
 from byol_jax import bucket
 from byol_jax import config as config_lib
 from byol_jax import errors
@@ -17,8 +19,13 @@ from byol_jax import lock as lock_lib
 from byol_jax import logs
 from byol_jax.errors import UserError
 
+_KEPT = ('results.json', 'progress.json')  # what a run is worth, beside checkpoints
 _MOST_CONFIG = 1 << 20  # bytes of config.json
 _MOST_SHOWN = 100  # characters of a value in a message
+
+
+class AnotherRun(UserError):
+  """The workdir is of another config, or of other data."""
 
 
 @contextlib.contextmanager
@@ -88,22 +95,27 @@ def check_space(path: str, needed_bytes: int) -> None:
         '--workdir')
 
 
-def compare(path: str, config: dict[str, Any], found: dict[str, Any],
+def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, Any],
             free_keys: Sequence[str]) -> None:
   """Checks that config.json, where there is one, is of this very run.
 
+  One of a run that has not kept anything yet does not count: its command may have
+  been wrong.
+
   Args:
     path: the directory.
+    workdir: that it stands for, if that is a bucket; else itself.
     config: resolved, as a dict.
     found: what the data turned out to be; other images are another run.
     free_keys: beginnings of the keys that may change.
 
   Raises:
-    UserError: names the keys that differ.
+    AnotherRun: names the keys that differ.
+    UserError: the file cannot be read.
   """
   file = os.path.join(path, 'config.json')
   try:
-    if not os.path.exists(file):
+    if not os.path.exists(file) or not _has_begun(path, workdir):
       return
     if os.path.getsize(file) > _MOST_CONFIG:
       raise ValueError('too large')
@@ -118,6 +130,18 @@ def compare(path: str, config: dict[str, Any], found: dict[str, Any],
                     'the one that the run was started with, or name another '
                     '--workdir') from error
   require_same(old, config | {'data_found': found}, f'workdir {path}', free_keys)
+
+
+def _has_begun(path: str, workdir: str) -> bool:
+  """Whether there is anything that another run could spoil."""
+  if any(os.path.exists(os.path.join(path, name)) for name in _KEPT):
+    return True
+  try:
+    return any((epath.Path(workdir) / 'checkpoints').iterdir())
+  except FileNotFoundError:
+    return False
+  except Exception:  # pylint: disable=broad-exception-caught  # untyped, of a bucket
+    return True
 
 
 def record(path: str, config: dict[str, Any], found: dict[str, Any]) -> None:
@@ -138,7 +162,7 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
   """Checks a config against that of an earlier session.
 
   Raises:
-    UserError: names the keys that differ.
+    AnotherRun: names the keys that differ.
   """
   old, new = config_lib.flatten(old), config_lib.flatten(
       json.loads(json.dumps(new)))
@@ -147,7 +171,7 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
             and not key.startswith(tuple(free_keys))]
   changed = [key for key in differ if key.startswith('data_found.')]
   if changed and changed == differ:
-    raise UserError(
+    raise AnotherRun(
         f'the data of {where} has changed: ' + ', '.join(
             f'{key.split(".")[1]} {str(old.get(key))[:_MOST_SHOWN]} there, '
             f'{new.get(key)} now'
@@ -159,6 +183,6 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
         f'{key[:_MOST_SHOWN]} ({show(old.get(key))} there, {show(new.get(key))} now)'
         for key in differ[:4])
     more = ' ...' if len(differ) > 4 else ''
-    raise UserError(
+    raise AnotherRun(
         f'{where} holds a run with another config: {shown}{more}\nname another '
         '--workdir, or use the same values')

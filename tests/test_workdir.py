@@ -13,9 +13,15 @@ from byol_jax.errors import UserError
 def test_what_may_change_and_what_may_not(tmp_path):
   config = {'a': {'b': 1, 'c': (1, 2)}, 'log': {'every': 5}}
   def claim(config, found=1):
-    workdir.compare(tmp_path, config, {'images': found}, ['log.'])
+    workdir.compare(tmp_path, tmp_path, config, {'images': found}, ['log.'])
     workdir.record(tmp_path, config, {'images': found})
   claim(config)
+  claim({'seed': 1})  # the first command was wrong, and has left nothing else
+  claim(config)
+  (tmp_path / 'checkpoints').mkdir()
+  claim({'seed': 1})
+  claim(config)
+  (tmp_path / 'checkpoints/10').mkdir()
   claim(config)
   claim(config | {'log': {'every': 6, 'new': 1}})
   with pytest.raises(UserError, match=r'another config: a.b \(1 there, 2 now\)'):
@@ -26,6 +32,15 @@ def test_what_may_change_and_what_may_not(tmp_path):
     (tmp_path / 'config.json').write_text(damaged)
     with pytest.raises(UserError, match='config.json is damaged'):
       claim(config)
+
+  (tmp_path / 'checkpoints/10').rmdir()
+  for kept in ('results.json', 'progress.json'):
+    (tmp_path / 'config.json').write_text('{"seed": 2}')
+    (tmp_path / kept).write_text('{}')
+    with pytest.raises(workdir.AnotherRun, match='seed'):
+      claim({'seed': 1})
+    (tmp_path / kept).unlink()
+  claim({'seed': 1})
 
 
 def test_space_for_two_checkpoints(tmp_path):

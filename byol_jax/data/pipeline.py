@@ -202,7 +202,7 @@ def load_resident(
     if not all_fit:
       return None
   return Images(images, _labels(source, shown).get('labels'),
-                source.class_names, source.name, source.bad)
+                source.class_names, source.name, source.bad, source.names)
 
 
 def _use(source: Encoded, index: int, use: Callable[[bytes], None]) -> int:

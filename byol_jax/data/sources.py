@@ -44,8 +44,9 @@ class Images(NamedTuple):
   labels: np.ndarray | None  # int32 [N]
   class_names: tuple[str, ...] | None
   name: str  # for messages
-  # Of what was decoded: those that others stand in for.
+  # Of what was decoded: those that others stand in for, and the files or records.
   bad: bad_lib.BadImages | None = None
+  names: Sequence[str] | None = None
 
 
 class Encoded(NamedTuple):
@@ -89,7 +90,7 @@ def take(data: Images | Encoded, rows: np.ndarray) -> Images | Encoded:
   labels = None if data.labels is None else data.labels[rows]
   if isinstance(data, Images):
     # those that others stand in for stay so
-    return data._replace(images=data.images[rows], labels=labels, bad=None)
+    return data._replace(images=data.images[rows], labels=labels, bad=None, names=None)
   names = [data.names[row] for row in rows]
   return data._replace(
       read=lambda index: data.read(int(rows[index])), size=len(rows),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+import re
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -13,6 +14,8 @@ from byol_jax import config as config_lib
 from byol_jax import logs
 from byol_jax.errors import UserError
 
+_TARGET = ' target'
+_NUMBER = re.compile(r' \(\d+\)$')   # of a second evaluation, of another config
 _KINDS = {'raw_pixels': 'raw pixels', 'untrained': 'untrained', 'byol': 'BYOL'}
 _OF_THE_RUN = ('knn', 'linear')  # figures of results.json of a pretraining
 # a table each, the last one where it is what choices were made by
@@ -108,12 +111,12 @@ def _figures(results: dict[str, Any], path: epath.Path, workdir: epath.Path,
              group: str, seed: str) -> list[_Figures]:
   protocol, task = results.get('protocol', {}), results.get('task')
   step = str(protocol['step'] if 'step' in protocol else results['run']['steps'])
-  name = path.name.removesuffix(f'-{step}') if path != workdir else str(task)
+  name = _column(results, path, step) if task else ''
   figures = []
   for kind, encoder in _KINDS.items():
     row = results.get(kind, {})
     if kind == 'byol' and protocol.get('network') == 'target':
-      encoder += ' target'
+      encoder += _TARGET
     for told in ([task] if task else _OF_THE_RUN):
       values = {}
       for metric in _METRICS:
@@ -130,6 +133,21 @@ def _figures(results: dict[str, Any], path: epath.Path, workdir: epath.Path,
             how | {key: protocol[key] for key in _SHARED if key in protocol},
             group, seed))
   return figures
+
+
+def _column(results: dict[str, Any], path: epath.Path, step: str) -> str:
+  """The evaluation's name: NAME of NAME-STEP; 'NAME (2)' of NAME-STEP-2."""
+  found = re.fullmatch(rf'(.+)-{step}(?:-(\d+))?', path.name)
+  if path.parent.name == 'evaluations' and found:
+    return found[1] + (f' ({found[2]})' if found[2] else '')
+  labels = {str(how['labels']) for how in _classifiers(results) if 'labels' in how}
+  return '_'.join([str(results['task']), *labels])  # finetune_0.1
+
+
+def _classifiers(results: dict[str, Any]) -> list[dict[str, Any]]:
+  """The protocol of each encoder, of the first seed."""
+  return [how[0] if isinstance(how, list) else how
+          for how in results['protocol']['classifiers'].values()]
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:
@@ -156,8 +174,12 @@ def _table(figures: list[_Figures], metric: str) -> str:
   columns = list(dict.fromkeys(figure.column for figure in figures))
   cells = {(figure.row, figure.column): _cell(*figure.values[metric])
            for figure in figures}
+  runs = list(dict.fromkeys(figure.row[:2] for figure in figures))
+  kinds = list(_KINDS.values())
+  rows = sorted({figure.row for figure in figures}, key=lambda row: (
+      runs.index(row[:2]), kinds.index(row[2].removesuffix(_TARGET)), row[2]))
   lines = [[*row, *(cells.get((row, column), '-') for column in columns)]
-           for row in dict.fromkeys(figure.row for figure in figures)]
+           for row in rows]
   # runs that differ in their seed only: {group: {column: {seed: value}}}
   groups: Mapping[tuple, dict[str, dict[str, float]]] = defaultdict(
       lambda: defaultdict(dict))
@@ -197,7 +219,7 @@ def _differences(figures: list[_Figures]) -> list[str]:
   columns = defaultdict(list)
   for figure in figures:
     if figure.row[2].startswith(_KINDS['byol']):
-      columns[figure.column].append(figure)
+      columns[_NUMBER.sub('', figure.column)].append(figure)
   for column, of_column in columns.items():
     keys = dict.fromkeys(key for figure in of_column for key in figure.protocol)
     for key in keys:
@@ -205,7 +227,8 @@ def _differences(figures: list[_Figures]) -> list[str]:
         continue
       values = {}
       for figure in of_column:
-        values.setdefault(str(figure.protocol.get(key, 'not told')), figure.row[0])
+        where = figure.row[0] + figure.column.removeprefix(column)
+        values.setdefault(str(figure.protocol.get(key, 'not told')), where)
       if len(values) > 1:
         lines.append(f'not alike, {column}: {key} is ' + ', '.join(
             f'{value[:60]} in {where}' for value, where in values.items()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -58,12 +59,21 @@ _MEAN_PER_CLASS = ('fgvc_aircraft', 'oxford_iiit_pet', 'caltech101',
                    'oxford_flowers102')
 # what may differ between two calls that measure the same
 _FREE_KEYS = ('log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch',
-              'data.path', 'data.test_path', 'evaluation.cache', 'prepare.',
-              'preflight.', 'compare.', 'weights', 'data_found.weights')
+              'data.path', 'data.test_path', 'evaluation.cache', 'weights',
+              'data_found.weights')
 # of how images are prepared: what the weights were trained with
 _PREPARATION = ('data.image_size', 'data.crop_area', 'data.crop_aspect',
                 'data.center_share', 'data.mean', 'data.std')
-_TASK_KEYS = ('linear_eval.', 'logistic.', 'finetune.', 'embed.')  # free elsewhere
+_CHOOSING = ('linear_eval', 'logistic', 'finetune')
+# beginnings of keys: the tasks that look at them
+_TASKS_OF_KEYS = {
+    'linear_eval.': ('linear_eval',), 'logistic.': ('logistic',),
+    'finetune.': ('finetune',), 'embed.': ('embed',), 'evaluation.knn_': ('knn',),
+    'evaluation.holdout': _CHOOSING, 'evaluation.metric': config_lib.MEASURING,
+    'evaluation.baselines': config_lib.MEASURING,
+    'evaluation.seeds': config_lib.MEASURING, 'evaluation.examples': (),
+    'evaluation.every_epochs': (), 'evaluation.final': (), 'init_from': (),
+    'prepare.': (), 'preflight.': (), 'compare.': ()}
 
 
 class _Training(NamedTuple):
@@ -95,7 +105,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | None,
     config: a valid config (`config.validate`).
     workdir: for what is written; None: WORKDIR/evaluations/NAME-STEP of the weights'
       WORKDIR, which is runs/encoder-DIGEST for an exported file. The target network
-      or other data are named behind NAME.
+      or other data are named behind NAME; what is there already with another config
+      or other data stays, and NAME-STEP-2 is taken.
     name: of the config file.
 
   Raises:
@@ -114,12 +125,14 @@ class _Evaluation:
     config_lib.check_untouched(config, ('network', 'augment', 'train') + _PREPARATION, (
         f'task={config.task} takes it from the weights; what it takes of its own is '
         'data.eval_image_size and evaluation.center_share'))
+    _warn_of_unused(config)
     with hosts.together('weights'):
       weights = weights_lib.load(config.weights, config.evaluation.network)
     hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
                  'config': config.to_dict(), 'weights': weights.digest})
     self._config = config
     self._weights = weights
+    self._is_named = workdir is not None
     self._workdir = workdir or _workdir_beside(weights, name, config)
     self._stack = stack
     self._data = data = _data_config(config, weights.config)
@@ -157,8 +170,7 @@ class _Evaluation:
   def _embed(self) -> None:
     with hosts.together('data'):
       split = self._config.embed.split
-      data = dataset.open_split(self._data.data, split, self._config.seed,
-                                may_be_resident=False)
+      data = dataset.open_split(self._data.data, split, self._config.seed)
       if data is None:
         raise UserError(f'config key embed.split is {split!r}: the data set has no '
                         'such part')
@@ -185,7 +197,7 @@ class _Evaluation:
                         rows: np.ndarray) -> None:
     split = self._config.embed.split
     if jax.process_index() == 0:
-      names = [f'{split}[{row}]' if isinstance(data, Images) else data.names[row]
+      names = [data.names[row] if data.names is not None else f'{split}[{row}]'
                for row in rows]
       labels = None if data.labels is None else np.asarray(data.labels[rows])
       formats = [x.strip() for x in self._config.embed.formats.split(',')]
@@ -232,9 +244,12 @@ class _Evaluation:
       results[kind] = figures_lib.over_seeds(
           task, [figures for figures, _ in each], each[0][1]['test_images'])
       protocols[kind] = each[0][1] if len(each) == 1 else [how for _, how in each]
+    count = str(len(split.train_labels()))
+    if task == 'finetune':
+      count = f'{each[0][1]["labelled_images"]} of {count}'
     protocol = self._protocol() | {
-        'data': train.name, 'images': f'{len(split.train_labels())} training images, '
-        f'{split.description()}', 'seeds': list(self._seeds()),
+        'data': train.name,
+        'images': f'{count} training images, {split.description()}', 'seeds': list(self._seeds()),
         'metric': self._metric(), 'classifiers': protocols}
     left_out = {part: data.bad.report() for part, data in (
         ('train', train), ('test', test)) if data is not None and data.bad}
@@ -337,7 +352,7 @@ class _Evaluation:
     c = self._config.finetune
     data, rows = train.data, encode.usable(train.data, train.rows)
     labelled = rows[splits.labelled_rows(train.labels(), c.labels, seed)]
-    return finetune.fit(
+    classifier = finetune.fit(
         sources.take(data, labelled), train.networks(),
         self._weights.config, self._encoder,
         self._spec, num_classes=sources.num_classes(data), learning_rates=c.learning_rates,
@@ -345,6 +360,7 @@ class _Evaluation:
         batch_size=c.batch_size, holdout_fraction=self._config.evaluation.holdout,
         metric=self._metric(), seed=seed, stages=self._stages,
         threads=self._data.data.threads, name=name)
+    return classifier._replace(protocol=classifier.protocol | {'labels': c.labels})
 
   # --------------------------------------------------------------------- features
   def _features_of(self, kind: str, train: tuple[Data, np.ndarray],
@@ -396,18 +412,36 @@ class _Evaluation:
 
   # ------------------------------------------------------------------- book-keeping
   def _open(self, found: dict[str, Any]) -> str:
-    """The workdir's folder; refuses that of another evaluation."""
+    """The workdir's folder: a free one, or that of this very evaluation.
+
+    Raises:
+      UserError: --workdir holds another one.
+    """
     is_first = jax.process_index() == 0
     found = found | {'encoder': self._weights.digest, 'step': self._weights.step}
-    free = _FREE_KEYS + tuple(
-        keys for keys in _TASK_KEYS if keys != f'{self._config.task}.')
-    with hosts.together('workdir'):
-      folder = self._stack.enter_context(
-          workdir_lib.opened(self._workdir, is_first=is_first))
+    config, free = self._config.to_dict(), _FREE_KEYS + _unused(self._config.task)
+    place = self._workdir
+    for number in itertools.count(2):
+      with contextlib.ExitStack() as stack:
+        why = ''
+        with hosts.together('workdir'):
+          folder = stack.enter_context(workdir_lib.opened(place, is_first=is_first))
+          if is_first:
+            try:
+              workdir_lib.compare(folder, place, config, found, free)
+              workdir_lib.record(folder, config, found)
+            except workdir_lib.AnotherRun as error:
+              if self._is_named:
+                raise
+              why = str(error).splitlines()[0]
+        if not hosts.from_first(bool(why)):
+          self._workdir = place
+          self._stack.push(stack.pop_all())
+          return folder
+      place = f'{self._workdir}-{number}'
       if is_first:
-        workdir_lib.compare(folder, self._config.to_dict(), found, free)
-        workdir_lib.record(folder, self._config.to_dict(), found)
-    return folder
+        logs.console.info('%s; looking at %s', why, place)
+    raise AssertionError('not reached')
 
   def _store(self, always: bool = False) -> features_lib.Store:
     """Where features are kept: all tasks on the same weights share them."""
@@ -464,6 +498,20 @@ def _data_config(config: ml_collections.ConfigDict,
   if result.data.resident == 'yes':  # it is how they are fed that matters here
     result.data.resident = 'auto'
   return result.lock()
+
+
+def _unused(task: str) -> tuple[str, ...]:
+  """Beginnings of the keys that a task does not look at."""
+  return tuple(keys for keys, tasks in _TASKS_OF_KEYS.items() if task not in tasks)
+
+
+def _warn_of_unused(config: ml_collections.ConfigDict) -> None:
+  """Another task's key looks as if it had an effect."""
+  default = config_lib.flatten(config_lib.base())
+  for key, value in config_lib.flatten(config).items():
+    if value != default[key] and key.startswith(_unused(config.task)):
+      logs.console.warning('WARNING: config key %s is %r, but task=%s does not look '
+                           'at it', key, value, config.task)
 
 
 def _check_labels(train: Data, test: Data | None,

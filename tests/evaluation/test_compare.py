@@ -132,3 +132,24 @@ def test_nothing_to_compare(runs, tmp_path):
     compare.run(str(tmp_path / 'run'))
   with pytest.raises(UserError, match='no such folder'):
     compare.run(str(tmp_path / 'none'))
+
+
+def test_second_evaluations_and_workdirs_of_their_own(runs, said, tmp_path):
+  """A column each for NAME-STEP-2, and for each share of labels."""
+  a = runs('a', 0, knn(70.0) | {'untrained': {'knn_top1': 30.0}})
+  for name, found in (('knn-20-2', knn(71.0, k=5)), ('finetune_0.1-20', None)):
+    (a / 'evaluations' / name).mkdir()
+    if found:
+      write(a / 'evaluations' / name / 'results.json', found)
+  tuned = {'task': 'finetune', 'byol': {'finetune_top1': 80.0}, 'protocol': {
+      'step': 20, 'classifiers': {'byol': [{'labels': 0.1}, {'labels': 0.1}]}}}
+  (tmp_path / 'b').mkdir()
+  write(tmp_path / 'b' / 'results.json', tuned)
+  write(a / 'evaluations' / 'finetune_0.1-20' / 'results.json', tuned)
+  out = said(f'{a},{tmp_path / "b"}')
+  head, *rows = out.split('\n\n')[0].splitlines()
+  assert head.count('finetune_0.1 top-1') == 1 and 'knn (2) top-1' in head
+  assert [row.split('  ')[0] for row in rows[:3]] == [str(a)] * 2 + [str(tmp_path / 'b')]
+  rows = rows[1::-1]  # baselines come first
+  assert '70.00%' in rows[0] and '71.00%' in rows[0] and '30.00%' in rows[1]
+  assert f'not alike, knn: k is 20 in {a}, 5 in {a} (2)' in out

@@ -114,7 +114,9 @@ def test_every_task_measures_all_kinds_of_encoders(measured):
       assert how['test_images'] == 90
     protocol = said['protocol']
     assert protocol['step'] == 20 and protocol['network'] == 'online'
-    assert protocol['images'].startswith('160 training images, 90 test'), name
+    assert protocol['images'].startswith(
+        '80 of 160 training images, 90 test' if name == 'finetune' else
+        '160 training images, 90 test'), name
   # the encoders are told apart
   assert len({row['knn_top1'] for row in figures(measured['knn']).values()}) > 1
   how = measured['finetune']['protocol']['classifiers']['byol']
@@ -187,8 +189,44 @@ def test_measured_before(run, measured, capsys):
               '--config.evaluation.baselines=True') == 0
   said = capsys.readouterr().out
   assert 'measured before' in said and 'untrained encoder' in said
-  assert call('knn', f'--config.weights={run}', *FEW) == 2
-  assert 'evaluation.baselines' in capsys.readouterr().err
+
+
+def test_another_config_has_a_place_of_its_own(run, measured, tmp_path, capsys):
+  del measured
+  base = f'{run}/evaluations/knn-20'
+  for k in (3, 5, 3):
+    assert call('knn', f'--config.weights={run}', f'--config.evaluation.knn_k={k}') == 0
+  said = capsys.readouterr().out
+  assert f'evaluation.knn_k (20 there, 5 now)' in said
+  assert said.count('measured before') == 1
+  found = [results(x)['protocol']['classifiers']['byol']['k']
+           for x in (base, f'{base}-2', f'{base}-3')]
+  assert found == [20, 3, 5] and not os.path.exists(f'{base}-4')
+  # what the user names is not left for another
+  knn = ['knn', f'--config.weights={run}', f'--workdir={tmp_path}']
+  assert call(*knn) == 0
+  capsys.readouterr()
+  assert call(*knn, '--config.evaluation.knn_k=3') == 2
+  assert 'evaluation.knn_k (20 there, 3 now)' in capsys.readouterr().err
+
+
+def test_a_command_that_was_wrong_does_not_bar_the_right_one(run, tmp_path, capsys):
+  arguments = ['knn', f'--config.weights={run}', f'--workdir={tmp_path}']
+  assert call(*arguments, '--config.evaluation.knn_k=1000') == 2
+  assert 'choose 1 to 160' in capsys.readouterr().err
+  assert call(*arguments, '--config.evaluation.knn_k=5') == 0
+
+
+def test_keys_of_other_tasks_are_told(run, tmp_path, capsys):
+  assert call('knn', f'--config.weights={run}', f'--workdir={tmp_path}',
+              '--config.finetune.labels=0.1', '--config.evaluation.knn_k=7') == 0
+  warnings = [line for line in capsys.readouterr().out.splitlines()
+              if line.startswith('WARNING')]
+  assert warnings == ['WARNING: config key finetune.labels is 0.1, but task=knn does '
+                      'not look at it']
+  # nor is it another config with them
+  assert call('knn', f'--config.weights={run}', f'--workdir={tmp_path}',
+              '--config.evaluation.knn_k=7') == 0
 
 
 def test_features_are_computed_once(run, measured, tmp_path, capsys):
@@ -206,6 +244,24 @@ def test_features_are_computed_once(run, measured, tmp_path, capsys):
   assert call(*arguments, f'--workdir={tmp_path / "b"}') == 0
   assert 'computing them again' in capsys.readouterr().out
   assert figures(results(tmp_path / 'a')) == figures(results(tmp_path / 'b'))
+
+
+def test_embed_shares_the_features_of_images_that_fit_into_memory(
+    run, tmp_path, capsys):
+  rng = np.random.default_rng(0)
+  for folder in ('train/a', 'train/b', 'test/a', 'test/b'):
+    (tmp_path / 'photos' / folder).mkdir(parents=True)
+    for k in range(20):
+      Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).save(
+          tmp_path / 'photos' / folder / f'{k}.png')
+  arguments = [f'--config.weights={run}', '--config.data.source=folder',
+               f'--config.data.path={tmp_path / "photos"}']
+  assert call('knn', *arguments, f'--workdir={tmp_path / "knn"}') == 0
+  capsys.readouterr()
+  assert call('embed', *arguments, f'--workdir={tmp_path / "embed"}') == 0
+  assert '40 of 40 features were computed before' in capsys.readouterr().out
+  found = np.load(tmp_path / 'embed/embeddings.npz')
+  assert found['names'][[0, -1]].tolist() == ['a/0.png', 'b/9.png']
 
 
 def test_interrupted_embedding_goes_on(run, tmp_path, monkeypatch, capsys):
