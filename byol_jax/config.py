@@ -396,6 +396,11 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
     raise UserError(f'config key weights is empty: task={config.task} takes '
                     '--config.weights=WORKDIR, WORKDIR/checkpoints/STEP or an '
                     'exported file')
+  if config.task in ('pretrain', 'preflight') and config.weights:
+    raise UserError(f'config key weights is {_shown(config.weights)}, but task='
+                    f'{config.task} does not look at it: to start from the weights of '
+                    'a run set --config.init_from, to evaluate them '
+                    '--config=configs/knn.py')
   if config.task == 'compare' and not config.compare.workdirs:
     raise UserError('config key compare.workdirs is empty: set '
                     '--config.compare.workdirs=runs/a,runs/b')

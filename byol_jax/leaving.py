@@ -141,7 +141,7 @@ def _handle() -> dict[int, Any]:
 def leave(number: int) -> None:
   """Ends the process in order, where nothing is lost by it."""
   del number
-  exit_saying(0, 'left; everything is saved, and the same command goes on',
+  exit_saying(0, 'left; nothing is lost, and the same command goes on',
               sys.stdout)
 
 

@@ -57,8 +57,8 @@ def lock(path: str) -> Iterator[None]:
       if holder and not place.knows_dead(holder):
         _wait_until_stale(place, holder)
       if holder:
-        logs.console.info('the run that held %s is gone (%s): going on', path,
-                          _name(holder))
+        logs.console.info('%s was held by a process that has ended (%s): going on',
+                          path, _name(holder))
       place.write(me | {'beat': 0})
       if not place.is_guarded:  # two may have written at a time: the last one has it
         time.sleep(_SETTLE_SECONDS)

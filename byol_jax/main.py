@@ -168,6 +168,8 @@ def _why(error: BaseException, argv: Sequence[str], path: str) -> str:
   elif not isinstance(error, flags.Error):
     name = type(error).__name__
     message = f'{name}: {message}' if message else name
+  if isinstance(error, flags.UnrecognizedFlagError) and error.flagname in known:
+    message += f' (did you mean --config.{error.flagname}?)'
   message = ' '.join(message.split())
   if len(message) > _MOST_SHOWN:
     message = f'{message[:_MOST_SHOWN]} ...'

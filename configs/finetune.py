@@ -21,5 +21,9 @@ def get_config(labels: str = '0.01'):
   c = base()
   c.task = 'finetune'
   c.data.source = 'same'
-  c.finetune.labels = float(labels)
+  try:
+    c.finetune.labels = float(labels)
+  except ValueError as error:
+    raise ValueError(f'the share of the labels is {labels!r}: give a number from 0 to '
+                     '1, as in configs/finetune.py:0.1') from error
   return c

@@ -49,7 +49,7 @@ def test_before_there_is_something_to_save_it_leaves_at_once(number):
   process = start(WATCHING.format(now='', body=BUSY))
   process.send_signal(number)
   code, output, errors = end(process)
-  assert (code, errors) == (0, '') and 'everything is saved' in output
+  assert (code, errors) == (0, '') and 'nothing is lost' in output
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])

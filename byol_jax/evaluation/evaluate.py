@@ -262,6 +262,7 @@ class _Evaluation:
     with hosts.together('results'):
       if jax.process_index() == 0:
         self._write(folder, results)
+        self._stages.remove()
     logs.console.info('\n%s\n(%s)', figures_lib.table(task, results), protocol['images'])
     logs.console.info('results: %s', os.path.join(self._workdir, 'results.json'))
 
@@ -546,7 +547,7 @@ def _workdir_beside(weights: weights_lib.Weights, name: str,
   """A folder for each thing that people measure beside one another."""
   if config.evaluation.network != 'online':
     name += f'_{config.evaluation.network}'
-  if config.data.source != 'same':
+  if config.data.source != 'same' or config.data.path or config.data.tfds_name:
     what = config.data.tfds_name or os.path.basename(
         config.data.path.rstrip('/')) or config.data.source
     name += '_' + re.sub(r'[^\w.]+', '_', what)[:60]

@@ -88,7 +88,11 @@ def _measured(run):
                      ('finetune', 'finetune')):
     assert call(task, *FEW, f'--config.weights={run}',
                 '--config.evaluation.baselines=True') == 0
-    found[name] = results(f'{run}/evaluations/{name}-20')
+    folder = f'{run}/evaluations/{name}-20'
+    found[name] = results(folder)
+    # what an interrupted one goes on from
+    assert not any(os.scandir(f'{folder}/checkpoints')) if os.path.exists(
+        f'{folder}/checkpoints') else name in ('knn', 'logistic')
   return found
 
 

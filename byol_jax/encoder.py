@@ -1,0 +1,116 @@
+"""A pretrained encoder in a program of one's own.
+
+  from byol_jax import encoder
+
+  encode = encoder.load('encoder.safetensors')   # or a WORKDIR
+  features = encode([open(path, 'rb').read() for path in paths])   # float32 [N, D]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent import futures
+import functools
+
+import jax
+import numpy as np
+
+from byol_jax import parallel
+from byol_jax import program as program_lib
+from byol_jax import views
+from byol_jax import weights as weights_lib
+from byol_jax.data import decode
+
+
+class Encoder:
+  """Images to features, on all local devices.
+
+  Attributes:
+    params: {module: {name: float32 array}}, for fine-tuning in Haiku and optax.
+    state: running averages of batch normalization, likewise.
+    apply: (params, state, images, is_training) -> (features [n, D], state), pure,
+      of images [n, S, S, 3] float32 that are normalized (`views.for_evaluation`).
+    image_size: S, pixels.
+    feature_size: D, before BYOL's heads.
+  """
+
+  def __init__(self, weights: weights_lib.Weights, image_size: int,
+               center_share: float, batch_size: int):
+    """`load` makes it."""
+    model = program_lib.make_model(weights.config, 0, None)
+    data = weights.config.data
+    self.params, self.state, self.apply = (
+        weights.params, weights.state, model.encoder.apply)
+    self.feature_size = model.feature_size
+    self.image_size = image_size or data.eval_image_size or data.image_size
+    self._center_share = center_share or data.center_share
+    self._at_a_time = batch_size * jax.local_device_count()
+    self._networks = parallel.replicate((self.params, self.state))
+    spec = program_lib.view_spec(weights.config)._replace(image_size=self.image_size)
+
+    def encode(share, networks, images):
+      images = views.for_evaluation(images, spec, share)
+      return self.apply(*networks, images, False)[0]
+    self._encode = {
+        share: parallel.map_batches(functools.partial(encode, share), batch_size)
+        for share in (1.0, self._center_share)}
+
+  def __call__(self, images: Sequence[bytes] | np.ndarray) -> np.ndarray:
+    """Features of images, as task=embed makes them.
+
+    Args:
+      images: the bytes of image files, of any size and each of the formats of
+        docs/input.md; or pixels, uint8 [N, H, W, 3] or [N, H, W, 1].
+
+    Returns:
+      float32 [N, D]. Of pixels the centre crop is resized without rounding to whole
+      numbers, of files with it.
+
+    Raises:
+      decode.BadImage: a file is no picture that can be used; says which.
+      ValueError: pixels are of another type or shape.
+    """
+    if isinstance(images, np.ndarray):
+      if (images.dtype != np.uint8 or images.ndim != 4
+          or images.shape[-1] not in (1, 3)):
+        raise ValueError(f'images are {images.dtype} {images.shape}: give uint8 '
+                         '[N, H, W, 3 or 1], or the bytes of files')
+      share = self._center_share
+      pixels = lambda images, rows: images[rows.start:rows.stop]
+    else:  # the host crops and resizes: sizes differ
+      share, pixels = 1.0, self._decoded
+    features = [np.zeros((0, self.feature_size), np.float32)]
+    for start in range(0, len(images), self._at_a_time):
+      rows = range(len(images))[start:start + self._at_a_time]
+      features.append(self._encode[share](self._networks, pixels(images, rows)))
+    return np.concatenate(features)
+
+  def _decoded(self, files: Sequence[bytes], rows: range) -> np.ndarray:
+    """uint8 [n, S, S, 3] of some of the files."""
+    pixels = np.empty((len(rows), self.image_size, self.image_size, 3), np.uint8)
+    def put(row: int) -> None:
+      try:
+        decode.decode_eval(files[row], pixels[row - rows.start], self._center_share)
+      except decode.BadImage as error:
+        raise decode.BadImage(f'images[{row}] is {error}') from error
+    with futures.ThreadPoolExecutor() as pool:
+      list(pool.map(put, rows))
+    return pixels
+
+
+def load(path: str, *, network: str = 'online', image_size: int = 0,
+         center_share: float = 0.0, batch_size: int = 128) -> Encoder:
+  """Reads an encoder, with its architecture and how its images are prepared.
+
+  Args:
+    path: as for `weights.load`: a file of task=export, a WORKDIR, or
+      WORKDIR/checkpoints/STEP.
+    network: 'online' or 'target'; a file has only one of them.
+    image_size: S, pixels; 0: as its evaluations.
+    center_share: the centre crop's share of the shorter side; 0: as in pretraining.
+    batch_size: images a device and call; fewer are padded.
+
+  Raises:
+    UserError: see `weights.load`.
+  """
+  return Encoder(weights_lib.load(path, network), image_size, center_share, batch_size)

@@ -1,0 +1,85 @@
+"""An encoder in a program of one's own gives the features of task=embed."""
+
+import os
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from byol_jax import encoder
+from byol_jax import main as main_lib
+from byol_jax.data import decode
+from byol_jax.errors import UserError
+from byol_jax.networks import resnet
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture(name='folder', scope='module')
+def _folder(tmp_path_factory):
+  """A run of one step, its exported encoder, 21 photos, and their embeddings."""
+  root = tmp_path_factory.mktemp('encoder')
+  (root / 'photos').mkdir()
+  rng = np.random.default_rng(0)
+  for k in range(21):
+    Image.fromarray(rng.integers(0, 256, (30 + k % 2, 40, 3), np.uint8)).save(
+        root / 'photos' / f'{k:02d}.png')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(resnet.ARCHITECTURES, 'resnet8',
+                  resnet.Architecture((1,), False, (16,), 16))
+    patch.chdir(root)
+    def call(config, *arguments):
+      assert main_lib.main([
+          'byol_jax.main', f'--config={ROOT}/configs/{config}.py', '--distributed=off',
+          *arguments]) == 0
+    call('folder', '--workdir=run', '--config.data.path=photos',
+         '--config.train.batch_size=16', '--config.train.epochs=1',
+         '--config.network.name=resnet8', '--config.network.stem=half',
+         '--config.network.width=0.25', '--config.data.image_size=16',
+         '--config.data.eval_image_size=24', '--config.log.tensorboard=False',
+         '--config.network.precision=float32')
+    for task in ('export', 'embed'):
+      call(task, '--config.weights=run', f'--workdir={task}')
+    yield root
+
+
+def test_files_give_the_features_of_embed(folder):
+  embedded = np.load(folder / 'embed/embeddings.npz')
+  files = [(folder / 'photos' / name).read_bytes() for name in embedded['names']]
+  for path in ('run', 'run/checkpoints/1', 'export/encoder.safetensors'):
+    encode = encoder.load(str(folder / path), batch_size=2)  # two calls, one padded
+    assert encode.image_size == 24
+    features = encode(files)
+    assert features.shape == (21, encode.feature_size) and features.std() > 1e-3
+    np.testing.assert_allclose(features, embedded['features'], rtol=0, atol=1e-4)
+  target = encoder.load(str(folder / 'run'), network='target')(files)
+  assert np.abs(target - embedded['features']).max() > 1e-3
+
+
+def test_pixels_give_nearly_those_of_files(folder):
+  encode = encoder.load(str(folder / 'run'), center_share=0.5)
+  files = [(folder / 'photos' / f'{k:02d}.png').read_bytes() for k in (0, 2, 4)]
+  pixels = np.stack([decode.decode(data) for data in files])
+  of_files, of_pixels = encode(files), encode(pixels)
+  assert np.abs(of_files - of_pixels).max() < 0.05 * np.abs(of_files).max()
+  assert encode(pixels[:0]).shape == (0, encode.feature_size)
+  assert encode(pixels[..., :1]).shape == (3, encode.feature_size)
+
+
+def test_it_can_be_trained_on(folder):
+  encode = encoder.load(str(folder / 'run'))
+  images = np.random.default_rng(0).normal(size=(4, 24, 24, 3)).astype(np.float32)
+  features, state = encode.apply(encode.params, encode.state, images, True)
+  assert features.shape == (4, encode.feature_size)
+  assert set(state) <= set(encode.state)
+
+
+def test_what_is_no_image_is_named(folder):
+  encode = encoder.load(str(folder / 'run'))
+  good = (folder / 'photos/00.png').read_bytes()
+  with pytest.raises(decode.BadImage, match=r'images\[1\] is not an image'):
+    encode([good, b'not a picture'])
+  with pytest.raises(ValueError, match='float64'):
+    encode(np.zeros((1, 8, 8, 3)))
+  with pytest.raises(UserError, match='no such file'):
+    encoder.load(str(folder / 'none'))
