@@ -51,10 +51,6 @@ def opened(path: str, key: str, *,
     UserError: there is no such checkpoint.
   """
   folder, step = parse(path)
-  if key == 'init_from' and path.endswith('.safetensors'):
-    raise UserError(f'config key init_from is {path!r}: an exported encoder lacks the '
-                    'heads that pretraining goes on with; name the WORKDIR that it is '
-                    'of, or one of its WORKDIR/checkpoints/STEP')
   # fine-tuning has checkpoints of its own
   if not epath.Path(folder).is_dir() or _is_evaluation(epath.Path(folder).parent):
     raise UserError(f'config key {key} is {path!r}: {_what_it_is(path)}')

@@ -401,6 +401,10 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
                     f'{config.task} does not look at it: to start from the weights of '
                     'a run set --config.init_from, to evaluate them '
                     '--config=configs/knn.py')
+  if config.init_from.endswith('.safetensors'):
+    raise UserError(f'config key init_from is {_shown(config.init_from)}: an exported '
+                    'encoder lacks the heads that pretraining goes on with; name the '
+                    'WORKDIR that it is of, or one of its WORKDIR/checkpoints/STEP')
   if config.task == 'compare' and not config.compare.workdirs:
     raise UserError('config key compare.workdirs is empty: set '
                     '--config.compare.workdirs=runs/a,runs/b')
