@@ -51,6 +51,10 @@ def run(config: ml_collections.ConfigDict) -> None:
   if '://' in options.output:
     raise UserError(f'config key prepare.output is {options.output!r}: write to a '
                     'local folder and copy it to the bucket')
+  if data.path and (os.path.realpath(os.path.expanduser(data.path))
+                    == os.path.realpath(options.output)):
+    raise UserError(f'config key prepare.output is {options.output!r}, which is '
+                    'data.path: name a folder of its own')
   if jax.process_count() > 1:
     raise UserError('task=prepare is the work of one process, here are '
                     f'{jax.process_count()}: run it on one host, without '

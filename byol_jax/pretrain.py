@@ -102,9 +102,11 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
                'config': config.to_dict(), 'data': found})
   console.info(
-      '%s: %d training images%s, %s', train.name, num_images,
-      f' of {num_classes} classes' if labelled else ', no labels: no probe, no '
-      'k-NN', 'on the device' if isinstance(train, Images) else 'streamed')
+      '%s: %d training images%s, %s%s', train.name, num_images,
+      f' of {sources.described_classes(train)}' if labelled else ', no labels: no '
+      'probe, no k-NN', 'on the device' if isinstance(train, Images) else 'streamed',
+      f'; {sources.size(test)} to test' if test is not None else
+      '; no test part' if labelled else '')
   console.info(
       'schedule: %g epochs = %d steps, %g of warm-up, base learning rate %g, '
       'weight decay %g, tau from %g', config.train.epochs, total_steps,

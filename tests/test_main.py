@@ -73,7 +73,7 @@ def metrics(workdir):
 def test_a_run_leaves_what_it_promises(data, tmp_path):
   done = run(FASHION, *TINY, *data, '--workdir=out', cwd=tmp_path)
   assert done.returncode == 0, done.stderr
-  for words in ('128 training images of 4 classes, on the device', 'loss',
+  for words in ('128 training images of 4 classes, on the device; 40 to test', 'loss',
                 '(0..8)', 'ETA', 'tau', 'wait', 'raw pixels', 'untrained encoder',
                 'BYOL'):
     assert words in done.stdout

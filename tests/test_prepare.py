@@ -104,6 +104,25 @@ def test_short_side(tmp_path):
   assert metadata['images'] == 18 and metadata['source'].endswith('train')
 
 
+def test_records_smaller_than_views_are_told(tmp_path, caplog):
+  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out', short_side=20))
+  for image_size, times in ((20, 0), (21, 1)):
+    caplog.clear()
+    sources.open_source('prepared', path=str(tmp_path / 'out'), image_size=image_size)
+    assert [r.levelname for r in caplog.records] == ['WARNING'] * times
+  assert 'data.image_size = 21' in caplog.text
+
+
+def test_the_images_folder_is_no_output(tmp_path):
+  photos = _photos(tmp_path / 'photos')
+  (tmp_path / 'link').symlink_to(photos)
+  before = sorted(os.listdir(photos))
+  for output in (f'{photos}/', tmp_path / 'link'):
+    with pytest.raises(UserError, match='prepare.output .* is data.path'):
+      prepare.run(_config(photos, output))
+  assert sorted(os.listdir(photos)) == before
+
+
 @pytest.mark.parametrize('size, new', [
     ((40, 60), (20, 30)), ((61, 40), (30, 20)), ((20, 500), (20, 500)),
     ((7, 9), (7, 9)), ((21, 21), (20, 20))])
@@ -595,9 +614,12 @@ def test_what_is_in_memory_needs_no_preparation(tmp_path):
 
 
 @pytest.mark.parametrize('path, words', [
-    ('nowhere', 'no prepared data'), ('photos', 'not complete')])
+    ('nowhere', 'no prepared data'), ('photos', 'check config.data.path, or data.source'),
+    ('begun', 'not complete')])
 def test_a_path_that_is_not_prepared(tmp_path, path, words):
   _photos(tmp_path / 'photos')
+  (tmp_path / 'begun/train').mkdir(parents=True)
+  (tmp_path / 'begun/train/images-00000-of-00002.array_record.tmp').touch()
   with pytest.raises(UserError, match=words):
     _open(tmp_path / path)
 

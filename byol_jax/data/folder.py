@@ -20,8 +20,9 @@ _console = logging.getLogger('byol_jax')
 EXTENSIONS = (
     '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
-_TRAIN = 'train'
-_TEST = ('test', 'val', 'valid', 'validation')
+# of several the first counts, of test parts see `list_folder`
+_TRAIN = ('train', 'training')
+_TEST = ('test', 'testing', 'val', 'valid', 'validation', 'eval', 'evaluation')
 _OF_THE_DISK = 'lost+found'  # in the first folder of a file system, no part or class
 _TOLD = 10  # so many folders are named in a warning
 
@@ -42,9 +43,9 @@ def list_folder(path: str, split: str) -> Listing | None:
       well, all of them count, unlabelled.
     * images in subfolders only: one class a subfolder, numbered by sorted name;
       below a class any depth. A single subfolder is no class: unlabelled.
-    * `train/` beside `test/`, `val/`, `valid/` or `validation/`: `split` chooses
-      the part, each of which is flat or has one folder a class. The classes are
-      those of `train/`. Where there are several test parts, the first one with
+    * `train/` or `training/` beside `test/`, `testing/`, `val/`, `valid/`,
+      `validation/`, `eval/` or `evaluation/`: `split` chooses the part, each of which is flat or has one folder a class. The classes are
+      those of the training part. Where there are several test parts, the first one with
       class folders is taken, so ImageNet's unlabelled `test/` is passed over.
     * `train/` alone: that part, and no test part.
 
@@ -134,12 +135,13 @@ def _check_folder(path: str) -> None:
 def _parts(path: str) -> tuple[str, list[str]]:
   """Returns the folder of the training part and those of the test parts."""
   folders, has_images = _scan(path)
+  train = next((name for name in _TRAIN if name in folders), None)
   tests = [os.path.join(path, name) for name in _TEST if name in folders]
-  is_split = _TRAIN in folders and (
-      bool(tests) or (folders <= {_TRAIN, _OF_THE_DISK} and not has_images))
+  is_split = train is not None and (
+      bool(tests) or (folders <= {train, _OF_THE_DISK} and not has_images))
   if not is_split:
     return path, []
-  return os.path.join(path, _TRAIN), tests
+  return os.path.join(path, train), tests
 
 
 def _class_folders(root: str) -> tuple[str, ...]:
@@ -176,7 +178,8 @@ def _labels(
   except KeyError as error:
     raise UserError(
         f'{os.path.join(root, error.args[0])!r} is not one of the '
-        f'{len(class_names)} class folders of the training part') from error
+        f'{len(class_names)} class folders of the training part: rename it, move it '
+        'away, or add the class there') from error
 
 
 def _tell_why_unlabelled(root: str, files: list[str]) -> None:

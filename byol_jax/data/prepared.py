@@ -35,7 +35,7 @@ _OURS = re.compile(r'images-\d+-of-\d+\.(array_record|json)(\.tmp)?')
 
 # What the .json files must have, and as what.
 _OF_WHOLE = {'fingerprint': str, 'images': int, 'left_out': dict, 'shards': list,
-             'class_names': (list, type(None))}
+             'class_names': (list, type(None)), 'short_side': int}
 _OF_SHARD_IN_WHOLE = {'file': str, 'images': int, 'bytes': int, 'sha256': str}
 _OF_SHARD = {'fingerprint': str, 'names': list, 'labels': (list, type(None)),
              'left_out': dict, 'bytes': int, 'sha256': str}
@@ -48,6 +48,7 @@ class Prepared(NamedTuple):
   names: Sequence[str]
   labels: np.ndarray | None  # int32 [N]
   class_names: tuple[str, ...] | None
+  short_side: int  # that images were made smaller to; 0: none was
 
 
 def open_prepared(path: str, split: str) -> Prepared | None:
@@ -73,6 +74,9 @@ def open_prepared(path: str, split: str) -> Prepared | None:
                     'config.data.path, or make it with configs/prepare.py')
   metadata = read_metadata(folder)
   if metadata is None:
+    if not any(_OURS.fullmatch(x.name) for x in epath.Path(folder).iterdir()):
+      raise UserError(f'{folder!r} is not what task=prepare writes: check config.data.'
+                      'path, or data.source, which is \'folder\' for images')
     raise UserError(f'{folder!r} is not complete: run the same task=prepare again')
   if not metadata['images']:
     raise UserError(f'{folder!r} has no images: check config.data.path')
@@ -105,7 +109,8 @@ def open_prepared(path: str, split: str) -> Prepared | None:
       shard['sha256'] for shard in metadata['shards']]])
   return Prepared(
       read, identity, names, np.array(labels, np.int32) if labels else None,
-      tuple(class_names) if class_names else None)
+      tuple(class_names) if class_names else None,
+      metadata['short_side'])
 
 
 def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ that are still JPEG, PNG, ... and are decoded when they are needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import logging
 import lzma
 import os
 import tokenize
@@ -25,12 +26,15 @@ from byol_jax.data import storage
 from byol_jax.data import tfds_records
 from byol_jax.errors import UserError
 
+_console = logging.getLogger('byol_jax')
+
 SOURCES = ('fashion_sample', 'fashion_mnist', 'npz', 'folder', 'list', 'prepared',
            'tfds', 'fake')
 
 _OF_FILES = ('folder', 'list', 'npz', 'fashion_mnist')
 _SAMPLE = os.path.join(
     os.path.dirname(os.path.abspath(__file__)), 'samples', 'fashion_sample.npz')
+_CLASSES_SHOWN, _MOST_OF_A_NAME = 3, 30
 _NPY_HEADER = 1 << 16  # bytes before an array; numpy reads no more
 _DEBIAN_FASHION_MNIST = '/usr/share/datasets/fashion-mnist'
 _FASHION_CLASSES = (
@@ -75,6 +79,14 @@ def num_classes(data: Images | Encoded) -> int:
     return 0
   named = len(data.class_names) if data.class_names else 0
   return max(named, int(data.labels.max()) + 1)
+
+
+def described_classes(data: Images | Encoded) -> str:
+  """'3 classes (cat, dog, emu)', for the user to see what was taken for one."""
+  names = [] if data.class_names is None else list(map(str, data.class_names))
+  shown = ', '.join(name[:_MOST_OF_A_NAME] for name in names[:_CLASSES_SHOWN])
+  return f'{num_classes(data)} classes' + (
+      f' ({shown}{", ..." if len(names) > _CLASSES_SHOWN else ""})' if names else '')
 
 
 def take(data: Images | Encoded, rows: np.ndarray) -> Images | Encoded:
@@ -128,7 +140,7 @@ def open_source(
     max_bad: how many images may be bad; None: `bad.default_limit`.
     max_bytes: how large the arrays of an 'npz' may be; None for any size.
     tfds_name: the data set's name, for 'tfds'.
-    image_size: side of the images, for 'fake'.
+    image_size: of views; side of the images, for 'fake'.
     num_images: number of images, for 'fake'.
     num_classes: number of classes, for 'fake'; 0 for no labels.
     seed: seed of the images, for 'fake'.
@@ -167,7 +179,7 @@ def open_source(
     return file_list(path, split, class_names, max_bad) if path else None
   if source == 'prepared':
     path = _needed(path, source, 'a folder that task=prepare wrote')
-    return prepared(path, split, max_bad)
+    return prepared(path, split, max_bad, image_size)
   if source == 'tfds':
     return tfds(tfds_name, split, path, max_bad)
   if source == 'fake':
@@ -303,11 +315,16 @@ def _files(root: str, files: Sequence[str], labels: np.ndarray | None,
 
 
 def prepared(path: str, split: str,
-             max_bad: int | None = None) -> Encoded | None:
+             max_bad: int | None = None, image_size: int = 0) -> Encoded | None:
   """What task=prepare has written: `prepared.open_prepared`."""
   opened = prepared_lib.open_prepared(path, split)
   if opened is None:
     return None
+  if 0 < opened.short_side < image_size:
+    _console.warning(
+        'WARNING: %s, %s: images were prepared with a short side of %d pixels, fewer '
+        'than config key data.image_size = %d: they will be enlarged; prepare them '
+        'anew, or set a smaller size', path, split, opened.short_side, image_size)
   return Encoded(
       read=opened.read, size=len(opened.names), labels=opened.labels,
       names=opened.names, class_names=opened.class_names, name=path,

@@ -229,9 +229,9 @@ class _Evaluation:
       logs.console.warning('WARNING: %s is damaged: measuring again', results_path)
     self._stages = stages_lib.Stages(self._workdir, folder)
     self._features = self._store()
-    logs.console.info('%s: %d images of %d classes%s', train.name,
-                      sources.size(train), sources.num_classes(train),
-                      '' if test is None else f'; {sources.size(test)} to test')
+    logs.console.info('%s: %d images of %s%s', train.name, sources.size(train),
+                      sources.described_classes(train),
+                      '; no test part' if test is None else f'; {sources.size(test)} to test')
 
     results: dict[str, Any] = {}
     protocols = {}

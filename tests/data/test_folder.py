@@ -60,9 +60,11 @@ def test_a_single_folder_is_no_class(tmp_path):
   assert len(listing.files) == 2 and listing.labels is None
 
 
-@pytest.mark.parametrize('test_name', ['test', 'val', 'valid', 'validation'])
-def test_parts(tmp_path, test_name):
-  root = _make(tmp_path, 'train/a/1.png', 'train/b/1.png', 'train/c/1.png',
+@pytest.mark.parametrize('train_name', ['train', 'training'])
+@pytest.mark.parametrize('test_name', [
+    'test', 'testing', 'val', 'valid', 'validation', 'eval', 'evaluation'])
+def test_parts(tmp_path, train_name, test_name):
+  root = _make(tmp_path, *(f'{train_name}/{x}/1.png' for x in 'abc'),
                f'{test_name}/c/9.png', f'{test_name}/a/8.png', 'preview.png')
   train = folder.list_folder(root, 'train')
   assert train.files == ['a/1.png', 'b/1.png', 'c/1.png']
