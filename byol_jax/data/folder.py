@@ -44,9 +44,10 @@ def list_folder(path: str, split: str) -> Listing | None:
     * images in subfolders only: one class a subfolder, numbered by sorted name;
       below a class any depth. A single subfolder is no class: unlabelled.
     * `train/` or `training/` beside `test/`, `testing/`, `val/`, `valid/`,
-      `validation/`, `eval/` or `evaluation/`: `split` chooses the part, each of which is flat or has one folder a class. The classes are
-      those of the training part. Where there are several test parts, the first one with
-      class folders is taken, so ImageNet's unlabelled `test/` is passed over.
+      `validation/`, `eval/` or `evaluation/`: `split` chooses the part, each of
+      which is flat or has one folder a class. The classes are those of the training
+      part. Where there are several test parts, the first one with class folders is
+      taken, so ImageNet's unlabelled `test/` is passed over.
     * `train/` alone: that part, and no test part.
 
   Counted are jpg, jpeg, png, webp, bmp, gif, tif and tiff files, in upper or lower

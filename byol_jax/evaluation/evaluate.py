@@ -230,8 +230,8 @@ class _Evaluation:
     self._stages = stages_lib.Stages(self._workdir, folder)
     self._features = self._store()
     logs.console.info('%s: %d images of %s%s', train.name, sources.size(train),
-                      sources.described_classes(train),
-                      '; no test part' if test is None else f'; {sources.size(test)} to test')
+                      sources.described_classes(train), '; no test part'
+                      if test is None else f'; {sources.size(test)} to test')
 
     results: dict[str, Any] = {}
     protocols = {}
@@ -249,8 +249,8 @@ class _Evaluation:
       count = f'{each[0][1]["labelled_images"]} of {count}'
     protocol = self._protocol() | {
         'data': train.name,
-        'images': f'{count} training images, {split.description()}', 'seeds': list(self._seeds()),
-        'metric': self._metric(), 'classifiers': protocols}
+        'images': f'{count} training images, {split.description()}',
+        'seeds': list(self._seeds()), 'metric': self._metric(), 'classifiers': protocols}
     left_out = {part: data.bad.report() for part, data in (
         ('train', train), ('test', test)) if data is not None and data.bad}
     if left_out:
