@@ -157,6 +157,9 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     if config.init_from:
       with hosts.together('init_from'):
         state = init_from.initialize(state, config.init_from)
+  if isinstance(train, Encoded) and start_step:
+    with hosts.together('bad images'):  # those of earlier sessions count, too
+      train.bad.learn(checkpoints.meta(start_step).get('bad_images', {}))
   state = parallel.replicate(state)
   shared = {'key': jax.random.PRNGKey(config.seed)}
   if isinstance(train, Images):
@@ -203,11 +206,17 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         leave_at = min(leave_at, step + 2)
       health.check(step, metrics)
 
+  def meta_now() -> dict[str, Any]:
+    if not streamed:
+      return meta
+    return meta | {'bad_images': {
+        str(index): why for index, why in train.bad.reasons().items()}}
+
   def save_now(step: int) -> None:
     """Keeps what was learned until `step`, the last one that was begun."""
     look(0)
     health.check_state(step, state)
-    saver.save_last(step, state, meta)
+    saver.save_last(step, state, meta_now())
 
   @contextlib.contextmanager
   def kept(step: int) -> Iterator[None]:
@@ -308,7 +317,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
           if saving_now:
             health.check_replicas(step, state)
           save = saver.save_last if last or leave else saver.save
-          save(step, state, meta)
+          save(step, state, meta_now())
       if leave and not last:
         console.info(_LEFT, step)
         return

@@ -204,6 +204,25 @@ def test_a_list_with_bad_files_runs_to_the_end(tmp_path):
   assert "'7.jpg'" in too_many.stderr and 'Traceback' not in too_many.stderr
 
 
+def test_bad_images_of_earlier_sessions_are_listed(tmp_path):
+  rng = np.random.default_rng(0)
+  (tmp_path / 'photos').mkdir()
+  for k in range(40):
+    Image.fromarray(rng.integers(0, 256, (16, 16 + k % 2, 3), np.uint8)).save(
+        tmp_path / 'photos' / f'{k}.png')
+  (tmp_path / 'photos/7.png').write_text('no picture')
+  arguments = [FOLDER, *TINY, '--config.data.path=photos', '--workdir=out',
+               '--config.network.name=resnet8', '--config.network.stem=half',
+               '--config.train.epochs=1', '--config.train.warmup_epochs=0']
+  assert run(*arguments, cwd=tmp_path).returncode == 0
+  results = tmp_path / 'out/results.json'
+  before = json.loads(results.read_text())['left_out']
+  results.unlink()
+  assert run(*arguments, cwd=tmp_path).returncode == 0
+  assert list(before['train']) == ['7.png']
+  assert json.loads(results.read_text())['left_out'] == before
+
+
 def _folders(tmp_path):
   (tmp_path / 'empty').mkdir()
   (tmp_path / 'file').write_text('x')

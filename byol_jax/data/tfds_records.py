@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -103,6 +104,8 @@ def open_records(
       feature 'image', or is too large to be read into memory.
   """
   tfds = _import_tfds()
+  if name:  # as people write it, 'imagenet2012:5.*'; TFDS wants all three numbers
+    name = re.sub(r':(\d+)\.\*$', r':\1.*.*', name)
   try:
     builder = _open_builder(tfds, name, data_dir)
   except import_tf().errors.OpError as error:  # a bucket: no network, no rights

@@ -117,6 +117,11 @@ class Encoder:
     share_bad(data)
     return hosts.gather(np.concatenate(features))
 
+  def look(self, data: Data, rows: np.ndarray) -> None:
+    """Decodes images once, so that `usable` knows which of them are bad."""
+    if isinstance(data, Encoded):
+      self._map(lambda images: images[:, 0, 0, :1].astype(np.float32), data, rows, 1)
+
   def calibrate(self, networks: Any, data: Data, rows: np.ndarray) -> Any:
     """Gives an untrained network running statistics.
 

@@ -144,6 +144,7 @@ class _Evaluation:
                           or weights.config.data.center_share)
     self._model = program_lib.make_model(weights.config, 0, None)
     self._untrained: dict[str, Any] = {}   # networks, by `_calibrating`
+    self._looked_at = np.zeros(0, np.int64)  # training images: `_look`
     self._data_keys: dict[bool, dict[str, Any]] = {}
     self._encoder = encode.Encoder(
         self._model, self._spec, center_share=self._center_share,
@@ -330,6 +331,7 @@ class _Evaluation:
       source = linear.Cached(x, y, seed)
       held_out = lambda rows: (x[rows], y[rows])
     else:
+      self._look(train)
       checks.check_classes(train.labels())
       data = sources.take(train.data, encode.usable(train.data, train.rows))
       source = crops.Crops(
@@ -351,6 +353,7 @@ class _Evaluation:
 
   def _fit_finetune(self, train: _Training, seed: int, name: str) -> Classifier:
     c = self._config.finetune
+    self._look(train)
     data, rows = train.data, encode.usable(train.data, train.rows)
     labelled = rows[splits.labelled_rows(train.labels(), c.labels, seed)]
     classifier = finetune.fit(
@@ -362,6 +365,12 @@ class _Evaluation:
         metric=self._metric(), seed=seed, stages=self._stages,
         threads=self._data.data.threads, name=name)
     return classifier._replace(protocol=classifier.protocol | {'labels': c.labels})
+
+  def _look(self, train: _Training) -> None:
+    """Finds the bad images before what trains on crops puts others in their place."""
+    new = np.setdiff1d(train.rows, self._looked_at)
+    self._encoder.look(train.data, new)
+    self._looked_at = np.union1d(self._looked_at, new)
 
   # --------------------------------------------------------------------- features
   def _features_of(self, kind: str, train: tuple[Data, np.ndarray],
@@ -472,7 +481,12 @@ class _Evaluation:
         'encoder': 'frozen: running statistics, features before the heads'
         if self._config.task != 'finetune' else 'the beginning of the training',
         'image_size': self._spec.image_size, 'center_share': self._center_share,
-        'version': __version__, 'jax': jax.__version__}
+        'mean': list(self._spec.mean), 'std': list(self._spec.std),
+        'precision': self._weights.config.network.precision,
+        'splits': [self._data.data.train_split, self._data.data.test_split],
+        'version': __version__, 'jax': jax.__version__} | (
+            {} if self._config.task not in ('linear_eval', 'finetune') else
+            {'crop_area': list(self._spec.area), 'crop_aspect': list(self._spec.aspect)})
 
   def _write(self, folder: str, results: dict[str, Any]) -> None:
     path = os.path.join(folder, 'results.json')

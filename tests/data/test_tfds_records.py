@@ -125,6 +125,8 @@ def test_batches_from_many_threads(folder):
 
 
 def test_not_prepared(folder):
+  for name in ('tiny:1.*', 'tiny:1.*.*', 'tiny:1.0.0'):
+    assert _open(folder, name=name).size == _open(folder).size
   for name in ('absent', 'tiny:2.0.0', 'tiny/config'):
     with pytest.raises(UserError, match='tfds build .*--file_format=array_record'):
       _open(folder, name)

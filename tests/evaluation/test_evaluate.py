@@ -268,6 +268,27 @@ def test_embed_shares_the_features_of_images_that_fit_into_memory(
   assert found['names'][[0, -1]].tolist() == ['a/0.png', 'b/9.png']
 
 
+@pytest.mark.parametrize('task', ['linear_eval:crops', 'finetune:1.0'])
+def test_bad_images_do_not_teach(run, tmp_path, task):
+  """Nor does another image teach twice in their place."""
+  rng = np.random.default_rng(0)
+  for folder, count in (('train/a', 24), ('train/b', 24), ('test/a', 8), ('test/b', 8)):
+    (tmp_path / 'photos' / folder).mkdir(parents=True)
+    for k in range(count):
+      Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).save(
+          tmp_path / 'photos' / folder / f'{k:02d}.png')
+  for name in ('03', '07'):
+    (tmp_path / 'photos/train/a' / f'{name}.png').write_bytes(b'not a picture')
+  assert call(task, f'--config.weights={run}', '--config.data.source=folder',
+              f'--config.data.path={tmp_path / "photos"}', '--config.data.resident=no',
+              *[x for x in FEW if 'labels' not in x],
+              f'--workdir={tmp_path / "out"}') == 0
+  protocol = results(tmp_path / 'out')['protocol']
+  assert set(protocol['left_out']['train']) == {'a/03.png', 'a/07.png'}
+  how = protocol['classifiers']['byol']
+  assert how['labelled_images' if 'finetune' in task else 'trained_on'] == 46
+
+
 def test_interrupted_embedding_goes_on(run, tmp_path, monkeypatch, capsys):
   from byol_jax.evaluation import features
   monkeypatch.setattr(features, '_SECONDS', 0)  # parts stay small
