@@ -34,7 +34,8 @@ def preflight(workdir, *arguments, **environment):
 
 @needs_compiler
 @pytest.mark.parametrize('topology, devices, hosts, kind', [
-    ('v3:2x2', 8, 1, 'TPU v3'), ('v3:16x16', 512, 64, 'TPU v3'),
+    pytest.param('v3:2x2', 8, 1, 'TPU v3', marks=is_long),
+    ('v3:16x16', 512, 64, 'TPU v3'),
     pytest.param('v6e-8', 8, 2, 'TPU v6 lite', marks=is_long)])
 def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
   arguments = (f'--config.preflight.topology={topology}',
