@@ -28,6 +28,7 @@ from byol_jax.data import sources
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
 
+_PARTS = ('train', 'test')
 _AHEAD = 4  # images a thread: enough for one that takes four times as long
 _MAX_JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
@@ -51,16 +52,15 @@ def run(config: ml_collections.ConfigDict) -> None:
   if '://' in options.output:
     raise UserError(f'config key prepare.output is {options.output!r}: write to a '
                     'local folder and copy it to the bucket')
-  if data.path and (os.path.realpath(os.path.expanduser(data.path))
-                    == os.path.realpath(options.output)):
-    raise UserError(f'config key prepare.output is {options.output!r}, which is '
-                    'data.path: name a folder of its own')
+  output = os.path.expanduser(options.output)  # as data.path: no shell does it here
+  if data.path:
+    _check_apart(output, os.path.expanduser(data.path))
   if jax.process_count() > 1:
     raise UserError('task=prepare is the work of one process, here are '
                     f'{jax.process_count()}: run it on one host, without '
                     '--distributed')
   parts, class_names = [], None
-  for part, split in (('train', data.train_split), ('test', data.test_split)):
+  for part, split in zip(_PARTS, (data.train_split, data.test_split)):
     if not split:
       continue
     source = sources.open_source(
@@ -73,10 +73,24 @@ def run(config: ml_collections.ConfigDict) -> None:
       raise UserError(f'config key data.source is {data.source!r}, which needs no '
                       'preparation: it is read into memory')
     class_names = source.class_names
-    parts.append((source, os.path.join(options.output, part)))
-  with _alone(options.output):
+    parts.append((source, os.path.join(output, part)))
+  with _alone(output):
     for source, folder in parts:
       _prepare(source, folder, options, data.threads or pipeline.cores())
+
+
+def _check_apart(output: str, path: str) -> None:
+  """Raises UserError where shards would lie among the images, links followed.
+
+  A folder that prepare makes in there would be taken for a class, too.
+  """
+  images = os.path.realpath(path)
+  for folder in (output, *(os.path.join(output, part) for part in _PARTS)):
+    real = os.path.realpath(folder)
+    if os.path.commonpath((images, real)) == images:
+      where = 'is' if real == images else 'lies in'
+      raise UserError(f'config key prepare.output is {output!r}, and {folder!r} '
+                      f'{where} data.path: name a folder outside {path!r}')
 
 
 def _prepare(source: sources.Encoded, folder: str,
@@ -217,7 +231,7 @@ def _alone(folder: str) -> Iterator[None]:
   with prepared.writing(folder):
     os.makedirs(folder, exist_ok=True)
     # The file stays: were it removed, two could hold a lock, one without a name.
-    lock = open(os.path.join(folder, '.prepare.lock'), 'a+', encoding='utf-8')
+    lock = open(os.path.join(folder, prepared.LOCK), 'a+', encoding='utf-8')
   with lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

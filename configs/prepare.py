@@ -3,10 +3,11 @@
   python -m byol_jax.main --config=configs/prepare.py --config.data.path=PHOTOS \\
       --config.prepare.output=DIR [--config.prepare.short_side=256]
 
-Then train with --config.data.source=prepared --config.data.path=DIR. Sources:
-folder, list, tfds. With short_side images become smaller JPEGs (antialiased
-bicubic, quality 95), which makes training input faster; 0 keeps every byte. The
-same command goes on after a kill and, when all is there, checks every shard.
+DIR must lie outside PHOTOS. Then train with --config.data.source=prepared
+--config.data.path=DIR. Sources: folder, list, tfds. With short_side images
+become smaller JPEGs (antialiased bicubic, quality 95), which makes training
+input faster; 0 keeps every byte. The same command goes on after a kill and,
+when all is there, checks every shard.
 """
 
 from byol_jax.config import base

@@ -100,7 +100,8 @@ def test_short_side(tmp_path):
   assert shape == (20, 27, 3)
   metadata = prepared.read_metadata(str(tmp_path / 'out/train'))
   assert metadata['short_side'] == 20 and metadata['quality'] == 95
-  assert metadata['decoded_at'] == 40  # older shards were decoded whole: none is mixed in
+  # older shards were decoded whole: none is mixed in
+  assert metadata['decoded_at'] == 40
   assert metadata['images'] == 18 and metadata['source'].endswith('train')
 
 
@@ -120,7 +121,33 @@ def test_the_images_folder_is_no_output(tmp_path):
   for output in (f'{photos}/', tmp_path / 'link'):
     with pytest.raises(UserError, match='prepare.output .* is data.path'):
       prepare.run(_config(photos, output))
+  for output in (f'{photos}/out', f'{photos}/train/a', tmp_path / 'link/out'):
+    with pytest.raises(UserError, match='prepare.output .* lies in data.path'):
+      prepare.run(_config(photos, output))
   assert sorted(os.listdir(photos)) == before
+
+
+def test_a_part_is_not_written_among_the_images(tmp_path):
+  photos = _photos(tmp_path / 'photos')  # has train/, which is a part's name
+  with pytest.raises(UserError, match='photos/train. is data.path'):
+    prepare.run(_config(f'{photos}/train', photos))
+  assert sorted(os.listdir(photos)) == ['test', 'train']
+  (tmp_path / 'out').mkdir()
+  (tmp_path / 'out/test').symlink_to(photos)
+  with pytest.raises(UserError, match='out/test. is data.path'):
+    prepare.run(_config(photos, tmp_path / 'out'))
+  assert os.listdir(tmp_path / 'out') == ['test']
+  prepare.run(_config(photos, f'{photos}-256'))  # beside, not in it
+  assert _open(f'{photos}-256').size == 18
+
+
+def test_the_output_below_the_home_folder(tmp_path, monkeypatch):
+  _photos(tmp_path / 'photos')
+  monkeypatch.setenv('HOME', str(tmp_path))
+  with pytest.raises(UserError, match='prepare.output .* is data.path'):
+    prepare.run(_config(str(tmp_path / 'photos'), '~/photos'))
+  prepare.run(_config('~/photos', '~/out'))
+  assert _open(tmp_path / 'out').size == 18
 
 
 @pytest.mark.parametrize('size, new', [
@@ -614,12 +641,15 @@ def test_what_is_in_memory_needs_no_preparation(tmp_path):
 
 
 @pytest.mark.parametrize('path, words', [
-    ('nowhere', 'no prepared data'), ('photos', 'check config.data.path, or data.source'),
-    ('begun', 'not complete')])
+    ('nowhere', 'no prepared data in .*nowhere/train.*data.path, or data.source'),
+    ('photos', 'no prepared data in .*photos/train.*data.path, or data.source'),
+    ('begun', 'not complete'), ('locked', 'not complete')])
 def test_a_path_that_is_not_prepared(tmp_path, path, words):
   _photos(tmp_path / 'photos')
   (tmp_path / 'begun/train').mkdir(parents=True)
   (tmp_path / 'begun/train/images-00000-of-00002.array_record.tmp').touch()
+  (tmp_path / 'locked/train').mkdir(parents=True)
+  (tmp_path / 'locked/.prepare.lock').touch()
   with pytest.raises(UserError, match=words):
     _open(tmp_path / path)
 

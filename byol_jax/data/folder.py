@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import errno
 import logging
 import os
@@ -20,7 +20,7 @@ _console = logging.getLogger('byol_jax')
 EXTENSIONS = (
     '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
-# of several the first counts, of test parts see `list_folder`
+# In upper or lower case. Of several the first counts, of test parts see `list_folder`.
 _TRAIN = ('train', 'training')
 _TEST = ('test', 'testing', 'val', 'valid', 'validation', 'eval', 'evaluation')
 _OF_THE_DISK = 'lost+found'  # in the first folder of a file system, no part or class
@@ -49,6 +49,8 @@ def list_folder(path: str, split: str) -> Listing | None:
       part. Where there are several test parts, the first one with class folders is
       taken, so ImageNet's unlabelled `test/` is passed over.
     * `train/` alone: that part, and no test part.
+  Parts are known in upper or lower case. Other folders beside a training and a test
+  part are passed over, and named on the console: they may have been meant as classes.
 
   Counted are jpg, jpeg, png, webp, bmp, gif, tif and tiff files, in upper or lower
   case. What starts with a dot is skipped, and a subfolder that may not be read is
@@ -72,9 +74,12 @@ def list_folder(path: str, split: str) -> Listing | None:
     TransientError: the storage fails.
   """
   _check_folder(path)
-  train, tests = _parts(path)
+  train, tests, others = _parts(path)
   if split == 'train':
     root = train
+    if others:
+      _console.info('%s: passed over %s beside the parts %s', path, _named(others),
+                    ', '.join(map(os.path.basename, [train, *tests])))
   elif split == 'test':
     if not tests:
       return None
@@ -85,10 +90,8 @@ def list_folder(path: str, split: str) -> Listing | None:
   unreadable = []
   files = sorted(_walk(root, unreadable), key=os.fsencode)
   if unreadable:
-    first, more = sorted(unreadable)[:_TOLD], len(unreadable) - _TOLD
     _console.warning('warning: left out folders that may not be read: %s',
-                     ', '.join(map(repr, first))
-                     + (f' and {more} more' if more > 0 else ''))
+                     _named(unreadable))
   if not files:
     raise UserError(
         f'no images in {root}: config.data.path must be a folder with '
@@ -133,16 +136,30 @@ def _check_folder(path: str) -> None:
     raise UserError(f'image folder {path!r} {state}: check config.data.path')
 
 
-def _parts(path: str) -> tuple[str, list[str]]:
-  """Returns the folder of the training part and those of the test parts."""
+def _named(folders: Iterable[str]) -> str:
+  """The first of some folders, for a message."""
+  folders = sorted(folders, key=os.fsencode)
+  more = len(folders) - _TOLD
+  return ', '.join(map(repr, folders[:_TOLD])) + (
+      f' and {more} more' if more > 0 else '')
+
+
+def _parts(path: str) -> tuple[str, list[str], set[str]]:
+  """Finds the training part and the test parts.
+
+  Returns:
+    The folder of the training part, those of the test parts, and the names of what
+    lies beside them. Without parts (`path`, [], {}).
+  """
   folders, has_images = _scan(path)
-  train = next((name for name in _TRAIN if name in folders), None)
-  tests = [os.path.join(path, name) for name in _TEST if name in folders]
-  is_split = train is not None and (
-      bool(tests) or (folders <= {train, _OF_THE_DISK} and not has_images))
-  if not is_split:
-    return path, []
-  return os.path.join(path, train), tests
+  # of Test and test the latter, whatever the system lists first
+  cased = {name.lower(): name for name in sorted(folders)}
+  train = next((cased[name] for name in _TRAIN if name in cased), None)
+  tests = [cased[name] for name in _TEST if name in cased]
+  others = folders - {train, *tests, _OF_THE_DISK}
+  if train is None or not tests and (others or has_images):
+    return path, [], set()
+  return os.path.join(path, train), [os.path.join(path, x) for x in tests], others
 
 
 def _class_folders(root: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from byol_jax.errors import UserError
 
 VERSION = 1
 _METADATA = 'metadata.json'
+LOCK = '.prepare.lock'  # in the folder of the parts, from the first moment on
 _OURS = re.compile(r'images-\d+-of-\d+\.(array_record|json)(\.tmp)?')
 
 # What the .json files must have, and as what.
@@ -62,21 +63,20 @@ def open_prepared(path: str, split: str) -> Prepared | None:
     The images; None where `split` is 'test' and there is no such part.
 
   Raises:
-    UserError: the folder is missing, incomplete or without images, or a shard
-      is missing, of another size than it was, or damaged. It names the file.
+    UserError: the folder is missing, not prepare's, incomplete or without images, or
+      a shard is missing, of another size than it was, or damaged. It names the file.
     TransientError: the storage fails for a minute.
   """
   folder = os.path.join(path, split)
   if not epath.Path(folder).is_dir():
     if split == 'test' and epath.Path(path).is_dir():
       return None
-    raise UserError(f'there is no prepared data in {folder!r}: check '
-                    'config.data.path, or make it with configs/prepare.py')
+    raise _no_data(folder)
   metadata = read_metadata(folder)
   if metadata is None:
-    if not any(_OURS.fullmatch(x.name) for x in epath.Path(folder).iterdir()):
-      raise UserError(f'{folder!r} is not what task=prepare writes: check config.data.'
-                      'path, or data.source, which is \'folder\' for images')
+    if not (epath.Path(os.path.join(path, LOCK)).exists() or any(
+        _OURS.fullmatch(x.name) for x in epath.Path(folder).iterdir())):
+      raise _no_data(folder)
     raise UserError(f'{folder!r} is not complete: run the same task=prepare again')
   if not metadata['images']:
     raise UserError(f'{folder!r} has no images: check config.data.path')
@@ -260,6 +260,12 @@ def _check_kinds(path: str, said: Any, kinds: Mapping[str, Any]) -> None:
   for key, kind in kinds.items():
     if not isinstance(said, dict) or not isinstance(said.get(key), kind):
       raise _damaged(path, f'it has no {key!r} as it should')
+
+
+def _no_data(folder: str) -> UserError:
+  return UserError(
+      f'there is no prepared data in {folder!r}: check config.data.path, or '
+      "data.source, which is 'folder' for images; configs/prepare.py prepares them")
 
 
 def _damaged(path: str, why: object) -> UserError:

@@ -60,9 +60,9 @@ def test_a_single_folder_is_no_class(tmp_path):
   assert len(listing.files) == 2 and listing.labels is None
 
 
-@pytest.mark.parametrize('train_name', ['train', 'training'])
+@pytest.mark.parametrize('train_name', ['train', 'training', 'Training'])
 @pytest.mark.parametrize('test_name', [
-    'test', 'testing', 'val', 'valid', 'validation', 'eval', 'evaluation'])
+    'test', 'testing', 'val', 'valid', 'validation', 'eval', 'evaluation', 'TEST'])
 def test_parts(tmp_path, train_name, test_name):
   root = _make(tmp_path, *(f'{train_name}/{x}/1.png' for x in 'abc'),
                f'{test_name}/c/9.png', f'{test_name}/a/8.png', 'preview.png')
@@ -93,6 +93,31 @@ def test_flat_parts_and_named_parts(tmp_path):
     folder.list_folder(root, 'nowhere')
 
 
+def test_of_parts_that_differ_in_case_the_lower_one_is_taken(tmp_path):
+  root = _make(tmp_path, 'Train/1.png', 'train/2.png', 'TEST/3.png', 'test/4.png')
+  assert os.path.basename(folder.list_folder(root, 'train').root) == 'train'
+  assert os.path.basename(folder.list_folder(root, 'test').root) == 'test'
+
+
+def test_folders_beside_parts_are_named(tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  root = _make(tmp_path, 'training/a/1.png', 'training/b/1.png', 'eval/a/1.png',
+               'val/b/1.png', 'meeting/1.png')
+  (tmp_path / 'lost+found').mkdir()
+  assert folder.list_folder(root, 'train').class_names == ('a', 'b')
+  assert folder.list_folder(root, 'test').files == ['b/1.png']
+  line, = caplog.messages
+  assert line.endswith("passed over 'meeting' beside the parts training, val, eval")
+
+
+@pytest.mark.parametrize('names', [
+    ('eval', 'meeting'), ('eval', 'testing'), ('meeting', 'training')])
+def test_names_of_parts_are_classes_where_none_is_to_train(tmp_path, names):
+  root = _make(tmp_path, *(f'{name}/1.png' for name in names))
+  assert folder.list_folder(root, 'train').class_names == names
+  assert folder.list_folder(root, 'test') is None
+
+
 def test_train_may_be_a_class_or_stand_alone(tmp_path):
   vehicles = _make(tmp_path / 'v', 'train/1.png', 'car/1.png', 'plane/1.png')
   listing = folder.list_folder(vehicles, 'train')
@@ -104,7 +129,8 @@ def test_train_may_be_a_class_or_stand_alone(tmp_path):
 
 def test_unknown_test_class(tmp_path):
   root = _make(tmp_path, 'train/a/1.png', 'train/b/1.png', 'val/z/1.png')
-  with pytest.raises(UserError, match="val/z' is not one of the 2 class"):
+  with pytest.raises(UserError, match="val/z' is not one of the 2 class folders"
+                     ' .*rename it, move it away, or add the class'):
     folder.list_folder(root, 'test')
 
 
