@@ -88,9 +88,10 @@ def _check_apart(output: str, path: str) -> None:
   for folder in (output, *(os.path.join(output, part) for part in _PARTS)):
     real = os.path.realpath(folder)
     if os.path.commonpath((images, real)) == images:
+      what = 'which' if folder == output else f'so its part {folder!r}'
       where = 'is' if real == images else 'lies in'
-      raise UserError(f'config key prepare.output is {output!r}, and {folder!r} '
-                      f'{where} data.path: name a folder outside {path!r}')
+      raise UserError(f'config key prepare.output is {output!r}, {what} {where} '
+                      f'data.path: name a folder outside {path!r}')
 
 
 def _prepare(source: sources.Encoded, folder: str,
