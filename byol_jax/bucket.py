@@ -24,11 +24,6 @@ _SECONDS = 30.0  # between copies
 _PULLED = ('config.json', 'metrics.jsonl', 'results.json')  # gone on with
 
 
-def is_bucket(path: str | os.PathLike) -> bool:
-  """Whether a path names a bucket."""
-  return '://' in os.fspath(path)
-
-
 def choose_library() -> None:
   """Lets paths go through gcsfs where it is installed, not through TensorFlow.
 

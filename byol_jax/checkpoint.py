@@ -29,6 +29,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from byol_jax import errors
 from byol_jax import manifest as manifest_lib
+from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.manifest import DamagedError
@@ -93,7 +94,7 @@ class Checkpoints:
         or read_only, and orbax cannot open what is there.
     """
     path = os.fspath(directory)
-    if '://' not in path:
+    if not storage.in_bucket(path):
       path = os.path.abspath(path)    # orbax wants it absolute
     self._directory = epath.Path(path)
     self._writes = not read_only and jax.process_index() == 0

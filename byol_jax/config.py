@@ -452,22 +452,28 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
         f'than the run: train.epochs = {train.epochs:g}')
 
 
-def check_untouched(config: ml_collections.ConfigDict, sections: tuple[str, ...],
+def touched(config: ml_collections.ConfigDict,
+            beginnings: tuple[str, ...]) -> dict[str, Any]:
+  """What differs from `base()`, of the keys that begin so."""
+  default = flatten(base())
+  return {key: value for key, value in flatten(config).items()
+          if key.startswith(beginnings) and value != default[key]}
+
+
+def check_untouched(config: ml_collections.ConfigDict, beginnings: tuple[str, ...],
                     why: str) -> None:
   """Checks that nobody has set what would have no effect.
 
   Args:
     config: what the user wants.
-    sections: sections, or keys with theirs.
+    beginnings: of keys.
     why: it would have none.
 
   Raises:
     UserError: names the key.
   """
-  default = flatten(base())
-  for key, value in flatten(config).items():
-    if (key in sections or key.split('.')[0] in sections) and value != default[key]:
-      raise UserError(f'config key {key} is {_shown(value)}, but {why}: leave it out')
+  for key, value in touched(config, beginnings).items():
+    raise UserError(f'config key {key} is {_shown(value)}, but {why}: leave it out')
 
 
 def check_devices(batch_size: int, accumulation_steps: int,

@@ -17,10 +17,10 @@ import uuid
 
 from etils import epath
 
-from byol_jax import bucket
 from byol_jax import errors
 from byol_jax import leaving
 from byol_jax import logs
+from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.watchdog import EXIT_CODE
@@ -46,7 +46,7 @@ def lock(path: str) -> Iterator[None]:
   """
   stop = threading.Event()
   beating = None
-  place = _Bucket(path) if bucket.is_bucket(path) else _Directory(path)
+  place = _Bucket(path) if storage.in_bucket(path) else _Directory(path)
   me = {'host': socket.gethostname(), 'pid': os.getpid(),
         'namespace': _namespace(), 'since': time.strftime('%Y-%m-%d %H:%M:%S'),
         'id': uuid.uuid4().hex}

@@ -124,7 +124,8 @@ def _config_first(argv: Sequence[str]) -> list[str]:
   arguments = iter(argv[1:])
   for argument in arguments:
     if argument in ('--config', '-config'):
-      next(arguments, None)
+      if next(arguments, None) is None:
+        rest.append(argument)  # absl says that its value is missing
     elif not argument.startswith(('--config=', '-config=')):
       rest.append(argument)
   return [argv[0], *([] if path is None else [f'--config={path}']), *rest]

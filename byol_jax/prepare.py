@@ -25,6 +25,7 @@ from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import pipeline
 from byol_jax.data import prepared
 from byol_jax.data import sources
+from byol_jax.data import storage
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
 
@@ -49,7 +50,7 @@ def run(config: ml_collections.ConfigDict) -> None:
   if not options.output:
     raise UserError('config key prepare.output is empty: set it to the folder to '
                     'write, --config.prepare.output=DIR')
-  if '://' in options.output:
+  if storage.in_bucket(options.output):
     raise UserError(f'config key prepare.output is {options.output!r}: write to a '
                     'local folder and copy it to the bucket')
   output = os.path.expanduser(options.output)  # as data.path: no shell does it here

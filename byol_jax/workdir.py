@@ -17,6 +17,7 @@ from byol_jax import config as config_lib
 from byol_jax import errors
 from byol_jax import lock as lock_lib
 from byol_jax import logs
+from byol_jax.data import storage
 from byol_jax.errors import UserError
 
 _KEPT = ('results.json', 'progress.json')  # what a run is worth, beside checkpoints
@@ -47,8 +48,8 @@ def opened(path: str, *, is_first: bool) -> Iterator[str]:
   with contextlib.ExitStack() as stack:
     if not is_first:
       yield (stack.enter_context(tempfile.TemporaryDirectory(prefix='byol_jax-'))
-             if bucket.is_bucket(path) else path)
-    elif bucket.is_bucket(path):
+             if storage.in_bucket(path) else path)
+    elif storage.in_bucket(path):
       bucket.prepare(path)
       stack.enter_context(lock_lib.lock(path))
       yield stack.enter_context(bucket.mirrored(path))
@@ -85,7 +86,7 @@ def check_space(path: str, needed_bytes: int) -> None:
   Raises:
     UserError: there is not.
   """
-  if bucket.is_bucket(path):
+  if storage.in_bucket(path):
     return
   free = shutil.disk_usage(path).free
   if free < needed_bytes:

@@ -225,6 +225,7 @@ def _folders(tmp_path):
 @pytest.mark.parametrize('arguments,words', [
     ([], '--config is missing'),
     (['--config=none.py'], 'none.py'),
+    ([FASHION, '--config'], 'Missing value for flag'),
     ([FASHION, 'extra'], "'extra'"),
     ([FASHION, '--nonsense=1'], 'nonsense'),
     ([FASHION, '--train.epochs=1'], 'did you mean --config.train.epochs?'),

@@ -96,7 +96,7 @@ def read_list(path: str, split: str = 'train',
                     'it as UTF-8, uncompressed') from error
   if not files:
     raise UserError(f'the list of images {path!r} is empty')
-  if '://' in files[0]:
+  if storage.in_bucket(files[0]):
     raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: mount '
                     'the bucket or download them, and list the paths there')
   if texts is None:

@@ -30,7 +30,7 @@ def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
 
   # Of a reader that falls out, Python closes the file once no thread reads from
   # it. In a bucket opening takes long and no descriptor.
-  in_bucket = bool(files) and '://' in files[0]
+  in_bucket = bool(files) and storage.in_bucket(files[0])
   @functools.lru_cache(None if in_bucket else _most_open(len(files)))
   def opened(file: int) -> Any:
     return array_record.ArrayRecordReader(files[file], 'readahead_buffer_size:0')

@@ -39,9 +39,9 @@ _OF_A_BUCKET = re.compile('UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABOR
                           'HTTP|[Tt]imed out|[Cc]onnection|[Rr]esolve')
 
 
-def in_bucket(path: str) -> bool:
+def in_bucket(path: str | os.PathLike) -> bool:
   """Whether the operating system cannot read it, gs://... for example."""
-  return '://' in path
+  return '://' in os.fspath(path)
 
 
 def stat(path: str) -> tuple[int, int]:

@@ -183,7 +183,7 @@ def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
                         f'({_one_line(error)}): {_INFO}; prepare it again') from error
     raise UserError('config.data.tfds_name is not set: it must be the name of a '
                     'TFDS data set, as cifar10')
-  if data_dir and not os.path.isdir(data_dir) and '://' not in data_dir:
+  if data_dir and not storage.in_bucket(data_dir) and not os.path.isdir(data_dir):
     raise UserError(f'TFDS folder {data_dir!r} does not exist: check '
                     'config.data.path')
   try:

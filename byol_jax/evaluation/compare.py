@@ -127,10 +127,10 @@ def _figures(results: dict[str, Any], path: epath.Path, workdir: epath.Path,
       if values:
         how = (protocol['classifiers'].get(kind, {}) if task else
                protocol.get(f'{kind}_classifiers', {}).get(told, {}))
-        how = how[0] if isinstance(how, list) else how  # of several seeds
         figures.append(_Figures(
             (str(workdir), step, encoder), name if task else f'{told} (run)', values,
-            how | {key: protocol[key] for key in _SHARED if key in protocol},
+            _of_first_seed(how) | {
+                key: protocol[key] for key in _SHARED if key in protocol},
             group, seed))
   return figures
 
@@ -140,14 +140,14 @@ def _column(results: dict[str, Any], path: epath.Path, step: str) -> str:
   found = re.fullmatch(rf'(.+)-{step}(?:-(\d+))?', path.name)
   if path.parent.name == 'evaluations' and found:
     return found[1] + (f' ({found[2]})' if found[2] else '')
-  labels = {str(how['labels']) for how in _classifiers(results) if 'labels' in how}
+  labels = {str(how['labels']) for how in map(
+      _of_first_seed, results['protocol']['classifiers'].values()) if 'labels' in how}
   return '_'.join([str(results['task']), *labels])  # finetune_0.1
 
 
-def _classifiers(results: dict[str, Any]) -> list[dict[str, Any]]:
-  """The protocol of each encoder, of the first seed."""
-  return [how[0] if isinstance(how, list) else how
-          for how in results['protocol']['classifiers'].values()]
+def _of_first_seed(how: Any) -> dict[str, Any]:
+  """A classifier's protocol, which is a list over several seeds."""
+  return how[0] if isinstance(how, list) else how
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:

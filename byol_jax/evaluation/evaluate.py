@@ -61,9 +61,10 @@ _MEAN_PER_CLASS = ('fgvc_aircraft', 'oxford_iiit_pet', 'caltech101',
 _FREE_KEYS = ('log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch',
               'data.path', 'data.test_path', 'evaluation.cache', 'weights',
               'data_found.weights')
-# of how images are prepared: what the weights were trained with
-_PREPARATION = ('data.image_size', 'data.crop_area', 'data.crop_aspect',
-                'data.center_share', 'data.mean', 'data.std')
+# what the weights were trained with, how images are prepared included
+_OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
+                   'data.crop_area', 'data.crop_aspect', 'data.center_share',
+                   'data.mean', 'data.std')
 _CHOOSING = ('linear_eval', 'logistic', 'finetune')
 # beginnings of keys: the tasks that look at them
 _TASKS_OF_KEYS = {
@@ -122,10 +123,12 @@ class _Evaluation:
 
   def __init__(self, config: ml_collections.ConfigDict, workdir: str | None,
                name: str, stack: contextlib.ExitStack):
-    config_lib.check_untouched(config, ('network', 'augment', 'train') + _PREPARATION, (
+    config_lib.check_untouched(config, _OF_THE_WEIGHTS, (
         f'task={config.task} takes it from the weights; what it takes of its own is '
         'data.eval_image_size and evaluation.center_share'))
-    _warn_of_unused(config)
+    for key, value in config_lib.touched(config, _unused(config.task)).items():
+      logs.console.warning('WARNING: config key %s is %r, but task=%s does not look '
+                           'at it', key, value, config.task)
     with hosts.together('weights'):
       weights = weights_lib.load(config.weights, config.evaluation.network)
     hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
@@ -518,15 +521,6 @@ def _data_config(config: ml_collections.ConfigDict,
 def _unused(task: str) -> tuple[str, ...]:
   """Beginnings of the keys that a task does not look at."""
   return tuple(keys for keys, tasks in _TASKS_OF_KEYS.items() if task not in tasks)
-
-
-def _warn_of_unused(config: ml_collections.ConfigDict) -> None:
-  """Another task's key looks as if it had an effect."""
-  default = config_lib.flatten(config_lib.base())
-  for key, value in config_lib.flatten(config).items():
-    if value != default[key] and key.startswith(_unused(config.task)):
-      logs.console.warning('WARNING: config key %s is %r, but task=%s does not look '
-                           'at it', key, value, config.task)
 
 
 def _check_labels(train: Data, test: Data | None,

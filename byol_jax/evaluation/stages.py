@@ -59,18 +59,17 @@ class Stages:
     return json.loads(json.dumps(result))
 
   def remove(self) -> None:
-    """Frees the room of the checkpoints: the evaluation is finished."""
-    if jax.process_index() == 0:
-      folder = epath.Path(self._workdir) / 'checkpoints'
-      try:
-        for path in folder.iterdir():
-          if not path.name[0].isdigit():  # as a step of a pretraining is
-            path.rmtree()
-      except FileNotFoundError:
-        pass
-      except Exception as error:  # untyped, of a bucket
-        logs.console.warning('warning: cannot remove the checkpoints in %s (%s)',
-                             self._workdir, error)
+    """Frees the room of the checkpoints: the evaluation is finished. Process 0's."""
+    folder = epath.Path(self._workdir) / 'checkpoints'
+    try:
+      for path in folder.iterdir():
+        if not path.name[0].isdigit():  # as a step of a pretraining is
+          path.rmtree()
+    except FileNotFoundError:
+      pass
+    except Exception as error:  # untyped, of a bucket
+      logs.console.warning('warning: cannot remove the checkpoints in %s (%s)',
+                           self._workdir, error)
 
   @contextlib.contextmanager
   def opened(self, name: str) -> Iterator[Stage]:
