@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent import futures
-import functools
 
 import jax
 import numpy as np
 
 from byol_jax import parallel
 from byol_jax import program as program_lib
-from byol_jax import views
 from byol_jax import weights as weights_lib
 from byol_jax.data import decode
+from byol_jax.evaluation import encode
 
 
 class Encoder:
@@ -47,12 +46,8 @@ class Encoder:
     self._at_a_time = batch_size * jax.local_device_count()
     self._networks = parallel.replicate((self.params, self.state))
     spec = program_lib.view_spec(weights.config)._replace(image_size=self.image_size)
-
-    def encode(share, networks, images):
-      images = views.for_evaluation(images, spec, share)
-      return self.apply(*networks, images, False)[0]
     self._encode = {
-        share: parallel.map_batches(functools.partial(encode, share), batch_size)
+        share: parallel.map_batches(encode.features_of(model, spec, share), batch_size)
         for share in (1.0, self._center_share)}
 
   def __call__(self, images: Sequence[bytes] | np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ not in others or after a restart.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import errno
 import logging
 import os
@@ -95,10 +97,19 @@ def read_range(path: str, start: int, stop: int) -> bytes:
     OSError: it cannot be read.
     UserError: it is in a bucket, and gcsfs is not installed.
   """
+  with ranges(path) as read:
+    return read(start, stop)
+
+
+@contextlib.contextmanager
+def ranges(path: str) -> Iterator[Callable[[int, int], bytes]]:
+  """`read_range` of one file, many times: a local one is opened once."""
   if in_bucket(path):
-    return _bucket(lambda: _filesystem(path).cat_file(path, start, stop))
-  with open(path, 'rb', buffering=0) as f:
-    return os.pread(f.fileno(), stop - start, start)
+    filesystem = _filesystem(path)
+    yield lambda start, stop: _bucket(lambda: filesystem.cat_file(path, start, stop))
+  else:
+    with open(path, 'rb', buffering=0) as f:
+      yield lambda start, stop: os.pread(f.fileno(), stop - start, start)
 
 
 def _filesystem(path: str) -> Any:

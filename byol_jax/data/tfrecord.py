@@ -74,17 +74,18 @@ def index(path: str) -> np.ndarray:
   size, _ = storage.stat(path)
   block_size = _BUCKET_BLOCK if storage.in_bucket(path) else _HEADER.size
   starts, block, block_start = [0], b'', 0
-  while starts[-1] < size:
-    at = starts[-1] - block_start
-    if at + _HEADER.size > len(block):
-      block_start, at = starts[-1], 0
-      block = storage.read_range(path, block_start, min(block_start + block_size, size))
-      if len(block) < _HEADER.size:
-        raise ValueError(f'{path} is cut short at byte {starts[-1]}')
-    length, checksum = _HEADER.unpack_from(block, at)
-    if _masked_crc(block[at:at + 8]) != checksum:
-      raise ValueError(f'{path} is damaged at byte {starts[-1]}')
-    starts.append(starts[-1] + _HEADER.size + length + _FOOTER.size)
+  with storage.ranges(path) as read_range:
+    while starts[-1] < size:
+      at = starts[-1] - block_start
+      if at + _HEADER.size > len(block):
+        block_start, at = starts[-1], 0
+        block = read_range(block_start, min(block_start + block_size, size))
+        if len(block) < _HEADER.size:
+          raise ValueError(f'{path} is cut short at byte {starts[-1]}')
+      length, checksum = _HEADER.unpack_from(block, at)
+      if _masked_crc(block[at:at + 8]) != checksum:
+        raise ValueError(f'{path} is damaged at byte {starts[-1]}')
+      starts.append(starts[-1] + _HEADER.size + length + _FOOTER.size)
   if starts[-1] != size:
     raise ValueError(f'{path} is cut short at byte {starts[-2]}')
   return np.array(starts, np.int64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import functools
 from typing import Any
 
 import jax
@@ -45,6 +44,22 @@ def share_bad(data: Data) -> None:
       data.bad.learn(reasons)
 
 
+def features_of(model: Model, spec: views.ViewSpec,
+                share: float) -> Callable[[Any, jax.Array], jax.Array]:
+  """The pure (networks, uint8 images) -> features, in inference mode.
+
+  Args:
+    model: networks built with axis_name=None.
+    spec: size and normalization of the images.
+    share: the central crop's share of the shorter side.
+  """
+  def encode(networks, images):
+    images = views.for_evaluation(images, spec, share)
+    features, _ = model.encoder.apply(*networks, images, False)
+    return features
+  return encode
+
+
 class Encoder:
   """An encoder in inference mode over data sets, on the devices of all processes.
 
@@ -70,11 +85,6 @@ class Encoder:
     self._batch_size = batch_size
     self._threads = threads
 
-    def encode(share, networks, images):
-      images = views.for_evaluation(images, spec, share)
-      features, _ = model.encoder.apply(*networks, images, False)
-      return features
-
     def statistics(share, networks, images):
       params, state = networks
       images = views.for_evaluation(images, spec, share)
@@ -84,7 +94,7 @@ class Encoder:
     # The host crops encoded images itself, by the same rule.
     self._share = {Images: center_share, Encoded: 1.0}
     self._encode = {
-        kind: parallel.map_batches(functools.partial(encode, share), batch_size)
+        kind: parallel.map_batches(features_of(model, spec, share), batch_size)
         for kind, share in self._share.items()}
     self._statistics = jax.jit(statistics, static_argnums=0)
 

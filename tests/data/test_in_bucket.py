@@ -18,7 +18,7 @@ _COUNT = 9
 # Copies a folder to the bucket, and says what is read here and there. Then it damages
 # a shard of the training part.
 _READ = '''
-import hashlib, json, pathlib, sys
+import contextlib, hashlib, json, pathlib, sys
 from etils import epath
 from byol_jax import bucket
 from byol_jax.data import fingerprint, sources, storage
@@ -30,11 +30,12 @@ there = f'gs://bucket/{pathlib.Path(here).name}'
 for path in pathlib.Path(here).rglob('*.*'):
   if path.is_file():
     (epath.Path(there) / str(path.relative_to(here))).write_bytes(path.read_bytes())
-ranges, read_range = [], storage.read_range
-def counting(*args):
-  ranges.append(args)
-  return read_range(*args)
-storage.read_range = counting
+ranges, opened = [], storage.ranges
+@contextlib.contextmanager
+def counting(path):
+  with opened(path) as read:
+    yield lambda *args: ranges.append(args) or read(*args)
+storage.ranges = counting
 
 def read(path):
   ranges.clear()
