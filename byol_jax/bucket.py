@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import importlib.util
+import json
+import logging
 import os
 import tempfile
 import threading
@@ -17,10 +19,12 @@ import threading
 from etils import epath
 
 from byol_jax import logs
+from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
 _SECONDS = 30.0  # between copies
+_REQUEST_SECONDS = 60.0
 _PULLED = ('config.json', 'metrics.jsonl', 'results.json')  # gone on with
 
 
@@ -28,11 +32,18 @@ def choose_library() -> None:
   """Lets paths go through gcsfs where it is installed, not through TensorFlow.
 
   Before any bucket is opened. TensorFlow takes seconds to load, and, on some
-  machines, the accelerator. Listings must be fresh: tensorstore, too, writes.
+  machines, the accelerator. Listings must be fresh: tensorstore, too, writes. A
+  request without an answer must end, by default it never does. What kind a bucket is
+  takes a right that readers need not have. Failures we tell ourselves.
   """
   if importlib.util.find_spec('gcsfs'):
     os.environ.setdefault('EPATH_USE_TF', 'false')
-    os.environ.setdefault('FSSPEC_GCS', '{"use_listings_cache": false}')
+    with contextlib.suppress(ValueError):  # no JSON: fsspec says so
+      os.environ['FSSPEC_GCS'] = json.dumps(
+          {'use_listings_cache': False, 'requests_timeout': _REQUEST_SECONDS}
+          | json.loads(os.environ.get('FSSPEC_GCS', '{}')))
+    os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
+    logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
 
 
 def prepare(workdir: str) -> None:
@@ -40,6 +51,7 @@ def prepare(workdir: str) -> None:
 
   Raises:
     UserError: that does not work.
+    TransientError: the bucket cannot be reached.
   """
   if not workdir.startswith('gs://'):
     raise UserError(f'--workdir={workdir}: name a directory or a bucket of '
@@ -52,9 +64,9 @@ def prepare(workdir: str) -> None:
     raise UserError(f'--workdir={workdir} takes gcsfs: '
                     "pip install 'byol_jax[gcs]'") from error
   except Exception as error:  # untyped: the network's, Google's
-    raise UserError(f'cannot write to workdir {workdir}: {_why(error)}; set '
-                    '--workdir, or log in (gcloud auth application-default login)'
-                    ) from error
+    raise storage.failure(
+        f'cannot write to workdir {workdir}: {_why(error)}; set --workdir, or log in '
+        '(gcloud auth application-default login)', error) from error
 
 
 @contextlib.contextmanager
@@ -69,8 +81,9 @@ def mirrored(workdir: str) -> Iterator[str]:
     when the block has ended.
 
   Raises:
-    UserError: what the bucket holds already cannot be read.
-    TransientError: the last copy failed, though all went well otherwise.
+    UserError: what the bucket holds already may not be read.
+    TransientError: the bucket cannot be reached; or the last copy failed, though all
+      went well otherwise.
   """
   remote = epath.Path(workdir)
   stop = threading.Event()
@@ -85,7 +98,8 @@ def mirrored(workdir: str) -> Iterator[str]:
             f.write(data)
           copied[name] = _stamp(path)
     except Exception as error:  # as above
-      raise UserError(f'cannot read workdir {workdir}: {_why(error)}') from error
+      raise storage.failure(f'cannot read workdir {workdir}: {_why(error)}',
+                            error) from error
 
     def copy():
       for name in sorted(os.listdir(folder)):

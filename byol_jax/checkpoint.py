@@ -27,7 +27,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from byol_jax import errors
 from byol_jax import manifest as manifest_lib
 from byol_jax.data import storage
 from byol_jax.errors import TransientError
@@ -105,13 +104,13 @@ class Checkpoints:
         raise UserError(f'there are no checkpoints in {directory}')
       if self._writes:
         self._directory.mkdir(parents=True, exist_ok=True)
-      _insist(self._set_aside_unopenable)
-      self._manager = _insist(self._open)
+      storage.again(self._set_aside_unopenable, _WAITS)
+      self._manager = storage.again(self._open, _WAITS)
     except (UserError, TransientError):
       raise
     except Exception as error:  # untyped: tensorstore's, orbax's, the system's
-      raise errors.of_storage(f'cannot open the checkpoints in {directory}: '
-                              f'{_one_line(error)}', error) from error
+      raise storage.failure(f'cannot open the checkpoints in {directory}: '
+                            f'{_one_line(error)}', error) from error
 
   def _open(self) -> ocp.CheckpointManager:
     policies = [preservation_policy.LatestN(self._max_to_keep)]
@@ -430,18 +429,6 @@ class Checkpoints:
                         f'{_one_line(error)}; move it away') from error
     if steps and self._manager is not None:
       self._manager.reload()
-
-
-def _insist(act: Callable[[], T]) -> T:
-  """Calls again where the storage fails."""
-  for wait in _WAITS:
-    try:
-      return act()
-    except (UserError, TransientError):
-      raise
-    except Exception:  # pylint: disable=broad-exception-caught
-      time.sleep(wait)
-  return act()
 
 
 def _why_unreadable(folder: epath.Path) -> Exception | None:

@@ -4,8 +4,6 @@ The message is one or two lower-case lines that say what is wrong and which key,
 flag or path to change.
 """
 
-import errno
-
 
 class UserError(Exception):
   """A mistake in a flag, a config value, a path or a data set: exit code 2."""
@@ -16,12 +14,3 @@ class TransientError(Exception):
 
   The same command goes on from the last checkpoint once that is mended.
   """
-
-
-_FAILURES = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT}
-
-
-def of_storage(message: str, error: Exception) -> UserError | TransientError:
-  """The error for storage that refuses: the user's mistake, or a failure."""
-  return (TransientError if getattr(error, 'errno', None) in _FAILURES else
-          UserError)(message)

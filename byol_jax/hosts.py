@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -22,6 +23,8 @@ from byol_jax.watchdog import EXIT_CODE
 
 _MESSAGE_BYTES = 512
 _GATHERED_BYTES = 256 << 20  # of all processes, at a time
+_MEETING_SECONDS = 6 * 3600
+_meetings = itertools.count()  # the same everywhere: all make the same calls
 _USERS, _MACHINES = 'U', 'M'  # whose failure a message tells of
 _NO_CLUSTER = 'coordinator_address should be defined'  # jax's word for none
 
@@ -110,6 +113,7 @@ def together(what: str) -> Iterator[None]:
     mine = error
     sign = _USERS if isinstance(error, UserError) else _MACHINES
     text = sign + (str(error) or type(error).__name__)
+  _meet()
   data = text.encode(errors='backslashreplace')
   data = data[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b'\0')
   everyone = multihost_utils.process_allgather(
@@ -121,6 +125,17 @@ def together(what: str) -> Iterator[None]:
     if text:
       kind = UserError if text[0] == _USERS else TransientError
       raise kind(f'process {process}, {what}: {text[1:]}')
+
+
+def _meet() -> None:
+  """Waits for the others, hours if need be; a collective may give up in seconds.
+
+  One of them may have to list millions of files, or to read a data set's records for
+  an index. That one has died ends the waiting: nobody hears its heart beat.
+  """
+  from orbax.checkpoint import multihost  # pylint: disable=g-import-not-at-top  # slow
+  multihost.get_barrier_sync_fn()(
+      key=f'byol_jax-{next(_meetings)}', timeout_ms=_MEETING_SECONDS * 1000)
 
 
 def agree(values: Mapping[str, Any]) -> None:

@@ -17,7 +17,6 @@ import uuid
 
 from etils import epath
 
-from byol_jax import errors
 from byol_jax import leaving
 from byol_jax import logs
 from byol_jax.data import storage
@@ -169,14 +168,7 @@ class _Bucket:
 
 def _read(place: _Directory | _Bucket) -> dict[str, Any]:
   """The holder; {} where there is none. Raises where that cannot be read."""
-  for wait in (*_WAITS, None):
-    try:
-      data = place.read()
-      break
-    except Exception:  # untyped, of a bucket
-      if wait is None:
-        raise
-      time.sleep(wait)
+  data = storage.again(place.read, _WAITS)  # whose errors are untyped, of a bucket
   try:
     holder = json.loads(data)
     return holder if isinstance(holder, dict) else {}
@@ -244,6 +236,6 @@ def _in_use(path: str, holder: dict[str, Any]) -> UserError:
 
 def cannot_write(path: str, error: Exception) -> UserError | TransientError:
   """The error for a workdir that does not take a file."""
-  return errors.of_storage(
+  return storage.failure(
       f'cannot write to workdir {path}: '
       f'{getattr(error, "strerror", None) or error}; set --workdir', error)

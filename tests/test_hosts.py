@@ -22,6 +22,7 @@ def _others(monkeypatch):
     assert not tiled
     return np.stack([mine, *(change(mine) for change in said)])
   monkeypatch.setattr(jax, 'process_count', lambda: 3)
+  monkeypatch.setattr(hosts, '_meet', lambda: None)
   monkeypatch.setattr(multihost_utils, 'process_allgather', gather)
   return said
 

@@ -13,7 +13,6 @@ import numpy as np
 from byol_jax.data import storage
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
-from byol_jax.errors import of_storage
 
 _console = logging.getLogger('byol_jax')
 
@@ -274,8 +273,8 @@ def _entries(path: str,
           yield entry
   except OSError as error:
     if unreadable is None or not isinstance(error, PermissionError):
-      raise of_storage(f'cannot list folder {path!r}: {error.strerror}',
-                       error) from error
+      raise storage.failure(f'cannot list folder {path!r}: {error.strerror}',
+                            error) from error
     unreadable.append(path)
 
 

@@ -22,7 +22,6 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from etils import epath
 import numpy as np
 
 from byol_jax.data import shards
@@ -68,15 +67,19 @@ def open_prepared(path: str, split: str) -> Prepared | None:
     TransientError: the storage fails for a minute.
   """
   folder = os.path.join(path, split)
-  if not epath.Path(folder).is_dir():
-    if split == 'test' and epath.Path(path).is_dir():
-      return None
-    raise _no_data(folder)
-  metadata = read_metadata(folder)
-  if metadata is None:
-    if not (epath.Path(os.path.join(path, LOCK)).exists() or any(
-        _OURS.fullmatch(x.name) for x in epath.Path(folder).iterdir())):
+  try:
+    if not storage.is_dir(folder):
+      if split == 'test' and storage.is_dir(path):
+        return None
       raise _no_data(folder)
+    metadata = read_metadata(folder)
+    is_ours = metadata is not None or LOCK in storage.names(path) or any(
+        map(_OURS.fullmatch, storage.names(folder)))
+  except OSError as error:
+    raise storage.refused(folder, error) from error
+  if not is_ours:
+    raise _no_data(folder)
+  if metadata is None:
     raise UserError(f'{folder!r} is not complete: run the same task=prepare again')
   if not metadata['images']:
     raise UserError(f'{folder!r} has no images: check config.data.path')
@@ -101,6 +104,9 @@ def open_prepared(path: str, split: str) -> Prepared | None:
     try:
       return read_record(shard, position)
     except (RuntimeError, ValueError, IndexError, OSError) as error:
+      cause = storage.cause(error)  # of array_record, which may lack the right
+      if cause is not None and not isinstance(cause, FileNotFoundError):
+        raise storage.refused(files[shard], cause) from error
       raise UserError(f'record {position} of shard {files[shard]!r} cannot be read: '
                       f'{error}') from error
 
@@ -129,6 +135,8 @@ def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
     size, _ = storage.insist(lambda: storage.stat(file), repr(file))
   except FileNotFoundError:
     said = None
+  except OSError as error:
+    raise storage.refused(file, error) from error
   if said is None:
     raise UserError(f'shard {file!r} or its .json is missing')
   if size != shard['bytes']:
@@ -290,7 +298,7 @@ def _read_json(path: str) -> dict[str, Any] | None:
   except FileNotFoundError:
     return None
   except OSError as error:
-    raise UserError(f'cannot read {path!r}: {error}') from error
+    raise storage.refused(path, error) from error
   except ValueError as error:
     raise _damaged(path, error) from error
   if not isinstance(said, dict):

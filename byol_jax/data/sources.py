@@ -152,7 +152,7 @@ def open_source(
   Raises:
     UserError: no such source, or the data is missing, damaged or of a form that
       cannot be used. The message names the path.
-    TransientError: a bucket cannot be reached.
+    TransientError: a bucket cannot be reached, or storage fails for a minute.
   """
   # the shell expands no ~ behind the = of a flag
   path, test_path = (x and os.path.expanduser(x) for x in (path, test_path))

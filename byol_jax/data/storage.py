@@ -3,12 +3,16 @@
 It fails for a moment: a network, a disk, too many files. What cannot be read only for
 now must not count as a bad image: another would take its place, in this process and
 not in others or after a restart.
+
+Each library has errors of its own: gcsfs those of five packages, some without a
+number or a text, TensorFlow its, array_record RuntimeErrors. `_number` knows them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import errno
 import logging
@@ -27,18 +31,38 @@ T = TypeVar('T')
 _console = logging.getLogger('byol_jax')
 
 _WAITS = (0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds before each new try
+_PATIENCE = 60.0  # seconds, after which no try is begun
+_TRIES = 3  # but for so many: each may take a minute, for gcsfs, too, tries again;
+_MOST_PATIENCE = 300.0  # array_record does for 17 minutes, which must do
+_REFUSED = errno.ENOTSUP  # stands for a request that a bucket will never grant
+_NO_LOGIN = errno.EPERM  # for one without a valid login, which may be renewed soon
 # errors of the file itself, which will be there tomorrow
-FINAL = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
-         errno.ENAMETOOLONG)
-# TensorFlow's errors by name, and gcsfs's by code; gcsfs has OSErrors, too
+FINAL = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
+                   errno.ENAMETOOLONG, _REFUSED))
+# of what nothing has been read from or written to yet
+_MISTAKES = FINAL | {_NO_LOGIN, errno.EROFS, errno.EINVAL}
+_KINDS = ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES),
+          (IsADirectoryError, errno.EISDIR), (NotADirectoryError, errno.ENOTDIR))
 _NUMBERS = {'NotFoundError': errno.ENOENT, 'PermissionDeniedError': errno.EACCES,
-            'UnauthenticatedError': errno.EACCES, '401': errno.EACCES}
-_FINAL_WORDS = {os.strerror(number) for number in FINAL}
-# array_record says 'open() failed: Too many open files; opening ...'; of damage it
-# says something else
-_OF_THE_SYSTEM = re.compile(r'\w+\(\) failed: ([^;]+)')
-_OF_A_BUCKET = re.compile('UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED|'
-                          'HTTP|[Tt]imed out|[Cc]onnection|[Rr]esolve')
+            'UnauthenticatedError': _NO_LOGIN, 'InvalidArgumentError': _REFUSED,
+            'DefaultCredentialsError': _NO_LOGIN} | dict.fromkeys(
+                ('UnavailableError', 'DeadlineExceededError', 'AbortedError',
+                 'ResourceExhaustedError', 'InternalError', 'UnknownError'), errno.EIO)
+_OF_PATHS = re.compile(r'\b(reading|opening) [^;]+')  # may hold any word
+_OF_THE_SYSTEM = {os.strerror(number): number for number in errno.errorcode}
+# What errors without a number say. gcsfs: 'Forbidden: ', 'Bad Request: ', 'Bucket is
+# requester pays'. Google's login: 'invalid_grant'. array_record: 'open() failed: Too
+# many open files; opening ...', 'Retry policy exhausted' and 'Permanent error', with
+# Google's answer. tensorstore: status codes in capitals.
+_TEXTS = (
+    (re.compile(r'^Forbidden: |"code": ?403|PERMISSION_DENIED'), errno.EACCES),
+    (re.compile('"code": ?401|UNAUTHENTICATED|invalid_grant'), _NO_LOGIN),
+    (re.compile('"code": ?404|NOT_FOUND'), errno.ENOENT),
+    (re.compile('^Bad Request: |^Bucket is requester pays|Permanent error|'
+                'INVALID_ARGUMENT'), _REFUSED),
+    (re.compile('Retry policy exhausted|UNAVAILABLE|DEADLINE_EXCEEDED|'
+                'RESOURCE_EXHAUSTED|ABORTED'), errno.EIO),
+)
 
 
 def in_bucket(path: str | os.PathLike) -> bool:
@@ -59,26 +83,85 @@ def stat(path: str) -> tuple[int, int]:
   return found.st_size, int(found.st_mtime)
 
 
+def version(path: str) -> str:
+  """What differs between all that a file in a bucket ever held.
+
+  Raises:
+    OSError, UserError: as `read_range`.
+  """
+  found = _bucket(lambda: _filesystem().info(path))
+  return repr([found.get(key) for key in ('size', 'generation', 'md5Hash', 'updated')])
+
+
+def is_dir(path: str) -> bool:
+  """As os.path.isdir, but never False for a folder that cannot be reached.
+
+  Raises:
+    OSError: it may not be looked at.
+    TransientError: as `insist`.
+  """
+  def look() -> bool:
+    if in_bucket(path):
+      return _bucket(lambda: epath.Path(path).stat()).is_directory
+    os.stat(path)
+    return os.path.isdir(path)
+  try:
+    return insist(look, repr(path))
+  except (FileNotFoundError, NotADirectoryError):
+    return False
+
+
+def names(path: str) -> list[str]:
+  """Of the files and folders in a folder, in order; [] where there is none.
+
+  Raises:
+    OSError, TransientError: as `is_dir`.
+  """
+  def look() -> list[str]:
+    if in_bucket(path):
+      return _bucket(lambda: [x.name for x in epath.Path(path).iterdir()])
+    return os.listdir(path)
+  try:
+    return sorted(insist(look, repr(path)))
+  except (FileNotFoundError, NotADirectoryError):
+    return []
+
+
 def require(path: str) -> None:
   """Tells a bucket that cannot be reached from a folder that is not there.
 
   epath's is_dir() and exists() do not; neither do TFDS's.
 
   Raises:
-    UserError: it may not be read.
+    UserError: it may not be read, or is no bucket of Google's.
     TransientError: it cannot be reached.
   """
+  if not path.startswith('gs://'):
+    raise UserError(f'cannot read {path}: data is read from folders and from Google '
+                    'Cloud Storage (gs://...)')
   try:
     _bucket(lambda: epath.Path(path).stat())
   except FileNotFoundError:
     pass  # whoever wants a file from it knows better what is missing
   except OSError as error:
-    why = ' '.join(str(error).split())[:300]
-    if may_pass(error):
-      raise TransientError(f'cannot reach {path}: {why}') from error
-    raise UserError(f'cannot read {path}: {why}; log in (gcloud auth '
-                    'application-default login), or check the rights of this '
-                    "machine's service account") from error
+    if error.errno in _MISTAKES:
+      raise refused(path, error) from error
+    raise TransientError(f'cannot reach {path}: {_one_line(error)}') from error
+
+
+def refused(path: str, error: OSError) -> UserError:
+  """The error for what may not be read."""
+  login = ('; log in (gcloud auth application-default login), or check the rights of '
+           "this machine's service account") if in_bucket(path) and error.errno in (
+               errno.EACCES, _NO_LOGIN) else ''
+  return UserError(f'cannot read {path}: {_one_line(error)}{login}')
+
+
+def failure(message: str, error: Exception) -> UserError | TransientError:
+  """The error for storage that refuses: the user's mistake, or a failure."""
+  number = _number(error)
+  return (UserError if number is None or number in _MISTAKES else TransientError)(
+      message)
 
 
 def read_bytes(path: str) -> bytes:
@@ -105,33 +188,27 @@ def read_range(path: str, start: int, stop: int) -> bytes:
 def ranges(path: str) -> Iterator[Callable[[int, int], bytes]]:
   """`read_range` of one file, many times: a local one is opened once."""
   if in_bucket(path):
-    filesystem = _filesystem(path)
-    yield lambda start, stop: _bucket(lambda: filesystem.cat_file(path, start, stop))
+    yield lambda start, stop: _bucket(lambda: _filesystem().cat_file(path, start, stop))
   else:
     with open(path, 'rb', buffering=0) as f:
       yield lambda start, stop: os.pread(f.fileno(), stop - start, start)
 
 
-def _filesystem(path: str) -> Any:
+def _filesystem() -> Any:
   """fsspec's, which opens no file: each would read ahead by megabytes."""
   import fsspec  # pylint: disable=g-import-not-at-top  # etils has it
-  try:
-    return fsspec.core.url_to_fs(path)[0]
-  except ImportError as error:
-    raise UserError(f"cannot read {path!r} without gcsfs: pip install "
-                    "'byol_jax[gcs]'") from error
+  return fsspec.filesystem('gs')  # one for all
 
 
 def _bucket(read: Callable[[], T]) -> T:
-  """read(), all of whose errors become OSErrors."""
+  """read(), all of whose errors become OSErrors with a number."""
   try:
     return read()
-  except (OSError, UserError):
-    raise
+  except ImportError as error:
+    raise UserError("buckets (gs://...) cannot be read without gcsfs: pip install "
+                    "'byol_jax[gcs]'") from error
   except Exception as error:  # untyped: the network's, Google's, TensorFlow's
-    kind = type(error).__name__
-    number = _NUMBERS.get(kind) or _NUMBERS.get(str(getattr(error, 'code', '')))
-    raise OSError(number or errno.EIO, f'{kind}: {error}') from error
+    raise _numbered(error, _number(error) or errno.EIO) from error
 
 
 def insist(read: Callable[[], T], where: str) -> T:
@@ -146,27 +223,110 @@ def insist(read: Callable[[], T], where: str) -> T:
     OSError: of the file itself: one of `FINAL`.
     RuntimeError: of what the file holds.
   """
-  for wait in (*_WAITS, None):
+  since, tries = time.monotonic(), 0
+
+  def passes(error: Exception) -> bool:
+    nonlocal tries
+    if not isinstance(error, (OSError, RuntimeError)) or not may_pass(error):
+      return False
+    tries += 1
+    if tries == _TRIES:  # not of every hiccup
+      _console.warning('warning: cannot read %s (%s); trying again for a minute',
+                       where, _one_line(error))
+    return time.monotonic() - since < (
+        _MOST_PATIENCE if tries <= _TRIES else _PATIENCE)
+
+  try:
+    return again(read, _WAITS, passes)
+  except (OSError, RuntimeError) as error:
+    if not may_pass(error):
+      raise
+    raise TransientError(f'cannot read {where} for {time.monotonic() - since:.0f} s '
+                         f'now: {_one_line(error)}') from error
+
+
+def again(act: Callable[[], T], waits: Sequence[float],
+          passes: Callable[[Exception], bool] = lambda _: True) -> T:
+  """What act() returns, called again after each wait while it fails.
+
+  Args:
+    act: may raise anything; UserError and TransientError are never tried again.
+    waits: in seconds.
+    passes: whether to try again after an error.
+
+  Raises:
+    Exception: act's last one.
+  """
+  for wait in waits:
     try:
-      return read()
-    except (OSError, RuntimeError) as error:
-      if not may_pass(error):
+      return act()
+    except (UserError, TransientError):
+      raise
+    except Exception as error:
+      if not passes(error):
         raise
-      if wait is None:
-        raise TransientError(f'cannot read {where} for {sum(_WAITS):.0f} s now: '
-                             f'{error}') from error
-      if wait == _WAITS[2]:  # not of every hiccup
-        _console.warning('warning: cannot read %s (%s); trying again for a minute',
-                         where, error)
     time.sleep(wait)
-  raise AssertionError('not reached')
+  return act()
 
 
 def may_pass(error: Exception) -> bool:
   """Whether the same read may succeed later."""
+  number = _number(error)
+  return number is not None and number not in FINAL
+
+
+def cause(error: BaseException) -> OSError | None:
+  """The storage's error that has led to an error, itself maybe; None if none did."""
+  chain = [error]
+  while following := chain[-1].__cause__ or chain[-1].__context__:
+    chain.append(following)
+  for number_of in (_known_number, _number):  # others wrap it in OSErrors of their own
+    for link in chain:
+      if number := number_of(link):
+        return _numbered(link, number)
+  return None
+
+
+def _numbered(error: BaseException, number: int) -> OSError:
+  return OSError(number, f'{type(error).__name__}: {error}')
+
+
+def _number(error: BaseException) -> int | None:
+  """The errno of an error, or one that stands for it; None if it is not storage's."""
+  return _known_number(error) or (errno.EIO if isinstance(error, OSError) else None)
+
+
+def _known_number(error: BaseException) -> int | None:
+  """As `_number`, but None of an OSError that says nothing."""
   if isinstance(error, OSError) and error.errno is not None:
-    return error.errno not in FINAL
-  found = _OF_THE_SYSTEM.search(str(error))
-  if found:
-    return found[1].strip() not in _FINAL_WORDS
-  return bool(_OF_A_BUCKET.search(str(error)))
+    return error.errno
+  for kind, number in _KINDS:
+    if isinstance(error, kind):
+      return number
+  if number := _NUMBERS.get(type(error).__name__):
+    return number
+  with contextlib.suppress(TypeError, ValueError):
+    if number := _of_status(int(getattr(error, 'code', None))):
+      return number
+  text = _OF_PATHS.sub('', str(error))
+  if found := re.search(r'\w+\(\) failed: ([^;]+)', text):
+    return _OF_THE_SYSTEM.get(found[1].strip(), errno.EIO)
+  for pattern, number in _TEXTS:
+    if pattern.search(text):
+      return number
+  return None
+
+
+def _of_status(status: int) -> int | None:
+  """As `_number`, of an HTTP status."""
+  known = {401: _NO_LOGIN, 403: errno.EACCES, 404: errno.ENOENT, 408: errno.EIO,
+           429: errno.EIO}
+  if status in known:
+    return known[status]
+  return _REFUSED if 400 <= status < 500 else errno.EIO if status >= 500 else None
+
+
+def _one_line(error: Exception) -> str:
+  # numbers of `_bucket` tell nobody anything
+  is_ours = isinstance(error, OSError) and error.filename is None and error.strerror
+  return ' '.join(str(error.strerror if is_ours else error).split())[:300]

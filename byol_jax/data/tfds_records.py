@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent import futures
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import pathlib
 import re
+import time
 from typing import Any, NamedTuple
 
-from etils import epath
 import numpy as np
 
 from byol_jax.data import shards
 from byol_jax.data import storage
 from byol_jax.data import tfrecord
 from byol_jax.data.tf_cpu import import_tf
+from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
 _console = logging.getLogger('byol_jax')
 
 _INFO = 'its dataset_info.json or features.json is missing or damaged'
+_THREADS = 16
+_REPORT_SECONDS = 30.0
 _MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
 
 
@@ -50,8 +52,20 @@ class Labels:
 
   def __getitem__(self, rows: Any) -> np.ndarray:
     wanted = self._rows[rows]
-    for index in np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]:
-      self._known[index] = self._read(int(index))
+    unknown = np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]
+    reported = time.monotonic()
+    with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
+      try:
+        found = pool.map(self._read, map(int, unknown))
+        for done, (index, label) in enumerate(zip(unknown, found)):
+          self._known[index] = label
+          if time.monotonic() > reported + _REPORT_SECONDS:
+            reported = time.monotonic()
+            _console.info('reading labels, and images with them: %d of %d', done,
+                          len(unknown))
+      except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
     return self._known[wanted]
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -102,15 +116,12 @@ def open_records(
   Raises:
     UserError: the data set is not prepared, has no such split or no suitable
       feature 'image', or is too large to be read into memory.
+    TransientError: the storage fails for a minute.
   """
   tfds = _import_tfds()
   if name:  # as people write it, 'imagenet2012:5.*'; TFDS wants all three numbers
     name = re.sub(r':(\d+)\.\*$', r':\1.*.*', name)
-  try:
-    builder = _open_builder(tfds, name, data_dir)
-  except import_tf().errors.OpError as error:  # a bucket: no network, no rights
-    raise UserError(f'cannot read TFDS folder {data_dir!r}, config.data.path: '
-                    f'{error.message.splitlines()[0]}') from error
+  builder = _open_builder(tfds, name, data_dir)
   info = builder.info
   title = info.full_name
   split = _choose_split(builder, split)
@@ -173,37 +184,64 @@ def _import_tfds() -> Any:
 
 def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
   """Opens the prepared files, without the code that prepared them."""
-  where = data_dir or tfds.core.constants.DATA_DIR
   if not name:
-    if data_dir and os.path.exists(os.path.join(data_dir, 'features.json')):
-      try:
-        return tfds.builder_from_directory(data_dir)
-      except Exception as error:  # of the parsers of its files
-        raise UserError(f'TFDS folder {data_dir!r} is damaged '
-                        f'({_one_line(error)}): {_INFO}; prepare it again') from error
+    if data_dir and 'features.json' in _names(data_dir):
+      return _insist_on(
+          lambda: tfds.builder_from_directory(data_dir), data_dir,
+          lambda error: f'TFDS folder {data_dir!r} is damaged '
+                        f'({_one_line(error)}): {_INFO}; prepare it again')
     raise UserError('config.data.tfds_name is not set: it must be the name of a '
                     'TFDS data set, as cifar10')
-  if data_dir and not storage.in_bucket(data_dir) and not os.path.isdir(data_dir):
+  where = str(data_dir or tfds.core.constants.DATA_DIR)
+  if storage.in_bucket(where):
+    storage.require(where)
+  elif data_dir and not os.path.isdir(data_dir):
     raise UserError(f'TFDS folder {data_dir!r} does not exist: check '
                     'config.data.path')
+  # Not tfds.builder: it runs the data set's code, and names with a namespace
+  # make it go to the network.
+  return _insist_on(
+      lambda: tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir),
+      os.path.join(where, name.split(':')[0]),
+      lambda error: _why_not_there(name, where, error))
+
+
+def _insist_on(open_builder: Callable[[], Any], folder: str,
+               why: Callable[[Exception], str]) -> Any:
+  """A builder, or the error for what is wrong with its folder.
+
+  TFDS takes a bucket that does not answer for one without the data set: what it
+  does not find it must not find again once the bucket has answered.
+  """
+  for is_last in (False, True):
+    try:
+      return open_builder()
+    except Exception as error:  # not found, or of the parsers of its files
+      cause = storage.cause(error)
+      may_pass = cause is not None and storage.may_pass(cause)
+      if not is_last and (may_pass or storage.in_bucket(folder)) and _names(folder):
+        continue
+      if cause is None or isinstance(cause, FileNotFoundError):
+        raise UserError(why(error)) from error
+      if may_pass:
+        raise TransientError(f'cannot read {folder}: {cause.strerror}') from error
+      raise storage.refused(folder, cause) from error
+  raise AssertionError('not reached')
+
+
+def _names(folder: str) -> list[str]:
+  """What is in a folder, once it answers."""
   try:
-    # Not tfds.builder: it runs the data set's code, and names with a namespace
-    # make it go to the network.
-    return tfds.core.read_only_builder.builder_from_files(
-        name, data_dir=data_dir)
-  except import_tf().errors.OpError:
-    raise
-  except Exception as error:  # not found, or of the parsers of its files
-    raise UserError(_why_not_there(name, where, error)) from error
+    return storage.names(folder)
+  except OSError as error:
+    raise storage.refused(folder, error) from error
 
 
 def _why_not_there(name: str, where: str, error: Exception) -> str:
   """What is wrong, where TFDS finds no data set of a name."""
   plain = name.split(':')[0]
   again = f'tfds build {plain} --data_dir={where} --file_format=array_record'
-  versions = []
-  with contextlib.suppress(OSError):
-    versions = sorted(x.name for x in epath.Path(where, plain).iterdir())
+  versions = _names(os.path.join(where, plain))
   if versions:
     return (f'TFDS data set {name!r} cannot be opened in {where} '
             f'({_one_line(error)}): there is {", ".join(versions)}; if that is what '
@@ -270,7 +308,7 @@ def _sizes(builder: Any, split: str) -> list[int]:
       raise _damaged(builder, f'{path} is missing') from error
     except OSError as error:
       raise _damaged(builder, error) from error
-  with futures.ThreadPoolExecutor(16) as pool:  # storage takes its time
+  with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
     return list(pool.map(size, builder.info.splits[split].file_instructions))
 
 
@@ -313,9 +351,11 @@ def _by_number(builder: Any, instructions: Sequence[Any],
       return read(shard, k)
     # array_record raises the first two
     except (RuntimeError, IndexError, ValueError, OSError) as error:
-      raise _damaged(
-          builder, f'record {k} of {instructions[shard].filename}: {error}'
-      ) from error
+      file = instructions[shard].filename
+      cause = storage.cause(error)  # of array_record, which may lack the right
+      if cause is not None and not isinstance(cause, FileNotFoundError):
+        raise storage.refused(str(file), cause) from error
+      raise _damaged(builder, f'record {k} of {file}: {error}') from error
   return read_record
 
 
@@ -387,7 +427,9 @@ def _are_hidden(labels: np.ndarray | Labels) -> bool:
 
 
 def _damaged(builder: Any, why: object) -> UserError:
-  """The error for files that are missing or broken."""
+  """The error for files that are missing or broken, or may not be read."""
+  if isinstance(why, OSError) and not isinstance(why, FileNotFoundError):
+    return storage.refused(str(builder.data_dir), why)
   return UserError(
       f'cannot read TFDS data set {builder.info.full_name} in '
       f'{builder.data_dir}: {why}; prepare it again')

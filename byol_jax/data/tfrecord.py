@@ -15,6 +15,7 @@ import hashlib
 import logging
 import os
 import struct
+import tempfile
 import time
 
 import google_crc32c
@@ -26,6 +27,7 @@ _console = logging.getLogger('byol_jax')
 
 _HEADER = struct.Struct('<QI')
 _FOOTER = struct.Struct('<I')
+_LEAST = _HEADER.size + _FOOTER.size  # bytes of a record
 _THREADS = 16
 _BUCKET_BLOCK = 8 << 20  # bytes that a thread reads from a bucket at a time
 _REPORT_SECONDS = 30.0
@@ -85,7 +87,7 @@ def index(path: str) -> np.ndarray:
       length, checksum = _HEADER.unpack_from(block, at)
       if _masked_crc(block[at:at + 8]) != checksum:
         raise ValueError(f'{path} is damaged at byte {starts[-1]}')
-      starts.append(starts[-1] + _HEADER.size + length + _FOOTER.size)
+      starts.append(starts[-1] + _LEAST + length)
   if starts[-1] != size:
     raise ValueError(f'{path} is cut short at byte {starts[-2]}')
   return np.array(starts, np.int64)
@@ -108,8 +110,8 @@ def read(path: str, start: int, stop: int) -> bytes:
   """
   record = storage.read_range(path, start, stop)
   data = record[_HEADER.size:-_FOOTER.size]
-  if len(record) != stop - start or _masked_crc(data) != _FOOTER.unpack(
-      record[-_FOOTER.size:])[0]:
+  if len(record) != stop - start or len(record) < _LEAST or (
+      _masked_crc(data) != _FOOTER.unpack(record[-_FOOTER.size:])[0]):
     raise ValueError(f'{path} is damaged in the record at byte {start}')
   return data
 
@@ -117,19 +119,31 @@ def read(path: str, start: int, stop: int) -> bytes:
 def _kept_index(path: str, file: str | None) -> np.ndarray:
   """`index`, from the file where an earlier run has left it."""
   if file is not None:
-    with contextlib.suppress(OSError, ValueError, EOFError):  # none, or damaged
-      starts = np.load(file, allow_pickle=False)
-      if starts.ndim == 1 and starts.dtype == np.int64 and len(starts):
-        return starts
+    with contextlib.suppress(Exception):  # none, or damaged, of which numpy says much
+      with np.load(file, allow_pickle=False) as kept:
+        starts = kept['starts']
+        if kept['digest'] == _digest(file, starts):
+          return starts
   starts = storage.insist(lambda: index(path), repr(path))
   if file is not None:
-    temporary = f'{file}.{os.getpid()}.tmp'
     with contextlib.suppress(OSError):  # no home, or a full one: find them again
-      os.makedirs(os.path.dirname(file), exist_ok=True)
-      with open(temporary, 'wb') as f:
-        np.save(f, starts)
-      os.replace(temporary, file)
+      folder = os.path.dirname(file)
+      os.makedirs(folder, exist_ok=True)
+      # a name of its own: containers that share a home have the same process numbers
+      with tempfile.NamedTemporaryFile(dir=folder, suffix='.tmp', delete=False) as f:
+        try:
+          np.savez(f, starts=starts, digest=_digest(file, starts))
+          f.close()
+          os.replace(f.name, file)
+        except BaseException:
+          os.remove(f.name)
+          raise
   return starts
+
+
+def _digest(file: str, starts: np.ndarray) -> str:
+  """Of an index and whose it is: disks and copies of caches lie."""
+  return hashlib.sha256(os.path.basename(file).encode() + starts.tobytes()).hexdigest()
 
 
 def _kept_at(path: str) -> str | None:
@@ -139,11 +153,10 @@ def _kept_at(path: str) -> str | None:
   """
   if not storage.in_bucket(path):
     return None
-  size, changed = storage.insist(lambda: storage.stat(path), repr(path))
-  identity = f'{path}\0{size}\0{changed}'
+  version = storage.insist(lambda: storage.version(path), repr(path))
+  name = hashlib.sha256(f'{path}\0{version}'.encode()).hexdigest()
   cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-  return os.path.join(cache, 'byol_jax', 'tfrecord',
-                      hashlib.sha256(identity.encode()).hexdigest() + '.npy')
+  return os.path.join(cache, 'byol_jax', 'tfrecord', name + '.npz')
 
 
 def _masked_crc(data: bytes) -> int:

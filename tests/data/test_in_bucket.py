@@ -15,14 +15,15 @@ pytest.importorskip(
 
 _COUNT = 9
 
-# Copies a folder to the bucket, and says what is read here and there. Then it damages
-# a shard of the training part.
+# Copies a folder to the bucket, and says what is read here and there, also while some
+# requests fail. Then it damages a shard of the training part.
 _READ = '''
-import contextlib, hashlib, json, pathlib, sys
+import asyncio, contextlib, hashlib, json, pathlib, re, sys
 from etils import epath
+import gcsfs.core
 from byol_jax import bucket
 from byol_jax.data import fingerprint, sources, storage
-from byol_jax.errors import UserError
+from byol_jax.errors import TransientError, UserError
 
 here, source, shard = sys.argv[1:]
 bucket.choose_library()
@@ -37,17 +38,46 @@ def counting(path):
     yield lambda *args: ranges.append(args) or read(*args)
 storage.ranges = counting
 
-def read(path):
+sleep, storage._WAITS = asyncio.sleep, (0,) * 8
+asyncio.sleep = lambda seconds, *rest: sleep(min(seconds, 0.001), *rest)  # gcsfs's tries
+failing, answer = ('(?!)', 0, 0), gcsfs.core.validate_response  # but the first ones
+def answer_with_failures(status, content, path, args=None):
+  global failing
+  pattern, failure, but = failing
+  if re.search(pattern, ' '.join(map(str, (path, *(args or ()))))):
+    failing = pattern, failure, but - 1
+    if but <= 0:
+      status, content = failure, b'{"error": {"code": %d}}' % failure
+  answer(status, content, path, args)
+gcsfs.core.validate_response = answer_with_failures
+
+def read(path, split='train'):
   ranges.clear()
   try:
-    found = sources.open_source(source, path=path, tfds_name='tiny')
+    found = sources.open_source(source, path=path, tfds_name='tiny', split=split)
+    if found is None:
+      return 'no such part'
     at_start = len(ranges)
     return [at_start, found.labels[:].tolist(), fingerprint.fingerprint(found), [
         hashlib.sha256(found.read(k)).hexdigest() for k in range(found.size)]]
   except UserError as error:
     return str(error)
+  except TransientError as error:
+    return f'for now: {error}'
 
 said = [read(here), read(there), read(there)]
+faults = []
+name = shard.rpartition('/')[2]
+metadata = 'metadata.json' if source == 'prepared' else 'dataset_info.json'
+for pattern, but in (('bucket', 0), ('/o bucket$', 1), (metadata, 0), (name, 0)):
+  for status in (502, 503, 403, 400):
+    failing = pattern, status, but
+    faults.append([pattern, status, read(there)])
+if source == 'prepared':
+  failing = 'test$', 503, 0
+  faults.append(['test', 503, read(there, 'test')])
+failing = '(?!)', 0, 0
+said += [read(there, 'test'), faults]
 shard = epath.Path(there) / shard
 data = shard.read_bytes()
 middle = len(data) // 2
@@ -89,13 +119,21 @@ def test_a_data_set_in_a_bucket_is_what_it_is_here(cloud, tmp_path, kind):
       env=os.environ | cloud | {'XDG_CACHE_HOME': str(tmp_path / 'cache')},
       capture_output=True, text=True, check=False, timeout=300)
   assert done.returncode == 0, done.stderr[-3000:]
-  here, there, again, short, broken, gone, elsewhere, nowhere = json.loads(
-      done.stdout.splitlines()[-1])
+  here, there, again, no_test, faults, short, broken, gone, elsewhere, nowhere = (
+      json.loads(done.stdout.splitlines()[-1]))
   assert here[1:] == there[1:] == again[1:]  # labels, fingerprint, images
   assert len(set(here[3])) == _COUNT
   if kind == 'tfrecord':
     assert there[0] == again[0] + 1  # the file was read, and its index kept
     assert any((tmp_path / 'cache/byol_jax/tfrecord').iterdir())
+  assert no_test == 'no such part'
+  for what, status, said in faults:
+    if what in shard and status == 403 and kind != 'tfrecord':
+      continue  # gcsfs finds it in a list; array_record has requests of its own
+    assert isinstance(said, str), (what, status)
+    assert said.startswith('for now') == (status > 500), (what, status, said)
+    assert ('log in' in said) == (status == 403), (what, status, said)
+    assert 'prepare it again' not in said, (what, status, said)
   name = shard.rpartition('/')[2]
   for message in (short, broken, gone):
     assert name in message and 'gs://bucket' in message

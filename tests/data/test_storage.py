@@ -6,6 +6,7 @@ import pytest
 
 from byol_jax.data import storage
 from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
 
 
 @pytest.mark.parametrize('error, is_passing', [
@@ -29,6 +30,87 @@ def test_what_may_pass(error, is_passing, monkeypatch):
   assert (55 < sum(slept) < 65) if is_passing else not slept
 
 
+_JSON = b'{"error": {"code": %d, "message": "%s"}}'
+
+
+@pytest.mark.parametrize('status, said, is_passing, is_mistake', [
+    (500, b'', True, False), (502, b'', True, False), (503, b'', True, False),
+    (408, b'', True, False), (429, b'', True, False),
+    (401, b'Invalid Credentials', True, True),  # a login that is renewed soon, maybe
+    (403, b'', False, True), (404, b'', False, True), (416, b'', False, True),
+    (400, b'', False, True), (400, b'invalid name', False, True)])
+def test_what_google_answers(status, said, is_passing, is_mistake):
+  retry = pytest.importorskip('gcsfs.retry')
+  with pytest.raises(Exception) as caught:  # pylint: disable=pytest-raises
+    retry.validate_response(status, _JSON % (status, said), 'b/timed out/UNAVAILABLE')
+  assert storage.may_pass(caught.value) == is_passing
+  kind = UserError if is_mistake else TransientError
+  assert type(storage.failure('', caught.value)) is kind
+
+
+@pytest.mark.parametrize('text, is_passing', [
+    ('Retry policy exhausted, with a last message of {"error": {"code": 503}}', True),
+    ('Permanent error, with a last message of {"error": {"code": 401}}; reading x', True),
+    ('Permanent error, with a last message of {"error": {"code": 403}}; reading x', False),
+    ('Permanent error, with a last message of {"error": {"code": 404}}; reading x', False),
+    ('Permanent error, with a last message of {"error": {"code": 400}}; reading x', False),
+    ('chunk is broken; reading gs://b/UNAVAILABLE; at byte 3', False)])
+def test_what_array_record_says_of_a_bucket(text, is_passing):
+  assert storage.may_pass(RuntimeError(text)) == is_passing
+
+
+def test_errors_of_other_packages():
+  auth = pytest.importorskip('google.auth.exceptions')
+  fsspec = pytest.importorskip('fsspec.exceptions')
+  assert storage.may_pass(fsspec.FSTimeoutError())
+  assert storage.may_pass(auth.RefreshError('invalid_grant: expired'))
+  assert type(storage.failure('', auth.RefreshError('invalid_grant'))) is UserError
+  assert type(storage.failure('', ValueError('no such config'))) is UserError
+  assert not storage.may_pass(FileNotFoundError('gs://b/Connection timed out'))
+
+
+def test_the_error_behind_an_error():
+  try:
+    try:
+      raise OSError(errno.EIO, 'disk')
+    except OSError as error:
+      raise ValueError('cannot parse') from error
+  except ValueError as error:
+    assert storage.cause(error).errno == errno.EIO
+  assert storage.cause(ValueError('cannot parse')) is None
+
+
+def test_a_try_that_takes_long_is_not_the_last(monkeypatch):
+  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  now, takes = 0, 70
+  monkeypatch.setattr(storage.time, 'monotonic', lambda: now)
+  def read():
+    nonlocal now
+    now += takes
+    if failures:
+      raise failures.pop()
+    return 'data'
+  failures = [OSError(errno.EIO, 'hm')] * 3
+  assert storage.insist(read, 'a.png') == 'data'
+  for takes, tries in ((70, 4), (1000, 1), (1, 9)):
+    failures = [OSError(errno.EIO, 'hm')] * 20
+    with pytest.raises(TransientError, match=f'for {takes * tries} s now'):
+      storage.insist(read, 'a.png')
+    assert len(failures) == 20 - tries
+
+
+def test_a_folder_that_fails_is_none_that_is_missing(tmp_path):
+  (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
+  (tmp_path / 'file').write_bytes(b'')
+  assert storage.is_dir(str(tmp_path)) and storage.names(str(tmp_path)) == [
+      'file', 'loop']
+  for name in ('none', 'file', 'file/x'):
+    assert not storage.is_dir(str(tmp_path / name))
+  assert storage.names(str(tmp_path / 'none')) == []
+  with pytest.raises(OSError):
+    storage.is_dir(str(tmp_path / 'loop'))
+
+
 def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
   monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
   for times, said in ((2, 0), (4, 1)):
@@ -40,4 +122,4 @@ def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
       return 'data'
     assert storage.insist(read, 'a.png') == 'data'
     assert [record.getMessage() for record in caplog.records] == [
-        'warning: cannot read a.png ([Errno 5] hm); trying again for a minute'] * said
+        'warning: cannot read a.png (hm); trying again for a minute'] * said
