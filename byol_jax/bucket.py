@@ -24,7 +24,7 @@ from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
 _SECONDS = 30.0  # between copies
-_REQUEST_SECONDS = 60.0
+_REQUEST_SECONDS = 60
 _PULLED = ('config.json', 'metrics.jsonl', 'results.json')  # gone on with
 
 
@@ -36,6 +36,9 @@ def choose_library() -> None:
   request without an answer must end, by default it never does. What kind a bucket is
   takes a right that readers need not have. Failures we tell ourselves.
   """
+  os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS',
+                        str(_REQUEST_SECONDS))
+  os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES', '1')
   if importlib.util.find_spec('gcsfs'):
     os.environ.setdefault('EPATH_USE_TF', 'false')
     with contextlib.suppress(ValueError):  # no JSON: fsspec says so

@@ -120,21 +120,25 @@ def _last_of_each_list(argv: Sequence[str]) -> list[str]:
 
 def _config_first(argv: Sequence[str]) -> list[str]:
   """With --config before its keys: ml_collections takes no other order."""
+  end = argv.index('--') if '--' in argv else len(argv)  # of the flags
   path, rest = _value_of('config', argv), []
-  arguments = iter(argv[1:])
+  arguments = iter(argv[1:end])
   for argument in arguments:
     if argument in ('--config', '-config'):
       if next(arguments, None) is None:
         rest.append(argument)  # absl says that its value is missing
     elif not argument.startswith(('--config=', '-config=')):
       rest.append(argument)
-  return [argv[0], *([] if path is None else [f'--config={path}']), *rest]
+  return [argv[0], *([] if path is None else [f'--config={path}']), *rest,
+          *argv[end:]]
 
 
 def _value_of(flag: str, argv: Sequence[str]) -> str | None:
   """The last --flag=value or --flag value."""
   value = None
   for i, argument in enumerate(argv):
+    if argument == '--':  # no flags follow
+      break
     if argument.startswith((f'--{flag}=', f'-{flag}=')):
       value = argument.split('=', 1)[1]
     elif argument in (f'--{flag}', f'-{flag}') and i + 1 < len(argv):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import errno
+import functools
 import logging
 import os
 import re
@@ -53,7 +54,7 @@ _OF_THE_SYSTEM = {os.strerror(number): number for number in errno.errorcode}
 # What errors without a number say. gcsfs: 'Forbidden: ', 'Bad Request: ', 'Bucket is
 # requester pays'. Google's login: 'invalid_grant'. array_record: 'open() failed: Too
 # many open files; opening ...', 'Retry policy exhausted' and 'Permanent error', with
-# Google's answer. tensorstore: status codes in capitals.
+# Google's answer. tensorstore: status codes in capitals, and the answer's.
 _TEXTS = (
     (re.compile(r'^Forbidden: |"code": ?403|PERMISSION_DENIED'), errno.EACCES),
     (re.compile('"code": ?401|UNAUTHENTICATED|invalid_grant'), _NO_LOGIN),
@@ -87,9 +88,13 @@ def version(path: str) -> str:
   """What differs between all that a file in a bucket ever held.
 
   Raises:
-    OSError, UserError: as `read_range`.
+    OSError: as `stat`.
+    UserError: gcsfs is not installed.
   """
-  found = _bucket(lambda: _filesystem().info(path))
+  def look() -> dict[str, Any]:
+    import fsspec  # pylint: disable=g-import-not-at-top  # etils has it
+    return fsspec.filesystem('gs').info(path)
+  found = _bucket(look)
   return repr([found.get(key) for key in ('size', 'generation', 'md5Hash', 'updated')])
 
 
@@ -174,11 +179,12 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_range(path: str, start: int, stop: int) -> bytes:
-  """The bytes from `start` to before `stop`; fewer where the file ends earlier.
+  """The bytes from `start` to before `stop`, or fewer of a file that ends earlier.
+
+  Of one in a bucket that is an error.
 
   Raises:
     OSError: it cannot be read.
-    UserError: it is in a bucket, and gcsfs is not installed.
   """
   with ranges(path) as read:
     return read(start, stop)
@@ -188,16 +194,34 @@ def read_range(path: str, start: int, stop: int) -> bytes:
 def ranges(path: str) -> Iterator[Callable[[int, int], bytes]]:
   """`read_range` of one file, many times: a local one is opened once."""
   if in_bucket(path):
-    yield lambda start, stop: _bucket(lambda: _filesystem().cat_file(path, start, stop))
+    yield lambda start, stop: _bucket(lambda: _object_range(path, start, stop))
   else:
     with open(path, 'rb', buffering=0) as f:
       yield lambda start, stop: os.pread(f.fileno(), stop - start, start)
 
 
-def _filesystem() -> Any:
-  """fsspec's, which opens no file: each would read ahead by megabytes."""
-  import fsspec  # pylint: disable=g-import-not-at-top  # etils has it
-  return fsspec.filesystem('gs')  # one for all
+def _object_range(path: str, start: int, stop: int) -> bytes:
+  bucket, _, name = path.removeprefix('gs://').partition('/')
+  found = _store(bucket).read(name, byte_range=slice(start, stop)).result(
+      timeout=_MOST_PATIENCE)
+  if found.state != 'value':
+    raise FileNotFoundError(errno.ENOENT, 'it is missing')
+  return found.value
+
+
+@functools.lru_cache(None)
+def _store(bucket: str) -> Any:
+  """tensorstore's: it reads in C++, and while Python does something else.
+
+  gcsfs does all in one thread of Python's: 16 threads read 2,800 records of 100 KB
+  a second with it, and 5,800 with this (nginx on the same two cores).
+  """
+  import tensorstore  # pylint: disable=g-import-not-at-top  # slow
+  return tensorstore.KvStore.open({
+      'driver': 'gcs', 'bucket': bucket, 'context': {
+          'gcs_request_concurrency': {'limit': 128},
+          'gcs_request_retries': {'max_retries': 4, 'initial_delay': '0.5s',
+                                  'max_delay': '8s'}}}).result()
 
 
 def _bucket(read: Callable[[], T]) -> T:
@@ -309,6 +333,8 @@ def _known_number(error: BaseException) -> int | None:
     if number := _of_status(int(getattr(error, 'code', None))):
       return number
   text = _OF_PATHS.sub('', str(error))
+  if found := re.search(r"\[http_response_code='(\d+)'\]", text):  # tensorstore's
+    return _of_status(int(found[1]))
   if found := re.search(r'\w+\(\) failed: ([^;]+)', text):
     return _OF_THE_SYSTEM.get(found[1].strip(), errno.EIO)
   for pattern, number in _TEXTS:

@@ -53,11 +53,16 @@ class Labels:
   def __getitem__(self, rows: Any) -> np.ndarray:
     wanted = self._rows[rows]
     unknown = np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]
+    if len(unknown):
+      self._find(unknown)
+    return self._known[wanted]
+
+  def _find(self, unknown: np.ndarray) -> None:
     reported = time.monotonic()
     with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
       try:
-        found = pool.map(self._read, map(int, unknown))
-        for done, (index, label) in enumerate(zip(unknown, found)):
+        labels = pool.map(self._read, unknown.tolist())
+        for done, (index, label) in enumerate(zip(unknown, labels)):
           self._known[index] = label
           if time.monotonic() > reported + _REPORT_SECONDS:
             reported = time.monotonic()
@@ -66,7 +71,6 @@ class Labels:
       except BaseException:
         pool.shutdown(cancel_futures=True)
         raise
-    return self._known[wanted]
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
     del copy

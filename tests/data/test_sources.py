@@ -153,3 +153,6 @@ def test_paths_as_users_write_them(tmp_path, monkeypatch):
       sources.open_source(source, path='gs://b/c')
   with pytest.raises(UserError, match='data.test_path'):
     sources.open_source('list', path='a.csv', test_path='gs://b/c.csv')
+  for path in ('s3://b/c', 'gcs://b/c', 'file:///c'):  # what no library reads
+    with pytest.raises(UserError, match=r'read from folders and .*gs://'):
+      sources.open_source('prepared', path=path)

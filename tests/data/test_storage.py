@@ -54,8 +54,13 @@ def test_what_google_answers(status, said, is_passing, is_mistake):
     ('Permanent error, with a last message of {"error": {"code": 403}}; reading x', False),
     ('Permanent error, with a last message of {"error": {"code": 404}}; reading x', False),
     ('Permanent error, with a last message of {"error": {"code": 400}}; reading x', False),
+    ("PERMISSION_DENIED: x [http_response_code='401']", True),
+    ("PERMISSION_DENIED: x [http_response_code='403']", False),
+    ("x [http_response_code='400']", False),
+    ("ABORTED: All 3 retry attempts failed: x [http_response_code='503']", True),
+    ("ABORTED: All 3 retry attempts failed: CURL error Empty reply", True),
     ('chunk is broken; reading gs://b/UNAVAILABLE; at byte 3', False)])
-def test_what_array_record_says_of_a_bucket(text, is_passing):
+def test_what_array_record_and_tensorstore_say_of_a_bucket(text, is_passing):
   assert storage.may_pass(RuntimeError(text)) == is_passing
 
 
