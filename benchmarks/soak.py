@@ -5,8 +5,8 @@
 Feeds batches as a training run does, some of them through evaluation and some
 through an input that is closed early, and notes resident memory, open files and
 threads every half minute. Its last line is one JSON object with the first figure
-after two minutes (a tenth of a shorter run), the last one and the largest. With
---short-side the images are made smaller first (task=prepare) and read from these
+after two minutes (a tenth of a shorter run), the last one and the largest, and which
+of them grew; with one that did, the exit code is 1. With --short-side the images are made smaller first (task=prepare) and read from these
 records, in shards of 16 images, so that many files are open. Linux only (it reads
 /proc).
 """
@@ -30,6 +30,8 @@ from byol_jax.data import sources
 from byol_jax.errors import UserError
 
 _BATCH = 64
+# of the first figure: the allocator's, and what a batch under way has open
+_CHANCE = {'memory_mib': 0.05, 'files': 0.2, 'threads': 0.2}
 
 
 def _now() -> dict[str, float]:
@@ -67,9 +69,16 @@ def soak(source, minutes: float, threads: int) -> dict[str, object]:
             .join(f'{key} {value:.0f}' for key, value in notes[-1].items()),
             flush=True)
   notes.append(_now())
-  return {'minutes': minutes, 'images': images} | {
-      key: {'first': notes[0][key], 'last': notes[-1][key],
-            'largest': max(note[key] for note in notes)} for key in notes[0]}
+  return {'minutes': minutes, 'images': images} | judged(notes)
+
+
+def judged(notes: list[dict[str, float]]) -> dict[str, object]:
+  """First, last and largest of each figure, and which grew by more than chance."""
+  figures = {key: {'first': notes[0][key], 'last': notes[-1][key],
+                   'largest': max(note[key] for note in notes)} for key in notes[0]}
+  return figures | {'grew': [
+      key for key, figure in figures.items()
+      if figure['last'] > (1 + _CHANCE[key]) * figure['first']]}
 
 
 def main() -> int:
@@ -90,9 +99,9 @@ def main() -> int:
     if arguments.short_side:
       source, _ = input_benchmark.make_smaller(
           arguments.images, arguments.short_side, folder, images_per_shard=16)
-    print(json.dumps(soak(source, arguments.minutes, arguments.threads) | {
-        'short_side': arguments.short_side}))
-  return 0
+    found = soak(source, arguments.minutes, arguments.threads)
+  print(json.dumps(found | {'short_side': arguments.short_side}))
+  return 1 if found['grew'] else 0
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from byol_jax import parallel
 from byol_jax.data import order
 
 MASK = 2**64 - 1
@@ -89,12 +90,17 @@ def test_every_image_once_an_epoch(batch_size, num_images):
 def test_exactly_once_an_epoch_over_all_hosts(case):
   rng = np.random.default_rng(case)
   num_images, hosts = int(rng.integers(1, 500)), int(rng.choice([1, 2, 4, 8]))
-  batch = hosts * int(rng.integers(1, 20))
+  sub_batches = int(rng.integers(1, 4))
+  batch = hosts * sub_batches * int(rng.integers(1, 20))
   seed, epochs = int(rng.integers(2**31)), int(rng.integers(1, 5))
   steps = -(-epochs * num_images // batch)
-  parts = [[order.rows(seed, step, batch, num_images)[host::hosts]
-            for step in range(steps)] for host in range(hosts)]
-  stream = np.stack(parts, -1).reshape(-1)[:epochs * num_images]
+  stream = np.full((steps, batch), -1)
+  for rows_of_host in parallel.example_grid(batch, sub_batches, hosts):
+    mine = rows_of_host.reshape(-1)
+    for step in range(steps):
+      assert (stream[step, mine] == -1).all()  # no other host's
+      stream[step, mine] = order.rows(seed, step, batch, num_images)[mine]
+  stream = stream.reshape(-1)[:epochs * num_images]
   np.testing.assert_array_equal(
       np.sort(stream.reshape(epochs, num_images), axis=1),
       np.tile(np.arange(num_images), (epochs, 1)))
