@@ -33,11 +33,9 @@ def fingerprint(data: Images | Encoded) -> str:
     digest.update(str(zlib.crc32(np.ascontiguousarray(data.images))).encode())
   elif data.identity:
     digest.update(data.identity.encode(errors='surrogateescape'))
-  elif isinstance(data.names, list):
+  else:
     for name in data.names:
       digest.update(str(name).encode(errors='surrogateescape') + b'\0')
-  else:
-    digest.update(str(data.size).encode())
   if isinstance(data.labels, np.ndarray):
     digest.update(np.ascontiguousarray(data.labels, np.int32).tobytes())
   return digest.hexdigest()[:16]

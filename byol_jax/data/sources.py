@@ -89,6 +89,28 @@ def described_classes(data: Images | Encoded) -> str:
       f' ({shown}{", ..." if len(names) > _CLASSES_SHOWN else ""})' if names else '')
 
 
+def names_of(data: Images | Encoded, rows: Sequence[int], split: str) -> list[str]:
+  """The names of some images; 'SPLIT[5]' where they have none."""
+  if data.names is None:
+    return [f'{split}[{row}]' for row in rows]
+  if isinstance(data.names, tfds_records.FileNames):
+    return list(data.names.of(rows))
+  return [data.names[row] for row in rows]
+
+
+class _Some(Sequence):
+  """Some of the names, none of which is looked up before it is asked for."""
+
+  def __init__(self, names: Sequence[str], rows: np.ndarray):
+    self._names, self._rows = names, rows
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def __getitem__(self, index: int) -> str:
+    return self._names[int(self._rows[index])]
+
+
 def take(data: Images | Encoded, rows: np.ndarray) -> Images | Encoded:
   """Some of the images, as a data set of their own.
 
@@ -103,7 +125,7 @@ def take(data: Images | Encoded, rows: np.ndarray) -> Images | Encoded:
   if isinstance(data, Images):
     # those that others stand in for stay so
     return data._replace(images=data.images[rows], labels=labels, bad=None, names=None)
-  names = [data.names[row] for row in rows]
+  names = _Some(data.names, rows)
   return data._replace(
       read=lambda index: data.read(int(rows[index])), size=len(rows),
       labels=labels, names=names,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 import hashlib
 import json
@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from byol_jax.errors import UserError
 
 _console = logging.getLogger('byol_jax')
 
+T = TypeVar('T')
+
+_NAMES = ('file_name', 'filename', 'image/filename')  # features, as ImageNet has it
 _INFO = 'its dataset_info.json or features.json is missing or damaged'
 _THREADS = 16
 _REPORT_SECONDS = 30.0
@@ -53,24 +56,9 @@ class Labels:
   def __getitem__(self, rows: Any) -> np.ndarray:
     wanted = self._rows[rows]
     unknown = np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]
-    if len(unknown):
-      self._find(unknown)
+    for index, label in zip(unknown, _read_all(self._read, unknown.tolist(), 'labels')):
+      self._known[index] = label
     return self._known[wanted]
-
-  def _find(self, unknown: np.ndarray) -> None:
-    reported = time.monotonic()
-    with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
-      try:
-        labels = pool.map(self._read, unknown.tolist())
-        for done, (index, label) in enumerate(zip(unknown, labels)):
-          self._known[index] = label
-          if time.monotonic() > reported + _REPORT_SECONDS:
-            reported = time.monotonic()
-            _console.info('reading labels, and images with them: %d of %d', done,
-                          len(unknown))
-      except BaseException:
-        pool.shutdown(cancel_futures=True)
-        raise
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
     del copy
@@ -81,13 +69,51 @@ class Labels:
     return self._num_classes - 1
 
 
+class FileNames(Sequence):
+  """Names that the records hold themselves, each read when it is asked for."""
+
+  def __init__(self, read: Callable[[int], str], size: int):
+    self._read = read
+    self._size = size
+
+  def __len__(self) -> int:
+    return self._size
+
+  def __getitem__(self, index: int) -> str:
+    return self._read(range(self._size)[index])
+
+  def __iter__(self) -> Iterator[str]:
+    return self.of(range(self._size))
+
+  def of(self, rows: Iterable[int]) -> Iterator[str]:
+    """Those of some records."""
+    return _read_all(self._read, rows, 'file names')
+
+
+def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Iterator[T]:
+  """read(row) of many rows, in several threads; says now and then how far it is."""
+  rows, reported = list(rows), time.monotonic()
+  if not rows:
+    return
+  with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
+    try:
+      for done, value in enumerate(pool.map(read, rows)):
+        yield value
+        if time.monotonic() > reported + _REPORT_SECONDS:
+          reported = time.monotonic()
+          _console.info('reading %s: %d of %d', what, done, len(rows))
+    except BaseException:
+      pool.shutdown(cancel_futures=True)
+      raise
+
+
 class Records(NamedTuple):
   """One split of a TFDS data set."""
   read: Callable[[int], bytes]  # the encoded image
   size: int
   labels: np.ndarray | Labels | None  # int32 [N]
   class_names: tuple[str, ...] | None
-  names: Sequence[str]
+  names: Sequence[str]  # file names, or 'tiny/1.0.0, split train, record 5'
   identity: str  # changes with the records' number and order
 
 
@@ -132,7 +158,7 @@ def open_records(
   if split is None:
     return None
   wanted = _wanted_features(tfds, builder)
-  names = _RecordNames(title, split, builder.info.splits[split].num_examples)
+  size = info.splits[split].num_examples
   sizes = _sizes(builder, split)
   read_record, formats = None, tfds.core.FileFormat
   if builder.info.file_format == formats.ARRAY_RECORD:
@@ -140,11 +166,10 @@ def open_records(
   elif builder.info.file_format == formats.TFRECORD:
     read_record = _tfrecords(builder, split)
   if read_record is not None:
-    read, labels = _by_random_access(tfds, builder, read_record, wanted,
-                                     len(names))
+    read, labels, names = _by_random_access(tfds, builder, read_record, wanted, size)
   else:
-    read, labels = _read_into_memory(tfds, builder, split, wanted, sizes,
-                                     max_bytes)
+    read, labels, names = _read_into_memory(tfds, builder, split, wanted, sizes,
+                                            max_bytes)
   if labels is not None and _are_hidden(labels):
     _console.info('%s, split %s: hidden labels, so none', title, split)
     labels = None
@@ -157,11 +182,12 @@ def open_records(
        shard.examples_in_shard]
       for shard, size in zip(info.splits[split].file_instructions, sizes)],
       hashlib.sha256(read(0)).hexdigest()])
-  return Records(read, len(names), labels, class_names, names, identity)
+  return Records(read, size, labels, class_names, names or _Numbers(title, split, size),
+                 identity)
 
 
-class _RecordNames(Sequence):
-  """'title split #index' for every record, made when asked for."""
+class _Numbers(Sequence):
+  """'title, split split, record 5' for every record, made when asked for."""
 
   def __init__(self, title: str, split: str, size: int):
     self._prefix = f'{title}, split {split}, record '
@@ -285,8 +311,15 @@ def _choose_split(builder: Any, split: str) -> str | None:
   return split
 
 
-def _wanted_features(tfds: Any, builder: Any) -> tuple[str, ...]:
-  """Checks the feature 'image'; returns ('image',) or ('image', 'label')."""
+class _Wanted(NamedTuple):
+  """The features that are read, by what they are."""
+  image: str
+  label: str | None
+  name: str | None
+
+
+def _wanted_features(tfds: Any, builder: Any) -> _Wanted:
+  """Checks the feature 'image', and looks for one that is a label and a file's name."""
   features = builder.info.features
   is_dict = isinstance(features, tfds.features.FeaturesDict)
   features = dict(features.items()) if is_dict else {}
@@ -296,10 +329,11 @@ def _wanted_features(tfds: Any, builder: Any) -> tuple[str, ...]:
         f"{builder.info.full_name} has no 8-bit image feature called 'image': "
         f'its features are {", ".join(features) or "none"}')
   label = features.get('label')
-  if (label is not None and label.shape == ()
-      and np.issubdtype(label.np_dtype, np.integer)):
-    return ('image', 'label')
-  return ('image',)
+  is_label = (label is not None and label.shape == ()
+              and np.issubdtype(label.np_dtype, np.integer))
+  names = [name for name in _NAMES
+           if isinstance(features.get(name), tfds.features.Text)]
+  return _Wanted('image', 'label' if is_label else None, names[0] if names else None)
 
 
 def _sizes(builder: Any, split: str) -> list[int]:
@@ -364,39 +398,43 @@ def _by_number(builder: Any, instructions: Sequence[Any],
 
 
 def _by_random_access(
-    tfds: Any, builder: Any, read_record: Callable[[int], bytes],
-    wanted: tuple[str, ...], size: int,
-) -> tuple[Callable[[int], bytes], np.ndarray | Labels | None]:
-  """(reads an image, labels) from a way to read whole records."""
-  # Parses these features and no others, bounding boxes for example.
-  only = tfds.features.FeaturesDict(
-      {feature: builder.info.features[feature] for feature in wanted})
-  decoders = {'image': tfds.decode.SkipDecoding()}
-
-  def parse(index: int) -> dict[str, Any]:
-    return only.deserialize_example_np(read_record(index), decoders=decoders)
-
-  labels, num_classes = None, None
-  if 'label' in wanted:
-    num_classes = getattr(builder.info.features['label'], 'num_classes', None)
-    labels = Labels(lambda index: parse(index)['label'], size, num_classes or 0)
+    tfds: Any, builder: Any, read_record: Callable[[int], bytes], wanted: _Wanted,
+    size: int,
+) -> tuple[Callable[[int], bytes], np.ndarray | Labels | None, FileNames | None]:
+  """(reads an image, labels, names) from a way to read whole records."""
+  def parser(*features: str | None) -> Callable[[int], dict[str, Any]]:
+    # Parses these features and no others, bounding boxes for example.
+    only = tfds.features.FeaturesDict(
+        {feature: builder.info.features[feature] for feature in features if feature})
+    decoders = {wanted.image: tfds.decode.SkipDecoding()} if (
+        wanted.image in features) else None
+    return lambda index: only.deserialize_example_np(read_record(int(index)),
+                                                     decoders=decoders)
+  parse = parser(wanted.image, wanted.label)
+  labels, names, num_classes = None, None, None
+  if wanted.label:
+    num_classes = getattr(builder.info.features[wanted.label], 'num_classes', None)
+    labels = Labels(lambda index: parse(index)[wanted.label], size, num_classes or 0)
+  if wanted.name:
+    parse_name = parser(wanted.name)
+    names = FileNames(lambda index: _text(parse_name(index)[wanted.name]), size)
 
   def read(index: int) -> bytes:
-    example = parse(int(index))
+    example = parse(index)
     if labels is not None:
-      labels.put(int(index), example['label'])
-    return bytes(example['image'])
+      labels.put(int(index), example[wanted.label])
+    return bytes(example[wanted.image])
 
   if labels is not None and num_classes is None:
     # How many classes there are, the labels alone can tell.
-    return read, np.asarray(labels)
-  return read, labels
+    return read, np.asarray(labels), names
+  return read, labels, names
 
 
 def _read_into_memory(
-    tfds: Any, builder: Any, split: str, wanted: tuple[str, ...],
-    sizes: Sequence[int], max_bytes: int,
-) -> tuple[Callable[[int], bytes], np.ndarray | None]:
+    tfds: Any, builder: Any, split: str, wanted: _Wanted, sizes: Sequence[int],
+    max_bytes: int,
+) -> tuple[Callable[[int], bytes], np.ndarray | None, list[str] | None]:
   """Reads every record of a format without random access, in file order."""
   info = builder.info
   size = sum(size * shard.take // max(1, shard.examples_in_shard) for size, shard
@@ -408,21 +446,28 @@ def _read_into_memory(
         f'it again with: tfds build {info.name} --file_format=array_record')
   dataset = builder.as_dataset(
       split=split, shuffle_files=False,
-      decoders={'image': tfds.decode.SkipDecoding()},
+      decoders={wanted.image: tfds.decode.SkipDecoding()},
       read_config=tfds.ReadConfig(
           interleave_cycle_length=1, try_autocache=False))
-  dataset = dataset.map(lambda record: {key: record[key] for key in wanted})
-  images, labels = [], []
+  dataset = dataset.map(
+      lambda record: {key: record[key] for key in wanted if key})
+  records = []
   try:
-    for record in tfds.as_numpy(dataset):
-      images.append(record['image'])
-      labels.append(record.get('label', 0))
+    records.extend(tfds.as_numpy(dataset))
   except import_tf().errors.OpError as error:
     # Without the names of TensorFlow's functions and operations.
     why = error.message.split('}} ')[-1].split(' [Op')[0]
     raise _damaged(builder, why) from error
-  return (images.__getitem__,
-          np.array(labels, np.int32) if 'label' in wanted else None)
+  labels = names = None
+  if wanted.label:
+    labels = np.array([record[wanted.label] for record in records], np.int32)
+  if wanted.name:
+    names = [_text(record[wanted.name]) for record in records]
+  return [record[wanted.image] for record in records].__getitem__, labels, names
+
+
+def _text(value: bytes) -> str:
+  return value.decode(errors='backslashreplace')
 
 
 def _are_hidden(labels: np.ndarray | Labels) -> bool:

@@ -201,8 +201,7 @@ class _Evaluation:
                         rows: np.ndarray) -> None:
     split = self._config.embed.split
     if jax.process_index() == 0:
-      names = [data.names[row] if data.names is not None else f'{split}[{row}]'
-               for row in rows]
+      names = sources.names_of(data, rows, split)
       labels = None if data.labels is None else np.asarray(data.labels[rows])
       formats = [x.strip() for x in self._config.embed.formats.split(',')]
       written = embed.write(folder, formats, features, names, labels,

@@ -8,6 +8,8 @@ import resource
 import numpy as np
 import pytest
 
+from byol_jax import config as config_lib
+from byol_jax import prepare
 from byol_jax.data import fingerprint
 from byol_jax.data import pipeline
 from byol_jax.data import sources
@@ -96,6 +98,52 @@ def test_other_formats_are_read_into_memory(tmp_path):
   with pytest.raises(UserError, match='parquet, too much to hold in memory'):
     tfds_records.open_records('tiny', 'train', str(tmp_path / 'parquet'),
                               max_bytes=100)
+
+
+def _as_imagenet(folder, file_format, names):
+  """A data set with the features of TFDS's imagenet2012."""
+  tfds.dataset_builders.store_as_tfds_dataset(
+      name='imagenet2012', version='5.1.0', data_dir=str(folder),
+      features=tfds.features.FeaturesDict({
+          'image': tfds.features.Image(encoding_format='jpeg'),
+          'label': tfds.features.ClassLabel(num_classes=1000),
+          'file_name': tfds.features.Text()}),
+      split_datasets={'train': [
+          (k, {'image': _X[k], 'label': 100 * k, 'file_name': name})
+          for k, name in enumerate(names)]}, file_format=file_format)
+
+
+@pytest.mark.parametrize('file_format', ['array_record', 'tfrecord', 'parquet'])
+def test_imagenet_has_file_names(tmp_path, file_format):
+  wanted = [f'n0{k}_{k}é.JPEG' for k in range(9)]
+  _as_imagenet(tmp_path, file_format, wanted)
+  source = _open(str(tmp_path), name='imagenet2012:5.*')
+  # TFDS shuffles while it prepares: the name goes with the label
+  labels = np.asarray(source.labels[:])
+  names = [wanted[label // 100] for label in labels]
+  assert list(source.names) == names and [source.names[k] for k in (8, 0)] == [
+      names[8], names[0]]
+  assert sources.names_of(source, [3, 1], 'train') == [names[3], names[1]]
+  assert sources.num_classes(source) == 1000
+  part = sources.take(source, np.array([4, 2]))
+  assert list(part.names) == [names[4], names[2]]
+  source.bad.add(5, 'damaged')
+  assert names[5] in source.bad.summary()
+
+
+def test_prepared_records_keep_file_names(tmp_path):
+  """A second image of one name has another."""
+  _as_imagenet(tmp_path / 'tfds', 'tfrecord', ['a.JPEG', 'b.JPEG', 'a.JPEG'])
+  config = config_lib.base()
+  config.update({'task': 'prepare', 'data': {
+      'source': 'tfds', 'path': str(tmp_path / 'tfds'), 'tfds_name': 'imagenet2012',
+      'test_split': ''}})
+  config.prepare.output = str(tmp_path / 'out')
+  for _ in range(2):  # and the same when it looks again
+    prepare.run(config)
+    source = sources.open_source('prepared', path=str(tmp_path / 'out'))
+    assert sorted(source.names) == ['a.JPEG', 'a.JPEG#2', 'b.JPEG']
+    assert source.labels[list(source.names).index('b.JPEG')] == 100
 
 
 def test_splits(folder):
