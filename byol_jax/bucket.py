@@ -18,8 +18,8 @@ import threading
 
 from etils import epath
 
+from byol_jax import errors
 from byol_jax import logs
-from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
@@ -67,9 +67,9 @@ def prepare(workdir: str) -> None:
     raise UserError(f'--workdir={workdir} takes gcsfs: '
                     "pip install 'byol_jax[gcs]'") from error
   except Exception as error:  # untyped: the network's, Google's
-    raise storage.failure(
-        f'cannot write to workdir {workdir}: {_why(error)}; set --workdir, or log in '
-        '(gcloud auth application-default login)', error) from error
+    raise errors.of_storage(
+        f'cannot write to workdir {workdir}: {errors.one_line(error)}; set --workdir, '
+        'or log in (gcloud auth application-default login)', error) from error
 
 
 @contextlib.contextmanager
@@ -101,8 +101,8 @@ def mirrored(workdir: str) -> Iterator[str]:
             f.write(data)
           copied[name] = _stamp(path)
     except Exception as error:  # as above
-      raise storage.failure(f'cannot read workdir {workdir}: {_why(error)}',
-                            error) from error
+      raise errors.of_storage(
+          f'cannot read workdir {workdir}: {errors.one_line(error)}', error) from error
 
     def copy():
       for name in sorted(os.listdir(folder)):
@@ -124,7 +124,8 @@ def mirrored(workdir: str) -> Iterator[str]:
           if not warned:
             logs.console.warning(
                 'warning: cannot copy the log to %s (%s); training goes on, and '
-                'it is tried again every %g s', workdir, _why(error), _SECONDS)
+                'it is tried again every %g s', workdir, errors.one_line(error),
+                _SECONDS)
           warned = True
 
     copying = threading.Thread(target=keep_copying, name='bucket', daemon=True)
@@ -141,16 +142,12 @@ def mirrored(workdir: str) -> Iterator[str]:
       except Exception as error:  # pylint: disable=broad-exception-caught
         if ended_well:
           raise TransientError(
-              f'cannot copy the results to {workdir} ({_why(error)}): the same '
-              'command tries again') from error
+              f'cannot copy the results to {workdir} ({errors.one_line(error)}): the '
+              'same command tries again') from error
         logs.console.warning('warning: cannot copy the log to %s (%s)', workdir,
-                             _why(error))
+                             errors.one_line(error))
 
 
 def _stamp(path: str) -> tuple[int, int]:
   status = os.stat(path)
   return status.st_size, status.st_mtime_ns
-
-
-def _why(error: Exception) -> str:
-  return ' '.join(str(error).split())[:200] or type(error).__name__

@@ -27,6 +27,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from byol_jax import errors
 from byol_jax import manifest as manifest_lib
 from byol_jax.data import storage
 from byol_jax.errors import TransientError
@@ -109,7 +110,7 @@ class Checkpoints:
     except (UserError, TransientError):
       raise
     except Exception as error:  # untyped: tensorstore's, orbax's, the system's
-      raise storage.failure(f'cannot open the checkpoints in {directory}: '
+      raise errors.of_storage(f'cannot open the checkpoints in {directory}: '
                             f'{_one_line(error)}', error) from error
 
   def _open(self) -> ocp.CheckpointManager:

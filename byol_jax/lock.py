@@ -17,6 +17,7 @@ import uuid
 
 from etils import epath
 
+from byol_jax import errors
 from byol_jax import leaving
 from byol_jax import logs
 from byol_jax.data import storage
@@ -236,6 +237,6 @@ def _in_use(path: str, holder: dict[str, Any]) -> UserError:
 
 def cannot_write(path: str, error: Exception) -> UserError | TransientError:
   """The error for a workdir that does not take a file."""
-  return storage.failure(
+  return errors.of_storage(
       f'cannot write to workdir {path}: '
       f'{getattr(error, "strerror", None) or error}; set --workdir', error)

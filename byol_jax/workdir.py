@@ -14,6 +14,7 @@ from etils import epath
 
 from byol_jax import bucket
 from byol_jax import config as config_lib
+from byol_jax import errors
 from byol_jax import lock as lock_lib
 from byol_jax import logs
 from byol_jax.data import storage
@@ -124,7 +125,7 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
     if not isinstance(old, dict):
       raise ValueError('not an object')
   except OSError as error:
-    raise storage.failure(f'cannot read {file}: {error}', error) from error
+    raise errors.of_storage(f'cannot read {file}: {error}', error) from error
   except (ValueError, RecursionError) as error:
     raise UserError(f'{file} is damaged ({error}): remove it if the command is '
                     'the one that the run was started with, or name another '

@@ -3,6 +3,7 @@
 #
 #   bash tests/run.sh                    all tests
 #   bash tests/run.sh tests/test_step.py -k devices     what pytest takes
+#   bash tests/run.sh -n 0 -x --pdb      in one process instead of two
 #   bash tests/run.sh --faults           the fault matrix at full length: hours
 #   bash tests/run.sh --faults C1 C10    some of its rows
 #
@@ -21,4 +22,4 @@ fi
 # Eight CPU devices stand in for eight cores of a TPU.
 export JAX_PLATFORMS=cpu
 export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=8"
-exec "$PYTHON" -m pytest -q "$@"
+exec "$PYTHON" -m pytest -q -n 2 --dist loadfile "$@"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax import errors
 from byol_jax.data import storage
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
@@ -273,7 +274,7 @@ def _entries(path: str,
           yield entry
   except OSError as error:
     if unreadable is None or not isinstance(error, PermissionError):
-      raise storage.failure(f'cannot list folder {path!r}: {error.strerror}',
+      raise errors.of_storage(f'cannot list folder {path!r}: {error.strerror}',
                             error) from error
     unreadable.append(path)
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from byol_jax import errors
 from byol_jax.data import shards
 from byol_jax.data import storage
 from byol_jax.errors import UserError
@@ -104,7 +105,7 @@ def open_prepared(path: str, split: str) -> Prepared | None:
     try:
       return read_record(shard, position)
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-      cause = storage.cause(error)  # of array_record, which may lack the right
+      cause = errors.cause(error)  # of array_record, which may lack the right
       if cause is not None and not isinstance(cause, FileNotFoundError):
         raise storage.refused(files[shard], cause) from error
       raise UserError(f'record {position} of shard {files[shard]!r} cannot be read: '

@@ -3,9 +3,6 @@
 It fails for a moment: a network, a disk, too many files. What cannot be read only for
 now must not count as a bad image: another would take its place, in this process and
 not in others or after a restart.
-
-Each library has errors of its own: gcsfs those of five packages, some without a
-number or a text, TensorFlow its, array_record RuntimeErrors. `_number` knows them all.
 """
 
 from __future__ import annotations
@@ -18,12 +15,12 @@ import errno
 import functools
 import logging
 import os
-import re
 import time
 from typing import Any, TypeVar
 
 from etils import epath
 
+from byol_jax import errors
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
@@ -35,35 +32,6 @@ _WAITS = (0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds before each new t
 _PATIENCE = 60.0  # seconds, after which no try is begun
 _TRIES = 3  # but for so many: each may take a minute, for gcsfs, too, tries again;
 _MOST_PATIENCE = 300.0  # array_record does for 17 minutes, which must do
-_REFUSED = errno.ENOTSUP  # stands for a request that a bucket will never grant
-_NO_LOGIN = errno.EPERM  # for one without a valid login, which may be renewed soon
-# errors of the file itself, which will be there tomorrow
-FINAL = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
-                   errno.ENAMETOOLONG, _REFUSED))
-# of what nothing has been read from or written to yet
-_MISTAKES = FINAL | {_NO_LOGIN, errno.EROFS, errno.EINVAL}
-_KINDS = ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES),
-          (IsADirectoryError, errno.EISDIR), (NotADirectoryError, errno.ENOTDIR))
-_NUMBERS = {'NotFoundError': errno.ENOENT, 'PermissionDeniedError': errno.EACCES,
-            'UnauthenticatedError': _NO_LOGIN, 'InvalidArgumentError': _REFUSED,
-            'DefaultCredentialsError': _NO_LOGIN} | dict.fromkeys(
-                ('UnavailableError', 'DeadlineExceededError', 'AbortedError',
-                 'ResourceExhaustedError', 'InternalError', 'UnknownError'), errno.EIO)
-_OF_PATHS = re.compile(r'\b(reading|opening) [^;]+')  # may hold any word
-_OF_THE_SYSTEM = {os.strerror(number): number for number in errno.errorcode}
-# What errors without a number say. gcsfs: 'Forbidden: ', 'Bad Request: ', 'Bucket is
-# requester pays'. Google's login: 'invalid_grant'. array_record: 'open() failed: Too
-# many open files; opening ...', 'Retry policy exhausted' and 'Permanent error', with
-# Google's answer. tensorstore: status codes in capitals, and the answer's.
-_TEXTS = (
-    (re.compile(r'^Forbidden: |"code": ?403|PERMISSION_DENIED'), errno.EACCES),
-    (re.compile('"code": ?401|UNAUTHENTICATED|invalid_grant'), _NO_LOGIN),
-    (re.compile('"code": ?404|NOT_FOUND'), errno.ENOENT),
-    (re.compile('^Bad Request: |^Bucket is requester pays|Permanent error|'
-                'INVALID_ARGUMENT'), _REFUSED),
-    (re.compile('Retry policy exhausted|UNAVAILABLE|DEADLINE_EXCEEDED|'
-                'RESOURCE_EXHAUSTED|ABORTED'), errno.EIO),
-)
 
 
 def in_bucket(path: str | os.PathLike) -> bool:
@@ -149,24 +117,17 @@ def require(path: str) -> None:
   except FileNotFoundError:
     pass  # whoever wants a file from it knows better what is missing
   except OSError as error:
-    if error.errno in _MISTAKES:
+    if errors.is_mistake(error):
       raise refused(path, error) from error
-    raise TransientError(f'cannot reach {path}: {_one_line(error)}') from error
+    raise TransientError(f'cannot reach {path}: {errors.one_line(error)}') from error
 
 
 def refused(path: str, error: OSError) -> UserError:
   """The error for what may not be read."""
   login = ('; log in (gcloud auth application-default login), or check the rights of '
            "this machine's service account") if in_bucket(path) and error.errno in (
-               errno.EACCES, _NO_LOGIN) else ''
-  return UserError(f'cannot read {path}: {_one_line(error)}{login}')
-
-
-def failure(message: str, error: Exception) -> UserError | TransientError:
-  """The error for storage that refuses: the user's mistake, or a failure."""
-  number = _number(error)
-  return (UserError if number is None or number in _MISTAKES else TransientError)(
-      message)
+               errno.EACCES, errors.NO_LOGIN) else ''
+  return UserError(f'cannot read {path}: {errors.one_line(error)}{login}')
 
 
 def read_bytes(path: str) -> bytes:
@@ -232,7 +193,7 @@ def _bucket(read: Callable[[], T]) -> T:
     raise UserError("buckets (gs://...) cannot be read without gcsfs: pip install "
                     "'byol_jax[gcs]'") from error
   except Exception as error:  # untyped: the network's, Google's, TensorFlow's
-    raise _numbered(error, _number(error) or errno.EIO) from error
+    raise errors.as_os_error(error) from error
 
 
 def insist(read: Callable[[], T], where: str) -> T:
@@ -244,29 +205,29 @@ def insist(read: Callable[[], T], where: str) -> T:
 
   Raises:
     TransientError: it failed for a minute.
-    OSError: of the file itself: one of `FINAL`.
+    OSError: of the file itself: it will be there tomorrow.
     RuntimeError: of what the file holds.
   """
   since, tries = time.monotonic(), 0
 
   def passes(error: Exception) -> bool:
     nonlocal tries
-    if not isinstance(error, (OSError, RuntimeError)) or not may_pass(error):
+    if not isinstance(error, (OSError, RuntimeError)) or not errors.may_pass(error):
       return False
     tries += 1
     if tries == _TRIES:  # not of every hiccup
       _console.warning('warning: cannot read %s (%s); trying again for a minute',
-                       where, _one_line(error))
+                       where, errors.one_line(error))
     return time.monotonic() - since < (
         _MOST_PATIENCE if tries <= _TRIES else _PATIENCE)
 
   try:
     return again(read, _WAITS, passes)
   except (OSError, RuntimeError) as error:
-    if not may_pass(error):
+    if not errors.may_pass(error):
       raise
     raise TransientError(f'cannot read {where} for {time.monotonic() - since:.0f} s '
-                         f'now: {_one_line(error)}') from error
+                         f'now: {errors.one_line(error)}') from error
 
 
 def again(act: Callable[[], T], waits: Sequence[float],
@@ -291,68 +252,3 @@ def again(act: Callable[[], T], waits: Sequence[float],
         raise
     time.sleep(wait)
   return act()
-
-
-def may_pass(error: Exception) -> bool:
-  """Whether the same read may succeed later."""
-  number = _number(error)
-  return number is not None and number not in FINAL
-
-
-def cause(error: BaseException) -> OSError | None:
-  """The storage's error that has led to an error, itself maybe; None if none did."""
-  chain = [error]
-  while following := chain[-1].__cause__ or chain[-1].__context__:
-    chain.append(following)
-  for number_of in (_known_number, _number):  # others wrap it in OSErrors of their own
-    for link in chain:
-      if number := number_of(link):
-        return _numbered(link, number)
-  return None
-
-
-def _numbered(error: BaseException, number: int) -> OSError:
-  return OSError(number, f'{type(error).__name__}: {error}')
-
-
-def _number(error: BaseException) -> int | None:
-  """The errno of an error, or one that stands for it; None if it is not storage's."""
-  return _known_number(error) or (errno.EIO if isinstance(error, OSError) else None)
-
-
-def _known_number(error: BaseException) -> int | None:
-  """As `_number`, but None of an OSError that says nothing."""
-  if isinstance(error, OSError) and error.errno is not None:
-    return error.errno
-  for kind, number in _KINDS:
-    if isinstance(error, kind):
-      return number
-  if number := _NUMBERS.get(type(error).__name__):
-    return number
-  with contextlib.suppress(TypeError, ValueError):
-    if number := _of_status(int(getattr(error, 'code', None))):
-      return number
-  text = _OF_PATHS.sub('', str(error))
-  if found := re.search(r"\[http_response_code='(\d+)'\]", text):  # tensorstore's
-    return _of_status(int(found[1]))
-  if found := re.search(r'\w+\(\) failed: ([^;]+)', text):
-    return _OF_THE_SYSTEM.get(found[1].strip(), errno.EIO)
-  for pattern, number in _TEXTS:
-    if pattern.search(text):
-      return number
-  return None
-
-
-def _of_status(status: int) -> int | None:
-  """As `_number`, of an HTTP status."""
-  known = {401: _NO_LOGIN, 403: errno.EACCES, 404: errno.ENOENT, 408: errno.EIO,
-           429: errno.EIO}
-  if status in known:
-    return known[status]
-  return _REFUSED if 400 <= status < 500 else errno.EIO if status >= 500 else None
-
-
-def _one_line(error: Exception) -> str:
-  # numbers of `_bucket` tell nobody anything
-  is_ours = isinstance(error, OSError) and error.filename is None and error.strerror
-  return ' '.join(str(error.strerror if is_ours else error).split())[:300]

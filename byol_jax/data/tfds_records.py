@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from byol_jax import errors
 from byol_jax.data import shards
 from byol_jax.data import storage
 from byol_jax.data import tfrecord
@@ -219,7 +220,7 @@ def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
       return _insist_on(
           lambda: tfds.builder_from_directory(data_dir), data_dir,
           lambda error: f'TFDS folder {data_dir!r} is damaged '
-                        f'({_one_line(error)}): {_INFO}; prepare it again')
+                        f'({errors.one_line(error)}): {_INFO}; prepare it again')
     raise UserError('config.data.tfds_name is not set: it must be the name of a '
                     'TFDS data set, as cifar10')
   where = str(data_dir or tfds.core.constants.DATA_DIR)
@@ -247,8 +248,8 @@ def _insist_on(open_builder: Callable[[], Any], folder: str,
     try:
       return open_builder()
     except Exception as error:  # not found, or of the parsers of its files
-      cause = storage.cause(error)
-      may_pass = cause is not None and storage.may_pass(cause)
+      cause = errors.cause(error)
+      may_pass = cause is not None and errors.may_pass(cause)
       if not is_last and (may_pass or storage.in_bucket(folder)) and _names(folder):
         continue
       if cause is None or isinstance(cause, FileNotFoundError):
@@ -274,8 +275,8 @@ def _why_not_there(name: str, where: str, error: Exception) -> str:
   versions = _names(os.path.join(where, plain))
   if versions:
     return (f'TFDS data set {name!r} cannot be opened in {where} '
-            f'({_one_line(error)}): there is {", ".join(versions)}; if that is what '
-            f'you want, {_INFO}: prepare it again with: {again}')
+            f'({errors.one_line(error)}): there is {", ".join(versions)}; if that is '
+            f'what you want, {_INFO}: prepare it again with: {again}')
   # its own folder, or that of a version, instead of the one around
   parents = pathlib.PurePath(where)
   for parent in (parents, *parents.parents):
@@ -284,10 +285,6 @@ def _why_not_there(name: str, where: str, error: Exception) -> str:
               f'the folder around it, {parent.parent}')
   return (f'TFDS data set {name!r} is not prepared in {where}; prepare it with: '
           f'{again}')
-
-
-def _one_line(error: Exception) -> str:
-  return ' '.join(str(error).split())[:200] or type(error).__name__
 
 
 def _choose_split(builder: Any, split: str) -> str | None:
@@ -390,7 +387,7 @@ def _by_number(builder: Any, instructions: Sequence[Any],
     # array_record raises the first two
     except (RuntimeError, IndexError, ValueError, OSError) as error:
       file = instructions[shard].filename
-      cause = storage.cause(error)  # of array_record, which may lack the right
+      cause = errors.cause(error)  # of array_record, which may lack the right
       if cause is not None and not isinstance(cause, FileNotFoundError):
         raise storage.refused(str(file), cause) from error
       raise _damaged(builder, f'record {k} of {file}: {error}') from error
