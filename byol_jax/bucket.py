@@ -41,7 +41,7 @@ def choose_library() -> None:
   os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES', '1')
   if importlib.util.find_spec('gcsfs'):
     os.environ.setdefault('EPATH_USE_TF', 'false')
-    with contextlib.suppress(ValueError):  # no JSON: fsspec says so
+    with contextlib.suppress(ValueError, TypeError):  # no JSON object: fsspec says so
       os.environ['FSSPEC_GCS'] = json.dumps(
           {'use_listings_cache': False, 'requests_timeout': _REQUEST_SECONDS}
           | json.loads(os.environ.get('FSSPEC_GCS', '{}')))

@@ -34,8 +34,10 @@ NO_LOGIN = errno.EPERM  # for one without a valid login, which may be renewed so
 _FINAL = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
           errno.ENAMETOOLONG, _REFUSED}
 # of what nothing has been read from or written to yet
-_MISTAKES = _FINAL | {NO_LOGIN, errno.EROFS, errno.EINVAL, errno.EEXIST, errno.EILSEQ,
-                      errno.ENODEV, errno.ENXIO}
+_MISTAKES = _FINAL | {
+    NO_LOGIN, errno.EROFS, errno.EINVAL, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ,
+    errno.EFBIG, errno.EXDEV, errno.EMLINK, errno.EBADF, errno.ENODEV, errno.ENXIO,
+    errno.ENOSYS}
 _KINDS = ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES),
           (IsADirectoryError, errno.EISDIR), (NotADirectoryError, errno.ENOTDIR))
 _NUMBERS = {'NotFoundError': errno.ENOENT, 'PermissionDeniedError': errno.EACCES,
@@ -51,14 +53,17 @@ _OF_THE_SYSTEM = {os.strerror(number): number for number in errno.errorcode}
 # Google's answer. tensorstore: "[http_response_code='403']", "[os_error_code='28']",
 # and status codes in capitals.
 _TEXTS = (
-    (re.compile(r'^Forbidden: |"code": ?403|PERMISSION_DENIED'), errno.EACCES),
-    (re.compile('"code": ?401|UNAUTHENTICATED|invalid_grant'), NO_LOGIN),
-    (re.compile('"code": ?404|NOT_FOUND'), errno.ENOENT),
-    (re.compile('^Bad Request: |^Bucket is requester pays|Permanent error|'
-                'INVALID_ARGUMENT'), _REFUSED),
-    (re.compile('Retry policy exhausted|UNAVAILABLE|DEADLINE_EXCEEDED|'
-                'RESOURCE_EXHAUSTED|ABORTED'), errno.EIO),
+    (re.compile(r'^Forbidden: |"code": ?403|\bPERMISSION_DENIED: '), errno.EACCES),
+    (re.compile(r'"code": ?401|\bUNAUTHENTICATED: |invalid_grant'), NO_LOGIN),
+    (re.compile(r'"code": ?404|\bNOT_FOUND: '), errno.ENOENT),
+    (re.compile(r'^Bad Request: |^Bucket is requester pays|Permanent error|'
+                r'\bINVALID_ARGUMENT: '), _REFUSED),
+    (re.compile(r'Retry policy exhausted|\b(UNAVAILABLE|DEADLINE_EXCEEDED|'
+                r'RESOURCE_EXHAUSTED|ABORTED): '), errno.EIO),
 )
+# packages of which errors that say nothing else are failures of a network
+_OF_NETWORKS = ('aiohttp', 'gcsfs', 'google.api_core', 'google.auth', 'google.cloud',
+                'requests', 'urllib3')
 
 
 def of_storage(message: str, error: BaseException) -> UserError | TransientError:
@@ -92,16 +97,22 @@ def cause(error: BaseException) -> OSError | None:
 
 def as_os_error(error: BaseException) -> OSError:
   """One with a number; that of a failure if nothing is known."""
+  if isinstance(error, OSError) and error.errno is not None:
+    return error
   return OSError(number_of(error) or errno.EIO, f'{type(error).__name__}: {error}')
 
 
 def number_of(error: BaseException) -> int | None:
   """The errno of an error, or one that stands for it; None if it is not storage's."""
-  return _known_number(error) or (errno.EIO if isinstance(error, OSError) else None)
+  if number := _known_number(error):
+    return number
+  is_failure = isinstance(error, OSError) or type(error).__module__.startswith(
+      _OF_NETWORKS)
+  return errno.EIO if is_failure else None
 
 
 def _known_number(error: BaseException) -> int | None:
-  """As `number_of`, but None of an OSError that says nothing."""
+  """As `number_of`, but None of an error that says nothing but that it is one."""
   if isinstance(error, OSError) and error.errno is not None:
     return error.errno
   for kind, number in _KINDS:

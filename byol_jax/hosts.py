@@ -113,7 +113,12 @@ def together(what: str) -> Iterator[None]:
     mine = error
     sign = _USERS if isinstance(error, UserError) else _MACHINES
     text = sign + (str(error) or type(error).__name__)
-  _meet()
+  try:
+    _meet()
+  except Exception:  # one of them is dead
+    if mine is not None:
+      raise mine  # pylint: disable=raise-missing-from
+    raise
   data = text.encode(errors='backslashreplace')
   data = data[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b'\0')
   everyone = multihost_utils.process_allgather(

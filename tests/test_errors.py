@@ -52,13 +52,19 @@ def test_errors_of_other_packages():
   assert type(errors.of_storage('', auth.RefreshError('invalid_grant'))) is UserError
   assert type(errors.of_storage('', ValueError('no such config'))) is UserError
   assert not errors.may_pass(FileNotFoundError('gs://b/Connection timed out'))
+  aiohttp = pytest.importorskip('aiohttp')
+  for error in (aiohttp.ServerDisconnectedError(), auth.TransportError('x'),
+                aiohttp.ClientPayloadError(), auth.RefreshError('503')):
+    assert errors.may_pass(error) and type(
+        errors.of_storage('', error)) is TransientError
 
 
 @pytest.mark.parametrize('number, kind', [
     (errno.ENOSPC, TransientError), (errno.EDQUOT, TransientError),
     (errno.ESTALE, TransientError), (errno.EIO, TransientError),
     (errno.EMFILE, TransientError), (errno.EACCES, UserError), (errno.EPERM, UserError),
-    (errno.EROFS, UserError), (errno.EEXIST, UserError), (errno.ENOTDIR, UserError)])
+    (errno.EROFS, UserError), (errno.EEXIST, UserError), (errno.ENOTDIR, UserError),
+    (errno.ENXIO, UserError), (errno.EBUSY, TransientError)])
 def test_a_workdir_that_refuses(number, kind):
   assert type(errors.of_storage('', OSError(number, 'x', 'a'))) is kind
 
@@ -70,5 +76,5 @@ def test_the_error_behind_an_error():
     except OSError as error:
       raise ValueError('cannot parse') from error
   except ValueError as error:
-    assert errors.cause(error).errno == errno.EIO
+    assert errors.cause(error) is error.__cause__
   assert errors.cause(ValueError('cannot parse')) is None

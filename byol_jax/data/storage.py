@@ -193,6 +193,8 @@ def _bucket(read: Callable[[], T]) -> T:
     raise UserError("buckets (gs://...) cannot be read without gcsfs: pip install "
                     "'byol_jax[gcs]'") from error
   except Exception as error:  # untyped: the network's, Google's, TensorFlow's
+    if errors.as_os_error(error) is error:
+      raise
     raise errors.as_os_error(error) from error
 
 

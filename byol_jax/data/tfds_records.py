@@ -30,6 +30,7 @@ T = TypeVar('T')
 _NAMES = ('file_name', 'filename', 'image/filename')  # features, as ImageNet has it
 _INFO = 'its dataset_info.json or features.json is missing or damaged'
 _THREADS = 16
+_PART = 64  # records that a thread reads at a time: handing them over takes its time
 _REPORT_SECONDS = 30.0
 _MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
 
@@ -94,15 +95,16 @@ class FileNames(Sequence):
 def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Iterator[T]:
   """read(row) of many rows, in several threads; says now and then how far it is."""
   rows, reported = list(rows), time.monotonic()
-  if not rows:
+  parts = [rows[k:k + _PART] for k in range(0, len(rows), _PART)]
+  if not parts:
     return
   with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
     try:
-      for done, value in enumerate(pool.map(read, rows)):
-        yield value
+      for k, values in enumerate(pool.map(lambda part: list(map(read, part)), parts)):
+        yield from values
         if time.monotonic() > reported + _REPORT_SECONDS:
           reported = time.monotonic()
-          _console.info('reading %s: %d of %d', what, done, len(rows))
+          _console.info('reading %s: %d of %d', what, (k + 1) * _PART, len(rows))
     except BaseException:
       pool.shutdown(cancel_futures=True)
       raise
@@ -253,11 +255,30 @@ def _insist_on(open_builder: Callable[[], Any], folder: str,
       if not is_last and (may_pass or storage.in_bucket(folder)) and _names(folder):
         continue
       if cause is None or isinstance(cause, FileNotFoundError):
+        if storage.in_bucket(folder):
+          _read_descriptions(folder)  # TFDS passes over one that it may not read
         raise UserError(why(error)) from error
       if may_pass:
         raise TransientError(f'cannot read {folder}: {cause.strerror}') from error
       raise storage.refused(folder, cause) from error
   raise AssertionError('not reached')
+
+
+def _read_descriptions(folder: str) -> None:
+  """Reads the files that describe a data set; their own errors are clearer.
+
+  Raises:
+    UserError, TransientError: one cannot be read.
+  """
+  for version in ('', *_names(folder)):
+    for name in ('dataset_info.json', 'features.json'):
+      path = os.path.join(folder, version, name)
+      try:
+        storage.insist(lambda path=path: storage.read_bytes(path), repr(path))
+      except FileNotFoundError:
+        pass
+      except OSError as error:
+        raise storage.refused(path, error) from error
 
 
 def _names(folder: str) -> list[str]:
@@ -452,6 +473,9 @@ def _read_into_memory(
   try:
     records.extend(tfds.as_numpy(dataset))
   except import_tf().errors.OpError as error:
+    cause = errors.cause(error)
+    if cause is not None and errors.may_pass(cause):
+      raise TransientError(f'cannot read {builder.data_dir}: {error.message}') from error
     # Without the names of TensorFlow's functions and operations.
     why = error.message.split('}} ')[-1].split(' [Op')[0]
     raise _damaged(builder, why) from error

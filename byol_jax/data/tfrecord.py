@@ -15,8 +15,8 @@ import hashlib
 import logging
 import os
 import struct
-import tempfile
 import time
+import uuid
 
 import google_crc32c
 import numpy as np
@@ -126,18 +126,17 @@ def _kept_index(path: str, file: str | None) -> np.ndarray:
           return starts
   starts = storage.insist(lambda: index(path), repr(path))
   if file is not None:
+    # of its own: containers that share a home have the same process numbers
+    temporary = f'{file}.{uuid.uuid4().hex}.tmp'
     with contextlib.suppress(OSError):  # no home, or a full one: find them again
-      folder = os.path.dirname(file)
-      os.makedirs(folder, exist_ok=True)
-      # a name of its own: containers that share a home have the same process numbers
-      with tempfile.NamedTemporaryFile(dir=folder, suffix='.tmp', delete=False) as f:
-        try:
+      os.makedirs(os.path.dirname(file), exist_ok=True)
+      try:
+        with open(temporary, 'xb') as f:
           np.savez(f, starts=starts, digest=_digest(file, starts))
-          f.close()
-          os.replace(f.name, file)
-        except BaseException:
-          os.remove(f.name)
-          raise
+        os.replace(temporary, file)
+      except BaseException:
+        os.remove(temporary)
+        raise
   return starts
 
 

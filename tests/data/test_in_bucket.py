@@ -72,8 +72,10 @@ def read(path, split='train'):
 said = [read(here), read(there), read(there)]
 faults = []
 name = shard.rpartition('/')[2]
-metadata = 'metadata.json' if source == 'prepared' else 'dataset_info.json'
-for pattern, but in (('bucket', 0), ('/o bucket$', 1), (metadata, 0), (name, 0)):
+described = (['metadata.json', r'images-.*\\.json'] if source == 'prepared' else
+             ['dataset_info.json', 'features.json'])
+for pattern, but in (('bucket', 0), ('/o bucket$', 1), *((x, 0) for x in described),
+                     (name, 0)):
   for status in (502, 503, 403, 400):
     failing = pattern, status, but
     faults.append([pattern, status, read(there)])
