@@ -3,7 +3,7 @@
   python -m byol_jax.main --config=configs/imagenet_r50.py:300 \\
       --config.data.path=gs://BUCKET/tensorflow_datasets
 
-Needs `imagenet2012` prepared by TFDS as array_record files. Argument: 40, 100,
+Needs `imagenet2012` prepared by TFDS, best as array_record files. Argument: 40, 100,
 300 or 1000 epochs (default 1000).
 
   epochs  hardware in the paper      linear evaluation, top-1
