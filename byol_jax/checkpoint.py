@@ -111,7 +111,7 @@ class Checkpoints:
       raise
     except Exception as error:  # untyped: tensorstore's, orbax's, the system's
       raise errors.of_storage(f'cannot open the checkpoints in {directory}: '
-                            f'{_one_line(error)}', error) from error
+                              f'{_one_line(error)}', error) from error
 
   def _open(self) -> ocp.CheckpointManager:
     policies = [preservation_policy.LatestN(self._max_to_keep)]
@@ -430,6 +430,21 @@ class Checkpoints:
                         f'{_one_line(error)}; move it away') from error
     if steps and self._manager is not None:
       self._manager.reload()
+
+
+def wait_for_all(name: str, seconds: int) -> None:
+  """Returns once every process is here; no device takes part.
+
+  orbax has the only public way to the barriers of jax's coordination service.
+
+  Args:
+    name: the same on all of them, and another at each call.
+    seconds: how long to wait.
+
+  Raises:
+    jax.errors.JaxRuntimeError: one of them has died, or does not come.
+  """
+  ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=seconds * 1000)
 
 
 def _why_unreadable(folder: epath.Path) -> Exception | None:

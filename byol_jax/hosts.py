@@ -138,9 +138,8 @@ def _meet() -> None:
   One of them may have to list millions of files, or to read a data set's records for
   an index. That one has died ends the waiting: nobody hears its heart beat.
   """
-  from orbax.checkpoint import multihost  # pylint: disable=g-import-not-at-top  # slow
-  multihost.get_barrier_sync_fn()(
-      key=f'byol_jax-{next(_meetings)}', timeout_ms=_MEETING_SECONDS * 1000)
+  from byol_jax import checkpoint  # pylint: disable=g-import-not-at-top  # slow
+  checkpoint.wait_for_all(f'byol_jax-{next(_meetings)}', _MEETING_SECONDS)
 
 
 def agree(values: Mapping[str, Any]) -> None:
