@@ -6,9 +6,9 @@ Feeds batches as a training run does, some of them through evaluation and some
 through an input that is closed early, and notes resident memory, open files and
 threads every half minute. Its last line is one JSON object with the first figure
 after two minutes (a tenth of a shorter run), the last one and the largest, and which
-of them grew; with one that did, the exit code is 1. With --short-side the images are made smaller first (task=prepare) and read from these
-records, in shards of 16 images, so that many files are open. Linux only (it reads
-/proc).
+of them grew; with one that did, the exit code is 1. With --short-side the images are
+made smaller first (task=prepare) and read from these records, in shards of 16 images,
+so that many files are open. Linux only (it reads /proc).
 """
 
 from __future__ import annotations

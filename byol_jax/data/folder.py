@@ -275,7 +275,7 @@ def _entries(path: str,
   except OSError as error:
     if unreadable is None or not isinstance(error, PermissionError):
       raise errors.of_storage(f'cannot list folder {path!r}: {error.strerror}',
-                            error) from error
+                              error) from error
     unreadable.append(path)
 
 

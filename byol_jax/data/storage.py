@@ -15,6 +15,7 @@ import errno
 import functools
 import logging
 import os
+import stat as stat_lib
 import time
 from typing import Any, TypeVar
 
@@ -76,8 +77,7 @@ def is_dir(path: str) -> bool:
   def look() -> bool:
     if in_bucket(path):
       return _bucket(lambda: epath.Path(path).stat()).is_directory
-    os.stat(path)
-    return os.path.isdir(path)
+    return stat_lib.S_ISDIR(os.stat(path).st_mode)
   try:
     return insist(look, repr(path))
   except (FileNotFoundError, NotADirectoryError):

@@ -104,7 +104,7 @@ def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Itera
         yield from values
         if time.monotonic() > reported + _REPORT_SECONDS:
           reported = time.monotonic()
-          _console.info('reading %s: %d of %d', what, (k + 1) * _PART, len(rows))
+          _console.info('reading %s: %d of %d', what, k * _PART + len(values), len(rows))
     except BaseException:
       pool.shutdown(cancel_futures=True)
       raise
@@ -226,9 +226,9 @@ def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
     raise UserError('config.data.tfds_name is not set: it must be the name of a '
                     'TFDS data set, as cifar10')
   where = str(data_dir or tfds.core.constants.DATA_DIR)
-  if storage.in_bucket(where):
-    storage.require(where)
-  elif data_dir and not os.path.isdir(data_dir):
+  if not data_dir and storage.in_bucket(where):
+    storage.require(where)  # as `open_source` does with data_dir
+  if data_dir and not storage.in_bucket(where) and not os.path.isdir(where):
     raise UserError(f'TFDS folder {data_dir!r} does not exist: check '
                     'config.data.path')
   # Not tfds.builder: it runs the data set's code, and names with a namespace

@@ -135,7 +135,8 @@ def _kept_index(path: str, file: str | None) -> np.ndarray:
           np.savez(f, starts=starts, digest=_digest(file, starts))
         os.replace(temporary, file)
       except BaseException:
-        os.remove(temporary)
+        with contextlib.suppress(OSError):
+          os.remove(temporary)
         raise
   return starts
 

@@ -186,6 +186,7 @@ class _Moody(http.server.BaseHTTPRequestHandler):
     status = _ANSWERS[name][min(self.server.asked.count(name), len(_ANSWERS[name])) - 1]
     if status == 'never':
       time.sleep(60)
+      return
     self.send_response(206 if status == 200 else status)
     if status == 200:
       self.send_header('Content-Range', 'bytes 2-5/9')
