@@ -1,6 +1,8 @@
 """Makes plain `pytest` run as tests/run.sh does: eight CPU devices."""
 
+import inspect
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +21,35 @@ if 'jax' not in sys.modules:  # it reads these when it is imported
   if 'xla_force_host_platform_device_count' not in _FLAGS:
     os.environ['XLA_FLAGS'] = (
         _FLAGS + ' --xla_force_host_platform_device_count=8').strip()
+
+
+_LONGEST_NAME = 60  # characters of a parameter in a test's name
+
+
+def pytest_make_parametrize_id(val):
+  """Names a parameter by what it holds, where pytest would count or dump bytes."""
+  if isinstance(val, bytes):
+    is_text = val.isascii() and val.decode().isprintable()
+    return val.decode()[:_LONGEST_NAME] if is_text else f'{len(val)} bytes'
+  if isinstance(val, str) and not val.isprintable():
+    lines = ' / '.join(val.splitlines())[:_LONGEST_NAME]
+    return lines if lines.isprintable() else f'{len(val)} characters'
+  if isinstance(val, BaseException):
+    return f'{type(val).__name__}: {val}'[:_LONGEST_NAME]
+  if isinstance(val, (tuple, list, dict, set)):
+    text = repr(val)
+    return text[:_LONGEST_NAME] if text.isprintable() and ' at 0x' not in text else None
+  if getattr(val, '__name__', '') == '<lambda>':
+    return re.search(r'lambda\b.*', inspect.getsource(val))[0][:_LONGEST_NAME]
+  return None  # numbers, texts and types have names; other objects are counted
+
+
+def pytest_collection_modifyitems(items):
+  """Refuses names that differ between processes or from one second to the next."""
+  for item in items:
+    if re.search(r'\\x|\bat 0x', item.nodeid):
+      raise pytest.UsageError(f'{item.nodeid!r} has bytes or an address in its name: '
+                              'name the case, with pytest.param(..., id=...)')
 
 
 @pytest.fixture(name='x64')

@@ -26,7 +26,7 @@ def test_reads(tmp_path, compress):
   np.testing.assert_array_equal(idx.read_idx(str(path), 3), _IMAGES)
 
 
-# mtime: else gzip writes the time, and two processes collect different tests
+# without the time, which gzip would write
 _COMPRESSED = gzip.compress(_idx(_IMAGES), mtime=0)
 
 
