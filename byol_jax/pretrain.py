@@ -122,7 +122,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     folder = stack.enter_context(
         workdir_lib.opened(workdir, is_first=is_first))
     if is_first:
-      workdir_lib.compare(folder, workdir, config.to_dict(), found, _FREE_KEYS)
+      workdir_lib.compare(folder, workdir, config.to_dict(), found, _FREE_KEYS,
+                          config_lib.flatten(config_lib.base()))
 
   # --------------------------------------------------------------- resume
   # Order matters: what is saved is compared with this run before anything is
@@ -386,7 +387,8 @@ def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
         workdir_lib.require_same(
             *({key: m[key] for key in ('data_found',)} | m['config']
               for m in (saved, meta)),
-            f'the checkpoint of step {step} in workdir {workdir}', _FREE_KEYS)
+            f'the checkpoint of step {step} in workdir {workdir}', _FREE_KEYS,
+            config_lib.flatten(config_lib.base()))
   step = hosts.from_first(step)
   digest = ''
   with hosts.together('checkpoints'):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import json
 import os
@@ -97,7 +97,7 @@ def check_space(path: str, needed_bytes: int) -> None:
 
 
 def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, Any],
-            free_keys: Sequence[str]) -> None:
+            free_keys: Sequence[str], defaults: Mapping[str, Any]) -> None:
   """Checks that config.json, where there is one, is of this very run.
 
   One of a run that has not kept anything yet does not count: its command may have
@@ -109,6 +109,7 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
     config: resolved, as a dict.
     found: what the data turned out to be; other images are another run.
     free_keys: beginnings of the keys that may change.
+    defaults: as for `require_same`.
 
   Raises:
     AnotherRun: names the keys that differ.
@@ -130,7 +131,8 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
     raise UserError(f'{file} is damaged ({error}): remove it if the command is '
                     'the one that the run was started with, or name another '
                     '--workdir') from error
-  require_same(old, config | {'data_found': found}, f'workdir {path}', free_keys)
+  require_same(old, config | {'data_found': found}, f'workdir {path}', free_keys,
+               defaults)
 
 
 def _has_begun(path: str, workdir: str) -> bool:
@@ -159,14 +161,22 @@ def record(path: str, config: dict[str, Any], found: dict[str, Any]) -> None:
 
 
 def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
-                 free_keys: Sequence[str]) -> None:
+                 free_keys: Sequence[str], defaults: Mapping[str, Any]) -> None:
   """Checks a config against that of an earlier session.
+
+  Args:
+    old: that one, maybe of an older version.
+    new: the one of now.
+    where: that one lies, for messages.
+    free_keys: beginnings of the keys that may differ.
+    defaults: {'data.path': value, ...}, of keys that an older version did not have:
+      a new key does by default what was done before there was one.
 
   Raises:
     AnotherRun: names the keys that differ.
   """
-  old, new = config_lib.flatten(old), config_lib.flatten(
-      json.loads(json.dumps(new)))
+  old = dict(defaults) | config_lib.flatten(old)
+  new = dict(defaults) | config_lib.flatten(json.loads(json.dumps(new)))
   differ = [key for key in sorted(old.keys() | new.keys())
             if old.get(key) != new.get(key)
             and not key.startswith(tuple(free_keys))]

@@ -1,6 +1,7 @@
 """A directory belongs to one config."""
 
 import errno
+import json
 import os
 
 import pytest
@@ -13,7 +14,8 @@ from byol_jax.errors import UserError
 def test_what_may_change_and_what_may_not(tmp_path):
   config = {'a': {'b': 1, 'c': (1, 2)}, 'log': {'every': 5}}
   def claim(config, found=1):
-    workdir.compare(tmp_path, tmp_path, config, {'images': found}, ['log.'])
+    workdir.compare(tmp_path, tmp_path, config, {'images': found}, ['log.'],
+                    {'new': 7})
     workdir.record(tmp_path, config, {'images': found})
   claim(config)
   claim({'seed': 1})  # the first command was wrong, and has left nothing else
@@ -28,6 +30,12 @@ def test_what_may_change_and_what_may_not(tmp_path):
     claim(config | {'a': {'b': 2, 'c': (1, 2)}})
   with pytest.raises(UserError, match=r'data .* has changed: images 1 there, 2'):
     claim(config, 2)
+  # a version later there is one key more, with its default or with another value
+  claim(config | {'new': 7})
+  (tmp_path / 'config.json').write_text(json.dumps(config | {'data_found': {
+      'images': 1}}))
+  with pytest.raises(UserError, match=r'another config: new \(7 there, 8 now\)'):
+    claim(config | {'new': 8})
   for damaged in ('{', '[]', 'null'):
     (tmp_path / 'config.json').write_text(damaged)
     with pytest.raises(UserError, match='config.json is damaged'):

@@ -440,7 +440,8 @@ class _Evaluation:
           folder = stack.enter_context(workdir_lib.opened(place, is_first=is_first))
           if is_first:
             try:
-              workdir_lib.compare(folder, place, config, found, free)
+              workdir_lib.compare(folder, place, config, found, free,
+                                  config_lib.flatten(config_lib.base()))
               workdir_lib.record(folder, config, found)
             except workdir_lib.AnotherRun as error:
               if self._is_named:
