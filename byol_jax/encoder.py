@@ -14,6 +14,7 @@ from concurrent import futures
 import jax
 import numpy as np
 
+from byol_jax import bucket
 from byol_jax import parallel
 from byol_jax import program as program_lib
 from byol_jax import weights as weights_lib
@@ -108,4 +109,5 @@ def load(path: str, *, network: str = 'online', image_size: int = 0,
   Raises:
     UserError: see `weights.load`.
   """
+  bucket.choose_library()  # as main does it: requests end, TensorFlow stays out
   return Encoder(weights_lib.load(path, network), image_size, center_share, batch_size)

@@ -83,3 +83,14 @@ def test_what_is_no_image_is_named(folder):
     encode(np.zeros((1, 8, 8, 3)))
   with pytest.raises(UserError, match='no such file'):
     encoder.load(str(folder / 'none'))
+
+
+def test_a_bucket_is_read_as_main_reads_it(monkeypatch):
+  """Before it is opened: requests must end, and TensorFlow stays out."""
+  calls = []
+  monkeypatch.setattr(encoder.bucket, 'choose_library', lambda: calls.append('choose'))
+  monkeypatch.setattr(encoder.weights_lib, 'load',
+                      lambda path, network: calls.append(path) or 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    encoder.load('gs://bucket/run')
+  assert calls == ['choose', 'gs://bucket/run']
