@@ -209,11 +209,14 @@ def main(argv: Sequence[str]) -> int:
     # a path that the console cannot show must not end in a traceback
     sys.stdout.reconfigure(errors='backslashreplace')
   if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
-    print(f'{_USAGE}\n\nEvery key with its default:')
-    for key, value in config_lib.flatten(config_lib.base()).items():
-      print(f'  --config.{key}={value}')
+    with contextlib.suppress(BrokenPipeError):  # of `| head`, which has seen enough
+      print(f'{_USAGE}\n\nEvery key with its default:')
+      for key, value in config_lib.flatten(config_lib.base()).items():
+        print(f'  --config.{key}={value}')
+      sys.stdout.flush()
     return 0
   parallel.set_compiler_flags()
+  parallel.pin_numbers()
   bucket.choose_library()
   argv = _config_first(_last_of_each_list(argv))
   try:

@@ -37,6 +37,19 @@ def set_compiler_flags() -> None:
     os.environ['XLA_FLAGS'] = f'{flags} {_YNN}=LIBRARY_FUSION_TYPE_REDUCE'.strip()
 
 
+def pin_numbers() -> None:
+  """Fixes jax's generator and its widths, whatever the environment says.
+
+  A run must not change with its libraries or with an exported JAX_* variable. The
+  numbers of one key are a prefix of more numbers of that key only with
+  `jax_threefry_partitionable`, so that a new augmentation, which draws more, leaves
+  the draws of old runs as they were.
+  """
+  jax.config.update('jax_threefry_partitionable', True)
+  jax.config.update('jax_default_prng_impl', 'threefry2x32')
+  jax.config.update('jax_enable_x64', False)
+
+
 def pmap_update(update: Callable[..., Any],
                 devices: Sequence[jax.Device] | None = None):
   """Maps update(state, shared, batch) -> (state, metrics) over the devices.

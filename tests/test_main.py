@@ -35,9 +35,9 @@ def environment(devices=1):
       XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}')
 
 
-def run(*arguments, cwd, devices=1, timeout=300):
+def run(*arguments, cwd, devices=1, timeout=300, **variables):
   return subprocess.run(
-      command(*arguments), cwd=cwd, env=environment(devices), text=True,
+      command(*arguments), cwd=cwd, env=environment(devices) | variables, text=True,
       capture_output=True, timeout=timeout)
 
 
@@ -126,7 +126,9 @@ def test_a_killed_run_resumes_to_the_bit(data, tmp_path):
       assert code == 0, rest
     else:
       assert code == -number
-  done = run(*arguments, cwd=tmp_path)
+  # another shell, in which somebody has exported this
+  done = run(*arguments, cwd=tmp_path, JAX_THREEFRY_PARTITIONABLE='0',
+             JAX_ENABLE_X64='1')
   assert done.returncode == 0, done.stderr
   step, expected = leaves(tmp_path / 'whole')
   step2, resumed = leaves(broken)
@@ -259,6 +261,13 @@ def test_bad_input_ends_in_seconds(arguments, words, tmp_path):
   assert len(done.stderr.strip().splitlines()) <= 3
   assert sorted(os.listdir(tmp_path)) == before
   assert time.time() - start < 60  # seconds on a quiet machine
+
+
+def test_help_may_be_cut_short(tmp_path):
+  done = subprocess.run(
+      f'{sys.executable} -m byol_jax.main --help | head -n 1', cwd=tmp_path, text=True,
+      env=environment(), shell=True, capture_output=True, timeout=120)
+  assert done.stdout.startswith('usage:') and not done.stderr
 
 
 def test_tensorflow_stays_out_of_a_resident_run(data, tmp_path):
