@@ -27,12 +27,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from byol_jax import errors
 from byol_jax import manifest as manifest_lib
-from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.manifest import DamagedError
+from byol_jax.storage import failures
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
 
@@ -94,7 +95,7 @@ class Checkpoints:
         or read_only, and orbax cannot open what is there.
     """
     path = os.fspath(directory)
-    if not storage.in_bucket(path):
+    if not paths_lib.in_bucket(path):
       path = os.path.abspath(path)    # orbax wants it absolute
     self._directory = epath.Path(path)
     self._writes = not read_only and jax.process_index() == 0
@@ -105,13 +106,13 @@ class Checkpoints:
         raise UserError(f'there are no checkpoints in {directory}')
       if self._writes:
         self._directory.mkdir(parents=True, exist_ok=True)
-      storage.again(self._set_aside_unopenable, _WAITS)
-      self._manager = storage.again(self._open, _WAITS)
+      retry.again(self._set_aside_unopenable, _WAITS)
+      self._manager = retry.again(self._open, _WAITS)
     except (UserError, TransientError):
       raise
     except Exception as error:  # untyped: tensorstore's, orbax's, the system's
-      raise errors.of_storage(f'cannot open the checkpoints in {directory}: '
-                              f'{_one_line(error)}', error) from error
+      raise failures.of_storage(f'cannot open the checkpoints in {directory}: '
+                                f'{_one_line(error)}', error) from error
 
   def _open(self) -> ocp.CheckpointManager:
     policies = [preservation_policy.LatestN(self._max_to_keep)]

@@ -6,6 +6,7 @@ For the readers of a run that may be writing and removing checkpoints meanwhile.
 from __future__ import annotations
 
 from collections.abc import Collection
+import logging
 import os
 import time
 
@@ -13,8 +14,10 @@ from etils import epath
 
 from byol_jax import checkpoint
 from byol_jax import config as config_lib
-from byol_jax import logs
 from byol_jax.errors import UserError
+from byol_jax.storage import files as files_lib
+
+_console = logging.getLogger('byol_jax')
 
 _SECONDS_TO_WRITE = 120.0  # a checkpoint that is being written is waited for
 _SECONDS_TO_REMOVE = 5.0   # one that lacks files may be going
@@ -105,7 +108,7 @@ def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
                       f'unfinished, for {_SECONDS_TO_WRITE:g} s now: try later, or '
                       f'take another one: {listed(there)}')
     if not told:
-      logs.console.info('%s is being written; waiting ...', path)
+      _console.info('%s is being written; waiting ...', path)
       told = True
     time.sleep(0.5)
 
@@ -138,7 +141,7 @@ def _what_it_is(path: str) -> str:
 
 def _is_evaluation(workdir: epath.Path) -> bool:
   try:
-    config = logs.parse_json((workdir / 'config.json').read_bytes())
+    config = files_lib.parse_json((workdir / 'config.json').read_bytes())
   except OSError:
     return False
   return isinstance(config, dict) and config.get('task') in config_lib.EVALUATING

@@ -19,6 +19,7 @@ from byol_jax.data import bad
 from byol_jax.data import sources
 from byol_jax.errors import UserError
 from byol_jax.networks import resnet
+from byol_jax.storage import files as files_lib
 
 MEASURING = ('knn', 'linear_eval', 'logistic', 'finetune')
 EVALUATING = MEASURING + ('embed', 'export')  # what is done with `weights`
@@ -244,17 +245,6 @@ _FLOAT32 = np.finfo(np.float32)
 _MOST_SHOWN = 80  # characters of a value in a message
 
 
-def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
-  """A nested config as {'data.path': value, ...}; tuples stay values."""
-  flat = {}
-  for key, value in config.items():
-    if isinstance(value, (ml_collections.ConfigDict, dict)):
-      flat |= flatten(value, f'{prefix}{key}.')
-    else:
-      flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-  return flat
-
-
 def nearest(key: str, keys: list[str]) -> str:
   """' (did you mean KEY?)', or '' where nothing is near."""
   within = [k for k in keys if k.startswith(f'{key}.')]
@@ -279,7 +269,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
   Raises:
     UserError: naming the first key that is wrong, and what is allowed.
   """
-  flat, known = flatten(config), flatten(base())
+  flat, known = files_lib.flatten(config), files_lib.flatten(base())
   for key in flat:
     if key not in known:
       raise UserError(f'unknown config key {key}{nearest(key, list(known))}')
@@ -455,8 +445,8 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
 def touched(config: ml_collections.ConfigDict,
             beginnings: tuple[str, ...]) -> dict[str, Any]:
   """What differs from `base()`, of the keys that begin so."""
-  default = flatten(base())
-  return {key: value for key, value in flatten(config).items()
+  default = files_lib.flatten(base())
+  return {key: value for key, value in files_lib.flatten(config).items()
           if key.startswith(beginnings) and value != default[key]}
 
 

@@ -14,12 +14,12 @@ from concurrent import futures
 import jax
 import numpy as np
 
-from byol_jax import bucket
 from byol_jax import parallel
 from byol_jax import program as program_lib
 from byol_jax import weights as weights_lib
 from byol_jax.data import decode
 from byol_jax.evaluation import encode
+from byol_jax.storage import bucket
 
 
 class Encoder:

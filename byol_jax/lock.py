@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import socket
 import sys
@@ -17,13 +18,15 @@ import uuid
 
 from etils import epath
 
-from byol_jax import errors
 from byol_jax import leaving
-from byol_jax import logs
-from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 from byol_jax.watchdog import EXIT_CODE
+
+_console = logging.getLogger('byol_jax')
 
 _BEAT_SECONDS = 5.0
 _STALE_BEATS = 4  # so many beats without a sign of life
@@ -46,7 +49,7 @@ def lock(path: str) -> Iterator[None]:
   """
   stop = threading.Event()
   beating = None
-  place = _Bucket(path) if storage.in_bucket(path) else _Directory(path)
+  place = _Bucket(path) if paths_lib.in_bucket(path) else _Directory(path)
   me = {'host': socket.gethostname(), 'pid': os.getpid(),
         'namespace': _namespace(), 'since': time.strftime('%Y-%m-%d %H:%M:%S'),
         'id': uuid.uuid4().hex}
@@ -57,8 +60,8 @@ def lock(path: str) -> Iterator[None]:
       if holder and not place.knows_dead(holder):
         _wait_until_stale(place, holder)
       if holder:
-        logs.console.info('%s was held by a process that has ended (%s): going on',
-                          path, _name(holder))
+        _console.info('%s was held by a process that has ended (%s): going on',
+                      path, _name(holder))
       place.write(me | {'beat': 0})
       if not place.is_guarded:  # two may have written at a time: the last one has it
         time.sleep(_SETTLE_SECONDS)
@@ -169,7 +172,7 @@ class _Bucket:
 
 def _read(place: _Directory | _Bucket) -> dict[str, Any]:
   """The holder; {} where there is none. Raises where that cannot be read."""
-  data = storage.again(place.read, _WAITS)  # whose errors are untyped, of a bucket
+  data = retry.again(place.read, _WAITS)  # whose errors are untyped, of a bucket
   try:
     holder = json.loads(data)
     return holder if isinstance(holder, dict) else {}
@@ -179,8 +182,8 @@ def _read(place: _Directory | _Bucket) -> dict[str, Any]:
 
 def _wait_until_stale(place: _Directory | _Bucket, holder: dict[str, Any]) -> None:
   """Returns when a holder that may be alive has shown no sign of life."""
-  logs.console.info('%s was in use by %s: waiting %g s for a sign of life',
-                    place.path, _name(holder), _BEAT_SECONDS * _STALE_BEATS)
+  _console.info('%s was in use by %s: waiting %g s for a sign of life',
+                place.path, _name(holder), _BEAT_SECONDS * _STALE_BEATS)
   until = time.monotonic() + _BEAT_SECONDS * _STALE_BEATS
   while time.monotonic() < until:
     time.sleep(_BEAT_SECONDS / 5)
@@ -237,6 +240,6 @@ def _in_use(path: str, holder: dict[str, Any]) -> UserError:
 
 def cannot_write(path: str, error: Exception) -> UserError | TransientError:
   """The error for a workdir that does not take a file."""
-  return errors.of_storage(
+  return failures.of_storage(
       f'cannot write to workdir {path}: '
       f'{getattr(error, "strerror", None) or error}; set --workdir', error)

@@ -18,7 +18,8 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
+
+from byol_jax.storage import files as files_lib
 
 console = logging.getLogger('byol_jax')
 EVERY_PROCESS = logging.INFO + 1  # the level of what each of them says
@@ -202,51 +203,6 @@ class Stopwatch:
     }
 
 
-def _plain(value: Any) -> Any:
-  """What JSON can hold: NaN and infinity, which it cannot, become null."""
-  if isinstance(value, Mapping):
-    return {str(key): _plain(item) for key, item in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [_plain(item) for item in value]
-  if isinstance(value, (np.ndarray, np.generic, jax.Array)):
-    return _plain(np.asarray(value).tolist())
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
-
-
-def write_json(path: str | os.PathLike, obj: Any):
-  """Writes a whole JSON file or leaves the old one; NaN becomes null."""
-  text = json.dumps(_plain(obj), indent=2, allow_nan=False) + '\n'
-  _replace(os.fspath(path), text.encode())
-
-
-def read_json(path: str | os.PathLike) -> Any:
-  """What `write_json` wrote; None where there is nothing, or nothing of use."""
-  try:
-    with open(path, 'rb') as f:
-      return parse_json(f.read())
-  except OSError:
-    return None
-
-
-def parse_json(data: bytes) -> Any:
-  """The value; None of what is no JSON."""
-  try:
-    return json.loads(data)
-  except (ValueError, RecursionError):
-    return None
-
-
-def _replace(path: str, data: bytes):
-  temporary = f'{path}.tmp'
-  with open(temporary, 'wb') as f:
-    f.write(data)
-    f.flush()
-    os.fsync(f.fileno())
-  os.replace(temporary, path)
-
-
 class RunLog:
   """metrics.jsonl and TensorBoard events of a run, one line a logged step.
 
@@ -296,7 +252,7 @@ class RunLog:
     """
     if not self._enabled:
       return
-    values = _plain({'step': int(step)} | dict(values))
+    values = files_lib.plain({'step': int(step)} | dict(values))
     with self._forgiving():
       _append_line(self._path, json.dumps(values, allow_nan=False))
       # Only where the line above fitted on the disk.
@@ -378,7 +334,7 @@ def _keep_lines_to(path: str, start_step: int):
     lines = f.readlines()
   kept = [line for line in lines if keep(line)]
   if kept != lines:
-    _replace(path, b''.join(kept))
+    files_lib.write_bytes(path, b''.join(kept))
 
 
 def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -10,7 +10,16 @@ machine, after which the same command goes on.
 
 from __future__ import annotations
 
+from byol_jax import config as config_lib
+from byol_jax import hosts
 from byol_jax import leaving
+from byol_jax import logs
+from byol_jax import parallel
+from byol_jax import watchdog
+from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
+from byol_jax.storage import bucket
+from byol_jax.storage import files as files_lib
 
 # The imports below take seconds, in which Ctrl-C would end in a traceback.
 LEAVING = leaving.for_good() if __name__ == '__main__' else None
@@ -31,14 +40,6 @@ import jax
 import ml_collections
 from ml_collections import config_flags
 
-from byol_jax import bucket
-from byol_jax import config as config_lib
-from byol_jax import hosts
-from byol_jax import logs
-from byol_jax import parallel
-from byol_jax import watchdog
-from byol_jax.errors import TransientError
-from byol_jax.errors import UserError
 # pylint: enable=wrong-import-position,g-import-not-at-top,g-bad-import-order
 
 _USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
@@ -107,7 +108,7 @@ def parse(
 
 def _last_of_each_list(argv: Sequence[str]) -> list[str]:
   """Without lists that are given again later: ml_collections would join them."""
-  lists = {f'config.{key}' for key, value in config_lib.flatten(
+  lists = {f'config.{key}' for key, value in files_lib.flatten(
       config_lib.base()).items() if isinstance(value, list)}
   kept, seen = [], set()
   for argument in reversed(argv):
@@ -148,7 +149,7 @@ def _value_of(flag: str, argv: Sequence[str]) -> str | None:
 
 def _why(error: BaseException, argv: Sequence[str], path: str) -> str:
   """What is wrong with a command line or its config file, in a line."""
-  known = list(config_lib.flatten(config_lib.base()))
+  known = list(files_lib.flatten(config_lib.base()))
   line = _line(error, path.split(':')[0])
   is_flag = isinstance(error, flags.Error) and not line
   if not is_flag and not line:
@@ -211,7 +212,7 @@ def main(argv: Sequence[str]) -> int:
   if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
     with contextlib.suppress(BrokenPipeError):  # of `| head`, which has seen enough
       print(f'{_USAGE}\n\nEvery key with its default:')
-      for key, value in config_lib.flatten(config_lib.base()).items():
+      for key, value in files_lib.flatten(config_lib.base()).items():
         print(f'  --config.{key}={value}')
       sys.stdout.flush()
     return 0

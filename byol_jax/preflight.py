@@ -15,6 +15,7 @@ from concurrent import futures
 import hashlib
 import importlib.util
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -35,6 +36,8 @@ from byol_jax import logs
 from byol_jax import parallel
 from byol_jax import program as program_lib
 from byol_jax.errors import UserError
+
+_console = logging.getLogger('byol_jax')
 
 # One device a chip, as v4 and v5p have it at run time.
 _MEGACORE = dict(chip_config_name='megacore', chips_per_host_bounds=(2, 2, 1),
@@ -109,11 +112,11 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   except (OSError, ValueError):
     said = {}
   if isinstance(said, dict) and said.get('key') == key:
-    logs.console.info('%s: the same config and versions were compiled before',
-                      report_path)
+    _console.info('%s: the same config and versions were compiled before',
+                  report_path)
     report = said
   else:
-    logs.console.info(
+    _console.info(
         'compiling the train step for %s: %d devices of %d hosts; this takes '
         'minutes ...', topology, len(devices), _hosts(devices))
     report = _in_child(config) | {'key': key}
@@ -123,7 +126,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
     except OSError as error:
       raise UserError(f'cannot write {report_path}: {error}; set --workdir'
                       ) from error
-  logs.console.info('\n%s', _table(report))
+  _console.info('\n%s', _table(report))
   return report['fits']
 
 
@@ -326,8 +329,8 @@ def _advice(config: ml_collections.ConfigDict, devices: list[jax.Device],
       continue
     other = config.copy_and_resolve_references().unlock()
     other.train.accumulation_steps = steps
-    logs.console.info('does not fit; compiling with accumulation_steps=%d ...',
-                      steps)
+    _console.info('does not fit; compiling with accumulation_steps=%d ...',
+                  steps)
     if isinstance(compile_step(other, devices), Compiled):
       return {'fitting_accumulation_steps': steps,
               'fitting_batch_size': config.train.batch_size // steps * now}

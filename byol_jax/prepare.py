@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import socket
 from typing import Any
@@ -25,9 +26,11 @@ from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import pipeline
 from byol_jax.data import prepared
 from byol_jax.data import sources
-from byol_jax.data import storage
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
+
+_console = logging.getLogger('byol_jax')
 
 _PARTS = ('train', 'test')
 _AHEAD = 4  # images a thread: enough for one that takes four times as long
@@ -50,7 +53,7 @@ def run(config: ml_collections.ConfigDict) -> None:
   if not options.output:
     raise UserError('config key prepare.output is empty: set it to the folder to '
                     'write, --config.prepare.output=DIR')
-  if storage.in_bucket(options.output):
+  if paths_lib.in_bucket(options.output):
     raise UserError(f'config key prepare.output is {options.output!r}: write to a '
                     'local folder and copy it to the bucket')
   output = os.path.expanduser(options.output)  # as data.path: no shell does it here
@@ -144,8 +147,8 @@ def _prepare(source: sources.Encoded, folder: str,
       if names[i] in said['left_out']:
         source.bad.add(i, said['left_out'][names[i]])
   if len(todo) < len(shards):
-    logs.console.info('%s: %d of %d shards are there, going on', folder,
-                      len(shards) - len(todo), len(shards))
+    _console.info('%s: %d of %d shards are there, going on', folder,
+                  len(shards) - len(todo), len(shards))
 
   # ----------------------------------------------------------- what is missing
   def make(i: int) -> bytes | BadImage:
@@ -182,8 +185,8 @@ def _prepare(source: sources.Encoded, folder: str,
   whole = prepared.finish(folder, files, fingerprint=whole_fingerprint, **how,
                           class_names=class_names)
   if source.bad:
-    logs.console.warning('WARNING: %s', source.bad.summary())
-  logs.console.info(
+    _console.warning('WARNING: %s', source.bad.summary())
+  _console.info(
       '%s: %d images in %d shards, %.1f MiB', folder, whole['images'], len(shards),
       sum(shard['bytes'] for shard in whole['shards']) / 2**20)
 
@@ -196,8 +199,8 @@ def _verify(folder: str, metadata: dict[str, Any]) -> None:
     if prepared.digest(file) != shard['sha256']:
       raise UserError(f'shard {file!r} is damaged: its SHA-256 is not the one in '
                       f'metadata.json; remove {folder!r} and prepare it again')
-  logs.console.info('%s: complete, %d shards with the right SHA-256', folder,
-                    len(metadata['shards']))
+  _console.info('%s: complete, %d shards with the right SHA-256', folder,
+                len(metadata['shards']))
 
 
 def _sha256(said: Any) -> str:
@@ -244,8 +247,8 @@ def _alone(folder: str) -> Iterator[None]:
           'wait for its end, or choose another config key prepare.output'
       ) from error
     except OSError as error:  # a file system without locks
-      logs.console.warning('warning: cannot lock %s (%s): do not prepare twice '
-                           'into one folder at a time', folder, error.strerror)
+      _console.warning('warning: cannot lock %s (%s): do not prepare twice '
+                       'into one folder at a time', folder, error.strerror)
     lock.truncate(0)
     lock.write(f'process {os.getpid()} on {socket.gethostname()}')
     lock.flush()

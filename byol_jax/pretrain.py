@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import itertools
+import logging
 import math
 import os
 import threading
@@ -42,6 +43,9 @@ from byol_jax.evaluation import encode
 from byol_jax.evaluation import monitor
 from byol_jax.evaluation import report
 from byol_jax.evaluation import splits
+from byol_jax.storage import files as files_lib
+
+_console = logging.getLogger('byol_jax')
 
 # Keys that change what is written or how fast, not what is learned.
 _FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
@@ -75,7 +79,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   if not alone:
     leaving.now = None  # together, after the first steps
   started = time.time()
-  console = logs.console
+  console = _console
   is_first = jax.process_index() == 0
   batch_size = config.train.batch_size
   config_lib.check_devices(batch_size, config.train.accumulation_steps,
@@ -123,7 +127,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         workdir_lib.opened(workdir, is_first=is_first))
     if is_first:
       workdir_lib.compare(folder, workdir, config.to_dict(), found, _FREE_KEYS,
-                          config_lib.flatten(config_lib.base()))
+                          files_lib.flatten(config_lib.base()))
 
   # --------------------------------------------------------------- resume
   # Order matters: what is saved is compared with this run before anything is
@@ -365,7 +369,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     results['left_out'] = left_out
   if is_first:
     try:
-      logs.write_json(results_path, results)
+      files_lib.write_json(results_path, results)
     except OSError as error:
       raise TransientError(f'cannot write {results_path} ({error}): make room, '
                            'and the same command measures again') from error
@@ -388,7 +392,7 @@ def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
             *({key: m[key] for key in ('data_found',)} | m['config']
               for m in (saved, meta)),
             f'the checkpoint of step {step} in workdir {workdir}', _FREE_KEYS,
-            config_lib.flatten(config_lib.base()))
+            files_lib.flatten(config_lib.base()))
   step = hosts.from_first(step)
   digest = ''
   with hosts.together('checkpoints'):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import contextlib
 import hashlib
 import json
+import logging
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -22,9 +23,11 @@ import safetensors.numpy
 from byol_jax import checkpoint
 from byol_jax import checkpoint_path
 from byol_jax import config as config_lib
-from byol_jax import logs
 from byol_jax import program as program_lib
 from byol_jax.errors import UserError
+from byol_jax.storage import files as files_lib
+
+_console = logging.getLogger('byol_jax')
 
 NETWORKS = ('online', 'target')
 SUFFIX = '.safetensors'
@@ -145,8 +148,8 @@ def _tell_damaged(opened: checkpoint.Checkpoints, path: str, damaged: list[int],
     raise UserError(
         f'config key weights is {path!r}: checkpoint {damaged[-1]} is {what}; '
         f'the others: {checkpoint_path.listed(others)}') from error
-  logs.console.warning('WARNING: checkpoint %d of %s is %s: taking %d, the one '
-                       'before it', damaged[-1], path, what, others[-1])
+  _console.warning('WARNING: checkpoint %d of %s is %s: taking %d, the one '
+                   'before it', damaged[-1], path, what, others[-1])
 
 
 def _reason(error: BaseException) -> str:
@@ -272,11 +275,11 @@ def _complete(config: Any, path: str) -> ml_collections.ConfigDict:
   if not isinstance(config, Mapping):
     raise UserError(f'{path!r} does not say of what config it is')
   complete = config_lib.base().unlock()
-  known = config_lib.flatten(config_lib.base())
+  known = files_lib.flatten(config_lib.base())
   try:
     complete.update_from_flattened_dict({
         key: tuple(value) if isinstance(value, list) else value
-        for key, value in config_lib.flatten(config).items() if key in known})
+        for key, value in files_lib.flatten(config).items() if key in known})
     config_lib.validate(complete)
   except (UserError, TypeError, ValueError) as error:
     raise UserError(f'the config of {path!r} cannot be used: {error}') from error

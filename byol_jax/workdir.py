@@ -12,13 +12,12 @@ from typing import Any
 
 from etils import epath
 
-from byol_jax import bucket
-from byol_jax import config as config_lib
-from byol_jax import errors
 from byol_jax import lock as lock_lib
-from byol_jax import logs
-from byol_jax.data import storage
 from byol_jax.errors import UserError
+from byol_jax.storage import bucket
+from byol_jax.storage import failures
+from byol_jax.storage import files as files_lib
+from byol_jax.storage import paths as paths_lib
 
 _KEPT = ('results.json', 'progress.json')  # what a run is worth, beside checkpoints
 _MOST_CONFIG = 1 << 20  # bytes of config.json
@@ -48,8 +47,8 @@ def opened(path: str, *, is_first: bool) -> Iterator[str]:
   with contextlib.ExitStack() as stack:
     if not is_first:
       yield (stack.enter_context(tempfile.TemporaryDirectory(prefix='byol_jax-'))
-             if storage.in_bucket(path) else path)
-    elif storage.in_bucket(path):
+             if paths_lib.in_bucket(path) else path)
+    elif paths_lib.in_bucket(path):
       bucket.prepare(path)
       stack.enter_context(lock_lib.lock(path))
       yield stack.enter_context(bucket.mirrored(path))
@@ -86,7 +85,7 @@ def check_space(path: str, needed_bytes: int) -> None:
   Raises:
     UserError: there is not.
   """
-  if storage.in_bucket(path):
+  if paths_lib.in_bucket(path):
     return
   free = shutil.disk_usage(path).free
   if free < needed_bytes:
@@ -126,7 +125,7 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
     if not isinstance(old, dict):
       raise ValueError('not an object')
   except OSError as error:
-    raise errors.of_storage(f'cannot read {file}: {error}', error) from error
+    raise failures.of_storage(f'cannot read {file}: {error}', error) from error
   except (ValueError, RecursionError) as error:
     raise UserError(f'{file} is damaged ({error}): remove it if the command is '
                     'the one that the run was started with, or name another '
@@ -154,8 +153,8 @@ def record(path: str, config: dict[str, Any], found: dict[str, Any]) -> None:
     UserError: that does not work.
   """
   try:
-    logs.write_json(os.path.join(path, 'config.json'),
-                    config | {'data_found': found})
+    files_lib.write_json(os.path.join(path, 'config.json'),
+                         config | {'data_found': found})
   except OSError as error:
     raise lock_lib.cannot_write(path, error) from error
 
@@ -175,8 +174,8 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
   Raises:
     AnotherRun: names the keys that differ.
   """
-  old = dict(defaults) | config_lib.flatten(old)
-  new = dict(defaults) | config_lib.flatten(json.loads(json.dumps(new)))
+  old = dict(defaults) | files_lib.flatten(old)
+  new = dict(defaults) | files_lib.flatten(json.loads(json.dumps(new)))
   differ = [key for key in sorted(old.keys() | new.keys())
             if old.get(key) != new.get(key)
             and not key.startswith(tuple(free_keys))]

@@ -1,6 +1,7 @@
 """Makes plain `pytest` run as tests/run.sh does: eight CPU devices."""
 
 import inspect
+import logging
 import os
 import re
 import signal
@@ -10,6 +11,8 @@ import sys
 import time
 
 import pytest
+
+_console = logging.getLogger('byol_jax')
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
   # of a shell's background job; what tests start would inherit it, and Ctrl-C is tested
@@ -64,10 +67,10 @@ def _x64():
 def _console():
   """Gives each test the console as it is before main: that one's handler holds a
   stdout that pytest closes, and pytest hears twice what it does not propagate."""
-  from byol_jax import logs
+  pass
   def as_imported():
-    logs.console.handlers, logs.console.propagate = [], True
-    logs.console.setLevel('NOTSET')
+    _console.handlers, _console.propagate = [], True
+    _console.setLevel('NOTSET')
   as_imported()  # a module's fixture may have run main
   yield
   as_imported()

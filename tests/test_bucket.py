@@ -190,7 +190,7 @@ def test_a_bucket_that_cannot_be_written(cloud, tmp_path, workdir, said):
 def test_the_log_survives_a_network_that_fails(tmp_path, monkeypatch):
   """Training goes on while copies fail; the last one is an error."""
   # pylint: disable=g-import-not-at-top
-  from byol_jax import bucket
+  from byol_jax.storage import bucket
   from byol_jax.errors import TransientError
   monkeypatch.setattr(bucket, '_SECONDS', 0.05)
   remote = tmp_path / 'remote'

@@ -14,6 +14,7 @@ from byol_jax import main as main_lib
 from byol_jax import parallel
 from byol_jax import program as program_lib
 from byol_jax.errors import UserError
+from byol_jax.storage import files as files_lib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
@@ -48,7 +49,7 @@ def test_config_builds_and_validates(path, argument):
   config, name = load(path + argument)
   assert re.fullmatch(r'\w+', name)
   resolved = config_lib.resolve(config, num_images(path))
-  assert None not in config_lib.flatten(resolved).values()
+  assert None not in files_lib.flatten(resolved).values()
   assert config_lib.total_steps(resolved, num_images(path)) > 0
   with open(path, encoding='utf-8') as f:
     assert '--config=configs/' in f.read()  # the docstring is the command

@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
-from byol_jax import errors
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
 
 _JSON = b'{"error": {"code": %d, "message": "%s"}}'
 
@@ -21,9 +21,9 @@ def test_what_google_answers(status, said, is_passing, is_mistake):
   retry = pytest.importorskip('gcsfs.retry')
   with pytest.raises(Exception) as caught:  # pylint: disable=pytest-raises
     retry.validate_response(status, _JSON % (status, said), 'b/timed out/UNAVAILABLE')
-  assert errors.may_pass(caught.value) == is_passing
+  assert failures.may_pass(caught.value) == is_passing
   kind = UserError if is_mistake else TransientError
-  assert type(errors.of_storage('', caught.value)) is kind
+  assert type(failures.of_storage('', caught.value)) is kind
 
 
 @pytest.mark.parametrize('text, is_passing', [
@@ -41,22 +41,22 @@ def test_what_google_answers(status, said, is_passing, is_mistake):
     ("DATA_LOSS: x [os_error_code='13']", False),
     ('chunk is broken; reading gs://b/UNAVAILABLE; at byte 3', False)])
 def test_what_array_record_and_tensorstore_say_of_a_bucket(text, is_passing):
-  assert errors.may_pass(RuntimeError(text)) == is_passing
+  assert failures.may_pass(RuntimeError(text)) == is_passing
 
 
 def test_errors_of_other_packages():
   auth = pytest.importorskip('google.auth.exceptions')
   fsspec = pytest.importorskip('fsspec.exceptions')
-  assert errors.may_pass(fsspec.FSTimeoutError())
-  assert errors.may_pass(auth.RefreshError('invalid_grant: expired'))
-  assert type(errors.of_storage('', auth.RefreshError('invalid_grant'))) is UserError
-  assert type(errors.of_storage('', ValueError('no such config'))) is UserError
-  assert not errors.may_pass(FileNotFoundError('gs://b/Connection timed out'))
+  assert failures.may_pass(fsspec.FSTimeoutError())
+  assert failures.may_pass(auth.RefreshError('invalid_grant: expired'))
+  assert type(failures.of_storage('', auth.RefreshError('invalid_grant'))) is UserError
+  assert type(failures.of_storage('', ValueError('no such config'))) is UserError
+  assert not failures.may_pass(FileNotFoundError('gs://b/Connection timed out'))
   aiohttp = pytest.importorskip('aiohttp')
   for error in (aiohttp.ServerDisconnectedError(), auth.TransportError('x'),
                 aiohttp.ClientPayloadError(), auth.RefreshError('503')):
-    assert errors.may_pass(error) and type(
-        errors.of_storage('', error)) is TransientError
+    assert failures.may_pass(error) and type(
+        failures.of_storage('', error)) is TransientError
 
 
 @pytest.mark.parametrize('number, kind', [
@@ -66,7 +66,7 @@ def test_errors_of_other_packages():
     (errno.EROFS, UserError), (errno.EEXIST, UserError), (errno.ENOTDIR, UserError),
     (errno.ENXIO, UserError), (errno.EBUSY, TransientError)])
 def test_a_workdir_that_refuses(number, kind):
-  assert type(errors.of_storage('', OSError(number, 'x', 'a'))) is kind
+  assert type(failures.of_storage('', OSError(number, 'x', 'a'))) is kind
 
 
 def test_the_error_behind_an_error():
@@ -76,5 +76,5 @@ def test_the_error_behind_an_error():
     except OSError as error:
       raise ValueError('cannot parse') from error
   except ValueError as error:
-    assert errors.cause(error) is error.__cause__
-  assert errors.cause(ValueError('cannot parse')) is None
+    assert failures.cause(error) is error.__cause__
+  assert failures.cause(ValueError('cannot parse')) is None

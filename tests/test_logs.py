@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from byol_jax import logs
+from byol_jax.storage import files as files_lib
 
 
 def lines(path):
@@ -204,13 +205,13 @@ def test_missing_workdir_is_a_warning(tmp_path, caplog):
 
 def test_write_json_is_atomic(tmp_path):
   path = tmp_path / 'results.json'
-  logs.write_json(path, {'a': np.float32(1.5), 'b': [math.nan, (1, 2)],
-                         'c': {'d': np.arange(2)}})
+  files_lib.write_json(path, {'a': np.float32(1.5), 'b': [math.nan, (1, 2)],
+                                   'c': {'d': np.arange(2)}})
   assert json.loads(path.read_text()) == {
       'a': 1.5, 'b': [None, [1, 2]], 'c': {'d': [0, 1]}}
   before = path.read_text()
   with pytest.raises(TypeError):
-    logs.write_json(path, {'x': object()})
+    files_lib.write_json(path, {'x': object()})
   assert path.read_text() == before
   assert os.listdir(tmp_path) == ['results.json']
 

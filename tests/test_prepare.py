@@ -20,8 +20,8 @@ import pytest
 from byol_jax import config as config_lib
 from byol_jax import prepare
 from byol_jax.data import decode
-from byol_jax.data import pipeline
 from byol_jax.data import fingerprint
+from byol_jax.data import pipeline
 from byol_jax.data import prepared
 from byol_jax.data import shards as shards_lib
 from byol_jax.data import sources

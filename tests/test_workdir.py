@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from byol_jax import logs
 from byol_jax import workdir
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import files as files_lib
 
 def test_what_may_change_and_what_may_not(tmp_path):
   config = {'a': {'b': 1, 'c': (1, 2)}, 'log': {'every': 5}}
@@ -62,6 +62,6 @@ def test_a_failing_disk_is_not_the_users_mistake(tmp_path, monkeypatch):
                        (errno.EACCES, UserError), (errno.EROFS, UserError)):
     def fail(path, value, number=number):
       raise OSError(number, os.strerror(number))
-    monkeypatch.setattr(logs, 'write_json', fail)
+    monkeypatch.setattr(files_lib, 'write_json', fail)
     with pytest.raises(kind, match=os.strerror(number)):
       workdir.record(tmp_path, {}, {})

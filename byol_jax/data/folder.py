@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_jax import errors
-from byol_jax.data import storage
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
+from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
 
@@ -120,7 +120,7 @@ def read_file(path: str) -> bytes:
     with open(path, 'rb') as file:
       return file.read()
   try:
-    return storage.insist(read, repr(path))
+    return retry.insist(read, repr(path))
   except OSError as error:
     if error.errno == errno.ENOENT:
       raise BadImage('missing') from error
@@ -274,8 +274,8 @@ def _entries(path: str,
           yield entry
   except OSError as error:
     if unreadable is None or not isinstance(error, PermissionError):
-      raise errors.of_storage(f'cannot list folder {path!r}: {error.strerror}',
-                              error) from error
+      raise failures.of_storage(f'cannot list folder {path!r}: {error.strerror}',
+                                error) from error
     unreadable.append(path)
 
 

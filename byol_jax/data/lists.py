@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_jax.data import storage
 from byol_jax.data.folder import EXTENSIONS
 from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 # Of several the first counts. Compared without case, spaces, '_' and '-'.
 _PATH_TITLES = (
@@ -86,7 +87,7 @@ def read_list(path: str, split: str = 'train',
       return [line.strip() for line in lines
               if line.strip() and not line.startswith('#')], None
   try:
-    files, texts = storage.insist(read, repr(path))
+    files, texts = retry.insist(read, repr(path))
   except OSError as error:
     key = {'train': 'path', 'test': 'test_path'}[split]
     raise UserError(f'cannot read the list of images {path!r}: '
@@ -96,7 +97,7 @@ def read_list(path: str, split: str = 'train',
                     'it as UTF-8, uncompressed') from error
   if not files:
     raise UserError(f'the list of images {path!r} is empty')
-  if storage.in_bucket(files[0]):
+  if paths_lib.in_bucket(files[0]):
     raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: mount '
                     'the bucket or download them, and list the paths there')
   if texts is None:

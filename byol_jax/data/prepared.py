@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from byol_jax import errors
 from byol_jax.data import shards
-from byol_jax.data import storage
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 VERSION = 1
 _METADATA = 'metadata.json'
@@ -69,15 +70,15 @@ def open_prepared(path: str, split: str) -> Prepared | None:
   """
   folder = os.path.join(path, split)
   try:
-    if not storage.is_dir(folder):
-      if split == 'test' and storage.is_dir(path):
+    if not paths_lib.is_dir(folder):
+      if split == 'test' and paths_lib.is_dir(path):
         return None
       raise _no_data(folder)
     metadata = read_metadata(folder)
-    is_ours = metadata is not None or LOCK in storage.names(path) or any(
-        map(_OURS.fullmatch, storage.names(folder)))
+    is_ours = metadata is not None or LOCK in paths_lib.names(path) or any(
+        map(_OURS.fullmatch, paths_lib.names(folder)))
   except OSError as error:
-    raise storage.refused(folder, error) from error
+    raise paths_lib.refused(folder, error) from error
   if not is_ours:
     raise _no_data(folder)
   if metadata is None:
@@ -105,9 +106,9 @@ def open_prepared(path: str, split: str) -> Prepared | None:
     try:
       return read_record(shard, position)
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-      cause = errors.cause(error)  # of array_record, which may lack the right
+      cause = failures.cause(error)  # of array_record, which may lack the right
       if cause is not None and not isinstance(cause, FileNotFoundError):
-        raise storage.refused(files[shard], cause) from error
+        raise paths_lib.refused(files[shard], cause) from error
       raise UserError(f'record {position} of shard {files[shard]!r} cannot be read: '
                       f'{error}') from error
 
@@ -133,11 +134,11 @@ def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
   file = os.path.join(folder, shard['file'])
   said = read_sidecar(file)
   try:
-    size, _ = storage.insist(lambda: storage.stat(file), repr(file))
+    size, _ = retry.insist(lambda: paths_lib.stat(file), repr(file))
   except FileNotFoundError:
     said = None
   except OSError as error:
-    raise storage.refused(file, error) from error
+    raise paths_lib.refused(file, error) from error
   if said is None:
     raise UserError(f'shard {file!r} or its .json is missing')
   if size != shard['bytes']:
@@ -295,11 +296,11 @@ def _sidecar(file: str) -> str:
 
 def _read_json(path: str) -> dict[str, Any] | None:
   try:
-    said = json.loads(storage.insist(lambda: storage.read_bytes(path), repr(path)))
+    said = json.loads(retry.insist(lambda: paths_lib.read_bytes(path), repr(path)))
   except FileNotFoundError:
     return None
   except OSError as error:
-    raise storage.refused(path, error) from error
+    raise paths_lib.refused(path, error) from error
   except ValueError as error:
     raise _damaged(path, error) from error
   if not isinstance(said, dict):

@@ -7,8 +7,9 @@ import contextlib
 import functools
 from typing import Any
 
-from byol_jax.data import storage
 from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 
 def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
@@ -30,13 +31,13 @@ def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
 
   # Of a reader that falls out, Python closes the file once no thread reads from
   # it. In a bucket opening takes long and no descriptor.
-  in_bucket = bool(files) and storage.in_bucket(files[0])
+  in_bucket = bool(files) and paths_lib.in_bucket(files[0])
   @functools.lru_cache(None if in_bucket else _most_open(len(files)))
   def opened(file: int) -> Any:
     return array_record.ArrayRecordReader(files[file], 'readahead_buffer_size:0')
 
   def read(file: int, k: int) -> bytes:
-    record, = storage.insist(lambda: opened(file).read([k]), repr(files[file]))
+    record, = retry.insist(lambda: opened(file).read([k]), repr(files[file]))
     return record
   return read
 

@@ -22,9 +22,9 @@ from byol_jax.data import folder as folder_lib
 from byol_jax.data import idx
 from byol_jax.data import lists
 from byol_jax.data import prepared as prepared_lib
-from byol_jax.data import storage
 from byol_jax.data import tfds_records
 from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -179,12 +179,12 @@ def open_source(
   # the shell expands no ~ behind the = of a flag
   path, test_path = (x and os.path.expanduser(x) for x in (path, test_path))
   for key, value in (('path', path), ('test_path', test_path)):
-    if value and storage.in_bucket(value) and source in _OF_FILES:
+    if value and paths_lib.in_bucket(value) and source in _OF_FILES:
       raise UserError(f'config key data.{key} is {value!r}, but data.source='
                       f"'{source}' reads local files: mount the bucket, or make "
                       'records with configs/prepare.py and copy those there')
-  if path and storage.in_bucket(path):
-    storage.require(path)
+  if path and paths_lib.in_bucket(path):
+    paths_lib.require(path)
   if source == 'fashion_sample':
     return fashion_sample(split)
   if source == 'fashion_mnist':

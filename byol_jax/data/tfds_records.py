@@ -15,13 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from byol_jax import errors
 from byol_jax.data import shards
-from byol_jax.data import storage
 from byol_jax.data import tfrecord
 from byol_jax.data.tf_cpu import import_tf
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
 
@@ -222,13 +223,13 @@ def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
       return _insist_on(
           lambda: tfds.builder_from_directory(data_dir), data_dir,
           lambda error: f'TFDS folder {data_dir!r} is damaged '
-                        f'({errors.one_line(error)}): {_INFO}; prepare it again')
+                        f'({failures.one_line(error)}): {_INFO}; prepare it again')
     raise UserError('config.data.tfds_name is not set: it must be the name of a '
                     'TFDS data set, as cifar10')
   where = str(data_dir or tfds.core.constants.DATA_DIR)
-  if not data_dir and storage.in_bucket(where):
-    storage.require(where)  # as `open_source` does with data_dir
-  if data_dir and not storage.in_bucket(where) and not os.path.isdir(where):
+  if not data_dir and paths_lib.in_bucket(where):
+    paths_lib.require(where)  # as `open_source` does with data_dir
+  if data_dir and not paths_lib.in_bucket(where) and not os.path.isdir(where):
     raise UserError(f'TFDS folder {data_dir!r} does not exist: check '
                     'config.data.path')
   # Not tfds.builder: it runs the data set's code, and names with a namespace
@@ -250,17 +251,17 @@ def _insist_on(open_builder: Callable[[], Any], folder: str,
     try:
       return open_builder()
     except Exception as error:  # not found, or of the parsers of its files
-      cause = errors.cause(error)
-      may_pass = cause is not None and errors.may_pass(cause)
-      if not is_last and (may_pass or storage.in_bucket(folder)) and _names(folder):
+      cause = failures.cause(error)
+      may_pass = cause is not None and failures.may_pass(cause)
+      if not is_last and (may_pass or paths_lib.in_bucket(folder)) and _names(folder):
         continue
       if cause is None or isinstance(cause, FileNotFoundError):
-        if storage.in_bucket(folder):
+        if paths_lib.in_bucket(folder):
           _read_descriptions(folder)  # TFDS passes over one that it may not read
         raise UserError(why(error)) from error
       if may_pass:
         raise TransientError(f'cannot read {folder}: {cause.strerror}') from error
-      raise storage.refused(folder, cause) from error
+      raise paths_lib.refused(folder, cause) from error
   raise AssertionError('not reached')
 
 
@@ -274,19 +275,19 @@ def _read_descriptions(folder: str) -> None:
     for name in ('dataset_info.json', 'features.json'):
       path = os.path.join(folder, version, name)
       try:
-        storage.insist(lambda path=path: storage.read_bytes(path), repr(path))
+        retry.insist(lambda path=path: paths_lib.read_bytes(path), repr(path))
       except FileNotFoundError:
         pass
       except OSError as error:
-        raise storage.refused(path, error) from error
+        raise paths_lib.refused(path, error) from error
 
 
 def _names(folder: str) -> list[str]:
   """What is in a folder, once it answers."""
   try:
-    return storage.names(folder)
+    return paths_lib.names(folder)
   except OSError as error:
-    raise storage.refused(folder, error) from error
+    raise paths_lib.refused(folder, error) from error
 
 
 def _why_not_there(name: str, where: str, error: Exception) -> str:
@@ -296,7 +297,7 @@ def _why_not_there(name: str, where: str, error: Exception) -> str:
   versions = _names(os.path.join(where, plain))
   if versions:
     return (f'TFDS data set {name!r} cannot be opened in {where} '
-            f'({errors.one_line(error)}): there is {", ".join(versions)}; if that is '
+            f'({failures.one_line(error)}): there is {", ".join(versions)}; if that is '
             f'what you want, {_INFO}: prepare it again with: {again}')
   # its own folder, or that of a version, instead of the one around
   parents = pathlib.PurePath(where)
@@ -359,7 +360,7 @@ def _sizes(builder: Any, split: str) -> list[int]:
   def size(shard: Any) -> int:
     path = str(shard.filename)
     try:
-      return storage.insist(lambda: storage.stat(path), repr(path))[0]
+      return retry.insist(lambda: paths_lib.stat(path), repr(path))[0]
     except FileNotFoundError as error:
       raise _damaged(builder, f'{path} is missing') from error
     except OSError as error:
@@ -390,7 +391,7 @@ def _tfrecords(builder: Any, split: str) -> Callable[[int], bytes]:
     raise _damaged(builder, error) from error
 
   def read(shard: int, k: int) -> bytes:
-    return storage.insist(lambda: tfrecord.read(
+    return retry.insist(lambda: tfrecord.read(
         files[shard], *map(int, starts[shard][k:k + 2])), repr(files[shard]))
   return _by_number(builder, instructions, read)
 
@@ -408,9 +409,9 @@ def _by_number(builder: Any, instructions: Sequence[Any],
     # array_record raises the first two
     except (RuntimeError, IndexError, ValueError, OSError) as error:
       file = instructions[shard].filename
-      cause = errors.cause(error)  # of array_record, which may lack the right
+      cause = failures.cause(error)  # of array_record, which may lack the right
       if cause is not None and not isinstance(cause, FileNotFoundError):
-        raise storage.refused(str(file), cause) from error
+        raise paths_lib.refused(str(file), cause) from error
       raise _damaged(builder, f'record {k} of {file}: {error}') from error
   return read_record
 
@@ -473,8 +474,8 @@ def _read_into_memory(
   try:
     records.extend(tfds.as_numpy(dataset))
   except import_tf().errors.OpError as error:
-    cause = errors.cause(error)
-    if cause is not None and errors.may_pass(cause):
+    cause = failures.cause(error)
+    if cause is not None and failures.may_pass(cause):
       raise TransientError(f'cannot read {builder.data_dir}: {error.message}') from error
     # Without the names of TensorFlow's functions and operations.
     why = error.message.split('}} ')[-1].split(' [Op')[0]
@@ -499,7 +500,7 @@ def _are_hidden(labels: np.ndarray | Labels) -> bool:
 def _damaged(builder: Any, why: object) -> UserError:
   """The error for files that are missing or broken, or may not be read."""
   if isinstance(why, OSError) and not isinstance(why, FileNotFoundError):
-    return storage.refused(str(builder.data_dir), why)
+    return paths_lib.refused(str(builder.data_dir), why)
   return UserError(
       f'cannot read TFDS data set {builder.info.full_name} in '
       f'{builder.data_dir}: {why}; prepare it again')

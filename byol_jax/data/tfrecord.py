@@ -21,7 +21,8 @@ import uuid
 import google_crc32c
 import numpy as np
 
-from byol_jax.data import storage
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
 
@@ -73,10 +74,10 @@ def index(path: str) -> np.ndarray:
       the lengths; names the byte.
     OSError: it cannot be read.
   """
-  size, _ = storage.stat(path)
-  block_size = _BUCKET_BLOCK if storage.in_bucket(path) else _HEADER.size
+  size, _ = paths_lib.stat(path)
+  block_size = _BUCKET_BLOCK if paths_lib.in_bucket(path) else _HEADER.size
   starts, block, block_start = [0], b'', 0
-  with storage.ranges(path) as read_range:
+  with paths_lib.ranges(path) as read_range:
     while starts[-1] < size:
       at = starts[-1] - block_start
       if at + _HEADER.size > len(block):
@@ -108,7 +109,7 @@ def read(path: str, start: int, stop: int) -> bytes:
     ValueError: the checksum is wrong; names the byte.
     OSError: the file cannot be read.
   """
-  record = storage.read_range(path, start, stop)
+  record = paths_lib.read_range(path, start, stop)
   data = record[_HEADER.size:-_FOOTER.size]
   if len(record) != stop - start or len(record) < _LEAST or (
       _masked_crc(data) != _FOOTER.unpack(record[-_FOOTER.size:])[0]):
@@ -124,7 +125,7 @@ def _kept_index(path: str, file: str | None) -> np.ndarray:
         starts = kept['starts']
         if kept['digest'] == _digest(file, starts):
           return starts
-  starts = storage.insist(lambda: index(path), repr(path))
+  starts = retry.insist(lambda: index(path), repr(path))
   if file is not None:
     # of its own: containers that share a home have the same process numbers
     temporary = f'{file}.{uuid.uuid4().hex}.tmp'
@@ -151,9 +152,9 @@ def _kept_at(path: str) -> str | None:
 
   A file that has changed has another place.
   """
-  if not storage.in_bucket(path):
+  if not paths_lib.in_bucket(path):
     return None
-  version = storage.insist(lambda: storage.version(path), repr(path))
+  version = retry.insist(lambda: paths_lib.version(path), repr(path))
   name = hashlib.sha256(f'{path}\0{version}'.encode()).hexdigest()
   cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   return os.path.join(cache, 'byol_jax', 'tfrecord', name + '.npz')

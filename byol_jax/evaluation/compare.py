@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+import logging
 import re
 from typing import Any, NamedTuple
 
 from etils import epath
 import numpy as np
 
-from byol_jax import config as config_lib
-from byol_jax import logs
 from byol_jax.errors import UserError
+from byol_jax.storage import files as files_lib
+
+_console = logging.getLogger('byol_jax')
 
 _TARGET = ' target'
 _NUMBER = re.compile(r' \(\d+\)$')   # of a second evaluation, of another config
@@ -51,7 +53,7 @@ def run(workdirs: str) -> None:
   for folder in _folders(workdirs):
     found = _of_run(folder)
     if not found:
-      logs.console.warning('warning: %s has no results yet', folder)
+      _console.warning('warning: %s has no results yet', folder)
     figures += found
   if not figures:
     raise UserError(f'config key compare.workdirs is {workdirs!r}: none of them has '
@@ -97,7 +99,7 @@ def _of_results(path: epath.Path, workdir: epath.Path) -> list[_Figures]:
   # of an evaluation the pretraining's config says more
   config = _read(workdir / 'config.json') or {}
   # without a config nobody knows that it differs in its seed only
-  group = str(sorted((key, str(value)) for key, value in config_lib.flatten(
+  group = str(sorted((key, str(value)) for key, value in files_lib.flatten(
       config).items() if key != 'seed' and not key.startswith('data_found.'))
               ) if config else str(path)
   try:
@@ -153,7 +155,7 @@ def _of_first_seed(how: Any) -> dict[str, Any]:
 def _read(path: epath.Path) -> dict[str, Any] | None:
   """A JSON object; None, and a word, where there is something else."""
   try:
-    found = logs.parse_json(path.read_bytes())
+    found = files_lib.parse_json(path.read_bytes())
   except FileNotFoundError:
     return None
   except OSError:
@@ -165,7 +167,7 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
 
 
 def _leave_out(path: epath.Path) -> None:
-  logs.console.warning('warning: %s is not what byol_jax writes: left out', path)
+  _console.warning('warning: %s is not what byol_jax writes: left out', path)
 
 
 def _table(figures: list[_Figures], metric: str) -> str:

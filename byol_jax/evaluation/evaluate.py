@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 from typing import Any, NamedTuple
@@ -25,7 +26,6 @@ from byol_jax import checkpoint_path
 from byol_jax import config as config_lib
 from byol_jax import dataset
 from byol_jax import hosts
-from byol_jax import logs
 from byol_jax import parallel
 from byol_jax import program as program_lib
 from byol_jax import weights as weights_lib
@@ -51,6 +51,9 @@ from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.scores import Classifier
+from byol_jax.storage import files as files_lib
+
+_console = logging.getLogger('byol_jax')
 
 Data = Images | Encoded
 
@@ -127,8 +130,8 @@ class _Evaluation:
         f'task={config.task} takes it from the weights; what it takes of its own is '
         'data.eval_image_size and evaluation.center_share'))
     for key, value in config_lib.touched(config, _unused(config.task)).items():
-      logs.console.warning('WARNING: config key %s is %r, but task=%s does not look '
-                           'at it', key, value, config.task)
+      _console.warning('WARNING: config key %s is %r, but task=%s does not look '
+                       'at it', key, value, config.task)
     with hosts.together('weights'):
       weights = weights_lib.load(config.weights, config.evaluation.network)
     hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
@@ -152,7 +155,7 @@ class _Evaluation:
     self._encoder = encode.Encoder(
         self._model, self._spec, center_share=self._center_share,
         batch_size=config.evaluation.batch_size, threads=data.data.threads)
-    logs.console.info(
+    _console.info(
         '%s of step %d: the %s network, %s; images of %d pixels', config.weights,
         weights.step, weights.network, weights.describe()['architecture'],
         self._spec.image_size)
@@ -165,7 +168,7 @@ class _Evaluation:
       with hosts.together('export'):
         if jax.process_index() == 0:
           weights_lib.save(self._weights, path)
-      logs.console.info('encoder: %s', path)
+      _console.info('encoder: %s', path)
     elif self._config.task == 'embed':
       self._embed()
     else:
@@ -192,8 +195,8 @@ class _Evaluation:
     with hosts.together('embeddings'):
       self._write_embeddings(folder, features, data, rows)
     if data.bad:
-      logs.console.warning('WARNING: %s', data.bad.summary())
-    logs.console.info('%d x %d features: %s', *features.shape, ', '.join(
+      _console.warning('WARNING: %s', data.bad.summary())
+    _console.info('%d x %d features: %s', *features.shape, ', '.join(
         os.path.join(self._workdir, embed.FILES[x.strip()])
         for x in self._config.embed.formats.split(',')))
 
@@ -223,18 +226,18 @@ class _Evaluation:
         'test': '' if test is None else fingerprint.fingerprint(test)})
     results_path = os.path.join(folder, 'results.json')
     if hosts.from_first(os.path.exists(results_path)):
-      results = hosts.gather_json(logs.read_json(results_path))[0]
+      results = hosts.gather_json(files_lib.read_json(results_path))[0]
       if isinstance(results, dict):
-        logs.console.info('measured before: %s',
-                          os.path.join(self._workdir, 'results.json'))
-        logs.console.info('\n%s', figures_lib.table(task, results))
+        _console.info('measured before: %s',
+                      os.path.join(self._workdir, 'results.json'))
+        _console.info('\n%s', figures_lib.table(task, results))
         return
-      logs.console.warning('WARNING: %s is damaged: measuring again', results_path)
+      _console.warning('WARNING: %s is damaged: measuring again', results_path)
     self._stages = stages_lib.Stages(self._workdir, folder)
     self._features = self._store()
-    logs.console.info('%s: %d images of %s%s', train.name, sources.size(train),
-                      sources.described_classes(train), '; no test part'
-                      if test is None else f'; {sources.size(test)} to test')
+    _console.info('%s: %d images of %s%s', train.name, sources.size(train),
+                  sources.described_classes(train), '; no test part'
+                  if test is None else f'; {sources.size(test)} to test')
 
     results: dict[str, Any] = {}
     protocols = {}
@@ -260,14 +263,14 @@ class _Evaluation:
       protocol['left_out'] = left_out
       for data in (train, test):
         if data is not None and data.bad:
-          logs.console.warning('WARNING: %s', data.bad.summary())
+          _console.warning('WARNING: %s', data.bad.summary())
     results |= {'task': task, 'protocol': protocol}
     with hosts.together('results'):
       if jax.process_index() == 0:
         self._write(folder, results)
         self._stages.remove()
-    logs.console.info('\n%s\n(%s)', figures_lib.table(task, results), protocol['images'])
-    logs.console.info('results: %s', os.path.join(self._workdir, 'results.json'))
+    _console.info('\n%s\n(%s)', figures_lib.table(task, results), protocol['images'])
+    _console.info('results: %s', os.path.join(self._workdir, 'results.json'))
 
   def _one(self, kind: str, split: splits.Split,
            seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -297,7 +300,7 @@ class _Evaluation:
                     - set(np.unique(split.train_labels()).tolist()))
     if unseen:
       names = split.train[0].class_names
-      logs.console.warning(
+      _console.warning(
           'WARNING: %d classes of the test images have no training image: %s; all '
           'images of theirs count as wrong', len(unseen), ', '.join(
               str(names[c] if names else c) for c in unseen[:10]))
@@ -441,7 +444,7 @@ class _Evaluation:
           if is_first:
             try:
               workdir_lib.compare(folder, place, config, found, free,
-                                  config_lib.flatten(config_lib.base()))
+                                  files_lib.flatten(config_lib.base()))
               workdir_lib.record(folder, config, found)
             except workdir_lib.AnotherRun as error:
               if self._is_named:
@@ -453,7 +456,7 @@ class _Evaluation:
           return folder
       place = f'{self._workdir}-{number}'
       if is_first:
-        logs.console.info('%s; looking at %s', why, place)
+        _console.info('%s; looking at %s', why, place)
     raise AssertionError('not reached')
 
   def _store(self, always: bool = False) -> features_lib.Store:
@@ -494,7 +497,7 @@ class _Evaluation:
   def _write(self, folder: str, results: dict[str, Any]) -> None:
     path = os.path.join(folder, 'results.json')
     try:
-      logs.write_json(path, results)
+      files_lib.write_json(path, results)
     except OSError as error:
       raise TransientError(f'cannot write {path} ({error}): make room, and the '
                            'same command goes on') from error

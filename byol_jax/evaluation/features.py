@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import time
 from typing import Any
 import zipfile
@@ -25,6 +26,8 @@ from byol_jax import logs
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
 from byol_jax.evaluation import encode
+
+_console = logging.getLogger('byol_jax')
 
 Data = Images | Encoded
 Encode = Callable[[Data, np.ndarray], np.ndarray]
@@ -68,13 +71,13 @@ class Store:
     if done:
       seen = encode.usable(data, rows[:done])
       if not _same(encoder, data, seen, np.concatenate(parts)):
-        logs.console.warning(
+        _console.warning(
             'WARNING: the features in %s are not what this encoder makes of these '
             'images now: computing them again', folder)
         parts, done = [], 0
       else:
-        logs.console.info('%s: %d of %d features were computed before', title, done,
-                          len(rows))
+        _console.info('%s: %d of %d features were computed before', title, done,
+                      len(rows))
     if done < len(rows):
       bar = logs.Progress(title, len(rows) - done)
       size = self._at_a_time
@@ -136,8 +139,8 @@ class Store:
     except Exception as error:  # untyped, of a bucket
       if not self._warned:
         self._warned = True
-        logs.console.warning('warning: cannot keep features in %s (%s); going on '
-                             'without', folder, error)
+        _console.warning('warning: cannot keep features in %s (%s); going on '
+                         'without', folder, error)
 
 
 def _same(encoder: Encode, data: Data, rows: np.ndarray,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import itertools
+import logging
 import threading
 from typing import Any, NamedTuple
 
@@ -39,6 +40,8 @@ from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.scores import Classifier
 from byol_jax.networks import norm
+
+_console = logging.getLogger('byol_jax')
 
 Data = Images | Encoded
 PAPER_BATCH = 1024
@@ -141,7 +144,7 @@ def fit(
       qualities.append(scores_lib.Quality(
           figure, -np.inf if likely is None else likely))
       figures[label] = figure
-      logs.console.info('%s%s: %.2f %% of the held-out images', name, label, figure)
+      _console.info('%s%s: %.2f %% of the held-out images', name, label, figure)
     chosen = grid[scores_lib.best(qualities, 'finetune.learning_rates')]
   trained = train(np.arange(len(labels)), f'{name}final', **chosen)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 import functools
+import logging
 from typing import NamedTuple, Protocol
 
 import jax
@@ -22,6 +23,8 @@ from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.scores import Classifier
+
+_console = logging.getLogger('byol_jax')
 
 MOMENTUM = 0.9
 PAPER_BATCH = 1024
@@ -183,8 +186,8 @@ def fit(
     figures = {f'{r:g}': q.figure for r, q in zip(rates, qualities)}
     best = scores_lib.best(qualities, 'linear_eval.learning_rates')
     rate = rates[best]
-    logs.console.info('%slearning rate %g, by %.2f %% of %d held-out training images',
-                      name, rate, qualities[best].figure, len(y))
+    _console.info('%slearning rate %g, by %.2f %% of %d held-out training images',
+                  name, rate, qualities[best].figure, len(y))
     heads = jax.tree.map(lambda x: x[..., best:best + 1, :], heads)
   if heads is None or refit:
     heads = train('all', everything, [rate])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import contextlib
 import json
+import logging
 import os
 import time
 from typing import Any, TypeVar
@@ -15,8 +16,10 @@ import jax
 from byol_jax import checkpoint
 from byol_jax import hosts
 from byol_jax import leaving
-from byol_jax import logs
 from byol_jax import saving
+from byol_jax.storage import files as files_lib
+
+_console = logging.getLogger('byol_jax')
 
 State = TypeVar('State')
 _SECONDS = 60.0  # between saves
@@ -52,10 +55,10 @@ class Stages:
     self._results[name] = result
     if jax.process_index() == 0:
       try:
-        logs.write_json(self._file, self._results)
+        files_lib.write_json(self._file, self._results)
       except OSError as error:
-        logs.console.warning('warning: cannot write %s (%s); going on without it',
-                             self._file, error)
+        _console.warning('warning: cannot write %s (%s); going on without it',
+                         self._file, error)
     return json.loads(json.dumps(result))
 
   def remove(self) -> None:
@@ -68,8 +71,8 @@ class Stages:
     except FileNotFoundError:
       pass
     except Exception as error:  # untyped, of a bucket
-      logs.console.warning('warning: cannot remove the checkpoints in %s (%s)',
-                           self._workdir, error)
+      _console.warning('warning: cannot remove the checkpoints in %s (%s)',
+                       self._workdir, error)
 
   @contextlib.contextmanager
   def opened(self, name: str) -> Iterator[Stage]:
@@ -114,7 +117,7 @@ class Stage:
       if step and state is None:
         state = self._checkpoints.restore(step, like)
     if step:
-      logs.console.info('%s: going on at step %d', self._name, step)
+      _console.info('%s: going on at step %d', self._name, step)
     return (step, state) if step else (0, like)
 
   def save(self, step: int, state: Any, *, last: bool = False) -> None:

@@ -8,9 +8,9 @@ import pytest
 from byol_jax.data import decode
 from byol_jax.data import folder
 from byol_jax.data import sources
-from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 
@@ -259,7 +259,7 @@ def test_odd_names(tmp_path):
 
 def test_a_storage_that_fails_for_a_moment(tmp_path, monkeypatch):
   root = _make(tmp_path, 'a.png')
-  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(paths_lib.time, 'sleep', lambda seconds: None)
   failures = iter([OSError(5, 'Input/output error')] * 2)
   def fail_twice(*arguments):
     for error in failures:

@@ -7,9 +7,9 @@ import pytest
 
 from byol_jax.data import lists
 from byol_jax.data import sources
-from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
 
 
 def _write(tmp_path, name, text):
@@ -159,7 +159,7 @@ def test_a_list_that_is_missing(tmp_path):
 
 def test_a_storage_that_fails_for_a_moment(tmp_path, monkeypatch):
   path = _write(tmp_path, 'a.csv', 'a.jpg,0\nb.jpg,1\n')
-  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(paths_lib.time, 'sleep', lambda seconds: None)
   def fail(times):
     failures = iter([OSError(5, 'Input/output error')] * times)
     def read(*args, **kwargs):

@@ -4,10 +4,11 @@ import errno
 
 import pytest
 
-from byol_jax import errors
-from byol_jax.data import storage
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 
 @pytest.mark.parametrize('error, is_passing', [
@@ -21,20 +22,20 @@ from byol_jax.errors import UserError
     (RuntimeError('Invalid Riegeli/records file: chunk boundary is 65536'), False),
     (RuntimeError('index 99 out of bound 50'), False)])
 def test_what_may_pass(error, is_passing, monkeypatch):
-  assert errors.may_pass(error) == is_passing
+  assert failures.may_pass(error) == is_passing
   slept = []
-  monkeypatch.setattr(storage.time, 'sleep', slept.append)
+  monkeypatch.setattr(paths_lib.time, 'sleep', slept.append)
   def fail():
     raise error
   with pytest.raises(TransientError if is_passing else type(error)):
-    storage.insist(fail, 'a file')
+    retry.insist(fail, 'a file')
   assert (55 < sum(slept) < 65) if is_passing else not slept
 
 
 def test_a_try_that_takes_long_is_not_the_last(monkeypatch):
-  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(paths_lib.time, 'sleep', lambda seconds: None)
   now, takes = 0, 70
-  monkeypatch.setattr(storage.time, 'monotonic', lambda: now)
+  monkeypatch.setattr(paths_lib.time, 'monotonic', lambda: now)
   def read():
     nonlocal now
     now += takes
@@ -42,28 +43,28 @@ def test_a_try_that_takes_long_is_not_the_last(monkeypatch):
       raise failures.pop()
     return 'data'
   failures = [OSError(errno.EIO, 'hm')] * 3
-  assert storage.insist(read, 'a.png') == 'data'
+  assert retry.insist(read, 'a.png') == 'data'
   for takes, tries in ((70, 4), (1000, 1), (1, 9)):
     failures = [OSError(errno.EIO, 'hm')] * 20
     with pytest.raises(TransientError, match=f'for {takes * tries} s now'):
-      storage.insist(read, 'a.png')
+      retry.insist(read, 'a.png')
     assert len(failures) == 20 - tries
 
 
 def test_a_folder_that_fails_is_none_that_is_missing(tmp_path):
   (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
   (tmp_path / 'file').write_bytes(b'')
-  assert storage.is_dir(str(tmp_path)) and storage.names(str(tmp_path)) == [
+  assert paths_lib.is_dir(str(tmp_path)) and paths_lib.names(str(tmp_path)) == [
       'file', 'loop']
   for name in ('none', 'file', 'file/x'):
-    assert not storage.is_dir(str(tmp_path / name))
-  assert storage.names(str(tmp_path / 'none')) == []
+    assert not paths_lib.is_dir(str(tmp_path / name))
+  assert paths_lib.names(str(tmp_path / 'none')) == []
   with pytest.raises(OSError):
-    storage.is_dir(str(tmp_path / 'loop'))
+    paths_lib.is_dir(str(tmp_path / 'loop'))
 
 
 def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
-  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(paths_lib.time, 'sleep', lambda seconds: None)
   for times, said in ((2, 0), (4, 1)):
     caplog.clear()
     failures = [OSError(errno.EIO, 'hm')] * times
@@ -71,6 +72,6 @@ def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
       if failures:
         raise failures.pop()
       return 'data'
-    assert storage.insist(read, 'a.png') == 'data'
+    assert retry.insist(read, 'a.png') == 'data'
     assert [record.getMessage() for record in caplog.records] == [
         'warning: cannot read a.png (hm); trying again for a minute'] * said

@@ -87,7 +87,8 @@ _ODD_FILES = {
 def config_values(cases: int, scratch: pathlib.Path) -> Outcome:
   """Every config key with every kind of mistake, as a flag and in the file."""
   from byol_jax import config as config_lib  # pylint: disable=g-import-not-at-top
-  base = config_lib.flatten(config_lib.base())
+  from byol_jax.storage import files as files_lib  # pylint: disable=g-import-not-at-top
+  base = files_lib.flatten(config_lib.base())
   todo = [(key, kind, how) for key in base for kind in _KINDS
           for how in ('flag', 'file')] + [(text, '', '') for text in _ODD_FILES]
   order = harness.rng('G1').permutation(len(todo))[:cases]
@@ -241,6 +242,7 @@ def _cannot_be_built(config: Any, key: str) -> str | None:
   # pylint: disable=g-import-not-at-top
   import jax
   from byol_jax import config as config_lib
+  from byol_jax.storage import files as files_lib
   from byol_jax import dataset
   from byol_jax import program
   from byol_jax.errors import UserError
@@ -487,6 +489,7 @@ def combinations(cases: int, scratch: pathlib.Path) -> Outcome:
   """Values that are legal by themselves but not together."""
   # pylint: disable=g-import-not-at-top
   from byol_jax import config as config_lib
+  from byol_jax.storage import files as files_lib
   from byol_jax import dataset
   from byol_jax.errors import UserError
   del scratch

@@ -18,10 +18,11 @@ import threading
 
 from etils import epath
 
-from byol_jax import errors
-from byol_jax import logs
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
+
+_console = logging.getLogger('byol_jax')
 
 _SECONDS = 30.0  # between copies
 _REQUEST_SECONDS = 60
@@ -67,8 +68,8 @@ def prepare(workdir: str) -> None:
     raise UserError(f'--workdir={workdir} takes gcsfs: '
                     "pip install 'byol_jax[gcs]'") from error
   except Exception as error:  # untyped: the network's, Google's
-    raise errors.of_storage(
-        f'cannot write to workdir {workdir}: {errors.one_line(error)}; set --workdir, '
+    raise failures.of_storage(
+        f'cannot write to workdir {workdir}: {failures.one_line(error)}; set --workdir, '
         'or log in (gcloud auth application-default login)', error) from error
 
 
@@ -101,8 +102,8 @@ def mirrored(workdir: str) -> Iterator[str]:
             f.write(data)
           copied[name] = _stamp(path)
     except Exception as error:  # as above
-      raise errors.of_storage(
-          f'cannot read workdir {workdir}: {errors.one_line(error)}', error) from error
+      raise failures.of_storage(
+          f'cannot read workdir {workdir}: {failures.one_line(error)}', error) from error
 
     def copy():
       for name in sorted(os.listdir(folder)):
@@ -122,9 +123,9 @@ def mirrored(workdir: str) -> Iterator[str]:
           copy()
         except Exception as error:  # pylint: disable=broad-exception-caught
           if not warned:
-            logs.console.warning(
+            _console.warning(
                 'warning: cannot copy the log to %s (%s); training goes on, and '
-                'it is tried again every %g s', workdir, errors.one_line(error),
+                'it is tried again every %g s', workdir, failures.one_line(error),
                 _SECONDS)
           warned = True
 
@@ -142,10 +143,10 @@ def mirrored(workdir: str) -> Iterator[str]:
       except Exception as error:  # pylint: disable=broad-exception-caught
         if ended_well:
           raise TransientError(
-              f'cannot copy the results to {workdir} ({errors.one_line(error)}): the '
+              f'cannot copy the results to {workdir} ({failures.one_line(error)}): the '
               'same command tries again') from error
-        logs.console.warning('warning: cannot copy the log to %s (%s)', workdir,
-                             errors.one_line(error))
+        _console.warning('warning: cannot copy the log to %s (%s)', workdir,
+                         failures.one_line(error))
 
 
 def _stamp(path: str) -> tuple[int, int]:

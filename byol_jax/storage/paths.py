@@ -1,38 +1,24 @@
-"""Files, local or in a bucket, and reads that are tried again while storage fails.
-
-It fails for a moment: a network, a disk, too many files. What cannot be read only for
-now must not count as a bad image: another would take its place, in this process and
-not in others or after a restart.
-"""
+"""Files and folders, local or in a bucket."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Sequence
 import contextlib
 import errno
 import functools
-import logging
 import os
 import stat as stat_lib
-import time
 from typing import Any, TypeVar
 
 from etils import epath
 
-from byol_jax import errors
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
+from byol_jax.storage import retry
 
 T = TypeVar('T')
-
-_console = logging.getLogger('byol_jax')
-
-_WAITS = (0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds before each new try
-_PATIENCE = 60.0  # seconds, after which no try is begun
-_TRIES = 3  # but for so many: each may take a minute, for gcsfs, too, tries again;
-_MOST_PATIENCE = 300.0  # array_record does for 17 minutes, which must do
 
 
 def in_bucket(path: str | os.PathLike) -> bool:
@@ -79,7 +65,7 @@ def is_dir(path: str) -> bool:
       return _bucket(lambda: epath.Path(path).stat()).is_directory
     return stat_lib.S_ISDIR(os.stat(path).st_mode)
   try:
-    return insist(look, repr(path))
+    return retry.insist(look, repr(path))
   except (FileNotFoundError, NotADirectoryError):
     return False
 
@@ -95,7 +81,7 @@ def names(path: str) -> list[str]:
       return _bucket(lambda: [x.name for x in epath.Path(path).iterdir()])
     return os.listdir(path)
   try:
-    return sorted(insist(look, repr(path)))
+    return sorted(retry.insist(look, repr(path)))
   except (FileNotFoundError, NotADirectoryError):
     return []
 
@@ -117,17 +103,17 @@ def require(path: str) -> None:
   except FileNotFoundError:
     pass  # whoever wants a file from it knows better what is missing
   except OSError as error:
-    if errors.is_mistake(error):
+    if failures.is_mistake(error):
       raise refused(path, error) from error
-    raise TransientError(f'cannot reach {path}: {errors.one_line(error)}') from error
+    raise TransientError(f'cannot reach {path}: {failures.one_line(error)}') from error
 
 
 def refused(path: str, error: OSError) -> UserError:
   """The error for what may not be read."""
   login = ('; log in (gcloud auth application-default login), or check the rights of '
            "this machine's service account") if in_bucket(path) and error.errno in (
-               errno.EACCES, errors.NO_LOGIN) else ''
-  return UserError(f'cannot read {path}: {errors.one_line(error)}{login}')
+               errno.EACCES, failures.NO_LOGIN) else ''
+  return UserError(f'cannot read {path}: {failures.one_line(error)}{login}')
 
 
 def read_bytes(path: str) -> bytes:
@@ -164,7 +150,7 @@ def ranges(path: str) -> Iterator[Callable[[int, int], bytes]]:
 def _object_range(path: str, start: int, stop: int) -> bytes:
   bucket, _, name = path.removeprefix('gs://').partition('/')
   found = _store(bucket).read(name, byte_range=slice(start, stop)).result(
-      timeout=_MOST_PATIENCE)
+      timeout=retry.MOST_PATIENCE)
   if found.state != 'value':
     raise FileNotFoundError(errno.ENOENT, 'it is missing')
   return found.value
@@ -193,64 +179,6 @@ def _bucket(read: Callable[[], T]) -> T:
     raise UserError("buckets (gs://...) cannot be read without gcsfs: pip install "
                     "'byol_jax[gcs]'") from error
   except Exception as error:  # untyped: the network's, Google's, TensorFlow's
-    if errors.as_os_error(error) is error:
+    if failures.as_os_error(error) is error:
       raise
-    raise errors.as_os_error(error) from error
-
-
-def insist(read: Callable[[], T], where: str) -> T:
-  """What read() returns, maybe after some tries.
-
-  Args:
-    read: raises OSError or, as array_record does, RuntimeError.
-    where: what it reads, for messages.
-
-  Raises:
-    TransientError: it failed for a minute.
-    OSError: of the file itself: it will be there tomorrow.
-    RuntimeError: of what the file holds.
-  """
-  since, tries = time.monotonic(), 0
-
-  def passes(error: Exception) -> bool:
-    nonlocal tries
-    if not isinstance(error, (OSError, RuntimeError)) or not errors.may_pass(error):
-      return False
-    tries += 1
-    if tries == _TRIES:  # not of every hiccup
-      _console.warning('warning: cannot read %s (%s); trying again for a minute',
-                       where, errors.one_line(error))
-    return time.monotonic() - since < (
-        _MOST_PATIENCE if tries <= _TRIES else _PATIENCE)
-
-  try:
-    return again(read, _WAITS, passes)
-  except (OSError, RuntimeError) as error:
-    if not errors.may_pass(error):
-      raise
-    raise TransientError(f'cannot read {where} for {time.monotonic() - since:.0f} s '
-                         f'now: {errors.one_line(error)}') from error
-
-
-def again(act: Callable[[], T], waits: Sequence[float],
-          passes: Callable[[Exception], bool] = lambda _: True) -> T:
-  """What act() returns, called again after each wait while it fails.
-
-  Args:
-    act: may raise anything; UserError and TransientError are never tried again.
-    waits: in seconds.
-    passes: whether to try again after an error.
-
-  Raises:
-    Exception: act's last one.
-  """
-  for wait in waits:
-    try:
-      return act()
-    except (UserError, TransientError):
-      raise
-    except Exception as error:
-      if not passes(error):
-        raise
-    time.sleep(wait)
-  return act()
+    raise failures.as_os_error(error) from error
