@@ -19,11 +19,11 @@ import time
 import jax
 import numpy as np
 
-from byol_jax import checkpoint
 from byol_jax import config as config_lib
-from byol_jax import health as health_lib
-from byol_jax import parallel
 from byol_jax import program as program_lib
+from byol_jax.devices import mapped
+from byol_jax.run import checkpoint
+from byol_jax.run import health as health_lib
 
 
 def main():
@@ -46,7 +46,7 @@ def main():
                  if x.dtype == np.float32 else np.zeros(x.shape, x.dtype)),
       jax.eval_shape(program.init))
   size = sum(x.nbytes for x in jax.tree.leaves(state))
-  state = parallel.replicate(state)
+  state = mapped.replicate(state)
   health = health_lib.Health('stop', 0, lambda: '')
   health.check_state(0, state)  # compiles
   health.check_replicas(0, state)

@@ -24,9 +24,9 @@ import time
 import numpy as np
 
 import input as input_benchmark
-from byol_jax import parallel
 from byol_jax.data import pipeline
 from byol_jax.data import sources
+from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import UserError
 
 _BATCH = 64
@@ -51,7 +51,7 @@ def soak(source, minutes: float, threads: int) -> dict[str, object]:
     host = pipeline.train_batches(
         source, seed=0, start_step=step, num_steps=10**6, batch_size=_BATCH,
         rows_of_host=np.arange(_BATCH), image_size=224, threads=threads, stop=stop)
-    batches = parallel.prefetch(
+    batches = prefetch_lib.prefetch(
         ({key: x[None] for key, x in batch.items()} for batch in host), stop=stop)
     for _ in range(100):  # then it is closed, and opened at its step
       next(batches)['views'].block_until_ready()

@@ -27,8 +27,10 @@ import numpy as np
 
 from byol_jax import config as config_lib
 from byol_jax import main as main_lib
-from byol_jax import parallel
 from byol_jax import program as program_lib
+from byol_jax.devices import compiler
+from byol_jax.devices import grid as grid_lib
+from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 
 _WARM_UP_STEPS = 3
@@ -37,7 +39,7 @@ _WARM_UP_STEPS = 3
 def _batch(config, is_resident: bool, rng: np.random.RandomState):
   """One batch of every device and what lives there."""
   size, train = config.data.image_size, config.train
-  grid = parallel.local_example_grid(train.batch_size, train.accumulation_steps)
+  grid = grid_lib.local_example_grid(train.batch_size, train.accumulation_steps)
   labels = rng.randint(0, config.data.fake_classes, grid.shape).astype(np.int32)
   shared = {'key': jax.random.PRNGKey(config.seed)}
   batch = {'examples': grid}
@@ -50,7 +52,7 @@ def _batch(config, is_resident: bool, rng: np.random.RandomState):
     batch['labels'] = labels
     batch['views'] = rng.randint(
         0, 256, (*grid.shape, 2, size, size, 3)).astype(np.uint8)
-  return parallel.shard(batch), parallel.replicate(shared)
+  return mapped.shard(batch), mapped.replicate(shared)
 
 
 def _seconds(run, times: int) -> np.ndarray:
@@ -83,8 +85,8 @@ def measure(config, is_resident: bool, steps: int) -> dict:
     built = program_lib.build(
         config, config.data.fake_images, config.data.fake_classes,
         is_resident=is_resident)
-    update = parallel.pmap_update(built.update)
-    state = [parallel.replicate(built.init())]
+    update = mapped.pmap_update(built.update)
+    state = [mapped.replicate(built.init())]
     def run():
       state[0], metrics = update(state[0], shared, batch)
       jax.block_until_ready((state[0], metrics))
@@ -129,7 +131,7 @@ def measure(config, is_resident: bool, steps: int) -> dict:
 
 
 def main(argv) -> int:
-  parallel.set_compiler_flags()
+  compiler.set_compiler_flags()
   values = main_lib.define_flags(argv)
   flags.DEFINE_integer('steps', 10, 'steps to time of each kind',
                        lower_bound=1, flag_values=values)

@@ -12,9 +12,9 @@ import time
 
 from etils import epath
 
-from byol_jax import checkpoint
 from byol_jax import config as config_lib
 from byol_jax.errors import UserError
+from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')

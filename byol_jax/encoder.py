@@ -14,10 +14,10 @@ from concurrent import futures
 import jax
 import numpy as np
 
-from byol_jax import parallel
 from byol_jax import program as program_lib
 from byol_jax import weights as weights_lib
 from byol_jax.data import decode
+from byol_jax.devices import mapped
 from byol_jax.evaluation import encode
 from byol_jax.storage import bucket
 
@@ -45,10 +45,10 @@ class Encoder:
     self.image_size = image_size or data.eval_image_size or data.image_size
     self._center_share = center_share or data.center_share
     self._at_a_time = batch_size * jax.local_device_count()
-    self._networks = parallel.replicate((self.params, self.state))
+    self._networks = mapped.replicate((self.params, self.state))
     spec = program_lib.view_spec(weights.config)._replace(image_size=self.image_size)
     self._encode = {
-        share: parallel.map_batches(encode.features_of(model, spec, share), batch_size)
+        share: mapped.map_batches(encode.features_of(model, spec, share), batch_size)
         for share in (1.0, self._center_share)}
 
   def __call__(self, images: Sequence[bytes] | np.ndarray) -> np.ndarray:

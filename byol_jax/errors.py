@@ -6,6 +6,8 @@ flag or path to change.
 
 from __future__ import annotations
 
+EXIT_CODE = 75  # EX_TEMPFAIL, of a TransientError: the same command may go on
+
 
 class UserError(Exception):
   """A mistake in a flag, a config value, a path or a data set: exit code 2."""

@@ -7,9 +7,9 @@ import logging
 import jax
 import numpy as np
 
-from byol_jax import checkpoint
 from byol_jax import checkpoint_path
 from byol_jax.errors import UserError
+from byol_jax.run import checkpoint
 from byol_jax.step import TrainState
 
 _console = logging.getLogger('byol_jax')

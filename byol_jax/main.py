@@ -10,19 +10,10 @@ machine, after which the same command goes on.
 
 from __future__ import annotations
 
-from byol_jax import config as config_lib
-from byol_jax import hosts
-from byol_jax import leaving
-from byol_jax import logs
-from byol_jax import parallel
-from byol_jax import watchdog
-from byol_jax.errors import TransientError
-from byol_jax.errors import UserError
-from byol_jax.storage import bucket
-from byol_jax.storage import files as files_lib
+from byol_jax.run import signals
 
 # The imports below take seconds, in which Ctrl-C would end in a traceback.
-LEAVING = leaving.for_good() if __name__ == '__main__' else None
+LEAVING = signals.for_good() if __name__ == '__main__' else None
 
 # pylint: disable=wrong-import-position,g-import-not-at-top,g-bad-import-order
 import atexit
@@ -39,6 +30,17 @@ from absl import flags
 import jax
 import ml_collections
 from ml_collections import config_flags
+
+from byol_jax import config as config_lib
+from byol_jax import ending
+from byol_jax import errors
+from byol_jax.devices import compiler
+from byol_jax.devices import hosts
+from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
+from byol_jax.run import console as console_lib
+from byol_jax.storage import bucket
+from byol_jax.storage import files as files_lib
 
 # pylint: enable=wrong-import-position,g-import-not-at-top,g-bad-import-order
 
@@ -216,8 +218,8 @@ def main(argv: Sequence[str]) -> int:
         print(f'  --config.{key}={value}')
       sys.stdout.flush()
     return 0
-  parallel.set_compiler_flags()
-  parallel.pin_numbers()
+  compiler.set_compiler_flags()
+  compiler.pin_numbers()
   bucket.choose_library()
   argv = _config_first(_last_of_each_list(argv))
   try:
@@ -226,25 +228,25 @@ def main(argv: Sequence[str]) -> int:
     workdir = values.workdir or os.path.join('runs', name)  # but of evaluations
     hosts.initialize(values.distributed, config.safety.heartbeat,
                      config.safety.startup_timeout)
-    logs.setup_console()
+    console_lib.setup_console()
     if config.task == 'pretrain':
       # pylint: disable=g-import-not-at-top
-      from byol_jax import checkpoint
+      from byol_jax.run import orbax_repairs
       from byol_jax import pretrain
-      checkpoint.silence()
+      orbax_repairs.silence()
       pretrain.run(config, workdir)
     elif config.task == 'prepare':
       if LEAVING is not None:
-        LEAVING.now = leaving.interrupt
+        LEAVING.now = signals.interrupt
       from byol_jax import prepare  # pylint: disable=g-import-not-at-top
       prepare.run(config)
     elif config.task in config_lib.EVALUATING:
       if LEAVING is not None:
-        LEAVING.now = leaving.interrupt
+        LEAVING.now = signals.interrupt
       # pylint: disable=g-import-not-at-top
-      from byol_jax import checkpoint
+      from byol_jax.run import orbax_repairs
       from byol_jax.evaluation import evaluate
-      checkpoint.silence()
+      orbax_repairs.silence()
       evaluate.run(config, values.workdir, name)
     elif config.task == 'compare':
       from byol_jax.evaluation import compare  # pylint: disable=g-import-not-at-top
@@ -258,10 +260,10 @@ def main(argv: Sequence[str]) -> int:
     return 2
   except TransientError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
-    return watchdog.EXIT_CODE
+    return errors.EXIT_CODE
   except jax.errors.JaxRuntimeError:  # a device, or another process
     traceback.print_exc()
-    return watchdog.EXIT_CODE
+    return errors.EXIT_CODE
   except Exception:  # a defect; the others must not wait for this process
     traceback.print_exc()
     return 1
@@ -277,7 +279,7 @@ def _exit(code: int) -> NoReturn:
   # it in a barrier, while its heart goes on beating
   if not (code and hosts.is_one_of_several()):
     atexit._run_exitfuncs()  # pylint: disable=protected-access
-  leaving.exit_saying(code, '', sys.stdout)
+  ending.exit_saying(code, '', sys.stdout)
 
 
 if __name__ == '__main__':

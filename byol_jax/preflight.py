@@ -31,11 +31,12 @@ import ml_collections
 import numpy as np
 
 from byol_jax import config as config_lib
-from byol_jax import hosts
-from byol_jax import logs
-from byol_jax import parallel
 from byol_jax import program as program_lib
+from byol_jax.devices import grid as grid_lib
+from byol_jax.devices import hosts
+from byol_jax.devices import mapped
 from byol_jax.errors import UserError
+from byol_jax.run import console as console_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -180,7 +181,7 @@ def compile_step(config: ml_collections.ConfigDict,
   config = config_lib.resolve(config, num_images)
   program = program_lib.build(config, num_images, classes, is_resident=False)
   state = jax.eval_shape(program.init)
-  grid = parallel.example_grid(config.train.batch_size,
+  grid = grid_lib.example_grid(config.train.batch_size,
                                config.train.accumulation_steps, len(devices))
   side = config.data.image_size
   batch = {
@@ -190,7 +191,7 @@ def compile_step(config: ml_collections.ConfigDict,
   if classes:
     batch['labels'] = jax.ShapeDtypeStruct(grid.shape, np.int32)
   shared = {'key': jax.ShapeDtypeStruct((2,), np.uint32)}
-  lowered = parallel.pmap_update(program.update, devices).lower(
+  lowered = mapped.pmap_update(program.update, devices).lower(
       state, shared, batch)
   try:
     compiled = lowered.compile()
@@ -240,7 +241,7 @@ def available_bytes(devices: list[jax.Device]) -> int:
   each = jax.ShapeDtypeStruct((len(devices),), np.float32)
   double = lambda state, shared, batch: (state * 2, ())
   try:
-    parallel.pmap_update(double, devices).lower(huge, (), each).compile()
+    mapped.pmap_update(double, devices).lower(huge, (), each).compile()
   except jax.errors.JaxRuntimeError as error:
     found = re.search(r'exceeds available HBM \(([\d.]+)G', str(error))
     if found:
@@ -264,7 +265,7 @@ def _in_child(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def _begin_child() -> None:
-  logs.setup_console()
+  console_lib.setup_console()
   signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends the compiler, too
   parent = multiprocessing.parent_process()
   def end_with_parent():

@@ -20,7 +20,6 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from byol_jax import logs
 from byol_jax.data import decode
 from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import pipeline
@@ -28,6 +27,7 @@ from byol_jax.data import prepared
 from byol_jax.data import sources
 from byol_jax.data.decode import BadImage
 from byol_jax.errors import UserError
+from byol_jax.run import console as console_lib
 from byol_jax.storage import paths as paths_lib
 
 _console = logging.getLogger('byol_jax')
@@ -168,7 +168,7 @@ def _prepare(source: sources.Encoded, folder: str,
         yield names[i], label, image
       bar.add(1)
 
-  bar = logs.Progress(folder, sum(len(shards[k]) for k in todo))
+  bar = console_lib.Progress(folder, sum(len(shards[k]) for k in todo))
   with (futures.ThreadPoolExecutor(1) as finisher, contextlib.closing(bar),
         contextlib.closing(_in_order(
             make, (i for k in todo for i in shards[k]), threads)) as images):

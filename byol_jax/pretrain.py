@@ -17,32 +17,38 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
-from byol_jax import checkpoint
 from byol_jax import config as config_lib
 from byol_jax import dataset
-from byol_jax import health as health_lib
-from byol_jax import hosts
 from byol_jax import init_from
-from byol_jax import leaving as leaving_lib
-from byol_jax import logs
 from byol_jax import losses
-from byol_jax import parallel
 from byol_jax import program as program_lib
-from byol_jax import saving
-from byol_jax import watchdog as watchdog_lib
-from byol_jax import workdir as workdir_lib
 from byol_jax.data import feed
 from byol_jax.data import fingerprint
 from byol_jax.data import large
 from byol_jax.data import sources
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
+from byol_jax.devices import grid as grid_lib
+from byol_jax.devices import hosts
+from byol_jax.devices import mapped
+from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
+from byol_jax.evaluation import figures
 from byol_jax.evaluation import monitor
 from byol_jax.evaluation import report
 from byol_jax.evaluation import splits
+from byol_jax.run import bad_images
+from byol_jax.run import checkpoint
+from byol_jax.run import console as console_lib
+from byol_jax.run import health as health_lib
+from byol_jax.run import metrics as metrics_lib
+from byol_jax.run import saving
+from byol_jax.run import signals
+from byol_jax.run import stopwatch
+from byol_jax.run import watchdog as watchdog_lib
+from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
@@ -74,7 +80,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
          stack: contextlib.ExitStack) -> None:
   """The run; what it opens goes onto the stack."""
   # ---------------------------------------------------------------- setup
-  leaving = stack.enter_context(leaving_lib.on_signals())
+  leaving = stack.enter_context(signals.on_signals())
   alone = jax.process_count() == 1
   if not alone:
     leaving.now = None  # together, after the first steps
@@ -86,7 +92,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
                            jax.device_count())
   each = batch_size // jax.device_count()
   console.log(
-      logs.EVERY_PROCESS,
+      console_lib.EVERY_PROCESS,
       'byol_jax %s, jax %s, process %d of %d: %d local of %d %s devices; batch '
       '%d, %d a process, %d a device', __version__, jax.__version__,
       jax.process_index(), jax.process_count(), jax.local_device_count(),
@@ -165,16 +171,16 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   if isinstance(train, Encoded) and start_step:
     with hosts.together('bad images'):  # those of earlier sessions count, too
       train.bad.learn(checkpoints.meta(start_step).get('bad_images', {}))
-  state = parallel.replicate(state)
+  state = mapped.replicate(state)
   shared = {'key': jax.random.PRNGKey(config.seed)}
   if isinstance(train, Images):
     shared['images'] = train.images
     if labelled:
       shared['labels'] = train.labels
-  shared = parallel.replicate(shared)
+  shared = mapped.replicate(shared)
 
   # ----------------------------------------------------------------- loop
-  grid = parallel.local_example_grid(batch_size, config.train.accumulation_steps)
+  grid = grid_lib.local_example_grid(batch_size, config.train.accumulation_steps)
   encoder = encode.Encoder(
       program.unmapped_model, program.eval_spec,
       center_share=config.data.center_share,
@@ -185,8 +191,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   if neighbours:
     console.info('k-NN every %d steps: %s', evaluate_every, neighbours.description)
   measure = _make_monitor(config, program, shared, train, neighbours)
-  update = parallel.pmap_update(program.update)
-  asks = [parallel.shard(np.full(jax.local_device_count(), asked, np.float32))
+  update = mapped.pmap_update(program.update)
+  asks = [mapped.shard(np.full(jax.local_device_count(), asked, np.float32))
           for asked in (False, True)]
   saver = saving.Saver(checkpoints, directory)
   health = health_lib.Health(config.safety.on_nonfinite,
@@ -244,10 +250,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     return alone and leaving.is_asked()
 
   stop = threading.Event()
-  batches = parallel.prefetch(
+  batches = prefetch_lib.prefetch(
       _host_batches(config, train, start_step, total_steps - start_step, grid,
                     stop), config.data.prefetch, meanwhile, stop)
-  run_log = logs.RunLog(folder, start_step, tensorboard=config.log.tensorboard)
+  run_log = metrics_lib.RunLog(folder, start_step, tensorboard=config.log.tensorboard)
   training_started = time.time()
   console.info('compiling the train step ...')
 
@@ -277,7 +283,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
         metrics['loss'].block_until_ready()
         console.info('compiled and first step in %.0f s',
                      time.time() - training_started)
-        watch = logs.Stopwatch(step)
+        watch = stopwatch.Stopwatch(step)
         leaving.now = None  # from here on there is something to save
       watchdog.beat(f'the step after {step}')
 
@@ -311,7 +317,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
           console.warning('WARNING: %s', warning)
       if logging:
         run_log.write(step, values)
-        console.info(logs.progress_line(
+        console.info(console_lib.progress_line(
             step=step, total_steps=total_steps, loss=values['loss'],
             loss_range=losses.LOSS_RANGE, learning_rate=values['learning_rate'],
             tau=values['tau'], probe_top1=values.get('probe_top1'),
@@ -331,7 +337,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   if leaving.is_asked() if alone else leave_at < math.inf:
     console.info('trained, saved and left; the same command measures the result')
     return
-  leaving.now = leaving_lib.leave  # all is saved
+  leaving.now = signals.leave  # all is saved
   trained = time.time() - training_started
   results = {'run': {
       'steps': total_steps, 'epochs': config.train.epochs,
@@ -340,13 +346,13 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
       'seed': config.seed, 'version': __version__, 'jax': jax.__version__,
       'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}'}}
   console.info('trained in %s, of which %.1f s (%.1f %%) measuring; start-up %s',
-               logs.duration(trained), measuring, 100 * measuring / max(trained, 1e-3),
-               logs.duration(training_started - started))
+               console_lib.duration(trained), measuring, 100 * measuring / max(trained, 1e-3),
+               console_lib.duration(training_started - started))
   if config.evaluation.final and labelled:
     untrained = program.init()
     results |= report.final(
         encoder, (state.online_params, state.online_state),
-        parallel.replicate((untrained.online_params, untrained.online_state)),
+        mapped.replicate((untrained.online_params, untrained.online_state)),
         splits.Split(train, test, most=config.evaluation.final_images,
                      seed=config.seed),
         k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
@@ -354,14 +360,14 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
     if neighbours:
       results['protocol']['during_training'] = (
           f'knn_top1 of metrics.jsonl: {neighbours.description}')
-    console.info('\n%s\n(%s)', logs.results_table(results),
+    console.info('\n%s\n(%s)', figures.results_table(results),
                  results['protocol']['images'])
   elif config.evaluation.final:
     results['protocol'] = {'images': 'no labels: nothing to measure accuracy on'}
   left_out = {}
   for name, part in (('train', train), ('test', test)):
     if part is not None:
-      encode.share_bad(part)  # also those met since the last log line
+      bad_images.share_bad(part)  # also those met since the last log line
     if part is not None and part.bad:
       console.warning('WARNING: %s', part.bad.summary())
       left_out[name] = part.bad.report()
@@ -437,7 +443,7 @@ def _share_bad(data: Encoded, known: int) -> int:
   """
   count = len(data.bad)  # those met from here on are for the next time
   if hosts.gather(np.array([count > known])).any():
-    encode.share_bad(data)
+    bad_images.share_bad(data)
   return count
 
 

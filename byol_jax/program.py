@@ -16,9 +16,9 @@ import ml_collections
 from byol_jax import augment
 from byol_jax import config as config_lib
 from byol_jax import optim
-from byol_jax import parallel
 from byol_jax import step as step_lib
 from byol_jax import views
+from byol_jax.devices import mapped
 from byol_jax.networks import model as model_lib
 from byol_jax.networks import resnet
 
@@ -59,7 +59,7 @@ def build(config: ml_collections.ConfigDict, num_images: int, num_classes: int,
   """
   spec = view_spec(config)
   learning_rate, ema_rate, optimizer = make_optimizer(config, num_images)
-  model = make_model(config, num_classes, parallel.AXIS)
+  model = make_model(config, num_classes, mapped.AXIS)
   unmapped_model = make_model(config, num_classes, None)
 
   def make_views(shared, step, batch):
@@ -84,10 +84,10 @@ def build(config: ml_collections.ConfigDict, num_images: int, num_classes: int,
         state, batch, model=model, optimizer=optimizer,
         learning_rate=learning_rate, ema_rate=ema_rate,
         make_views=functools.partial(make_views, shared),
-        axis_name=parallel.AXIS,
+        axis_name=mapped.AXIS,
         skip_nonfinite=config.safety.on_nonfinite == 'skip')
     if asked_to_leave is not None:
-      metrics = dict(metrics, leaving=jax.lax.pmax(asked_to_leave, parallel.AXIS))
+      metrics = dict(metrics, leaving=jax.lax.pmax(asked_to_leave, mapped.AXIS))
     return state, metrics
 
   eval_spec = spec._replace(

@@ -20,11 +20,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from byol_jax import checkpoint
 from byol_jax import checkpoint_path
 from byol_jax import config as config_lib
 from byol_jax import program as program_lib
 from byol_jax.errors import UserError
+from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')

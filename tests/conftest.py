@@ -64,7 +64,7 @@ def _x64():
 
 
 @pytest.fixture(autouse=True)
-def _console():
+def _fresh_console():
   """Gives each test the console as it is before main: that one's handler holds a
   stdout that pytest closes, and pytest hears twice what it does not propagate."""
   pass

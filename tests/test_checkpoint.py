@@ -12,10 +12,10 @@ import numpy as np
 import optax
 import pytest
 
-from byol_jax import checkpoint
-from byol_jax.checkpoint import Checkpoints
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.run import checkpoint
+from byol_jax.run.checkpoint import Checkpoints
 
 
 class State(NamedTuple):

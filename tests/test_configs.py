@@ -11,8 +11,9 @@ import pytest
 
 from byol_jax import config as config_lib
 from byol_jax import main as main_lib
-from byol_jax import parallel
 from byol_jax import program as program_lib
+from byol_jax.devices import grid as grid_lib
+from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.storage import files as files_lib
 
@@ -110,14 +111,14 @@ def test_shrunk_config_takes_a_step(path):
   config = config_lib.resolve(config, 64)
   program = program_lib.build(config, 64, 3, is_resident=False)
   one = jax.devices()[:1]
-  update = parallel.pmap_update(program.update, one)
-  grid = parallel.example_grid(8, 1, 1)
+  update = mapped.pmap_update(program.update, one)
+  grid = grid_lib.example_grid(8, 1, 1)
   rng = np.random.RandomState(0)
   batch = {
       'examples': grid, 'labels': grid % 3,
       'views': rng.randint(0, 256, (*grid.shape, 2, size, size, 3)).astype(np.uint8)}
-  shared = parallel.replicate({'key': jax.random.PRNGKey(0)}, one)
-  state, metrics = update(parallel.replicate(program.init(), one), shared, batch)
+  shared = mapped.replicate({'key': jax.random.PRNGKey(0)}, one)
+  state, metrics = update(mapped.replicate(program.init(), one), shared, batch)
   assert int(state.step) == 1
   assert 0 < float(metrics['loss']) < 8
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import health as health_lib
-from byol_jax import parallel
+from byol_jax.devices import mapped
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.run import health as health_lib
 
 GOOD = {'finite': 1.0, 'loss': 2.0, 'gradient_norm': 1.0, 'learning_rate': 0.1}
 BAD = GOOD | {'finite': 0.0, 'loss': np.nan}
@@ -49,7 +49,7 @@ def test_the_state_is_looked_at():
 
 
 def test_replicas_are_compared():
-  state = parallel.replicate({'w': np.arange(6, dtype=np.float32)})
+  state = mapped.replicate({'w': np.arange(6, dtype=np.float32)})
   _health().check_replicas(5, state)
   copies = [np.array(s.data) for s in state['w'].addressable_shards]
   copies[-1].view(np.uint32)[3] ^= 1

@@ -9,7 +9,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 import pytest
 
-from byol_jax import hosts
+from byol_jax.devices import hosts
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
@@ -88,8 +88,9 @@ def test_the_order_of_keys_is_not_a_difference(others):
 
 
 def test_the_code_is_what_the_files_say(tmp_path, monkeypatch):
-  (tmp_path / 'hosts.py').write_text('x')
-  monkeypatch.setattr(hosts, '__file__', str(tmp_path / 'hosts.py'))
+  (tmp_path / 'devices').mkdir()
+  (tmp_path / 'devices/hosts.py').write_text('x')
+  monkeypatch.setattr(hosts, '__file__', str(tmp_path / 'devices/hosts.py'))
   before = hosts.code_digest()
   (tmp_path / 'notes.txt').write_text('y')
   assert hosts.code_digest() == before

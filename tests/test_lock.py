@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from byol_jax import lock as lock_lib
 from byol_jax.errors import UserError
+from byol_jax.run import lock as lock_lib
 
 HOLD = '''
 import sys

@@ -12,7 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import logs
+from byol_jax.evaluation import figures
+from byol_jax.run import console as console_lib
+from byol_jax.run import metrics as metrics_lib
+from byol_jax.run import stopwatch
 from byol_jax.storage import files as files_lib
 
 
@@ -37,24 +40,24 @@ def test_progress_line():
   figures = dict(step=1250, total_steps=24_000, loss=1.2341, loss_range=(0., 8.),
                  learning_rate=.42, tau=.99712, images_per_second=812.4,
                  seconds_left=451, data_wait=.012)
-  assert logs.progress_line(**figures, probe_top1=81.24) == (
+  assert console_lib.progress_line(**figures, probe_top1=81.24) == (
       'step 1,250/24,000  5.2%  812 img/s  ETA 0:07:31  loss 1.234 (0..8)  '
       'lr 0.42  tau 0.9971  wait 1%  probe 81.2%')
   slow = figures | dict(images_per_second=1.26, seconds_left=math.inf)
-  assert '1.3 img/s  ETA ?' in logs.progress_line(**slow)
-  assert 'probe' not in logs.progress_line(**slow)
+  assert '1.3 img/s  ETA ?' in console_lib.progress_line(**slow)
+  assert 'probe' not in console_lib.progress_line(**slow)
 
 
 def test_duration():
-  assert logs.duration(0) == '0:00:00'
-  assert logs.duration(59.7) == '0:01:00'
-  assert logs.duration(360_000) == '100:00:00'
-  assert logs.duration(math.nan) == '?'
+  assert console_lib.duration(0) == '0:00:00'
+  assert console_lib.duration(59.7) == '0:01:00'
+  assert console_lib.duration(360_000) == '100:00:00'
+  assert console_lib.duration(math.nan) == '?'
 
 
 def test_stopwatch():
   now = [100.]
-  watch = logs.Stopwatch(10, clock=lambda: now[0])
+  watch = stopwatch.Stopwatch(10, clock=lambda: now[0])
   def spend(seconds):
     now[0] += seconds
   spend(3)
@@ -72,7 +75,7 @@ def test_stopwatch():
 
 def test_stopwatch_counts_from_when_the_devices_are_idle():
   now, ends = [0.], [3.]  # the last step computes until then
-  watch = logs.Stopwatch(0, clock=lambda: now[0])
+  watch = stopwatch.Stopwatch(0, clock=lambda: now[0])
   def wait(*seconds):
     with watch.waiting(lambda: now[0] < ends[0]):
       for part in seconds:
@@ -85,7 +88,7 @@ def test_stopwatch_counts_from_when_the_devices_are_idle():
 
 
 def test_metrics_are_json_lines(tmp_path):
-  log = logs.RunLog(tmp_path, 0)
+  log = metrics_lib.RunLog(tmp_path, 0)
   log.write(5, {'loss': jnp.float32(1.5), 'rank': np.float64(2), 'n': 3})
   assert lines(tmp_path / 'metrics.jsonl') == [   # before any close
       {'step': 5, 'loss': 1.5, 'rank': 2., 'n': 3}]
@@ -96,13 +99,13 @@ def test_metrics_are_json_lines(tmp_path):
 
 
 def test_every_step_stands_once_after_resume(tmp_path):
-  log = logs.RunLog(tmp_path, 0)
+  log = metrics_lib.RunLog(tmp_path, 0)
   for step in (10, 20, 30):
     log.write(step, {'loss': step})
   log.close()
   with open(tmp_path / 'metrics.jsonl', 'a', encoding='utf-8') as f:
     f.write('{"step": 15, "lo')   # killed here
-  log = logs.RunLog(tmp_path, 20)
+  log = metrics_lib.RunLog(tmp_path, 20)
   assert [line['step'] for line in lines(tmp_path / 'metrics.jsonl')] == [10, 20]
   log.write(30, {'loss': -1})
   log.close()
@@ -111,19 +114,19 @@ def test_every_step_stands_once_after_resume(tmp_path):
   starts = [event.step for event in events(tmp_path)
             if event.HasField('session_log')]
   assert starts == [1, 21]    # TensorBoard drops what an older file says of 21+
-  logs.RunLog(tmp_path, 0)
+  metrics_lib.RunLog(tmp_path, 0)
   assert lines(tmp_path / 'metrics.jsonl') == []
 
 
 def test_foreign_lines_do_not_stop_a_run(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   path.write_bytes(b'[1]\n{"step": "x"}\n\x00\x00\n{"step": 1}\n{}\n')
-  logs.RunLog(tmp_path, 5)
+  metrics_lib.RunLog(tmp_path, 5)
   assert lines(path) == [{'step': 1}]
 
 
 def test_tensorboard_events(tmp_path):
-  log = logs.RunLog(tmp_path, 0)
+  log = metrics_lib.RunLog(tmp_path, 0)
   log.write(5, {'loss': 1.5, 'why': 'x', 'rank': math.nan})
   log.write(6, {'loss': 1.25})
   read = list(events(tmp_path))    # before any close
@@ -136,7 +139,7 @@ def test_tensorboard_events(tmp_path):
   path, = tmp_path.glob('*tfevents*')
   other = tmp_path / 'other'
   other.mkdir()
-  logs.RunLog(other, 0, tensorboard=False).write(1, {'loss': 1})
+  metrics_lib.RunLog(other, 0, tensorboard=False).write(1, {'loss': 1})
   assert os.listdir(other) == ['metrics.jsonl']
   tf = pytest.importorskip('tensorflow')    # checks the CRCs
   assert len(list(tf.data.TFRecordDataset(str(path)))) == 4
@@ -197,7 +200,7 @@ def test_full_disk_costs_lines_only(tmp_path):
 
 def test_missing_workdir_is_a_warning(tmp_path, caplog):
   with caplog.at_level(logging.WARNING, 'byol_jax'):
-    log = logs.RunLog(tmp_path / 'gone', 0)
+    log = metrics_lib.RunLog(tmp_path / 'gone', 0)
     log.write(1, {'loss': 1})
     log.write(2, {'loss': 1})
   assert len(caplog.records) == 1
@@ -217,7 +220,7 @@ def test_write_json_is_atomic(tmp_path):
 
 
 def test_results_table():
-  table = logs.results_table({
+  table = figures.results_table({
       'raw_pixels': {'knn_top1': 79.61, 'linear_top1': 83.},
       'untrained': {'knn_top1': 59.02},
       'byol': {'knn_top1': 86.9, 'linear_top1': 88.04}})
@@ -229,6 +232,6 @@ def test_results_table():
 
 
 def test_console_prints_plain_lines(capsys):
-  logs.setup_console()
-  logs.setup_console().info('step %d', 3)
+  console_lib.setup_console()
+  console_lib.setup_console().info('step %d', 3)
   assert capsys.readouterr().out == 'step 3\n'

@@ -59,7 +59,7 @@ def _data(tmp_path_factory):
 
 def leaves(workdir):
   """Every array of the last checkpoint, by name."""
-  from byol_jax import checkpoint
+  from byol_jax.run import checkpoint
   checkpoints = checkpoint.Checkpoints(f'{workdir}/checkpoints', read_only=True)
   step = checkpoints.latest()
   return step, checkpoints.read(step, checkpoints.leaves(step))

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from byol_jax import manifest
 from byol_jax.errors import UserError
-from byol_jax.manifest import DamagedError
+from byol_jax.run import manifest
+from byol_jax.run.manifest import DamagedError
 
 ARRAYS = {'a.w': np.arange(6, dtype=np.float32).reshape(2, 3),
           'a.b': np.zeros(0, np.float32), 'step': np.int32(7),

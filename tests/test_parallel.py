@@ -9,15 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import logs
-from byol_jax import parallel
+from byol_jax.devices import compiler
+from byol_jax.devices import grid as grid_lib
+from byol_jax.devices import mapped
+from byol_jax.devices import prefetch as prefetch_lib
+from byol_jax.run import stopwatch
 
 
 # --------------------------------------------------------------- the layout
 @pytest.mark.parametrize('num_sub_batches', [1, 2, 3])
 @pytest.mark.parametrize('num_devices', [1, 2, 4])
 def test_example_grid(num_sub_batches, num_devices):
-  grid = parallel.example_grid(24, num_sub_batches, num_devices)
+  grid = grid_lib.example_grid(24, num_sub_batches, num_devices)
   assert grid.dtype == np.int32
   assert grid.shape == (num_devices, num_sub_batches,
                         24 // num_devices // num_sub_batches)
@@ -29,46 +32,46 @@ def test_example_grid(num_sub_batches, num_devices):
 
 
 def test_example_grid_in_numbers():
-  assert parallel.example_grid(8, 2, 2).tolist() == [
+  assert grid_lib.example_grid(8, 2, 2).tolist() == [
       [[0, 1], [4, 5]], [[2, 3], [6, 7]]]
 
 
 def test_the_local_grid_is_the_whole_one_on_one_host():
   n = jax.device_count()
-  np.testing.assert_array_equal(parallel.local_example_grid(4 * n, 2),
-                                parallel.example_grid(4 * n, 2, n))
+  np.testing.assert_array_equal(grid_lib.local_example_grid(4 * n, 2),
+                                grid_lib.example_grid(4 * n, 2, n))
 
 
 # ------------------------------------------------------------------ replicas
 def test_replicate_and_update_keep_shapes_without_a_device_axis():
   def update(state, shared, batch):
-    total = jax.lax.psum(jnp.sum(batch), parallel.AXIS)
+    total = jax.lax.psum(jnp.sum(batch), mapped.AXIS)
     return state + shared * total, {'total': total}
-  mapped = parallel.pmap_update(update)
+  mapped = mapped.pmap_update(update)
   n = jax.local_device_count()
-  state = parallel.replicate(np.arange(3.))
-  shared = parallel.replicate(np.float32(2))
+  state = mapped.replicate(np.arange(3.))
+  shared = mapped.replicate(np.float32(2))
   assert state.shape == (3,) and len(state.addressable_shards) == n
-  assert parallel.replicas_agree({'a': state, 'b': shared})
+  assert mapped.replicas_agree({'a': state, 'b': shared})
   new, metrics = mapped(state, shared, np.ones((n, 5), np.float32))
   assert new.shape == (3,) and float(metrics['total']) == 5 * n
   np.testing.assert_allclose(new, np.arange(3.) + 10 * n)
-  assert parallel.replicas_agree(new)
+  assert mapped.replicas_agree(new)
   assert state.is_deleted() and not shared.is_deleted()
 
 
 def test_replicas_that_differ_are_found():
   devices = jax.devices()[:2]
-  drift = parallel.pmap_update(
+  drift = mapped.pmap_update(
       lambda state, shared, batch: (state + shared * batch, {}), devices)
   state, _ = drift(np.float32(1), np.float32(1e-7), np.arange(2, dtype=np.float32))
-  assert not parallel.replicas_agree({'a': state})  # the last bit
-  assert parallel.replicas_agree({})
+  assert not mapped.replicas_agree({'a': state})  # the last bit
+  assert mapped.replicas_agree({})
 
 
 def test_replicate_on_some_devices():
   some = jax.devices()[1:3]
-  x = parallel.replicate({'a': np.int32(7)}, some)['a']
+  x = mapped.replicate({'a': np.int32(7)}, some)['a']
   assert {s.device for s in x.addressable_shards} == set(some) and int(x) == 7
 
 
@@ -92,7 +95,7 @@ def _assert_no_thread_is_left():
 
 def test_prefetch_keeps_the_order_and_puts_on_the_devices():
   seen = []
-  for batch in parallel.prefetch(_batches(7)):
+  for batch in prefetch_lib.prefetch(_batches(7)):
     x = batch['x']
     assert isinstance(x, jax.Array)
     assert len(x.sharding.device_set) == jax.local_device_count()
@@ -105,7 +108,7 @@ def test_prefetch_hands_on_the_exception_where_it_happened():
   def broken():
     yield from _batches(2)
     raise ValueError('no more')
-  batches = parallel.prefetch(broken(), size=1)
+  batches = prefetch_lib.prefetch(broken(), size=1)
   assert [int(next(batches)['x'][0, 0]) for _ in range(2)] == [0, 1]
   with pytest.raises(ValueError, match='no more'):
     next(batches)
@@ -118,7 +121,7 @@ def test_closing_ends_the_thread_and_it_ran_only_a_little_ahead():
     for i in range(10**6):
       taken.append(i)
       yield from _batches(1)
-  batches = parallel.prefetch(endless(), size=2)
+  batches = prefetch_lib.prefetch(endless(), size=2)
   next(batches)
   time.sleep(0.3)
   assert len(taken) <= 5  # one used, two waiting, one in the thread's hands
@@ -135,8 +138,8 @@ def test_the_wait_for_input_is_what_the_step_leaves_of_it(input_seconds, wait):
       time.sleep(input_seconds)
       yield batch
   ready = [0.]
-  watch = logs.Stopwatch(0)
-  batches = parallel.prefetch(slow(), meanwhile=lambda: watch.look())
+  watch = stopwatch.Stopwatch(0)
+  batches = prefetch_lib.prefetch(slow(), meanwhile=lambda: watch.look())
   next(batches)
   watch.lap(0, batch_size=1, total_steps=5)
   for _ in range(5):
@@ -154,7 +157,7 @@ def test_a_wait_can_be_ended_and_the_batch_still_comes():
     come.wait()
     yield from _batches(1)
   enough = [False, False, True]
-  batches = parallel.prefetch(late(), meanwhile=lambda: enough.pop(0))
+  batches = prefetch_lib.prefetch(late(), meanwhile=lambda: enough.pop(0))
   assert next(batches) is None and not enough
   come.set()
   enough += [False] * 1000
@@ -162,13 +165,13 @@ def test_a_wait_can_be_ended_and_the_batch_still_comes():
 
 
 def test_prefetch_of_nothing():
-  assert not list(parallel.prefetch(iter(())))
+  assert not list(prefetch_lib.prefetch(iter(())))
 
 
 # --------------------------------------------------------------- map_batches
 @pytest.mark.parametrize('size', [1, 5, 8, 19])
 def test_map_batches_pads_and_cuts(size):
-  call = parallel.map_batches(
+  call = mapped.map_batches(
       lambda shared, batch: {'y': batch['x'] * shared + batch['z'][:, None]})
   x = np.arange(size * 3, dtype=np.float32).reshape(size, 3)
   z = np.arange(size, dtype=np.int32)
@@ -181,17 +184,17 @@ def test_map_batches_pads_and_cuts(size):
 def test_compiler_flags_are_added_once_and_never_replaced(monkeypatch, before):
   monkeypatch.setenv('XLA_FLAGS', before)
   monkeypatch.setattr(jax, '__version_info__', (0, 10, 2))
-  parallel.set_compiler_flags()
+  compiler.set_compiler_flags()
   flags = os.environ['XLA_FLAGS'].split()
   assert flags[:-1] == before.split() and 'ynn' in flags[-1]
-  parallel.set_compiler_flags()
+  compiler.set_compiler_flags()
   assert os.environ['XLA_FLAGS'].split() == flags
 
 
 def test_an_unknown_jax_gets_no_compiler_flags(monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '')
   monkeypatch.setattr(jax, '__version_info__', (0, 12, 0))
-  parallel.set_compiler_flags()
+  compiler.set_compiler_flags()
   assert not os.environ['XLA_FLAGS']
 
 
@@ -202,7 +205,7 @@ def test_more_draws_leave_the_first_ones_as_they_were():
   try:
     jax.config.update('jax_threefry_partitionable', False)
     jax.config.update('jax_enable_x64', True)
-    parallel.pin_numbers()
+    compiler.pin_numbers()
     key = jax.random.PRNGKey(3)
     more, fewer = jax.random.uniform(key, (24,)), jax.random.uniform(key, (18,))
     np.testing.assert_array_equal(more[:18], fewer)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from byol_jax import saving
 from byol_jax.errors import TransientError
+from byol_jax.run import saving
 
 
 class Storage:

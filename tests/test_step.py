@@ -10,10 +10,11 @@ import pytest
 
 from byol_jax import losses
 from byol_jax import optim
-from byol_jax import parallel
 from byol_jax import step as step_lib
 from byol_jax import views
 from byol_jax.data import order
+from byol_jax.devices import grid as grid_lib
+from byol_jax.devices import mapped
 from byol_jax.networks import model as model_lib
 from byol_jax.networks import resnet
 
@@ -284,7 +285,7 @@ LABELS = np.arange(40, dtype=np.int32) % CLASSES
 @functools.cache
 def _mapped_update(num_devices):
   """The step as a run has it: resident images, augmented, over devices."""
-  model = _make_model(parallel.AXIS)
+  model = _make_model(mapped.AXIS)
 
   def update(state, shared, batch):
     batch = dict(batch, labels=shared['labels'][batch['rows']])
@@ -293,18 +294,18 @@ def _mapped_update(num_devices):
         learning_rate=_learning_rate, ema_rate=_ema_rate,
         make_views=lambda step, part: views.from_resident(
             shared['key'], step, shared['images'], part, SPEC),
-        axis_name=parallel.AXIS)
+        axis_name=mapped.AXIS)
 
-  return parallel.pmap_update(update, jax.devices()[:num_devices])
+  return mapped.pmap_update(update, jax.devices()[:num_devices])
 
 
 def _run(num_devices, num_steps):
   """(state, metrics) after some steps, with two sub-batches."""
   devices = jax.devices()[:num_devices]
-  shared = parallel.replicate({
+  shared = mapped.replicate({
       'key': jax.random.PRNGKey(SEED), 'images': IMAGES, 'labels': LABELS}, devices)
-  state = parallel.replicate(_initial(), devices)
-  grid = parallel.example_grid(BATCH, 2, num_devices)
+  state = mapped.replicate(_initial(), devices)
+  grid = grid_lib.example_grid(BATCH, 2, num_devices)
   for step in range(num_steps):
     rows = order.rows(SEED, step, BATCH, len(IMAGES))[grid].astype(np.int32)
     state, metrics = _mapped_update(num_devices)(
@@ -321,7 +322,7 @@ def _one_step_on_one_device():
 def test_one_step_is_the_same_on_any_number_of_devices(num_devices):
   state, metrics = _run(num_devices, 1)
   expected, expected_metrics = _one_step_on_one_device()
-  assert parallel.replicas_agree((state, metrics))
+  assert mapped.replicas_agree((state, metrics))
   # biases before a normalization have no gradient but rounding: absolutely
   _assert_close(state, expected, 1e-5, atol=1e-5)
   for name in set(metrics) - {'batch_projection_std'}:
@@ -343,17 +344,17 @@ def test_projection_std_is_the_same_on_any_number_of_devices(num_devices):
 def test_replicas_are_equal_to_the_bit_after_20_steps():
   state, metrics = _run(8, 20)
   assert len(jax.tree.leaves(state)[0].addressable_shards) == 8
-  assert parallel.replicas_agree(state)
+  assert mapped.replicas_agree(state)
   assert int(state.step) == 20
   assert np.isfinite(float(metrics['loss']))
 
 
 def test_the_update_takes_the_old_buffers():
   devices = jax.devices()[:1]
-  state = parallel.replicate(_initial(), devices)
-  shared = parallel.replicate({
+  state = mapped.replicate(_initial(), devices)
+  shared = mapped.replicate({
       'key': jax.random.PRNGKey(SEED), 'images': IMAGES, 'labels': LABELS}, devices)
-  grid = parallel.example_grid(BATCH, 2, 1)
+  grid = grid_lib.example_grid(BATCH, 2, 1)
   rows = order.rows(SEED, 0, BATCH, len(IMAGES))[grid].astype(np.int32)
   new, _ = _mapped_update(1)(state, shared, {'rows': rows, 'examples': grid})
   assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))

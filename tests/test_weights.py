@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 
-from byol_jax import checkpoint
 from byol_jax import checkpoint_path
 from byol_jax import config as config_lib
 from byol_jax import main as main_lib
@@ -18,6 +17,7 @@ from byol_jax import program
 from byol_jax import weights
 from byol_jax.errors import UserError
 from byol_jax.networks import resnet
+from byol_jax.run import checkpoint
 
 STEPS = (10, 20, 30)
 

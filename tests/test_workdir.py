@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from byol_jax import workdir
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.run import workdir
 from byol_jax.storage import files as files_lib
 
 def test_what_may_change_and_what_may_not(tmp_path):

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 
 from byol_jax import augment
-from byol_jax import hosts
-from byol_jax import parallel
 from byol_jax import views
 from byol_jax.data import feed
 from byol_jax.data import sources
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
+from byol_jax.devices import hosts
+from byol_jax.devices import mapped
 from byol_jax.evaluation import checks
 from byol_jax.networks.model import Model
 
@@ -56,7 +56,7 @@ class Crops:
     key = jax.random.PRNGKey(seed)
     shared = {'networks': networks}
     if isinstance(data, Images):
-      shared['images'] = parallel.replicate(data.images)
+      shared['images'] = mapped.replicate(data.images)
     self._shared = shared
 
     def encode(shared, batch):
@@ -67,7 +67,7 @@ class Crops:
         crops = views.from_crops(key, 0, batch, spec)
       return model.encoder.apply(*shared['networks'], crops[0], False)[0]
 
-    self._encode = parallel.map_batches(encode, batch_size)
+    self._encode = mapped.map_batches(encode, batch_size)
 
   def batches(self, rows: np.ndarray, start_step: int, num_steps: int,
               batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

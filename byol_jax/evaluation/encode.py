@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from byol_jax import hosts
-from byol_jax import parallel
 from byol_jax import views
 from byol_jax.data import pipeline
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
+from byol_jax.devices import hosts
+from byol_jax.devices import mapped
 from byol_jax.networks.model import Model
+from byol_jax.run import bad_images
 
 Data = Images | Encoded
 
@@ -35,13 +36,6 @@ def usable(data: Data, rows: np.ndarray) -> np.ndarray:
   if not data.bad:
     return rows
   return rows[[row not in data.bad for row in rows.tolist()]]
-
-
-def share_bad(data: Data) -> None:
-  """Lets all processes know which images any of them has found bad."""
-  if data.bad is not None and jax.process_count() > 1:
-    for reasons in hosts.gather_json(data.bad.reasons()):
-      data.bad.learn(reasons)
 
 
 def features_of(model: Model, spec: views.ViewSpec,
@@ -94,7 +88,7 @@ class Encoder:
     # The host crops encoded images itself, by the same rule.
     self._share = {Images: center_share, Encoded: 1.0}
     self._encode = {
-        kind: parallel.map_batches(features_of(model, spec, share), batch_size)
+        kind: mapped.map_batches(features_of(model, spec, share), batch_size)
         for kind, share in self._share.items()}
     self._statistics = jax.jit(statistics, static_argnums=0)
 
@@ -118,13 +112,13 @@ class Encoder:
   def _map(self, encode: Callable[[np.ndarray], np.ndarray], data: Data,
            rows: np.ndarray, size: int) -> np.ndarray:
     """float32 [n, size] of the usable images, each encoded by one process."""
-    share_bad(data)
+    bad_images.share_bad(data)
     features = [np.zeros((0, size), np.float32)]  # there may be nothing to do
     with hosts.together('evaluation'):
       mine = hosts.my_part(usable(data, rows), self._batch_size)
       features += [encode(images)[mask] for images, mask in self._images(
           data, mine, self._batch_size * jax.local_device_count())]
-    share_bad(data)
+    bad_images.share_bad(data)
     return hosts.gather(np.concatenate(features))
 
   def look(self, data: Data, rows: np.ndarray) -> None:
@@ -142,7 +136,7 @@ class Encoder:
       (params, state).
     """
     params, state = networks
-    share_bad(data)  # all processes make the same statistics
+    bad_images.share_bad(data)  # all processes make the same statistics
     for images, mask in self._images(data, usable(data, rows), _CALIBRATION_BATCH):
       state = self._statistics(self._share[type(data)], (params, state),
                                images[mask])
@@ -177,4 +171,3 @@ class Encoder:
         images, spec, self._share[type(data)])[..., :channels])
     return self._map(lambda images: np.asarray(shrink(images)).reshape(
         len(images), -1), data, rows, size * size * channels)
-

@@ -25,15 +25,14 @@ from byol_jax import __version__
 from byol_jax import checkpoint_path
 from byol_jax import config as config_lib
 from byol_jax import dataset
-from byol_jax import hosts
-from byol_jax import parallel
 from byol_jax import program as program_lib
 from byol_jax import weights as weights_lib
-from byol_jax import workdir as workdir_lib
 from byol_jax.data import fingerprint
 from byol_jax.data import sources
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
+from byol_jax.devices import hosts
+from byol_jax.devices import mapped
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
@@ -51,6 +50,7 @@ from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.scores import Classifier
+from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
@@ -183,7 +183,7 @@ class _Evaluation:
                         'such part')
     folder = self._open({'data': fingerprint.fingerprint(data)})
     rows = np.arange(sources.size(data))
-    networks = parallel.replicate((self._weights.params, self._weights.state))
+    networks = mapped.replicate((self._weights.params, self._weights.state))
     key = self._key(self._weights.digest, data, split == self._data.data.test_split)
     store = self._store(always=True)
     features = store(lambda data, rows: self._encoder(networks, data, rows), key,
@@ -400,7 +400,7 @@ class _Evaluation:
   def _networks(self, kind: str, train: tuple[Data, np.ndarray]):
     """(params, state) of the encoder, on the devices."""
     if kind == 'byol':
-      return parallel.replicate((self._weights.params, self._weights.state))
+      return mapped.replicate((self._weights.params, self._weights.state))
     data, rows = train
     key = _calibrating(rows)
     if key not in self._untrained:
@@ -408,7 +408,7 @@ class _Evaluation:
       networks = self._encoder.calibrate(
           (untrained.params, untrained.state), data,
           rows[:report.CALIBRATION_IMAGES])
-      self._untrained[key] = parallel.replicate(jax.tree.map(np.asarray, networks))
+      self._untrained[key] = mapped.replicate(jax.tree.map(np.asarray, networks))
     return self._untrained[key]
 
   def _key(self, digest: str, data: Data, is_test: bool) -> dict[str, Any]:

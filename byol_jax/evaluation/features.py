@@ -21,11 +21,11 @@ from etils import epath
 import jax
 import numpy as np
 
-from byol_jax import hosts
-from byol_jax import logs
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
+from byol_jax.devices import hosts
 from byol_jax.evaluation import encode
+from byol_jax.run import console as console_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -79,7 +79,7 @@ class Store:
         _console.info('%s: %d of %d features were computed before', title, done,
                       len(rows))
     if done < len(rows):
-      bar = logs.Progress(title, len(rows) - done)
+      bar = console_lib.Progress(title, len(rows) - done)
       size = self._at_a_time
       with contextlib.closing(bar):
         while done < len(rows):

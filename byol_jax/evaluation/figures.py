@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,4 +52,26 @@ def table(task: str, results: dict[str, Any]) -> str:
                  f'{cell("mean_per_class").split(" ")[0]:>11}  '
                  + ('-' if interval is None else
                     f'{interval[0]:.2f} to {interval[1]:.2f}'))
+  return '\n'.join(lines)
+
+
+def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+  """The table at the end of a run.
+
+  Args:
+    results: as in results.json: `raw_pixels`, `untrained` and `byol`, each with
+      `knn_top1` and `linear_top1` in percent. What is missing shows as '-'.
+
+  Returns:
+    Lines of equal length.
+  """
+  def cell(name, figure):
+    value = results.get(name, {}).get(figure)
+    return '-' if value is None else f'{value:.1f}%'
+
+  lines = [f'{"":<20}{"k-NN":>10}{"linear":>10}']
+  for name, title in (('raw_pixels', 'raw pixels'),
+                      ('untrained', 'untrained encoder'), ('byol', 'BYOL')):
+    lines.append(f'{title:<20}{cell(name, "knn_top1"):>10}'
+                 f'{cell(name, "linear_top1"):>10}')
   return '\n'.join(lines)

@@ -21,16 +21,17 @@ import ml_collections
 import numpy as np
 import optax
 
-from byol_jax import logs
 from byol_jax import losses
 from byol_jax import optim
-from byol_jax import parallel
 from byol_jax import program as program_lib
 from byol_jax import views
 from byol_jax.data import feed
 from byol_jax.data import sources
 from byol_jax.data.sources import Encoded
 from byol_jax.data.sources import Images
+from byol_jax.devices import grid as grid_lib
+from byol_jax.devices import mapped
+from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import crops
@@ -40,6 +41,7 @@ from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.scores import Classifier
 from byol_jax.networks import norm
+from byol_jax.run import console as console_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -206,7 +208,7 @@ class _Trainer:
     batch = self.batch_of(num_images)
     total = max(int(epochs * num_images // batch), 1)
     if batch not in self._compiled:
-      self._compiled[batch] = parallel.pmap_update(self._update(batch))
+      self._compiled[batch] = mapped.pmap_update(self._update(batch))
     update = self._compiled[batch]
 
     encoder, statistics = self._networks
@@ -225,18 +227,18 @@ class _Trainer:
               'decay': np.float32(weight_decay)}
     if isinstance(data, Images):
       shared |= {'images': data.images, 'labels': data.labels}
-    shared = parallel.replicate(shared)
-    grid = parallel.local_example_grid(batch, 1)[:, 0]
+    shared = mapped.replicate(shared)
+    grid = grid_lib.local_example_grid(batch, 1)[:, 0]
     with self._stages.opened(f'{name}, {total} steps of {batch}') as stage:
       start, state = stage.restore(state)
-      state = parallel.replicate(state)
+      state = mapped.replicate(state)
       stop = threading.Event()
-      batches = parallel.prefetch(self._host_batches(
+      batches = prefetch_lib.prefetch(self._host_batches(
           rows, grid, seed=self._seed, start_step=start, num_steps=total - start,
           batch_size=batch, image_size=self._spec.image_size, num_views=1,
           area=self._spec.area, aspect=self._spec.aspect, threads=self._threads,
           stop=stop), stop=stop)
-      bar = logs.Progress(name, (total - start) * batch)
+      bar = console_lib.Progress(name, (total - start) * batch)
       try:
         for step, fed in enumerate(batches, start + 1):
           state, _ = update(state, shared, fed)
@@ -262,7 +264,7 @@ class _Trainer:
     # paper, appendix D.3: max(1 - 10 / s, 0.9) for s steps an epoch
     steps_per_epoch = max(sources.size(self._data) / batch_size, 1.0)
     config.network.bn_decay_rate = max(1 - 10 / steps_per_epoch, 0.9)
-    model = program_lib.make_model(config, 0, parallel.AXIS)
+    model = program_lib.make_model(config, 0, mapped.AXIS)
     data, spec, encoder_rate = self._data, self._spec, self._encoder_rate
     decayed = lambda params: (optim.adapted(params[0]), {'w': True, 'b': False})
 
@@ -284,7 +286,7 @@ class _Trainer:
         return losses.cross_entropy(logits, labels), statistics
 
       grads, statistics = jax.grad(loss, has_aux=True)(state.params)
-      grads = norm.average_over(grads, parallel.AXIS)
+      grads = norm.average_over(grads, mapped.AXIS)
       grads = jax.tree.map(
           lambda g, p, is_decayed: g + shared['decay'] * p if is_decayed else g,
           grads, state.params, decayed(state.params))

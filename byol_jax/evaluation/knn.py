@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from byol_jax import hosts
-from byol_jax import parallel
+from byol_jax.devices import hosts
+from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation.scores import Classifier
@@ -89,14 +89,14 @@ def nearest(train: np.ndarray, queries: np.ndarray,
   """
   mine = hosts.my_part(queries, _QUERIES)
   tile = min(len(train), max(k, _TILE))
-  search = parallel.map_batches(_search, _QUERIES)
+  search = mapped.map_batches(_search, _QUERIES)
   each = _QUERIES * jax.local_device_count()
   best = (np.full((len(mine), k), -np.inf, np.float32),
           np.zeros((len(mine), k), np.int32))
   for first in range(0, len(train), tile):
     rows = train[first:first + tile]
     padded = np.pad(rows, ((0, tile - len(rows)), (0, 0)))  # one compilation
-    shared = parallel.replicate(
+    shared = mapped.replicate(
         (padded, np.int32(first), np.int32(len(rows))))
     for start in range(0, len(mine), each):
       part = slice(start, start + each)

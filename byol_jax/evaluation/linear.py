@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from byol_jax import logs
 from byol_jax.data import order
 from byol_jax.errors import UserError
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.scores import Classifier
+from byol_jax.run import console as console_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -161,7 +161,7 @@ def fit(
     with stages.opened(f'{name}{what}, {total} steps of {batch}') as stage:
       step, heads = stage.restore(heads)
       heads = jax.tree.map(jnp.array, heads)
-      bar = logs.Progress(f'{name}{what}: steps', total - step, 'step/s')
+      bar = console_lib.Progress(f'{name}{what}: steps', total - step, 'step/s')
       for features, labels in source.batches(rows, step, total - step, batch):
         heads = _train_steps(heads, jnp.int32(step), features, labels,
                              jnp.asarray(rates, jnp.float32), total)

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from byol_jax import diagnostics
-from byol_jax import hosts
-from byol_jax import parallel
 from byol_jax import step as step_lib
 from byol_jax.data import sources
+from byol_jax.devices import hosts
+from byol_jax.devices import mapped
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import scores
@@ -101,7 +101,7 @@ class Monitor:
       return said.features[:n], said.projection[:n], said.projection[n:], (
           said.prediction[:n]), goal.projection
 
-    self._outputs = parallel.map_batches(outputs)
+    self._outputs = mapped.map_batches(outputs)
 
   def __call__(
       self, state: step_lib.TrainState,

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from etils import epath
 import jax
 
-from byol_jax import checkpoint
-from byol_jax import hosts
-from byol_jax import leaving
-from byol_jax import saving
+from byol_jax.devices import hosts
+from byol_jax.run import checkpoint
+from byol_jax.run import saving
+from byol_jax.run import signals
 from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
@@ -90,7 +90,7 @@ class Stages:
         if (jax.process_index() == 0) == turn:
           checkpoints = checkpoint.Checkpoints(directory, 1)
     with contextlib.ExitStack() as stack:
-      asked = (stack.enter_context(leaving.deferred()) if jax.process_count() == 1
+      asked = (stack.enter_context(signals.deferred()) if jax.process_count() == 1
                else lambda: False)
       stack.callback(checkpoints.close)
       yield Stage(name, checkpoints, directory, asked)

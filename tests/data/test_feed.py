@@ -8,12 +8,12 @@ from PIL import Image
 import pytest
 
 from byol_jax import config as config_lib
-from byol_jax import parallel
 from byol_jax import pretrain
 from byol_jax.data import decode
 from byol_jax.data import feed
 from byol_jax.data import order
 from byol_jax.data import sources
+from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.networks import resnet
 
 _CLASSES, _EACH, _BATCH = ('airplane', 'bird', 'cat'), 10, 8
@@ -49,7 +49,7 @@ def _config(folder, resident):
 def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
   monkeypatch.setitem(resnet.ARCHITECTURES, 'resnet18',
                       resnet.Architecture((1,), False, (8,), 8))
-  fed, host_batches, prefetch, ahead = [], feed.host_batches, parallel.prefetch, []
+  fed, host_batches, prefetch, ahead = [], feed.host_batches, prefetch_lib.prefetch, []
   def noting(data, grid, **how):
     for batch in host_batches(data, grid, **how):
       if grid.ndim == 3:  # training: [devices, sub-batches, examples]
@@ -59,7 +59,7 @@ def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
   def prefetching(batches, size, *arguments):
     ahead.append(size)
     return prefetch(batches, size, *arguments)
-  monkeypatch.setattr(parallel, 'prefetch', prefetching)
+  monkeypatch.setattr(prefetch_lib, 'prefetch', prefetching)
   losses = {}
   for resident in ('no', 'yes'):
     fed.append([])

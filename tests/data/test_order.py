@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from byol_jax import parallel
 from byol_jax.data import order
+from byol_jax.devices import grid as grid_lib
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -95,7 +95,7 @@ def test_exactly_once_an_epoch_over_all_hosts(case):
   seed, epochs = int(rng.integers(2**31)), int(rng.integers(1, 5))
   steps = -(-epochs * num_images // batch)
   stream = np.full((steps, batch), -1)
-  for rows_of_host in parallel.example_grid(batch, sub_batches, hosts):
+  for rows_of_host in grid_lib.example_grid(batch, sub_batches, hosts):
     mine = rows_of_host.reshape(-1)
     for step in range(steps):
       assert (stream[step, mine] == -1).all()  # no other host's

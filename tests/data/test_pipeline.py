@@ -8,13 +8,14 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from byol_jax import parallel
 from byol_jax.data import bad
 from byol_jax.data import decode
 from byol_jax.data import feed
 from byol_jax.data import order
 from byol_jax.data import pipeline
 from byol_jax.data import sources
+from byol_jax.devices import grid as grid_lib
+from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import UserError
 
 _N, _BATCH, _SIZE = 13, 6, 8
@@ -317,8 +318,8 @@ def test_closing_a_prefetch_waits_for_one_slow_read_at_most(source):
     return source.read(index)
   before = set(threading.enumerate())
   stop = threading.Event()
-  batches = parallel.prefetch(feed.host_batches(
-      source._replace(read=read), parallel.local_example_grid(64, 1), seed=3,
+  batches = prefetch_lib.prefetch(feed.host_batches(
+      source._replace(read=read), grid_lib.local_example_grid(64, 1), seed=3,
       start_step=0, num_steps=10**6, batch_size=64, image_size=_SIZE, threads=2,
       stop=stop), meanwhile=lambda: len(reads) > 2, stop=stop)
   assert next(batches) is None

@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from byol_jax import checkpoint
 from byol_jax import main as main_lib
 from byol_jax import weights as weights_lib
 from byol_jax.evaluation import evaluate
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages
 from byol_jax.networks import resnet
+from byol_jax.run import checkpoint
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TINY = [

@@ -38,7 +38,7 @@ def make_state(seed: int) -> State:
 
 def saved(folder: pathlib.Path) -> pathlib.Path:
   """A workdir with the checkpoints of steps 1 and 2, made once."""
-  from byol_jax import checkpoint  # pylint: disable=g-import-not-at-top
+  from byol_jax.run import checkpoint  # pylint: disable=g-import-not-at-top
   if not folder.exists():
     checkpoints = checkpoint.Checkpoints(folder / 'checkpoints')
     for step in (1, 2):
@@ -66,11 +66,11 @@ def _child() -> None:
   """Opens a trap; prints what came of it, and the most memory it took."""
   kind, path = sys.argv[1:]
   # pylint: disable=g-import-not-at-top,broad-exception-caught
-  from byol_jax import checkpoint
-  from byol_jax import workdir
+  from byol_jax.run import checkpoint
+  from byol_jax.run import workdir
   from byol_jax.data import sources
   from byol_jax.errors import UserError
-  from byol_jax.manifest import DamagedError
+  from byol_jax.run.manifest import DamagedError
   checkpoint._WAITS = ()  # pylint: disable=protected-access
   try:
     if kind == 'npz':
@@ -137,7 +137,7 @@ _BOMBS = {
 def _rewrite(step: pathlib.Path, change: Callable[[dict[str, Any]], Any]):
   """Changes a manifest, under a right SHA-256."""
   # pylint: disable-next=g-import-not-at-top
-  from byol_jax import manifest as manifest_lib
+  from byol_jax.run import manifest as manifest_lib
   path = step / 'manifest' / 'metadata'
   body = json.loads(path.read_text())
   del body['sha256']
@@ -452,7 +452,7 @@ _OTHER_RUNS = (
 def other_networks(cases: int, scratch: pathlib.Path) -> Outcome:
   """A checkpoint of another network, dtype, optimizer or number of classes."""
   # pylint: disable=g-import-not-at-top
-  from byol_jax import checkpoint
+  from byol_jax.run import checkpoint
   from byol_jax.errors import UserError
   failures = []
   folder = saved(scratch / 'saved')

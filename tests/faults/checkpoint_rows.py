@@ -42,7 +42,7 @@ def same(a, b) -> bool:
 
 def saved(folder: pathlib.Path, *steps: int) -> pathlib.Path:
   """A folder with the checkpoints of some steps, made once."""
-  from byol_jax import checkpoint  # pylint: disable=g-import-not-at-top
+  from byol_jax.run import checkpoint  # pylint: disable=g-import-not-at-top
   checkpoint._WAITS = ()  # what is damaged stays so  # pylint: disable=protected-access
   if not folder.exists():
     checkpoints = checkpoint.Checkpoints(folder)
@@ -58,7 +58,7 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def outcome_of(folder: pathlib.Path) -> tuple[str, int | None]:
   """What restoring the newest does: ('step', N), or the error's type."""
-  from byol_jax import checkpoint  # pylint: disable=g-import-not-at-top
+  from byol_jax.run import checkpoint  # pylint: disable=g-import-not-at-top
   from byol_jax.errors import UserError  # pylint: disable=g-import-not-at-top
   checkpoints = checkpoint.Checkpoints(folder)
   try:

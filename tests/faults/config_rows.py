@@ -396,7 +396,7 @@ def _noise(text: str, rng: np.random.Generator) -> str:
 def _main(arguments: list[str], folder: pathlib.Path) -> tuple[Any, str, str]:
   """main() in this process: (exit code, stdout, stderr), and no run."""
   # pylint: disable=g-import-not-at-top
-  from byol_jax import hosts
+  from byol_jax.devices import hosts
   from byol_jax import main as main_lib
   from byol_jax import prepare
   from byol_jax import pretrain

@@ -157,7 +157,7 @@ def wait_for(process: subprocess.Popen, path: pathlib.Path,
 
 def state_of(workdir: pathlib.Path) -> tuple[int | None, dict[str, np.ndarray]]:
   """The newest checkpoint of a run: (step, every array by name)."""
-  from byol_jax import checkpoint  # not at the top: rows fork before jax starts
+  from byol_jax.run import checkpoint  # not at the top: rows fork before jax starts
   checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints', read_only=True)
   try:
     step = checkpoints.latest()

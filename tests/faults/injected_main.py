@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from byol_jax import main
-from byol_jax import parallel
 from byol_jax import step as step_lib
+from byol_jax.devices import mapped
 
 KIND, AT = os.environ['FAULT'].split(':')
 AT, COUNT = int(AT), int(os.environ.get('FAULT_COUNT', '1'))
@@ -30,7 +30,7 @@ DEVICE = int(os.environ.get('FAULT_DEVICE', '0'))
 def is_now(step):
   """Whether this is one of the steps, and the device."""
   return (step >= AT) & (step < AT + COUNT) & (
-      jax.lax.axis_index(parallel.AXIS) == DEVICE)
+      jax.lax.axis_index(mapped.AXIS) == DEVICE)
 
 
 def poison(tree, step):
@@ -64,7 +64,7 @@ elif KIND == 'views':
         **options)
   step_lib.update = update
 else:
-  pmap_update = parallel.pmap_update
+  pmap_update = mapped.pmap_update
   FIELDS = {'params': 'online_params', 'ema': 'target_params',
             'momentum': 'opt_state', 'statistics': 'online_state',
             'replica': 'online_params'}
@@ -100,7 +100,7 @@ else:
         state = damage(state)
       return mapped(state, shared, batch)
     return call
-  parallel.pmap_update = damaging
+  mapped.pmap_update = damaging
 
 if __name__ == '__main__':
   main._exit(main.main(sys.argv))

@@ -14,9 +14,8 @@ import threading
 import time
 import traceback
 
-from byol_jax import leaving
-
-EXIT_CODE = 75  # EX_TEMPFAIL: the same command may go on
+from byol_jax import ending
+from byol_jax import errors
 
 
 class Watchdog:
@@ -76,7 +75,7 @@ class Watchdog:
             f'taken more than {self._seconds:g} s (config key '
             'safety.step_timeout); the same command goes on from the last '
             f'checkpoint. What each thread was doing: {self._dump_path}')
-    leaving.end(EXIT_CODE, lambda: self._tell(said))
+    ending.end(errors.EXIT_CODE, lambda: self._tell(said))
 
   def _tell(self, said: str) -> None:
     names = {thread.ident: thread.name for thread in threading.enumerate()}

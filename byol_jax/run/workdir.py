@@ -12,8 +12,8 @@ from typing import Any
 
 from etils import epath
 
-from byol_jax import lock as lock_lib
 from byol_jax.errors import UserError
+from byol_jax.run import lock as lock_lib
 from byol_jax.storage import bucket
 from byol_jax.storage import failures
 from byol_jax.storage import files as files_lib

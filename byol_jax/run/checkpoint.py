@@ -11,13 +11,10 @@ slow disk and the others' training.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 import contextlib
-import json
 import logging
 import os
-import re
 import time
 from typing import Any, TypeVar
 
@@ -27,10 +24,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from byol_jax import manifest as manifest_lib
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.manifest import DamagedError
+from byol_jax.run import manifest as manifest_lib
+from byol_jax.run import orbax_repairs
+from byol_jax.run.manifest import DamagedError
 from byol_jax.storage import failures
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
@@ -40,36 +38,6 @@ _console = logging.getLogger('byol_jax')
 State = TypeVar('State')
 T = TypeVar('T')
 _WAITS = (1.0, 5.0, 15.0)  # seconds before a storage that failed is asked again
-_MOST_METADATA = 8 << 20  # bytes of a JSON file; a ResNet-200 takes less than 1 MiB
-
-
-def silence() -> None:
-  """Drops the pages that orbax prints of a failed save, which is raised, too.
-
-  For programs: it changes what the whole process prints.
-  """
-  logging.getLogger('absl').addFilter(
-      lambda record: f'{os.sep}orbax{os.sep}' not in record.pathname)
-  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
-  asyncio.set_event_loop_policy(_ForgivingLoops())
-
-
-class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
-  """Loops that take calls after their end, and drop them.
-
-  When a write has failed, orbax closes its loop; each write that ends later makes
-  tensorstore print a traceback.
-  """
-
-  def new_event_loop(self):
-    loop = super().new_event_loop()
-    call = loop.call_soon_threadsafe
-    def forgiving(*args, **kwargs):
-      if loop.is_closed():
-        return None
-      return call(*args, **kwargs)
-    loop.call_soon_threadsafe = forgiving
-    return loop
 
 
 class Checkpoints:
@@ -112,7 +80,7 @@ class Checkpoints:
       raise
     except Exception as error:  # untyped: tensorstore's, orbax's, the system's
       raise failures.of_storage(f'cannot open the checkpoints in {directory}: '
-                                f'{_one_line(error)}', error) from error
+                                f'{orbax_repairs.one_line(error)}', error) from error
 
   def _open(self) -> ocp.CheckpointManager:
     policies = [preservation_policy.LatestN(self._max_to_keep)]
@@ -216,7 +184,7 @@ class Checkpoints:
     except Exception as error:  # untyped, as above
       with contextlib.suppress(Exception):  # the next call finds it as it is
         self._reopen()
-      raise OSError(_one_line(error)) from error
+      raise OSError(orbax_repairs.one_line(error)) from error
 
   def _reopen(self) -> None:
     """A new manager: the old one keeps its error, and its leavings the disk."""
@@ -343,7 +311,7 @@ class Checkpoints:
                       f'{self.steps() or "none"}')
     def read():
       for item, name in (('manifest', 'metadata'), ('state', '_METADATA')):
-        if not _is_small_json(self._directory / str(step) / item / name):
+        if not orbax_repairs.is_small_json(self._directory / str(step) / item / name):
           raise DamagedError(f'{item}/{name} is damaged')
       return self._manager.restore(step, args=ocp.args.Composite(
           manifest=ocp.args.JsonRestore()))['manifest']
@@ -395,15 +363,15 @@ class Checkpoints:
       except (DamagedError, UserError):
         raise
       except Exception as error:  # of any type, after damage of any kind
-        failure = _why_unreadable(folder)
+        failure = orbax_repairs.why_unreadable(folder)
         readable += failure is None
         if readable > 1:  # the first time it may have come back just now
-          raise DamagedError(f'{type(error).__name__}: {_one_line(error)}'
+          raise DamagedError(f'{type(error).__name__}: {orbax_repairs.one_line(error)}'
                              ) from error
         if failure is not None:
           if wait is None:
             raise TransientError(
-                f'checkpoint {folder} cannot be read now ({_one_line(failure)}): '
+                f'checkpoint {folder} cannot be read now ({orbax_repairs.one_line(failure)}): '
                 'mend the storage, and the same command goes on') from error
           time.sleep(wait)
     raise AssertionError('not reached')
@@ -413,7 +381,7 @@ class Checkpoints:
     for step in self.steps():
       path = self._directory / str(step) / '_CHECKPOINT_METADATA'
       # orbax can do without
-      if self._writes and path.exists() and not _is_small_json(path):
+      if self._writes and path.exists() and not orbax_repairs.is_small_json(path):
         _console.warning('WARNING: checkpoint %s is damaged: %s is not what orbax '
                          'writes', path.parent, path.name)
         self._set_aside([step])
@@ -428,50 +396,9 @@ class Checkpoints:
         path.rename(_free_name(self._directory / f'{step}.damaged'))
       except OSError as error:
         raise UserError(f'cannot set the damaged checkpoint {path} aside: '
-                        f'{_one_line(error)}; move it away') from error
+                        f'{orbax_repairs.one_line(error)}; move it away') from error
     if steps and self._manager is not None:
       self._manager.reload()
-
-
-def wait_for_all(name: str, seconds: int) -> None:
-  """Returns once every process is here; no device takes part.
-
-  orbax has the only public way to the barriers of jax's coordination service.
-
-  Args:
-    name: the same on all of them, and another at each call.
-    seconds: how long to wait.
-
-  Raises:
-    jax.errors.JaxRuntimeError: one of them has died, or does not come.
-  """
-  ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=seconds * 1000)
-
-
-def _why_unreadable(folder: epath.Path) -> Exception | None:
-  """What keeps the bytes of some file in a folder from being read."""
-  try:
-    for path in folder.iterdir():
-      if path.is_dir():
-        if error := _why_unreadable(path):
-          return error
-      else:
-        path.read_bytes()
-    return None
-  except FileNotFoundError:
-    return None  # nothing to be had by waiting
-  except Exception as error:  # pylint: disable=broad-exception-caught
-    return error
-
-
-def _is_small_json(path: epath.Path) -> bool:
-  """Whether a file holds a JSON object, and none that could fill the memory."""
-  try:
-    with path.open('rb') as f:  # epath's stat fails where the owner has no name
-      data = f.read(_MOST_METADATA + 1)
-    return len(data) <= _MOST_METADATA and isinstance(json.loads(data), dict)
-  except (ValueError, RecursionError):
-    return False
 
 
 def _free_name(path: epath.Path) -> epath.Path:
@@ -488,15 +415,6 @@ def _reading_device() -> jax.Device:
     return jax.local_devices(backend='cpu')[0]
   except RuntimeError:  # JAX_PLATFORMS leaves it out
     return jax.local_devices()[0]
-
-
-def _one_line(error: Exception) -> str:
-  text = ' '.join(str(error).split())
-  # tensorstore writes a page about the array, and the reason at its end
-  code = re.search(r"os_error_code='(\d+)'", text)
-  if code:
-    return os.strerror(int(code[1]))
-  return text[:300] or type(error).__name__
 
 
 def _flatten(tree: Any) -> dict[str, Any]:

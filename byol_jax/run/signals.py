@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
-import os
 import signal
 import socket
 import sys
 import threading
-from typing import Any, NoReturn, TextIO
+from typing import Any
+
+from byol_jax import ending
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_SECONDS_TO_TELL = 5.0
 
 
 class Leaving:
@@ -141,44 +141,15 @@ def _handle() -> dict[int, Any]:
 def leave(number: int) -> None:
   """Ends the process in order, where nothing is lost by it."""
   del number
-  exit_saying(0, 'left; nothing is lost, and the same command goes on',
-              sys.stdout)
+  ending.exit_saying(0, 'left; nothing is lost, and the same command goes on',
+                     sys.stdout)
 
 
 def interrupt(number: int) -> None:
   """Ends the process before its work is done, where the work done is kept."""
-  exit_saying(128 + number, 'interrupted; the same command goes on', sys.stderr)
+  ending.exit_saying(128 + number, 'interrupted; the same command goes on', sys.stderr)
 
 
 def _exit(number: int) -> None:
   """Ends the process as the signal would have, without waiting for anything."""
-  exit_saying(128 + number, '', sys.stderr)
-
-
-def exit_saying(code: int, text: str, where: TextIO) -> NoReturn:
-  """Ends the process at once, from any thread; says why, if anybody listens.
-
-  Ctrl-C also ends the `tee` that reads what is printed, and a closed terminal
-  reads nothing more.
-  """
-  def say():
-    if text:
-      print(text, file=where)
-    sys.stdout.flush()
-    sys.stderr.flush()
-  end(code, say)
-
-
-def end(code: int, tell: Callable[[], None]) -> NoReturn:
-  """Ends the process at once, from any thread, after it has told why.
-
-  Telling happens in a thread, and in Python: a pipe that is full, or a disk that
-  hangs, must not keep the process from its end.
-  """
-  def quietly():
-    with contextlib.suppress(Exception):
-      tell()
-  teller = threading.Thread(target=quietly, daemon=True)
-  teller.start()
-  teller.join(_SECONDS_TO_TELL)
-  os._exit(code)  # pylint: disable=protected-access
+  ending.exit_saying(128 + number, '', sys.stderr)

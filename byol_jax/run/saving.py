@@ -7,8 +7,8 @@ import logging
 import time
 from typing import Any
 
-from byol_jax.checkpoint import Checkpoints
 from byol_jax.errors import TransientError
+from byol_jax.run.checkpoint import Checkpoints
 
 _console = logging.getLogger('byol_jax')
 

@@ -16,10 +16,10 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from byol_jax import leaving
+from byol_jax import ending
+from byol_jax.errors import EXIT_CODE
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.watchdog import EXIT_CODE
 
 _MESSAGE_BYTES = 512
 _GATHERED_BYTES = 256 << 20  # of all processes, at a time
@@ -77,7 +77,7 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
 
 def _give_up(where: Mapping[str, Any], seconds: int) -> None:
   me = where['process_id']
-  leaving.exit_saying(
+  ending.exit_saying(
       EXIT_CODE,
       f'byol_jax: process {"?" if me is None else me} of '
       f'{where["num_processes"] or "?"} has waited {seconds} s for '
@@ -138,8 +138,8 @@ def _meet() -> None:
   One of them may have to list millions of files, or to read a data set's records for
   an index. That one has died ends the waiting: nobody hears its heart beat.
   """
-  from byol_jax import checkpoint  # pylint: disable=g-import-not-at-top  # slow
-  checkpoint.wait_for_all(f'byol_jax-{next(_meetings)}', _MEETING_SECONDS)
+  from byol_jax.devices import barrier  # pylint: disable=g-import-not-at-top  # slow
+  barrier.wait_for_all(f'byol_jax-{next(_meetings)}', _MEETING_SECONDS)
 
 
 def agree(values: Mapping[str, Any]) -> None:
@@ -225,7 +225,7 @@ def gather_json(value: Any) -> list[Any]:
 
 def code_digest() -> str:
   """SHA-256 of this package's source files."""
-  root = os.path.dirname(os.path.abspath(__file__))
+  root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   digest = hashlib.sha256()
   for folder, subfolders, files in os.walk(root):
     subfolders.sort()

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from byol_jax import parallel
+from byol_jax.devices import mapped
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
@@ -92,7 +92,7 @@ class Health:
     Raises:
       TransientError: they do not.
     """
-    if not parallel.replicas_agree(state):
+    if not mapped.replicas_agree(state):
       raise TransientError(
           f'the devices do not hold the same state at step {step}: one of them '
           f'computes wrongly\n{self._last_good()}, and nothing was saved since; '

@@ -18,13 +18,13 @@ import uuid
 
 from etils import epath
 
-from byol_jax import leaving
+from byol_jax import ending
+from byol_jax.errors import EXIT_CODE
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
-from byol_jax.watchdog import EXIT_CODE
 
 _console = logging.getLogger('byol_jax')
 
@@ -202,8 +202,8 @@ def _end_if_taken(place: _Directory | _Bucket, me: dict[str, Any]) -> None:
   """
   now = _read(place)
   if now and now.get('id') != me['id']:
-    leaving.exit_saying(EXIT_CODE, f'byol_jax: workdir {place.path} was taken over '
-                        f'by {_name(now)}', sys.stderr)
+    ending.exit_saying(EXIT_CODE, f'byol_jax: workdir {place.path} was taken over '
+                       f'by {_name(now)}', sys.stderr)
 
 
 def _is_dead_here(holder: dict[str, Any]) -> bool:

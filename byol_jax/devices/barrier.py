@@ -1,0 +1,20 @@
+"""Where all processes meet."""
+
+from __future__ import annotations
+
+import orbax.checkpoint as ocp
+
+
+def wait_for_all(name: str, seconds: int) -> None:
+  """Returns once every process is here; no device takes part.
+
+  orbax has the only public way to the barriers of jax's coordination service.
+
+  Args:
+    name: the same on all of them, and another at each call.
+    seconds: how long to wait.
+
+  Raises:
+    jax.errors.JaxRuntimeError: one of them has died, or does not come.
+  """
+  ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=seconds * 1000)

@@ -1,0 +1,35 @@
+"""What the compiler and the generator of random numbers are told, once a process."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+
+_YNN = '--xla_cpu_experimental_ynn_fusion_type'
+
+
+def set_compiler_flags() -> None:
+  """Adds to XLA_FLAGS what makes this program faster.
+
+  To be called before the first computation. In jax 0.10.2 on a CPU the
+  convolutions of XLA's newer library, YNN, use one thread where there are fewer
+  than 128 channels; 0.12 has that mended. No other version is told: XLA aborts
+  at a flag that it does not know. What the user set stays.
+  """
+  flags = os.environ.get('XLA_FLAGS', '')
+  if jax.__version_info__ == (0, 10, 2) and _YNN not in flags:
+    os.environ['XLA_FLAGS'] = f'{flags} {_YNN}=LIBRARY_FUSION_TYPE_REDUCE'.strip()
+
+
+def pin_numbers() -> None:
+  """Fixes jax's generator and its widths, whatever the environment says.
+
+  A run must not change with its libraries or with an exported JAX_* variable. The
+  numbers of one key are a prefix of more numbers of that key only with
+  `jax_threefry_partitionable`, so that a new augmentation, which draws more, leaves
+  the draws of old runs as they were.
+  """
+  jax.config.update('jax_threefry_partitionable', True)
+  jax.config.update('jax_default_prng_impl', 'threefry2x32')
+  jax.config.update('jax_enable_x64', False)

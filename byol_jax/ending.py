@@ -1,0 +1,41 @@
+"""Ends the process now, from any thread, saying why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import contextlib
+import os
+import sys
+import threading
+from typing import NoReturn, TextIO
+
+_SECONDS_TO_TELL = 5.0
+
+
+def exit_saying(code: int, text: str, where: TextIO) -> NoReturn:
+  """Ends the process at once, from any thread; says why, if anybody listens.
+
+  Ctrl-C also ends the `tee` that reads what is printed, and a closed terminal
+  reads nothing more.
+  """
+  def say():
+    if text:
+      print(text, file=where)
+    sys.stdout.flush()
+    sys.stderr.flush()
+  end(code, say)
+
+
+def end(code: int, tell: Callable[[], None]) -> NoReturn:
+  """Ends the process at once, from any thread, after it has told why.
+
+  Telling happens in a thread, and in Python: a pipe that is full, or a disk that
+  hangs, must not keep the process from its end.
+  """
+  def quietly():
+    with contextlib.suppress(Exception):
+      tell()
+  teller = threading.Thread(target=quietly, daemon=True)
+  teller.start()
+  teller.join(_SECONDS_TO_TELL)
+  os._exit(code)  # pylint: disable=protected-access

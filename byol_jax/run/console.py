@@ -1,0 +1,119 @@
+"""What a run says on the console: lines, progress, durations."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+
+import jax
+
+_console = logging.getLogger('byol_jax')
+
+EVERY_PROCESS = logging.INFO + 1  # the level of what each of them says
+
+
+def setup_console() -> logging.Logger:
+  """Sends `console.info(...)` to stdout, as it is, on process 0 only.
+
+  Of other processes `console.log(EVERY_PROCESS, ...)` and warnings are shown. After
+  jax.distributed.initialize, where that is called.
+  """
+  handler = logging.StreamHandler(sys.stdout)
+  handler.setFormatter(logging.Formatter('%(message)s'))
+  _console.handlers = [handler]
+  _console.propagate = False
+  _console.setLevel(
+      logging.INFO if jax.process_index() == 0 else EVERY_PROCESS)
+  return _console
+
+
+def duration(seconds: float) -> str:
+  """0:07:31, or ? where nobody knows."""
+  if not math.isfinite(seconds):
+    return '?'
+  minutes, seconds = divmod(round(max(seconds, 0)), 60)
+  return f'{minutes // 60}:{minutes % 60:02d}:{seconds:02d}'
+
+
+def progress_line(
+    *,
+    step: int,
+    total_steps: int,
+    loss: float,
+    loss_range: tuple[float, float],
+    learning_rate: float,
+    tau: float,
+    images_per_second: float,
+    seconds_left: float,
+    data_wait: float,
+    probe_top1: float | None = None,
+) -> str:
+  """One line on where the run is.
+
+  Args:
+    step: steps done.
+    total_steps: of the run.
+    loss: of this step.
+    loss_range: lowest and highest possible loss.
+    learning_rate: of this step.
+    tau: of this step.
+    images_per_second: lately, all devices together.
+    seconds_left: estimate.
+    data_wait: share of the time that the step waited for its input, in [0, 1].
+    probe_top1: accuracy of the online probe, percent; None without labels.
+
+  Returns:
+    The line.
+  """
+  percent = 100 * step / max(total_steps, 1)
+  speed = f'{images_per_second:,.{0 if images_per_second >= 10 else 1}f}'
+  low, high = loss_range
+  parts = [
+      f'step {step:,}/{total_steps:,}',
+      f'{percent:.1f}%',
+      f'{speed} img/s',
+      f'ETA {duration(seconds_left)}',
+      f'loss {loss:.3f} ({low:g}..{high:g})',
+      f'lr {learning_rate:.3g}',
+      f'tau {tau:.4f}',
+      f'wait {100 * data_wait:.0f}%',
+  ]
+  if probe_top1 is not None:
+    parts.append(f'probe {probe_top1:.1f}%')
+  return '  '.join(parts)
+
+
+class Progress:
+  """A line that counts up: in place on a terminal, now and then in a log."""
+
+  def __init__(self, title: str, total: int, unit: str = 'img/s'):
+    self._title, self._total, self._unit = title, total, unit
+    self._done, self._start = 0, time.monotonic()
+    self._is_terminal = sys.stdout.isatty()
+    self._next = self._start
+
+  def add(self, count: int) -> None:
+    self._done += count
+    now = time.monotonic()
+    if now < self._next:
+      return
+    self._next = now + (0.2 if self._is_terminal else 10.0)
+    self._show(now)
+
+  def _show(self, now: float) -> None:
+    rate = self._done / max(now - self._start, 1e-3)
+    left = (self._total - self._done) / max(rate, 1e-3)
+    line = (f'{self._title}  {self._done:,}/{self._total:,}  '
+            f'{100 * self._done / max(self._total, 1):.0f}%  {rate:,.0f} {self._unit}  '
+            f'ETA {duration(left)}')
+    if self._is_terminal:
+      print(f'\r{line}\x1b[K', end='', flush=True)
+    else:
+      _console.info('%s', line)
+
+  def close(self) -> None:
+    if self._is_terminal:
+      self._show(time.monotonic())
+      print(flush=True)
