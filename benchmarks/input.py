@@ -40,10 +40,10 @@ from PIL import Image
 
 from byol_jax import config as config_lib
 from byol_jax import prepare
-from byol_jax.data import crops
-from byol_jax.data import decode
-from byol_jax.data import pipeline
-from byol_jax.data import sources
+from byol_jax.data.feed import stream
+from byol_jax.data.images import crops
+from byol_jax.data.images import decode
+from byol_jax.data.sources import open as open_lib
 from byol_jax.errors import UserError
 
 _SIZE = 224
@@ -57,7 +57,7 @@ def _cpu_seconds() -> float:
 
 
 def ours(source, threads: int, steps: int) -> None:
-  for _ in pipeline.train_batches(
+  for _ in stream.train_batches(
       source, seed=0, start_step=0, num_steps=steps, batch_size=_BATCH,
       rows_of_host=np.arange(_BATCH), image_size=_SIZE, threads=threads):
     pass
@@ -73,7 +73,7 @@ def decoding(source, threads: int, steps: int) -> None:
 
 def tf_data(source, threads: int, steps: int) -> None:
   """Written after the reference's _preprocess_image, for two views."""
-  from byol_jax.data.tf_cpu import import_tf  # pylint: disable=g-import-not-at-top
+  from byol_jax.data.records.tf_cpu import import_tf  # pylint: disable=g-import-not-at-top
   tf = import_tf()
 
   def crop(data):
@@ -168,13 +168,13 @@ def make_smaller(path: str, short_side: int, folder: str, **how):
   config.data.source, config.data.path, config.data.test_split = 'folder', path, ''
   config.prepare.update(output=folder, short_side=short_side, **how)
   prepare.run(config)
-  records = sources.open_source('prepared', path=folder, split='train')
+  records = open_lib.open_source('prepared', path=folder, split='train')
   files = os.path.join(folder, 'files')
   os.makedirs(files)
   for k in range(records.size):
     with open(os.path.join(files, f'{k:08d}.jpg'), 'wb') as f:
       f.write(records.read(k))
-  return records, sources.folder(files, 'train')
+  return records, open_lib.folder(files, 'train')
 
 
 def measure(own, source, threads: int, seconds: float,
@@ -224,11 +224,11 @@ def main() -> int:
                       help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
   try:
-    source = sources.folder(arguments.images, 'train')
+    source = open_lib.folder(arguments.images, 'train')
   except UserError as error:
     print(f'benchmarks/input.py: {error}', file=sys.stderr)
     return 2
-  threads = arguments.threads or pipeline.cores()
+  threads = arguments.threads or stream.cores()
   with tempfile.TemporaryDirectory() as folder:
     own = source
     if arguments.short_side:

@@ -24,8 +24,8 @@ import time
 import numpy as np
 
 import input as input_benchmark
-from byol_jax.data import pipeline
-from byol_jax.data import sources
+from byol_jax.data.feed import stream
+from byol_jax.data.sources import open as open_lib
 from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import UserError
 
@@ -48,7 +48,7 @@ def soak(source, minutes: float, threads: int) -> dict[str, object]:
   next_note = start + min(120, 6 * minutes)
   while time.time() < start + 60 * minutes:
     stop = threading.Event()
-    host = pipeline.train_batches(
+    host = stream.train_batches(
         source, seed=0, start_step=step, num_steps=10**6, batch_size=_BATCH,
         rows_of_host=np.arange(_BATCH), image_size=224, threads=threads, stop=stop)
     batches = prefetch_lib.prefetch(
@@ -58,7 +58,7 @@ def soak(source, minutes: float, threads: int) -> dict[str, object]:
       step, images = step + 1, images + _BATCH
     batches.close()
     host.close()
-    for batch in pipeline.eval_batches(
+    for batch in stream.eval_batches(
         source, batch_size=_BATCH, image_size=224, threads=threads,
         rows=np.arange(min(source.size, 2 * _BATCH))):
       images += int(batch['mask'].sum())
@@ -91,7 +91,7 @@ def main() -> int:
                       help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
   try:
-    source = sources.folder(arguments.images, 'train')
+    source = open_lib.folder(arguments.images, 'train')
   except UserError as error:
     print(f'benchmarks/soak.py: {error}', file=sys.stderr)
     return 2

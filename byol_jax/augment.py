@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from byol_jax.data import crops
+from byol_jax.data.images import crops
 
 Planes = tuple[jax.Array, jax.Array, jax.Array]  # red, green, blue: [n, H, W]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from byol_jax import augment
 from byol_jax.data import bad
-from byol_jax.data import sources
+from byol_jax.data.sources import names as names_lib
 from byol_jax.errors import UserError
 from byol_jax.networks import resnet
 from byol_jax.storage import files as files_lib
@@ -175,7 +175,7 @@ def base() -> ml_collections.ConfigDict:
 # key -> (what is allowed, in words; the test)
 _CHOICES = {
     'task': TASKS,
-    'data.source': sources.SOURCES + ('same',),
+    'data.source': names_lib.SOURCES + ('same',),
     'data.resident': ('auto', 'yes', 'no'),
     'network.name': tuple(resnet.ARCHITECTURES),
     'network.stem': tuple(resnet.STEMS),
@@ -381,7 +381,7 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
   data, train, network = config.data, config.train, config.network
   if data.source == 'same' and config.task not in EVALUATING:
     raise UserError(f"config key data.source is 'same': task={config.task} knows of "
-                    f'no other data; name one of {", ".join(sources.SOURCES)}')
+                    f'no other data; name one of {", ".join(names_lib.SOURCES)}')
   if config.task in EVALUATING and not config.weights:
     raise UserError(f'config key weights is empty: task={config.task} takes '
                     '--config.weights=WORKDIR, WORKDIR/checkpoints/STEP or an '

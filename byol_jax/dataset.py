@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ml_collections
 
-from byol_jax.data import resident
-from byol_jax.data import sources
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.feed import resident
+from byol_jax.data.sources import open as open_lib
+from byol_jax.data.sources import table
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.errors import UserError
 
 
@@ -22,7 +23,7 @@ def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
     seed: of fake images.
     class_names: of the training part, for the test part.
   """
-  opened = sources.open_source(
+  opened = open_lib.open_source(
       data.source, path=data.path or None, split=split,
       test_path=data.test_path or None, class_names=class_names,
       max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
@@ -52,7 +53,7 @@ def open_data(config: ml_collections.ConfigDict,
     test = open_split(data, data.test_split, config.seed + 1, train.class_names)
     if test is not None and test.labels is None:
       test = None
-    classes = sources.num_classes(train)
+    classes = table.num_classes(train)
     if test is not None and test.labels.max() >= classes:
       raise UserError(
           f'{test.name} has a label {test.labels.max()}, the training part has 0 '

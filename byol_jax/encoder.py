@@ -16,7 +16,7 @@ import numpy as np
 
 from byol_jax import program as program_lib
 from byol_jax import weights as weights_lib
-from byol_jax.data import decode
+from byol_jax.data.images import decode
 from byol_jax.devices import mapped
 from byol_jax.evaluation import encode
 from byol_jax.storage import bucket

@@ -10,7 +10,17 @@ machine, after which the same command goes on.
 
 from __future__ import annotations
 
+from byol_jax import config as config_lib
+from byol_jax import ending
+from byol_jax import errors
+from byol_jax.devices import compiler
+from byol_jax.devices import hosts
+from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
+from byol_jax.run import console as console_lib
 from byol_jax.run import signals
+from byol_jax.storage import bucket
+from byol_jax.storage import files as files_lib
 
 # The imports below take seconds, in which Ctrl-C would end in a traceback.
 LEAVING = signals.for_good() if __name__ == '__main__' else None
@@ -31,16 +41,6 @@ import jax
 import ml_collections
 from ml_collections import config_flags
 
-from byol_jax import config as config_lib
-from byol_jax import ending
-from byol_jax import errors
-from byol_jax.devices import compiler
-from byol_jax.devices import hosts
-from byol_jax.errors import TransientError
-from byol_jax.errors import UserError
-from byol_jax.run import console as console_lib
-from byol_jax.storage import bucket
-from byol_jax.storage import files as files_lib
 
 # pylint: enable=wrong-import-position,g-import-not-at-top,g-bad-import-order
 

@@ -20,12 +20,13 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from byol_jax.data import decode
 from byol_jax.data import fingerprint as fingerprint_lib
-from byol_jax.data import pipeline
-from byol_jax.data import prepared
-from byol_jax.data import sources
-from byol_jax.data.decode import BadImage
+from byol_jax.data.feed import stream
+from byol_jax.data.images import decode
+from byol_jax.data.images.decode import BadImage
+from byol_jax.data.sources import open as open_lib
+from byol_jax.data.sources import prepared
+from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.run import console as console_lib
 from byol_jax.storage import paths as paths_lib
@@ -67,20 +68,20 @@ def run(config: ml_collections.ConfigDict) -> None:
   for part, split in zip(_PARTS, (data.train_split, data.test_split)):
     if not split:
       continue
-    source = sources.open_source(
+    source = open_lib.open_source(
         data.source, path=data.path or None, split=split,
         test_path=data.test_path or None, class_names=class_names,
         max_bad=data.max_bad_images, tfds_name=data.tfds_name or None)
     if source is None:
       continue
-    if not isinstance(source, sources.Encoded):
+    if not isinstance(source, table.Encoded):
       raise UserError(f'config key data.source is {data.source!r}, which needs no '
                       'preparation: it is read into memory')
     class_names = source.class_names
     parts.append((source, os.path.join(output, part)))
   with _alone(output):
     for source, folder in parts:
-      _prepare(source, folder, options, data.threads or pipeline.cores())
+      _prepare(source, folder, options, data.threads or stream.cores())
 
 
 def _check_apart(output: str, path: str) -> None:
@@ -98,7 +99,7 @@ def _check_apart(output: str, path: str) -> None:
                       f'data.path: name a folder outside {path!r}')
 
 
-def _prepare(source: sources.Encoded, folder: str,
+def _prepare(source: table.Encoded, folder: str,
              options: ml_collections.ConfigDict, threads: int) -> None:
   """Writes one part."""
   # ------------------------------------------------------------ what is wanted

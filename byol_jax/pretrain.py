@@ -22,12 +22,12 @@ from byol_jax import dataset
 from byol_jax import init_from
 from byol_jax import losses
 from byol_jax import program as program_lib
-from byol_jax.data import feed
 from byol_jax.data import fingerprint
-from byol_jax.data import large
-from byol_jax.data import sources
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.feed import batches
+from byol_jax.data.images import large
+from byol_jax.data.sources import table
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
@@ -102,20 +102,20 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   # ----------------------------------------------------------------- data
   with hosts.together('data'):
     train, test = dataset.open_data(config)
-    num_images = sources.size(train)
+    num_images = table.size(train)
     config = config_lib.resolve(config, num_images)
   total_steps = config_lib.total_steps(config, num_images)
   labelled = train.labels is not None
-  num_classes = sources.num_classes(train)
+  num_classes = table.num_classes(train)
   found = {'images': num_images, 'classes': num_classes,
            'fingerprint': fingerprint.fingerprint(train)}
   hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
                'config': config.to_dict(), 'data': found})
   console.info(
       '%s: %d training images%s, %s%s', train.name, num_images,
-      f' of {sources.described_classes(train)}' if labelled else ', no labels: no '
+      f' of {table.described_classes(train)}' if labelled else ', no labels: no '
       'probe, no k-NN', 'on the device' if isinstance(train, Images) else 'streamed',
-      f'; {sources.size(test)} to test' if test is not None else
+      f'; {table.size(test)} to test' if test is not None else
       '; no test part' if labelled else '')
   console.info(
       'schedule: %g epochs = %d steps, %g of warm-up, base learning rate %g, '
@@ -419,7 +419,7 @@ def _host_batches(config: ml_collections.ConfigDict, data: Images | Encoded,
                   stop: threading.Event | None = None,
                   ) -> Iterator[dict[str, np.ndarray]]:
   """This host's batches of a run; fewer, once `stop` is set."""
-  return feed.host_batches(
+  return batches.host_batches(
       data, grid, seed=config.seed, start_step=start_step, num_steps=num_steps,
       batch_size=config.train.batch_size, image_size=config.data.image_size,
       area=tuple(config.data.crop_area), aspect=tuple(config.data.crop_aspect),
@@ -449,7 +449,7 @@ def _share_bad(data: Encoded, known: int) -> int:
 
 def _make_neighbours(config, encoder, train):
   """The k-NN during the run; None where there is nothing to measure it on."""
-  if train.labels is None or sources.size(train) < 2:
+  if train.labels is None or table.size(train) < 2:
     return None
   return monitor.Neighbours(
       encoder, train, examples=config.evaluation.examples,
@@ -460,7 +460,7 @@ def _make_neighbours(config, encoder, train):
 def _make_monitor(config, program, shared, train, neighbours):
   """Measures on the first images of epoch 0, in the views of step 0."""
   size = config.evaluation.batch_size
-  examples = min(config.evaluation.examples, sources.size(train))
+  examples = min(config.evaluation.examples, table.size(train))
   monitored = config.copy_and_resolve_references().unlock()
   monitored.train.batch_size = examples
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from byol_jax import augment
-from byol_jax.data import crops
+from byol_jax.data.images import crops
 
 
 class ViewSpec(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from byol_jax import augment
-from byol_jax.data import crops
+from byol_jax.data.images import crops
 
 NEUTRAL = augment.Recipe(
     flip=0, jitter=0, brightness=0, contrast=0, saturation=0, hue=0,

@@ -8,7 +8,7 @@ import pytest
 
 from byol_jax import encoder
 from byol_jax import main as main_lib
-from byol_jax.data import decode
+from byol_jax.data.images import decode
 from byol_jax.errors import UserError
 from byol_jax.networks import resnet
 

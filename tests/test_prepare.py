@@ -19,12 +19,12 @@ import pytest
 
 from byol_jax import config as config_lib
 from byol_jax import prepare
-from byol_jax.data import decode
 from byol_jax.data import fingerprint
-from byol_jax.data import pipeline
-from byol_jax.data import prepared
-from byol_jax.data import shards as shards_lib
-from byol_jax.data import sources
+from byol_jax.data.feed import stream
+from byol_jax.data.images import decode
+from byol_jax.data.records import shards as shards_lib
+from byol_jax.data.sources import open as open_lib
+from byol_jax.data.sources import prepared
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
@@ -50,14 +50,14 @@ def _config(photos, output, **options):
 
 
 def _open(path, split='train'):
-  return sources.open_source('prepared', path=str(path), split=split)
+  return open_lib.open_source('prepared', path=str(path), split=split)
 
 
 def test_every_byte_name_and_label_comes_back(tmp_path):
   photos = _photos(tmp_path / 'photos')
   prepare.run(_config(photos, tmp_path / 'out'))
   for split, count in (('train', 18), ('test', 5)):
-    before = sources.folder(photos, split)
+    before = open_lib.folder(photos, split)
     after = _open(tmp_path / 'out', split)
     assert after.size == count
     assert list(after.names) == list(before.names)
@@ -72,10 +72,10 @@ def test_every_byte_name_and_label_comes_back(tmp_path):
 def test_training_sees_the_same_batches(tmp_path):
   photos = _photos(tmp_path / 'photos')
   prepare.run(_config(photos, tmp_path / 'out'))
-  streams = [list(pipeline.train_batches(
+  streams = [list(stream.train_batches(
       source, seed=1, start_step=0, num_steps=6, batch_size=8,
       rows_of_host=np.arange(8), image_size=16, threads=threads))
-             for source, threads in ((sources.folder(photos, 'train'), 1),
+             for source, threads in ((open_lib.folder(photos, 'train'), 1),
                                      (_open(tmp_path / 'out'), 4))]
   for one, other in zip(*streams, strict=True):
     assert one['views'].tobytes() == other['views'].tobytes()
@@ -85,7 +85,7 @@ def test_training_sees_the_same_batches(tmp_path):
 def test_many_threads_read_the_right_records(tmp_path):
   photos = _photos(tmp_path / 'photos', 200, size=(8, 8))
   prepare.run(_config(photos, tmp_path / 'out'))
-  before, after = sources.folder(photos, 'train'), _open(tmp_path / 'out')
+  before, after = open_lib.folder(photos, 'train'), _open(tmp_path / 'out')
   expected = [before.read(k) for k in range(before.size)]
   wanted = np.random.default_rng(0).integers(0, before.size, 4000).tolist()
   with futures.ThreadPoolExecutor(16) as pool:
@@ -109,7 +109,7 @@ def test_records_smaller_than_views_are_told(tmp_path, caplog):
   prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out', short_side=20))
   for image_size, times in ((20, 0), (21, 1)):
     caplog.clear()
-    sources.open_source('prepared', path=str(tmp_path / 'out'), image_size=image_size)
+    open_lib.open_source('prepared', path=str(tmp_path / 'out'), image_size=image_size)
     assert [r.levelname for r in caplog.records] == ['WARNING'] * times
   assert 'data.image_size = 21' in caplog.text
 
@@ -222,7 +222,7 @@ def test_at_most_a_quarter_of_the_files_are_shards(tmp_path, monkeypatch):
   limits = [(16, 16)]
   monkeypatch.setattr(resource, 'getrlimit', lambda _: limits[-1])
   monkeypatch.setattr(resource, 'setrlimit', lambda _, limit: limits.append(limit))
-  before, after = sources.folder(photos, 'train'), _open(tmp_path / 'out')
+  before, after = open_lib.folder(photos, 'train'), _open(tmp_path / 'out')
   wanted = np.random.default_rng(0).integers(0, 40, 3000).tolist()
   with futures.ThreadPoolExecutor(8) as pool:
     for k, data in zip(wanted, pool.map(after.read, wanted)):

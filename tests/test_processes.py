@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'faults'))
 
 # pylint: disable=wrong-import-position
-from byol_jax.data import order
+from byol_jax.data.feed import order
 import harness
 
 # The program, which notes the bytes of every example that it feeds: after jax is

@@ -12,7 +12,7 @@ from byol_jax import losses
 from byol_jax import optim
 from byol_jax import step as step_lib
 from byol_jax import views
-from byol_jax.data import order
+from byol_jax.data.feed import order
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.networks import model as model_lib

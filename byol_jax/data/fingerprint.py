@@ -11,8 +11,8 @@ import zlib
 
 import numpy as np
 
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 
 
 def fingerprint(data: Images | Encoded) -> str:

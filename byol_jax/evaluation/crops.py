@@ -10,10 +10,10 @@ import numpy as np
 
 from byol_jax import augment
 from byol_jax import views
-from byol_jax.data import feed
-from byol_jax.data import sources
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.feed import batches
+from byol_jax.data.sources import table
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.evaluation import checks
@@ -82,7 +82,7 @@ class Crops:
     Yields:
       Features float32 [m, B, D] and labels int32 [m, B]; m differs.
     """
-    data = sources.take(self._data, rows)
+    data = table.take(self._data, rows)
     at_a_time = max(_STEPS_AT_A_TIME, jax.process_count() * -(
         -self._each // batch_size))
     grid = np.arange(batch_size, dtype=np.int32)
@@ -92,7 +92,7 @@ class Crops:
       features = [np.zeros((0, batch_size, self.feature_size), np.float32)]
       labels = [np.zeros((0, batch_size), np.int32)]
       with hosts.together('evaluation'):
-        for step, batch in zip(mine, feed.host_batches(
+        for step, batch in zip(mine, batches.host_batches(
             data, grid, seed=self._seed, start_step=int(mine[0]) if len(mine) else 0,
             num_steps=len(mine), batch_size=batch_size,
             image_size=self._spec.image_size, num_views=1, area=self._spec.area,

@@ -10,15 +10,14 @@ import jax
 import numpy as np
 
 from byol_jax import views
-from byol_jax.data import pipeline
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.feed import stream
+from byol_jax.data.sources import table
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.networks.model import Model
 from byol_jax.run import bad_images
-
-Data = Images | Encoded
 
 _CALIBRATION_BATCH = 256
 
@@ -31,7 +30,7 @@ def subset(num_images: int, most: int, seed: int) -> np.ndarray:
   return np.sort(chosen)
 
 
-def usable(data: Data, rows: np.ndarray) -> np.ndarray:
+def usable(data: table.Data, rows: np.ndarray) -> np.ndarray:
   """The rows without the images that are known to be bad."""
   if not data.bad:
     return rows
@@ -92,7 +91,7 @@ class Encoder:
         for kind, share in self._share.items()}
     self._statistics = jax.jit(statistics, static_argnums=0)
 
-  def __call__(self, networks: Any, data: Data,
+  def __call__(self, networks: Any, data: table.Data,
                rows: np.ndarray) -> np.ndarray:
     """Encodes images.
 
@@ -109,7 +108,7 @@ class Encoder:
     return self._map(lambda images: encode(networks, images), data, rows,
                      self.feature_size)
 
-  def _map(self, encode: Callable[[np.ndarray], np.ndarray], data: Data,
+  def _map(self, encode: Callable[[np.ndarray], np.ndarray], data: table.Data,
            rows: np.ndarray, size: int) -> np.ndarray:
     """float32 [n, size] of the usable images, each encoded by one process."""
     bad_images.share_bad(data)
@@ -121,12 +120,12 @@ class Encoder:
     bad_images.share_bad(data)
     return hosts.gather(np.concatenate(features))
 
-  def look(self, data: Data, rows: np.ndarray) -> None:
+  def look(self, data: table.Data, rows: np.ndarray) -> None:
     """Decodes images once, so that `usable` knows which of them are bad."""
     if isinstance(data, Encoded):
       self._map(lambda images: images[:, 0, 0, :1].astype(np.float32), data, rows, 1)
 
-  def calibrate(self, networks: Any, data: Data, rows: np.ndarray) -> Any:
+  def calibrate(self, networks: Any, data: table.Data, rows: np.ndarray) -> Any:
     """Gives an untrained network running statistics.
 
     The averages of batch normalization do not exist before the first training
@@ -142,7 +141,7 @@ class Encoder:
                                images[mask])
     return params, state
 
-  def _images(self, data: Data, rows: np.ndarray,
+  def _images(self, data: table.Data, rows: np.ndarray,
               size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields uint8 [b, H, W, C], b <= size, and which could be read, bool [b].
 
@@ -153,12 +152,12 @@ class Encoder:
         images = data.images[rows[start:start + size]]
         yield images, np.ones(len(images), bool)
     else:
-      for batch in pipeline.eval_batches(
+      for batch in stream.eval_batches(
           data, batch_size=size, image_size=self._spec.image_size,
           center_share=self._center_share, rows=rows, threads=self._threads):
         yield batch['images'], batch['mask']
 
-  def pixels(self, data: Data, rows: np.ndarray, size: int) -> np.ndarray:
+  def pixels(self, data: table.Data, rows: np.ndarray, size: int) -> np.ndarray:
     """The images themselves as features: the baseline of every encoder.
 
     Returns:

@@ -28,9 +28,9 @@ from byol_jax import dataset
 from byol_jax import program as program_lib
 from byol_jax import weights as weights_lib
 from byol_jax.data import fingerprint
-from byol_jax.data import sources
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.sources import table
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.errors import TransientError
@@ -97,7 +97,7 @@ class _Training(NamedTuple):
     x = self.features()
     labels = self.labels()
     checks.check_classes(labels)
-    return checks.check_labelled(x, labels, sources.num_classes(self.data),
+    return checks.check_labelled(x, labels, table.num_classes(self.data),
                                  'training')
 
 
@@ -182,7 +182,7 @@ class _Evaluation:
         raise UserError(f'config key embed.split is {split!r}: the data set has no '
                         'such part')
     folder = self._open({'data': fingerprint.fingerprint(data)})
-    rows = np.arange(sources.size(data))
+    rows = np.arange(table.size(data))
     networks = mapped.replicate((self._weights.params, self._weights.state))
     key = self._key(self._weights.digest, data, split == self._data.data.test_split)
     store = self._store(always=True)
@@ -204,7 +204,7 @@ class _Evaluation:
                         rows: np.ndarray) -> None:
     split = self._config.embed.split
     if jax.process_index() == 0:
-      names = sources.names_of(data, rows, split)
+      names = table.names_of(data, rows, split)
       labels = None if data.labels is None else np.asarray(data.labels[rows])
       formats = [x.strip() for x in self._config.embed.formats.split(',')]
       written = embed.write(folder, formats, features, names, labels,
@@ -235,9 +235,9 @@ class _Evaluation:
       _console.warning('WARNING: %s is damaged: measuring again', results_path)
     self._stages = stages_lib.Stages(self._workdir, folder)
     self._features = self._store()
-    _console.info('%s: %d images of %s%s', train.name, sources.size(train),
-                  sources.described_classes(train), '; no test part'
-                  if test is None else f'; {sources.size(test)} to test')
+    _console.info('%s: %d images of %s%s', train.name, table.size(train),
+                  table.described_classes(train), '; no test part'
+                  if test is None else f'; {table.size(test)} to test')
 
     results: dict[str, Any] = {}
     protocols = {}
@@ -294,7 +294,7 @@ class _Evaluation:
     else:
       inputs = features('test', *split.test)
       inputs, labels = checks.check_labelled(
-          inputs, split.test_labels(), sources.num_classes(split.train[0]), 'test')
+          inputs, split.test_labels(), table.num_classes(split.train[0]), 'test')
       scores = classifier.scores(inputs)
     unseen = sorted(set(np.unique(labels).tolist())
                     - set(np.unique(split.train_labels()).tolist()))
@@ -313,7 +313,7 @@ class _Evaluation:
     del seed, name
     return knn.fit(*train.features_and_labels(), k=self._config.evaluation.knn_k,
                    temperature=self._config.evaluation.knn_temperature,
-                   num_classes=sources.num_classes(train.data))
+                   num_classes=table.num_classes(train.data))
 
   def _fit_logistic(self, train: _Training, seed: int, name: str) -> Classifier:
     del name
@@ -322,14 +322,14 @@ class _Evaluation:
         np.log10(c.l2_range[0]), np.log10(c.l2_range[1]), c.l2_values)
     return logistic.fit(
         *train.features_and_labels(), l2_grid=grid,
-        num_classes=sources.num_classes(train.data),
+        num_classes=table.num_classes(train.data),
         standardize=c.standardize, metric=self._metric(),
         holdout_fraction=self._config.evaluation.holdout, seed=seed,
         max_iterations=c.max_iterations)
 
   def _fit_linear(self, train: _Training, seed: int, name: str) -> Classifier:
     c = self._config.linear_eval
-    classes = sources.num_classes(train.data)
+    classes = table.num_classes(train.data)
     is_small = c.features == 'auto' and len(train.rows) < linear.SMALL
     if c.features == 'cached' or is_small or train.is_pixels:
       x, y = train.features_and_labels()
@@ -338,7 +338,7 @@ class _Evaluation:
     else:
       self._look(train)
       checks.check_classes(train.labels())
-      data = sources.take(train.data, encode.usable(train.data, train.rows))
+      data = table.take(train.data, encode.usable(train.data, train.rows))
       source = crops.Crops(
           self._model, train.networks(), self._spec, data,
           batch_size=self._config.evaluation.batch_size, seed=seed,
@@ -362,9 +362,9 @@ class _Evaluation:
     data, rows = train.data, encode.usable(train.data, train.rows)
     labelled = rows[splits.labelled_rows(train.labels(), c.labels, seed)]
     classifier = finetune.fit(
-        sources.take(data, labelled), train.networks(),
+        table.take(data, labelled), train.networks(),
         self._weights.config, self._encoder,
-        self._spec, num_classes=sources.num_classes(data), learning_rates=c.learning_rates,
+        self._spec, num_classes=table.num_classes(data), learning_rates=c.learning_rates,
         epochs=c.epochs, weight_decays=c.weight_decays, encoder_rate=c.encoder_rate,
         batch_size=c.batch_size, holdout_fraction=self._config.evaluation.holdout,
         metric=self._metric(), seed=seed, stages=self._stages,
@@ -415,7 +415,7 @@ class _Evaluation:
     """What features depend on, as process 0 sees it."""
     if is_test not in self._data_keys:  # takes a look at every file
       states = [] if jax.process_index() else fingerprint.file_states(
-          data, range(sources.size(data)))
+          data, range(table.size(data)))
       self._data_keys[is_test] = {
           'data': fingerprint.fingerprint(data), 'name': data.name,
           'files': hashlib.sha256(json.dumps(states).encode()).hexdigest()}

@@ -21,8 +21,8 @@ from etils import epath
 import jax
 import numpy as np
 
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
 from byol_jax.evaluation import encode
 from byol_jax.run import console as console_lib

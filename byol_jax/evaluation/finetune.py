@@ -25,10 +25,10 @@ from byol_jax import losses
 from byol_jax import optim
 from byol_jax import program as program_lib
 from byol_jax import views
-from byol_jax.data import feed
-from byol_jax.data import sources
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.feed import batches
+from byol_jax.data.sources import table
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.devices import prefetch as prefetch_lib
@@ -131,7 +131,7 @@ def fit(
     if not len(held_out):
       raise UserError('config section finetune has several values to choose from, '
                       'but no class has two training images: list one of each')
-    others = sources.take(data, held_out)
+    others = table.take(data, held_out)
     qualities = []
     for point in grid:
       label = ', '.join(f'{key} {value:g}' for key, value in point.items())
@@ -253,7 +253,7 @@ class _Trainer:
 
   def _host_batches(self, rows: np.ndarray, grid: np.ndarray, **how):
     """Of some of the images; of those in memory all are on the devices."""
-    for batch in feed.host_batches(sources.take(self._data, rows), grid, **how):
+    for batch in batches.host_batches(table.take(self._data, rows), grid, **how):
       if 'rows' in batch:
         batch['rows'] = rows[batch['rows']].astype(np.int32)
       yield batch
@@ -262,7 +262,7 @@ class _Trainer:
     """update(state, shared, batch) -> (state, {}), to be mapped."""
     config = self._config.copy_and_resolve_references().unlock()
     # paper, appendix D.3: max(1 - 10 / s, 0.9) for s steps an epoch
-    steps_per_epoch = max(sources.size(self._data) / batch_size, 1.0)
+    steps_per_epoch = max(table.size(self._data) / batch_size, 1.0)
     config.network.bn_decay_rate = max(1 - 10 / steps_per_epoch, 0.9)
     model = program_lib.make_model(config, 0, mapped.AXIS)
     data, spec, encoder_rate = self._data, self._spec, self._encoder_rate

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from byol_jax.data import order
+from byol_jax.data.feed import order
 from byol_jax.errors import UserError
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits

@@ -15,7 +15,7 @@ import numpy as np
 
 from byol_jax import diagnostics
 from byol_jax import step as step_lib
-from byol_jax.data import sources
+from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.evaluation import encode
@@ -33,7 +33,7 @@ _QUERIES = 512  # at most: accuracies within some two points
 class Neighbours:
   """k-NN accuracy on some training images, against others."""
 
-  def __init__(self, encoder: encode.Encoder, train: encode.Data, *, examples: int,
+  def __init__(self, encoder: encode.Encoder, train: table.Data, *, examples: int,
                k: int, temperature: float, seed: int):
     """Chooses the images.
 
@@ -46,8 +46,8 @@ class Neighbours:
       seed: of the choice.
     """
     self._encoder, self._train = encoder, train
-    num_queries = min(_QUERIES, examples, sources.size(train) // 2)
-    self._rows = encode.subset(sources.size(train), examples + num_queries, seed)
+    num_queries = min(_QUERIES, examples, table.size(train) // 2)
+    self._rows = encode.subset(table.size(train), examples + num_queries, seed)
     self._is_query = np.isin(np.arange(len(self._rows)), encode.subset(
         len(self._rows), num_queries, seed + 1))
     self._k, self._temperature = k, temperature
@@ -65,7 +65,7 @@ class Neighbours:
       return None
     classifier = knn.fit(
         features[~asked], labels[~asked], k=min(self._k, int(np.sum(~asked))),
-        temperature=self._temperature, num_classes=sources.num_classes(self._train))
+        temperature=self._temperature, num_classes=table.num_classes(self._train))
     return scores.top_k_accuracy(
         classifier.scores(features[asked]), labels[asked], 1)
 

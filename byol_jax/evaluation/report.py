@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from byol_jax.data import sources
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.sources import table
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import knn
@@ -41,7 +41,7 @@ def measure(
   train, test = features(*split.train), features(*split.test)
   # now the bad ones are known
   train_labels, test_labels = split.train_labels(), split.test_labels()
-  classes = sources.num_classes(split.train[0])
+  classes = table.num_classes(split.train[0])
   test, test_labels = checks.check_labelled(test, test_labels, classes, 'test')
   # with one image of each class there is nothing to choose on
   can_choose = np.bincount(train_labels).max(initial=0) > 1

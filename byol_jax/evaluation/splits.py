@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from byol_jax.data import sources
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.sources import table
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.evaluation import encode
 
 Data = Images | Encoded
@@ -33,11 +33,11 @@ class Split:
     """
     self._held_out = test is None
     self._pretrained_on = pretrained_on
-    size = sources.size(train)
-    most = size + (0 if test is None else sources.size(test)) if most is None else most
+    size = table.size(train)
+    most = size + (0 if test is None else table.size(test)) if most is None else most
     if test is not None:
       self.train = (train, encode.subset(size, most, seed))
-      self.test = (test, encode.subset(sources.size(test), most, seed))
+      self.test = (test, encode.subset(table.size(test), most, seed))
     else:
       held_out = encode.subset(size, min(max(size // 10, 1), most), seed + 1)
       rest = np.setdiff1d(np.arange(size), held_out)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax
 
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
 
 
 def share_bad(data: Images | Encoded) -> None:

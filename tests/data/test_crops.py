@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from byol_jax.data import crops
-from byol_jax.data import order
+from byol_jax.data.feed import order
+from byol_jax.data.images import crops
 
 
 def _box_in_plain_python(u, height, width, area, aspect):

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from byol_jax.data import crops
-from byol_jax.data import decode
-from byol_jax.data import resize
+from byol_jax.data.images import crops
+from byol_jax.data.images import decode
+from byol_jax.data.images import resize
 
 
 def _image(height=41, width=57):

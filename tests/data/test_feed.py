@@ -9,10 +9,10 @@ import pytest
 
 from byol_jax import config as config_lib
 from byol_jax import pretrain
-from byol_jax.data import decode
-from byol_jax.data import feed
-from byol_jax.data import order
-from byol_jax.data import sources
+from byol_jax.data.feed import batches
+from byol_jax.data.feed import order
+from byol_jax.data.images import decode
+from byol_jax.data.sources import open as open_lib
 from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.networks import resnet
 
@@ -49,13 +49,13 @@ def _config(folder, resident):
 def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
   monkeypatch.setitem(resnet.ARCHITECTURES, 'resnet18',
                       resnet.Architecture((1,), False, (8,), 8))
-  fed, host_batches, prefetch, ahead = [], feed.host_batches, prefetch_lib.prefetch, []
+  fed, host_batches, prefetch, ahead = [], batches.host_batches, prefetch_lib.prefetch, []
   def noting(data, grid, **how):
     for batch in host_batches(data, grid, **how):
       if grid.ndim == 3:  # training: [devices, sub-batches, examples]
         fed[-1].append((data, grid.reshape(-1), batch))
       yield batch
-  monkeypatch.setattr(feed, 'host_batches', noting)
+  monkeypatch.setattr(batches, 'host_batches', noting)
   def prefetching(batches, size, *arguments):
     ahead.append(size)
     return prefetch(batches, size, *arguments)
@@ -68,7 +68,7 @@ def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
     losses[resident] = [json.loads(line)['loss'] for line in lines]
 
   assert ahead == [3, 3]  # on the devices, as on the host
-  source = sources.folder(str(folder), 'train')
+  source = open_lib.folder(str(folder), 'train')
   colours = np.stack([decode.decode(source.read(k))[0, 0] for k in range(30)])
   assert len(np.unique(colours, axis=0)) == 30
   streamed, resident = fed

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from byol_jax.data import idx
+from byol_jax.data.sources import idx
 from byol_jax.errors import UserError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from byol_jax.data import large
+from byol_jax.data.images import large
 
 
 def _jpeg(width, height):

@@ -5,8 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from byol_jax.data import lists
-from byol_jax.data import sources
+from byol_jax.data.sources import lists
+from byol_jax.data.sources import open as open_lib
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
@@ -133,8 +133,8 @@ def test_both_lists_have_numbers_or_both_names(tmp_path):
   names = _write(tmp_path, 'names.csv', 'a.jpg,dog\nb.jpg,cat\n')
   numbers = _write(tmp_path, 'numbers.csv', 'a.jpg,0\nb.jpg,150000\n')
   def read_test(path, class_names):
-    return sources.open_source('list', path='train.csv', test_path=path,
-                               split='test', class_names=class_names)
+    return open_lib.open_source('list', path='train.csv', test_path=path,
+                                split='test', class_names=class_names)
   with pytest.raises(UserError, match="names.csv.*label 'dog'.* has numbers"):
     read_test(names, None)
   with pytest.raises(UserError, match="'0' is not one of the 2 classes"):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from byol_jax.data import order
+from byol_jax.data.feed import order
 from byol_jax.devices import grid as grid_lib
 
 MASK = 2**64 - 1

@@ -9,11 +9,11 @@ from PIL import Image
 import pytest
 
 from byol_jax.data import bad
-from byol_jax.data import decode
-from byol_jax.data import feed
-from byol_jax.data import order
-from byol_jax.data import pipeline
-from byol_jax.data import sources
+from byol_jax.data.feed import batches
+from byol_jax.data.feed import order
+from byol_jax.data.feed import stream
+from byol_jax.data.images import decode
+from byol_jax.data.sources import table
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import UserError
@@ -31,7 +31,7 @@ def _encoded(sizes, labels=True, max_bad=None):
     Image.fromarray(pixels).save(file, 'JPEG' if k % 2 else 'PNG')
     files.append(file.getvalue())
   names = [f'image {k}' for k in range(len(files))]
-  return sources.Encoded(
+  return table.Encoded(
       read=files.__getitem__, size=len(files),
       labels=np.arange(len(files), dtype=np.int32) if labels else None,
       names=names, class_names=None, name='test images',
@@ -44,7 +44,7 @@ def _source():
 
 
 def _train(source, start_step=0, num_steps=5, rows=range(_BATCH), **options):
-  return list(pipeline.train_batches(
+  return list(stream.train_batches(
       source, seed=3, start_step=start_step, num_steps=num_steps,
       batch_size=_BATCH, rows_of_host=np.array(rows), image_size=_SIZE,
       **options))
@@ -103,7 +103,7 @@ def test_a_thousand_start_steps_equal_the_unbroken_stream(source):
 @pytest.mark.parametrize('hosts', [1, 2, 4, 8])
 def test_hosts_and_threads_change_no_byte(source, hosts, threads):
   def batches(rows, threads):
-    return list(pipeline.train_batches(
+    return list(stream.train_batches(
         source, seed=5, start_step=2, num_steps=4, batch_size=16,
         rows_of_host=rows, image_size=_SIZE, threads=threads))
   whole = batches(np.arange(16), 3)
@@ -118,12 +118,12 @@ def test_hosts_and_threads_change_no_byte(source, hosts, threads):
 def test_no_labels_no_key():
   source = _encoded([(9, 9)] * 4, labels=False)
   assert set(_train(source, num_steps=1)[0]) == {'views'}
-  batch = next(pipeline.eval_batches(source, batch_size=4, image_size=_SIZE))
+  batch = next(stream.eval_batches(source, batch_size=4, image_size=_SIZE))
   assert set(batch) == {'images', 'mask'}
 
 
 def test_eval_counts_every_image_once(source):
-  batches = list(pipeline.eval_batches(source, batch_size=5, image_size=_SIZE))
+  batches = list(stream.eval_batches(source, batch_size=5, image_size=_SIZE))
   assert [len(batch['mask']) for batch in batches] == [5, 5, 5]
   mask = np.concatenate([batch['mask'] for batch in batches])
   labels = np.concatenate([batch['labels'] for batch in batches])
@@ -142,7 +142,7 @@ def test_eval_counts_every_image_once(source):
 def test_eval_on_two_hosts(source):
   """-1 evens out the number of batches."""
   rows = np.pad(np.arange(_N), (0, 3), constant_values=-1).reshape(2, 8)
-  parts = [list(pipeline.eval_batches(
+  parts = [list(stream.eval_batches(
       source, batch_size=4, image_size=_SIZE, rows=part)) for part in rows]
   assert [len(part) for part in parts] == [2, 2]
   labels = np.concatenate([b['labels'][b['mask']] for p in parts for b in p])
@@ -151,15 +151,15 @@ def test_eval_on_two_hosts(source):
 
 def test_load_resident(source):
   same = _encoded([(9, 7)] * 5)
-  data = pipeline.load_resident(same, 5 * 9 * 7 * 3)
+  data = stream.load_resident(same, 5 * 9 * 7 * 3)
   assert data.images.shape == (5, 9, 7, 3) and data.images.dtype == np.uint8
   for k in range(5):
     np.testing.assert_array_equal(
         data.images[k], decode.decode(same.read(k)))
   np.testing.assert_array_equal(data.labels, same.labels)
-  assert pipeline.load_resident(same, 5 * 9 * 7 * 3 - 1) is None
-  assert pipeline.load_resident(source, 10**9) is None  # sizes differ
-  assert pipeline.load_resident(_encoded([(9, 7)] * 4 + [(7, 9)]), 10**9) is None
+  assert stream.load_resident(same, 5 * 9 * 7 * 3 - 1) is None
+  assert stream.load_resident(source, 10**9) is None  # sizes differ
+  assert stream.load_resident(_encoded([(9, 7)] * 4 + [(7, 9)]), 10**9) is None
 
 
 # ---------------------------------------------------------------- bad images
@@ -206,7 +206,7 @@ def test_a_bad_substitute_is_replaced_as_well(source):
 
 
 def test_evaluation_leaves_bad_images_out(source):
-  batches = list(pipeline.eval_batches(
+  batches = list(stream.eval_batches(
       _damage(source, 0, 7), batch_size=5, image_size=_SIZE))
   mask = np.concatenate([batch['mask'] for batch in batches])[:_N]
   images = np.concatenate([batch['images'] for batch in batches])[:_N]
@@ -216,7 +216,7 @@ def test_evaluation_leaves_bad_images_out(source):
 
 def test_resident_data_shows_the_same_as_streamed():
   damaged = _damage(_encoded([(9, 9)] * 12), 5)
-  data = pipeline.load_resident(damaged, 10**9)
+  data = stream.load_resident(damaged, 10**9)
   substitute = order.substitute(5, 0, 12)
   assert data.labels[5] == substitute
   np.testing.assert_array_equal(data.images[5], data.images[substitute])
@@ -301,7 +301,7 @@ def test_closing_ends_the_threads(source):
   def ours():
     return [t for t in set(threading.enumerate()) - before
             if t.name.startswith('decode')]
-  batches = pipeline.train_batches(
+  batches = stream.train_batches(
       source, seed=3, start_step=0, num_steps=10**6, batch_size=_BATCH,
       rows_of_host=np.arange(_BATCH), image_size=_SIZE, threads=3)
   next(batches)
@@ -318,7 +318,7 @@ def test_closing_a_prefetch_waits_for_one_slow_read_at_most(source):
     return source.read(index)
   before = set(threading.enumerate())
   stop = threading.Event()
-  batches = prefetch_lib.prefetch(feed.host_batches(
+  batches = prefetch_lib.prefetch(batches.host_batches(
       source._replace(read=read), grid_lib.local_example_grid(64, 1), seed=3,
       start_step=0, num_steps=10**6, batch_size=64, image_size=_SIZE, threads=2,
       stop=stop), meanwhile=lambda: len(reads) > 2, stop=stop)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import byol_jax.data
-from byol_jax.data import sources
 from byol_jax.data.samples import make_fashion_sample
+from byol_jax.data.sources import arrays
+from byol_jax.data.sources import open as open_lib
 
 _FOLDER = os.path.join(os.path.dirname(byol_jax.data.__file__), 'samples')
 _DEBIAN = '/usr/share/datasets/fashion-mnist'
@@ -17,7 +18,7 @@ _DEBIAN = '/usr/share/datasets/fashion-mnist'
 @pytest.mark.parametrize('split, per_class', [('train', 1000), ('test', 200)])
 def test_balanced(split, per_class):
   start = time.perf_counter()
-  data = sources.open_source('fashion_sample', split=split)
+  data = open_lib.open_source('fashion_sample', split=split)
   assert time.perf_counter() - start < 1
   assert data.images.shape == (10 * per_class, 28, 28, 1)
   assert data.images.dtype == np.uint8 and data.labels.dtype == np.int32
@@ -53,6 +54,6 @@ def test_script_makes_this_file(tmp_path):
   made = str(tmp_path / 'made.npz')
   make_fashion_sample.save(made, make_fashion_sample.make(_DEBIAN))
   for split in ('train', 'test'):
-    ours, theirs = sources.fashion_sample(split), sources.npz(made, split)
+    ours, theirs = arrays.fashion_sample(split), arrays.npz(made, split)
     np.testing.assert_array_equal(ours.images, theirs.images)
     np.testing.assert_array_equal(ours.labels, theirs.labels)

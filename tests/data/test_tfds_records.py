@@ -11,10 +11,11 @@ import pytest
 from byol_jax import config as config_lib
 from byol_jax import prepare
 from byol_jax.data import fingerprint
-from byol_jax.data import pipeline
-from byol_jax.data import sources
-from byol_jax.data import tfds_records
-from byol_jax.data import tfrecord
+from byol_jax.data.feed import stream
+from byol_jax.data.records import tfrecord
+from byol_jax.data.sources import open as open_lib
+from byol_jax.data.sources import table
+from byol_jax.data.sources import tfds as tfds_lib
 from byol_jax.errors import UserError
 
 pytest.importorskip('tensorflow')
@@ -58,14 +59,14 @@ def _folder(request, tmp_path_factory):
 
 
 def _open(folder, name='tiny', split='train'):
-  return sources.open_source('tfds', path=folder, tfds_name=name, split=split)
+  return open_lib.open_source('tfds', path=folder, tfds_name=name, split=split)
 
 
 def test_round_trip(folder):
   source = _open(folder)
   assert source.size == 11 and source.class_names == ('x', 'y', 'z')
   assert source.labels.dtype == np.int32
-  data = pipeline.load_resident(source, 10**6)
+  data = stream.load_resident(source, 10**6)
   # TFDS shuffles while it prepares: find each image again.
   found = [int(np.flatnonzero((_X == image).all((1, 2, 3)))[0])
            for image in data.images]
@@ -96,8 +97,8 @@ def test_other_formats_are_read_into_memory(tmp_path):
   assert isinstance(other.labels, np.ndarray)
   np.testing.assert_array_equal(source.labels, other.labels)
   with pytest.raises(UserError, match='parquet, too much to hold in memory'):
-    tfds_records.open_records('tiny', 'train', str(tmp_path / 'parquet'),
-                              max_bytes=100)
+    tfds_lib.open_records('tiny', 'train', str(tmp_path / 'parquet'),
+                          max_bytes=100)
 
 
 def _as_imagenet(folder, file_format, names):
@@ -123,9 +124,9 @@ def test_imagenet_has_file_names(tmp_path, file_format):
   names = [wanted[label // 100] for label in labels]
   assert list(source.names) == names and [source.names[k] for k in (8, 0)] == [
       names[8], names[0]]
-  assert sources.names_of(source, [3, 1], 'train') == [names[3], names[1]]
-  assert sources.num_classes(source) == 1000
-  part = sources.take(source, np.array([4, 2]))
+  assert table.names_of(source, [3, 1], 'train') == [names[3], names[1]]
+  assert table.num_classes(source) == 1000
+  part = table.take(source, np.array([4, 2]))
   assert list(part.names) == [names[4], names[2]]
   source.bad.add(5, 'damaged')
   assert names[5] in source.bad.summary()
@@ -141,7 +142,7 @@ def test_prepared_records_keep_file_names(tmp_path):
   config.prepare.output = str(tmp_path / 'out')
   for _ in range(2):  # and the same when it looks again
     prepare.run(config)
-    source = sources.open_source('prepared', path=str(tmp_path / 'out'))
+    source = open_lib.open_source('prepared', path=str(tmp_path / 'out'))
     assert sorted(source.names) == ['a.JPEG', 'a.JPEG#2', 'b.JPEG']
     assert source.labels[list(source.names).index('b.JPEG')] == 100
 
@@ -159,12 +160,12 @@ def test_splits(folder):
 
 def test_by_folder_of_the_version(folder):
   path = str(pathlib.Path(folder, 'tiny', '1.0.0'))
-  assert sources.open_source('tfds', path=path).size == 11
+  assert open_lib.open_source('tfds', path=path).size == 11
 
 
 def test_batches_from_many_threads(folder):
   source = _open(folder)
-  one, many = (list(pipeline.train_batches(
+  one, many = (list(stream.train_batches(
       source, seed=0, start_step=0, num_steps=4, batch_size=8,
       rows_of_host=np.arange(8), image_size=8, threads=threads))
                for threads in (1, 8))

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from byol_jax.data import tfrecord
+from byol_jax.data.records import tfrecord
 
 tf = pytest.importorskip('tensorflow')
 _RECORDS = [b'', b'one', bytes(100), os.urandom(70_000), b'end']

@@ -16,8 +16,8 @@ from PIL import Image
 import pytest
 import simplejpeg
 
-from byol_jax.data import decode
-from byol_jax.data import jpeg
+from byol_jax.data.images import decode
+from byol_jax.data.images import jpeg
 
 _H, _W = 40, 56
 

@@ -7,7 +7,7 @@ import pytest
 
 from byol_jax import main as main_lib
 from byol_jax import pretrain
-from byol_jax.data import sources
+from byol_jax.data.sources import table
 from byol_jax.evaluation import monitor
 from byol_jax.networks import resnet
 
@@ -26,7 +26,7 @@ def make_data(n):
   labels = np.arange(n) % 3
   images = np.zeros((n, 2, 2, 3), np.uint8) + labels[:, None, None, None].astype(
       np.uint8)
-  return sources.Images(images, labels.astype(np.int32), None, 'three shades')
+  return table.Images(images, labels.astype(np.int32), None, 'three shades')
 
 
 def neighbours(encoder, train):

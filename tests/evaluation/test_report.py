@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from byol_jax.data.sources import Images
+from byol_jax.data.sources.table import Images
 from byol_jax.evaluation import report
 from byol_jax.evaluation import splits
 

@@ -68,13 +68,13 @@ def _child() -> None:
   # pylint: disable=g-import-not-at-top,broad-exception-caught
   from byol_jax.run import checkpoint
   from byol_jax.run import workdir
-  from byol_jax.data import sources
+  from byol_jax.data.sources import open as open_lib
   from byol_jax.errors import UserError
   from byol_jax.run.manifest import DamagedError
   checkpoint._WAITS = ()  # pylint: disable=protected-access
   try:
     if kind == 'npz':
-      what = sources.open_source('npz', path=path, max_bytes=256 << 20)
+      what = open_lib.open_source('npz', path=path, max_bytes=256 << 20)
       outcome = f'images {what.images.shape}'
     elif kind == 'config':
       with open(os.path.join(path, 'results.json'), 'w', encoding='utf-8'):

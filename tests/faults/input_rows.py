@@ -53,13 +53,13 @@ def resume_late_in_an_epoch(cases, scratch):
   del scratch
   # pylint: disable=g-import-not-at-top
   from byol_jax.data import bad
-  from byol_jax.data import pipeline
-  from byol_jax.data import sources
+  from byol_jax.data.feed import stream
+  from byol_jax.data.sources import table
   import numpy as np
   import simplejpeg
   size = 1_281_167
   data = simplejpeg.encode_jpeg(np.full((64, 64, 3), 90, np.uint8))
-  source = sources.Encoded(
+  source = table.Encoded(
       read=lambda index: data, size=size, labels=None, names=range(size),
       class_names=None, name='one image, many times', bad=bad.BadImages(range(size), ''))
   failures, slowest, most = [], 0.0, 0.0
@@ -67,7 +67,7 @@ def resume_late_in_an_epoch(cases, scratch):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
     step = int((0.9 + 7 * case) * size / 4096)
-    batches = pipeline.train_batches(
+    batches = stream.train_batches(
         source, seed=case, start_step=step, num_steps=2, batch_size=4096,
         rows_of_host=np.arange(64), image_size=32)
     first = next(batches)

@@ -18,7 +18,7 @@ import zipfile
 
 import numpy as np
 
-from byol_jax.data import idx
+from byol_jax.data.sources import idx
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _SEED = 20200523  # the day of the upstream version that Debian packages

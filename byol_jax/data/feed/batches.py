@@ -7,10 +7,10 @@ import threading
 
 import numpy as np
 
-from byol_jax.data import pipeline
-from byol_jax.data import resident
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.feed import resident
+from byol_jax.data.feed import stream
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 
 
 def host_batches(
@@ -56,7 +56,7 @@ def host_batches(
     yield from resident.train_batches(
         seed, start_step, num_steps, len(data.images), batch_size, grid)
     return
-  for batch in pipeline.train_batches(
+  for batch in stream.train_batches(
       data, seed=seed, start_step=start_step, num_steps=num_steps,
       batch_size=batch_size, rows_of_host=grid.reshape(-1),
       image_size=image_size, num_views=num_views, area=area, aspect=aspect,

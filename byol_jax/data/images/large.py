@@ -7,7 +7,7 @@ import logging
 import statistics
 import threading
 
-from byol_jax.data import decode
+from byol_jax.data.images import decode
 
 _console = logging.getLogger('byol_jax')
 

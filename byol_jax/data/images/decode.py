@@ -25,10 +25,10 @@ from PIL import Image
 from PIL import ImageOps
 import simplejpeg
 
-from byol_jax.data import crops
-from byol_jax.data import jpeg
-from byol_jax.data import memory
-from byol_jax.data import resize
+from byol_jax.data.images import crops
+from byol_jax.data.images import jpeg
+from byol_jax.data.images import memory
+from byol_jax.data.images import resize
 from byol_jax.errors import TransientError
 
 _FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 import hashlib
 import json
@@ -10,14 +10,14 @@ import logging
 import os
 import pathlib
 import re
-import time
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from byol_jax.data import shards
-from byol_jax.data import tfrecord
-from byol_jax.data.tf_cpu import import_tf
+from byol_jax.data.records import shards
+from byol_jax.data.records import tfrecord
+from byol_jax.data.records.tf_cpu import import_tf
+from byol_jax.data.sources import lazy
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
@@ -26,96 +26,16 @@ from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
 
-T = TypeVar('T')
-
 _NAMES = ('file_name', 'filename', 'image/filename')  # features, as ImageNet has it
 _INFO = 'its dataset_info.json or features.json is missing or damaged'
-_THREADS = 16
-_PART = 64  # records that a thread reads at a time: handing them over takes its time
-_REPORT_SECONDS = 30.0
 _MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
-
-
-class Labels:
-  """int32 [N], each read with its image or when it is asked for.
-
-  Reading all of them at the start means reading all images, too.
-  """
-  dtype = np.dtype(np.int32)
-
-  def __init__(self, read: Callable[[int], int], size: int, num_classes: int):
-    self._read = read
-    self._rows = np.arange(size)  # turns any way to index into numbers
-    self._known = np.full(size, -1, np.int32)
-    self._num_classes = num_classes
-
-  def put(self, index: int, label: int) -> None:
-    """Notes what was read."""
-    self._known[index] = label
-
-  def __len__(self) -> int:
-    return len(self._known)
-
-  def __getitem__(self, rows: Any) -> np.ndarray:
-    wanted = self._rows[rows]
-    unknown = np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]
-    for index, label in zip(unknown, _read_all(self._read, unknown.tolist(), 'labels')):
-      self._known[index] = label
-    return self._known[wanted]
-
-  def __array__(self, dtype=None, copy=None) -> np.ndarray:
-    del copy
-    return self[:].astype(dtype or self.dtype)
-
-  def max(self) -> int:
-    """The largest that there can be."""
-    return self._num_classes - 1
-
-
-class FileNames(Sequence):
-  """Names that the records hold themselves, each read when it is asked for."""
-
-  def __init__(self, read: Callable[[int], str], size: int):
-    self._read = read
-    self._size = size
-
-  def __len__(self) -> int:
-    return self._size
-
-  def __getitem__(self, index: int) -> str:
-    return self._read(range(self._size)[index])
-
-  def __iter__(self) -> Iterator[str]:
-    return self.of(range(self._size))
-
-  def of(self, rows: Iterable[int]) -> Iterator[str]:
-    """Those of some records."""
-    return _read_all(self._read, rows, 'file names')
-
-
-def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Iterator[T]:
-  """read(row) of many rows, in several threads; says now and then how far it is."""
-  rows, reported = list(rows), time.monotonic()
-  parts = [rows[k:k + _PART] for k in range(0, len(rows), _PART)]
-  if not parts:
-    return
-  with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
-    try:
-      for k, values in enumerate(pool.map(lambda part: list(map(read, part)), parts)):
-        yield from values
-        if time.monotonic() > reported + _REPORT_SECONDS:
-          reported = time.monotonic()
-          _console.info('reading %s: %d of %d', what, k * _PART + len(values), len(rows))
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise
 
 
 class Records(NamedTuple):
   """One split of a TFDS data set."""
   read: Callable[[int], bytes]  # the encoded image
   size: int
-  labels: np.ndarray | Labels | None  # int32 [N]
+  labels: np.ndarray | lazy.Labels | None  # int32 [N]
   class_names: tuple[str, ...] | None
   names: Sequence[str]  # file names, or 'tiny/1.0.0, split train, record 5'
   identity: str  # changes with the records' number and order
@@ -365,7 +285,7 @@ def _sizes(builder: Any, split: str) -> list[int]:
       raise _damaged(builder, f'{path} is missing') from error
     except OSError as error:
       raise _damaged(builder, error) from error
-  with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
+  with futures.ThreadPoolExecutor(lazy.THREADS) as pool:  # storage takes its time
     return list(pool.map(size, builder.info.splits[split].file_instructions))
 
 
@@ -419,7 +339,7 @@ def _by_number(builder: Any, instructions: Sequence[Any],
 def _by_random_access(
     tfds: Any, builder: Any, read_record: Callable[[int], bytes], wanted: _Wanted,
     size: int,
-) -> tuple[Callable[[int], bytes], np.ndarray | Labels | None, FileNames | None]:
+) -> tuple[Callable[[int], bytes], np.ndarray | lazy.Labels | None, lazy.FileNames | None]:
   """(reads an image, labels, names) from a way to read whole records."""
   def parser(*features: str | None) -> Callable[[int], dict[str, Any]]:
     # Parses these features and no others, bounding boxes for example.
@@ -433,10 +353,10 @@ def _by_random_access(
   labels, names, num_classes = None, None, None
   if wanted.label:
     num_classes = getattr(builder.info.features[wanted.label], 'num_classes', None)
-    labels = Labels(lambda index: parse(index)[wanted.label], size, num_classes or 0)
+    labels = lazy.Labels(lambda index: parse(index)[wanted.label], size, num_classes or 0)
   if wanted.name:
     parse_name = parser(wanted.name)
-    names = FileNames(lambda index: _text(parse_name(index)[wanted.name]), size)
+    names = lazy.FileNames(lambda index: _text(parse_name(index)[wanted.name]), size)
 
   def read(index: int) -> bytes:
     example = parse(index)
@@ -492,9 +412,9 @@ def _text(value: bytes) -> str:
   return value.decode(errors='backslashreplace')
 
 
-def _are_hidden(labels: np.ndarray | Labels) -> bool:
+def _are_hidden(labels: np.ndarray | lazy.Labels) -> bool:
   """Whether a label is negative; of `Labels` the first tells for all."""
-  return bool((labels[:1] if isinstance(labels, Labels) else labels).min() < 0)
+  return bool((labels[:1] if isinstance(labels, lazy.Labels) else labels).min() < 0)
 
 
 def _damaged(builder: Any, why: object) -> UserError:

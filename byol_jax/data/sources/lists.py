@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_jax.data.folder import EXTENSIONS
+from byol_jax.data.sources.folder import EXTENSIONS
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry

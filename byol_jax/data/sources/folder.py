@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_jax.data.decode import BadImage
+from byol_jax.data.images.decode import BadImage
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
 from byol_jax.storage import retry

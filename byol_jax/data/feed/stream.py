@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from byol_jax.data import decode
-from byol_jax.data import memory
-from byol_jax.data import order
-from byol_jax.data.decode import BadImage
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.feed import order
+from byol_jax.data.images import decode
+from byol_jax.data.images import memory
+from byol_jax.data.images.decode import BadImage
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.errors import UserError
 
 _DRAWS = 4  # of a view: `crops.crop_box`

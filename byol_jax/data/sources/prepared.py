@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from byol_jax.data import shards
+from byol_jax.data.records import shards
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
 from byol_jax.storage import paths as paths_lib
@@ -347,4 +347,3 @@ def writing(path: str) -> Iterator[None]:
   except (OSError, RuntimeError) as error:  # RuntimeError: array_record's
     raise UserError(f'cannot write {path!r}, config key prepare.output: '
                     f'{getattr(error, "strerror", None) or error}') from error
-

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from byol_jax.data import order
-from byol_jax.data import pipeline
-from byol_jax.data.sources import Encoded
-from byol_jax.data.sources import Images
+from byol_jax.data.feed import order
+from byol_jax.data.feed import stream
+from byol_jax.data.sources.table import Encoded
+from byol_jax.data.sources.table import Images
 from byol_jax.errors import UserError
 
 
@@ -43,7 +43,7 @@ def make_resident(data: Images | Encoded, mode: str, limit_bytes: int,
     return data
   if mode == 'no':
     return data
-  decoded = pipeline.load_resident(
+  decoded = stream.load_resident(
       data, limit_bytes, threads,
       max_side=2 * image_size if mode == 'auto' else None)
   if decoded is not None:

@@ -1,0 +1,93 @@
+"""Labels and names that only the records know, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+import logging
+import time
+from typing import Any, TypeVar
+
+import numpy as np
+
+_console = logging.getLogger('byol_jax')
+
+T = TypeVar('T')
+THREADS = 16
+_PART = 64  # records that a thread reads at a time: handing them over takes its time
+_REPORT_SECONDS = 30.0
+
+
+class Labels:
+  """int32 [N], each read with its image or when it is asked for.
+
+  Reading all of them at the start means reading all images, too.
+  """
+  dtype = np.dtype(np.int32)
+
+  def __init__(self, read: Callable[[int], int], size: int, num_classes: int):
+    self._read = read
+    self._rows = np.arange(size)  # turns any way to index into numbers
+    self._known = np.full(size, -1, np.int32)
+    self._num_classes = num_classes
+
+  def put(self, index: int, label: int) -> None:
+    """Notes what was read."""
+    self._known[index] = label
+
+  def __len__(self) -> int:
+    return len(self._known)
+
+  def __getitem__(self, rows: Any) -> np.ndarray:
+    wanted = self._rows[rows]
+    unknown = np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]
+    for index, label in zip(unknown, _read_all(self._read, unknown.tolist(), 'labels')):
+      self._known[index] = label
+    return self._known[wanted]
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    del copy
+    return self[:].astype(dtype or self.dtype)
+
+  def max(self) -> int:
+    """The largest that there can be."""
+    return self._num_classes - 1
+
+
+class FileNames(Sequence):
+  """Names that the records hold themselves, each read when it is asked for."""
+
+  def __init__(self, read: Callable[[int], str], size: int):
+    self._read = read
+    self._size = size
+
+  def __len__(self) -> int:
+    return self._size
+
+  def __getitem__(self, index: int) -> str:
+    return self._read(range(self._size)[index])
+
+  def __iter__(self) -> Iterator[str]:
+    return self.of(range(self._size))
+
+  def of(self, rows: Iterable[int]) -> Iterator[str]:
+    """Those of some records."""
+    return _read_all(self._read, rows, 'file names')
+
+
+def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Iterator[T]:
+  """read(row) of many rows, in several threads; says now and then how far it is."""
+  rows, reported = list(rows), time.monotonic()
+  parts = [rows[k:k + _PART] for k in range(0, len(rows), _PART)]
+  if not parts:
+    return
+  with futures.ThreadPoolExecutor(THREADS) as pool:  # storage takes its time
+    try:
+      for k, values in enumerate(pool.map(lambda part: list(map(read, part)), parts)):
+        yield from values
+        if time.monotonic() > reported + _REPORT_SECONDS:
+          reported = time.monotonic()
+          _console.info('reading %s: %d of %d', what, k * _PART + len(values), len(rows))
+    except BaseException:
+      pool.shutdown(cancel_futures=True)
+      raise
