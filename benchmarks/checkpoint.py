@@ -19,11 +19,11 @@ import time
 import jax
 import numpy as np
 
-from byol_jax import config as config_lib
-from byol_jax import program as program_lib
+from byol_jax.config import schedule
 from byol_jax.devices import mapped
 from byol_jax.run import checkpoint
 from byol_jax.run import health as health_lib
+from byol_jax.training import build
 
 
 def main():
@@ -37,8 +37,8 @@ def main():
   spec = importlib.util.spec_from_file_location('config', arguments.config)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  config = config_lib.resolve(module.get_config(), 1281167)
-  program = program_lib.build(config, 1281167, 1000, is_resident=False)
+  config = schedule.resolve(module.get_config(), 1281167)
+  program = build.build(config, 1281167, 1000, is_resident=False)
   rng = np.random.default_rng(0)
   # random numbers, as weights are: zeros would be compressed away
   state = jax.tree.map(

@@ -17,7 +17,7 @@ import time
 import jax
 import numpy as np
 
-from byol_jax import config as config_lib
+from byol_jax.config import keys as keys_lib
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import linear
 from byol_jax.evaluation import stages
@@ -40,7 +40,7 @@ def main():
   parser.add_argument('--test', type=int, default=10_000)
   parser.add_argument('--size', type=int, default=512)
   args = parser.parse_args()
-  config = config_lib.base()
+  config = keys_lib.base()
   rng = np.random.default_rng(0)
   x, y = _features(rng, args.train, args.size)
   queries, _ = _features(rng, args.test, args.size)

@@ -38,13 +38,13 @@ import time
 import numpy as np
 from PIL import Image
 
-from byol_jax import config as config_lib
-from byol_jax import prepare
+from byol_jax.config import keys as keys_lib
 from byol_jax.data.feed import stream
 from byol_jax.data.images import crops
 from byol_jax.data.images import decode
 from byol_jax.data.sources import open as open_lib
 from byol_jax.errors import UserError
+from byol_jax.tasks import prepare
 
 _SIZE = 224
 _BATCH = 64
@@ -164,7 +164,7 @@ def make_smaller(path: str, short_side: int, folder: str, **how):
 
   `how`: more config keys of prepare.
   """
-  config = config_lib.base().unlock()
+  config = keys_lib.base().unlock()
   config.data.source, config.data.path, config.data.test_split = 'folder', path, ''
   config.prepare.update(output=folder, short_side=short_side, **how)
   prepare.run(config)

@@ -25,13 +25,14 @@ from absl import flags
 import jax
 import numpy as np
 
-from byol_jax import config as config_lib
-from byol_jax import main as main_lib
-from byol_jax import program as program_lib
+from byol_jax.config import command
+from byol_jax.config import rules
+from byol_jax.config import schedule
 from byol_jax.devices import compiler
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
+from byol_jax.training import build
 
 _WARM_UP_STEPS = 3
 
@@ -77,12 +78,12 @@ def measure(config, is_resident: bool, steps: int) -> dict:
     The figures of the last line.
   """
   batch, shared = _batch(config, is_resident, np.random.RandomState(0))
-  program = program_lib.build(
+  program = build.build(
       config, config.data.fake_images, config.data.fake_classes,
       is_resident=is_resident)
 
   def timed(config):
-    built = program_lib.build(
+    built = build.build(
         config, config.data.fake_images, config.data.fake_classes,
         is_resident=is_resident)
     update = mapped.pmap_update(built.update)
@@ -132,17 +133,17 @@ def measure(config, is_resident: bool, steps: int) -> dict:
 
 def main(argv) -> int:
   compiler.set_compiler_flags()
-  values = main_lib.define_flags(argv)
+  values = command.define_flags(argv)
   flags.DEFINE_integer('steps', 10, 'steps to time of each kind',
                        lower_bound=1, flag_values=values)
   flags.DEFINE_enum('input', 'streamed', ('streamed', 'resident'),
                     'where images come from', flag_values=values)
   try:
-    config, _ = main_lib.parse(argv, values)
-    config = config_lib.resolve(
+    config, _ = command.parse(argv, values)
+    config = schedule.resolve(
         config, max(config.data.fake_images, config.train.batch_size))
-    config_lib.check_devices(config.train.batch_size,
-                             config.train.accumulation_steps, jax.device_count())
+    rules.check_devices(config.train.batch_size,
+                        config.train.accumulation_steps, jax.device_count())
   except UserError as error:
     print(f'benchmarks/step.py: {error}', file=sys.stderr)
     return 2

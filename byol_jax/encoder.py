@@ -14,12 +14,12 @@ from concurrent import futures
 import jax
 import numpy as np
 
-from byol_jax import program as program_lib
-from byol_jax import weights as weights_lib
 from byol_jax.data.images import decode
 from byol_jax.devices import mapped
 from byol_jax.evaluation import encode
 from byol_jax.storage import bucket
+from byol_jax.training import build
+from byol_jax.weights import load as weights_lib
 
 
 class Encoder:
@@ -37,7 +37,7 @@ class Encoder:
   def __init__(self, weights: weights_lib.Weights, image_size: int,
                center_share: float, batch_size: int):
     """`load` makes it."""
-    model = program_lib.make_model(weights.config, 0, None)
+    model = build.make_model(weights.config, 0, None)
     data = weights.config.data
     self.params, self.state, self.apply = (
         weights.params, weights.state, model.encoder.apply)
@@ -46,7 +46,7 @@ class Encoder:
     self._center_share = center_share or data.center_share
     self._at_a_time = batch_size * jax.local_device_count()
     self._networks = mapped.replicate((self.params, self.state))
-    spec = program_lib.view_spec(weights.config)._replace(image_size=self.image_size)
+    spec = build.view_spec(weights.config)._replace(image_size=self.image_size)
     self._encode = {
         share: mapped.map_batches(encode.features_of(model, spec, share), batch_size)
         for share in (1.0, self._center_share)}

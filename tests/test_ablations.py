@@ -14,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import diagnostics
-from byol_jax import optim
-from byol_jax import step as step_lib
-from byol_jax import views
 from byol_jax.data.feed import order
+from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
-from byol_jax.networks import resnet
+from byol_jax.training import diagnostics
+from byol_jax.training import optim
+from byol_jax.training import step as step_lib
+from byol_jax.views import make as views_lib
 
-TINY = resnet.Architecture((1, 1), False, (8, 16), 8)
-SPEC = views.ViewSpec(image_size=16, area=(0.3, 1.0))
+TINY = architectures.Architecture((1, 1), False, (8, 16), 8)
+SPEC = views_lib.ViewSpec(image_size=16, area=(0.3, 1.0))
 NUM_IMAGES, BATCH, STEPS, PROJECTION = 256, 64, 200, 16
 
 
@@ -46,7 +46,7 @@ def _images():
 @jax.jit
 def _views(step, rows, examples):
   """[2, n, 16, 16, 3]; outside of the step, to be compiled once."""
-  return views.from_resident(
+  return views_lib.from_resident(
       jax.random.PRNGKey(0), step, jnp.asarray(_images()),
       {'rows': rows, 'examples': examples}, SPEC)
 

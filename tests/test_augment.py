@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import augment
 from byol_jax.data.images import crops
+from byol_jax.views import augment
+from byol_jax.views import recipes
 
-NEUTRAL = augment.Recipe(
+NEUTRAL = recipes.Recipe(
     flip=0, jitter=0, brightness=0, contrast=0, saturation=0, hue=0,
     grayscale=0, blur=0, solarize=0)
 CLOSE64 = dict(rtol=0, atol=1e-9)
@@ -256,7 +257,7 @@ def _ranks(orders):
     (0.4, 0.4, 0.2, 0.0)])
 def test_jitter_in_all_orders(dtype, tolerance, bounds, x64):
   """Four operations one after another, clipped after each: all 24 orders."""
-  recipe = augment.T._replace(
+  recipe = recipes.T._replace(
       **dict(zip(('brightness', 'contrast', 'saturation', 'hue'), bounds)))
   images = _images(24)
   u = np.random.default_rng(1).random((24, 4))
@@ -274,7 +275,7 @@ def test_the_order_of_the_jitter_matters(x64):
   images = np.repeat(_images(1), 24, 0)
   u = np.repeat([[0.95, 0.9, 0.9, 0.05]], 24, 0)
   draws = _draws(24, order=_ranks(ORDERS), strength=u, jitter=np.zeros(24))
-  out = _stack(augment.color_jitter(_planes(images), draws, augment.T))
+  out = _stack(augment.color_jitter(_planes(images), draws, recipes.T))
   expected = np.stack([_jitter(image, order, (2 * u[0] - 1) * (.4, .4, .2, .1))
                        for image, order in zip(images, ORDERS)])
   np.testing.assert_allclose(out, expected, **CLOSE64)
@@ -285,7 +286,7 @@ def test_the_order_of_the_jitter_matters(x64):
 def test_images_without_jitter_stay_equal_to_the_bit():
   images = _images(2).astype(np.float32)
   draws = _draws(2, jitter=[0.8, 0.79], strength=np.full((2, 4), 0.9))
-  out = _stack(augment.color_jitter(_planes(images), draws, augment.T))
+  out = _stack(augment.color_jitter(_planes(images), draws, recipes.T))
   np.testing.assert_array_equal(out[0], images[0])
   assert np.abs(out[1] - images[1]).max() > 0.1
 
@@ -293,7 +294,7 @@ def test_images_without_jitter_stay_equal_to_the_bit():
 # ------------------------------------------------------------------ the whole
 def test_all_operations_in_the_papers_order(x64):
   """flip, jitter, grayscale, blur, solarize, with draws on both sides of p."""
-  n, recipe = 40, augment.T_PRIME
+  n, recipe = 40, recipes.T_PRIME
   images = _images(n, 20, 12, seed=5)
   rng = np.random.default_rng(6)
   given = {name: rng.random(n) for name in ('flip', 'jitter', 'grayscale',
@@ -328,8 +329,8 @@ def test_recipes_are_the_papers_table_6():
   common = dict(flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4,
                 saturation=0.2, hue=0.1, grayscale=0.2, blur_sigma=(0.1, 2.0),
                 solarize_threshold=0.5)
-  assert augment.T._asdict() == common | dict(blur=1.0, solarize=0.0)
-  assert augment.T_PRIME._asdict() == common | dict(blur=0.1, solarize=0.2)
+  assert recipes.T._asdict() == common | dict(blur=1.0, solarize=0.0)
+  assert recipes.T_PRIME._asdict() == common | dict(blur=0.1, solarize=0.2)
   assert augment.GRAY_WEIGHTS == (0.2989, 0.5870, 0.1140)
 
 
@@ -338,7 +339,7 @@ def test_views_stay_in_range_and_finite(size):
   rng = np.random.default_rng(0)
   images = rng.choice([0, 1, 127, 128, 254, 255], (64, *size, 3)).astype(np.uint8)
   draws = augment.draws(jax.random.PRNGKey(3), jnp.int32(1), jnp.arange(64), 1)
-  for recipe in (augment.T, augment.T_PRIME):
+  for recipe in (recipes.T, recipes.T_PRIME):
     out = _stack(jax.jit(augment.augment, static_argnums=2)(
         augment.to_planes(images), draws, recipe))
     assert out.dtype == np.float32
@@ -499,7 +500,7 @@ def _seen(recipe, image):
     ('blur', 1.0, 0.1), ('solarize', 0.0, 0.2)])
 def test_how_often_an_operation_happens(name, t, t_prime):
   image = np.random.default_rng(0).random((20, 2, 3)) * 0.6 + 0.3
-  for recipe, p in ((augment.T, t), (augment.T_PRIME, t_prime)):
+  for recipe, p in ((recipes.T, t), (recipes.T_PRIME, t_prime)):
     only = {name: getattr(recipe, name)}
     if name == 'jitter':
       only |= {k: 0.4 for k in ('brightness', 'contrast', 'saturation', 'hue')}
@@ -520,15 +521,15 @@ def _assert_uniform(values, low, high):
 def test_how_strong_the_jitter_is():
   only = lambda **given: NEUTRAL._replace(jitter=1.0, **given)
   flat = np.full((2, 2, 3), 0.5)
-  _assert_uniform(_seen(only(brightness=augment.T.brightness), flat)[:, 0, 0, 0]
+  _assert_uniform(_seen(only(brightness=recipes.T.brightness), flat)[:, 0, 0, 0]
                   - 0.5, -0.4, 0.4)
   stripes = np.stack([np.full((2, 3), 0.25), np.full((2, 3), 0.75)])
-  out = _seen(only(contrast=augment.T.contrast), stripes)
+  out = _seen(only(contrast=recipes.T.contrast), stripes)
   _assert_uniform((out[:, 1, 0, 0] - out[:, 0, 0, 0]) / 0.5, 0.6, 1.4)
   pink = np.broadcast_to([0.8, 0.4, 0.4], (2, 2, 3))
-  out = _seen(only(saturation=augment.T.saturation), pink)[:, 0, 0]
+  out = _seen(only(saturation=recipes.T.saturation), pink)[:, 0, 0]
   _assert_uniform((1 - out[:, 1] / out[:, 0]) / 0.5, 0.8, 1.2)
-  out = _seen(only(hue=augment.T.hue), pink)[:, 0, 0]
+  out = _seen(only(hue=recipes.T.hue), pink)[:, 0, 0]
   turns = [colorsys.rgb_to_hsv(*map(float, x))[0] for x in out]
   _assert_uniform((np.array(turns) + 0.5) % 1 - 0.5, -0.1, 0.1)
 
@@ -536,7 +537,7 @@ def test_how_strong_the_jitter_is():
 def test_how_wide_the_blur_is():
   point = np.zeros((20, 3, 3))
   point[10, 1] = 1
-  recipe = NEUTRAL._replace(blur=1.0, blur_sigma=augment.T.blur_sigma)
+  recipe = NEUTRAL._replace(blur=1.0, blur_sigma=recipes.T.blur_sigma)
   out = _seen(recipe, point)[..., 0].astype(np.float64)
   ratio = np.maximum(out[:, 11, 1] / out[:, 10, 1], 1e-30)
   _assert_uniform(np.sqrt(-0.5 / np.log(ratio)), 0.1, 2.0)

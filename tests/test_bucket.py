@@ -30,7 +30,7 @@ def python(cloud, code, *arguments):
 
 _STATE = '''
 import json, sys, zlib
-from byol_jax import checkpoint
+from byol_jax.run import checkpoint
 checkpoints = checkpoint.Checkpoints(sys.argv[1], read_only=True)
 step = checkpoints.latest()
 arrays = checkpoints.read(step, checkpoints.leaves(step))
@@ -85,7 +85,7 @@ _DAMAGE = '''
 import json
 import numpy as np
 from etils import epath
-from byol_jax import checkpoint
+from byol_jax.run import checkpoint
 folder = epath.Path('gs://bucket/damaged/checkpoints')
 state = {'w': np.arange(12, dtype=np.float32).reshape(3, 4)}
 checkpoints = checkpoint.Checkpoints(folder, 2)
@@ -113,7 +113,7 @@ def test_old_checkpoints_go_and_damaged_ones_are_set_aside(cloud):
 _LOCK = '''
 import json, os, subprocess, sys, time
 from etils import epath
-from byol_jax import lock
+from byol_jax.run import lock
 from byol_jax.errors import UserError
 path = 'gs://bucket/lock'
 lock._BEAT_SECONDS, lock._SETTLE_SECONDS = 0.3, 0.5
@@ -157,7 +157,7 @@ def test_a_bucket_belongs_to_one_run(cloud):
 _TAKEN_OVER = '''
 import time
 from etils import epath
-from byol_jax import lock
+from byol_jax.run import lock
 lock._BEAT_SECONDS, lock._SETTLE_SECONDS = 0.2, 0.2
 with lock.lock('gs://bucket/taken'):
   for _ in range(100):  # a beat may be under way, and overwrite it

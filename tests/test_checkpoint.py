@@ -175,7 +175,7 @@ def test_impossible_directories(tmp_path):
 def test_quiet_and_relative(tmp_path):
   code = textwrap.dedent('''
       import numpy as np
-      from byol_jax.checkpoint import Checkpoints
+      from byol_jax.run.checkpoint import Checkpoints
       tree = {'a/b': {'w': np.ones(3, np.float32)}}
       for step in (1, 2):
         c = Checkpoints('runs/x', max_to_keep=1)
@@ -201,7 +201,7 @@ def test_two_processes_save_and_restore_a_pmap_state(tmp_path):
       jax.distributed.initialize('localhost:' + sys.argv[2], 2, int(sys.argv[1]))
       from jax.experimental import multihost_utils
       import numpy as np
-      from byol_jax.checkpoint import Checkpoints
+      from byol_jax.run.checkpoint import Checkpoints
       f = jax.pmap(lambda s, x: s + jax.lax.psum(x, 'i'), axis_name='i',
                    in_axes=(None, 0), out_axes=None)
       n = jax.local_device_count()

@@ -9,13 +9,15 @@ from ml_collections import config_dict
 import numpy as np
 import pytest
 
-from byol_jax import config as config_lib
-from byol_jax import main as main_lib
-from byol_jax import program as program_lib
+from byol_jax.config import command
+from byol_jax.config import keys as keys_lib
+from byol_jax.config import rules
+from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.storage import files as files_lib
+from byol_jax.training import build
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
@@ -34,7 +36,7 @@ def load(path, *overrides):
   argv = ['byol_jax.main', f'--config={path}', *overrides]
   if 'folder' in path or 'prepare' in path:
     argv.append('--config.data.path=/photos')
-  return main_lib.parse(argv, main_lib.define_flags(argv))
+  return command.parse(argv, command.define_flags(argv))
 
 
 def num_images(path):
@@ -49,9 +51,9 @@ def num_images(path):
 def test_config_builds_and_validates(path, argument):
   config, name = load(path + argument)
   assert re.fullmatch(r'\w+', name)
-  resolved = config_lib.resolve(config, num_images(path))
+  resolved = schedule.resolve(config, num_images(path))
   assert None not in files_lib.flatten(resolved).values()
-  assert config_lib.total_steps(resolved, num_images(path)) > 0
+  assert schedule.total_steps(resolved, num_images(path)) > 0
   with open(path, encoding='utf-8') as f:
     assert '--config=configs/' in f.read()  # the docstring is the command
 
@@ -95,8 +97,8 @@ def test_arguments_of_evaluations():
 def test_imagenet_presets_have_the_papers_steps():
   for epochs, steps in ((40, 12511), (100, 31278), (300, 93835), (1000, 312784)):
     config, _ = load(f'{ROOT}/configs/imagenet_r50.py:{epochs}')
-    assert config_lib.total_steps(config, 1281167) == steps
-    assert config_lib.warmup_steps(config, 1281167) == 3127
+    assert schedule.total_steps(config, 1281167) == steps
+    assert schedule.warmup_steps(config, 1281167) == 3127
 
 
 @pytest.mark.parametrize('path', PATHS, ids=os.path.basename)
@@ -108,8 +110,8 @@ def test_shrunk_config_takes_a_step(path):
       '--config.network.projector_hidden_size=8',
       '--config.network.predictor_hidden_size=8',
       '--config.network.projection_size=4')
-  config = config_lib.resolve(config, 64)
-  program = program_lib.build(config, 64, 3, is_resident=False)
+  config = schedule.resolve(config, 64)
+  program = build.build(config, 64, 3, is_resident=False)
   one = jax.devices()[:1]
   update = mapped.pmap_update(program.update, one)
   grid = grid_lib.example_grid(8, 1, 1)
@@ -125,12 +127,12 @@ def test_shrunk_config_takes_a_step(path):
 
 def test_automatic_schedule_grows_with_few_images():
   config, _ = load(f'{ROOT}/configs/folder.py')
-  epochs = {n: config_lib.resolve(config, n).train.epochs
+  epochs = {n: schedule.resolve(config, n).train.epochs
             for n in (1000, 50000, 1281167)}
   assert epochs == {1000: 1000, 50000: 506, 1281167: 100}
   paper = config.copy_and_resolve_references()
   paper.train.batch_size = 4096
-  resolved = config_lib.resolve(paper, 1281167)
+  resolved = schedule.resolve(paper, 1281167)
   assert resolved.train.base_learning_rate == 0.45
   assert resolved.train.tau_base == pytest.approx(0.984, abs=2e-3)
 
@@ -139,7 +141,7 @@ def test_tau_is_scaled_to_the_batch_where_it_is_asked_for():
   path = f'{ROOT}/configs/imagenet_r50.py'
   def tau_at_0(*overrides):
     config, _ = load(path, *overrides)
-    _, ema_rate, _ = program_lib.make_optimizer(config, 1281167)
+    _, ema_rate, _ = build.make_optimizer(config, 1281167)
     return 1 - float(ema_rate(0))
   large = '--config.train.batch_size=16384'
   assert tau_at_0(large) == pytest.approx(0.996, abs=1e-6)
@@ -183,23 +185,23 @@ def test_bad_values_are_named(key, value):
     target = target[parent]
   target[last] = value
   with pytest.raises(UserError, match=re.escape(key)):
-    config_lib.validate(config_dict.ConfigDict(nested))
+    rules.validate(config_dict.ConfigDict(nested))
 
 
 def test_missing_key_is_named():
-  nested = config_lib.base().to_dict()
+  nested = keys_lib.base().to_dict()
   del nested['train']['epochs']
   with pytest.raises(UserError, match='train.epochs'):
-    config_lib.validate(config_dict.ConfigDict(nested))
+    rules.validate(config_dict.ConfigDict(nested))
 
 
 def test_batch_must_divide_over_the_devices():
-  config_lib.check_devices(64, 2, 8)
+  rules.check_devices(64, 2, 8)
   with pytest.raises(UserError, match='train.batch_size is 60.*48 is'):
-    config_lib.check_devices(60, 2, 8)
+    rules.check_devices(60, 2, 8)
 
 
 def test_too_few_images_for_a_batch():
   config, _ = load(f'{ROOT}/configs/fashion.py')
   with pytest.raises(UserError, match='has 10 images.*batch_size=8'):
-    config_lib.resolve(config, 10)
+    schedule.resolve(config, 10)

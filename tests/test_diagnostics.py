@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import diagnostics
+from byol_jax.training import diagnostics
 
 MEASURES = dict(projection_std=.7, alignment=.7, uniformity=-1.,
                 predictor_explained=.2, feature_rank=10., projection_rank=7.)

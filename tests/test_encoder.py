@@ -10,7 +10,7 @@ from byol_jax import encoder
 from byol_jax import main as main_lib
 from byol_jax.data.images import decode
 from byol_jax.errors import UserError
-from byol_jax.networks import resnet
+from byol_jax.networks import architectures
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -25,8 +25,8 @@ def _folder(tmp_path_factory):
     Image.fromarray(rng.integers(0, 256, (30 + k % 2, 40, 3), np.uint8)).save(
         root / 'photos' / f'{k:02d}.png')
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(resnet.ARCHITECTURES, 'resnet8',
-                  resnet.Architecture((1,), False, (16,), 16))
+    patch.setitem(architectures.ARCHITECTURES, 'resnet8',
+                  architectures.Architecture((1,), False, (16,), 16))
     patch.chdir(root)
     def call(config, *arguments):
       assert main_lib.main([

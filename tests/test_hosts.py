@@ -109,7 +109,7 @@ def test_the_code_is_what_the_files_say(tmp_path, monkeypatch):
 def test_without_a_cluster(mode, environment, said):
   done = subprocess.run(
       [sys.executable, '-c', 'import sys, jax\n'
-       'from byol_jax import hosts\n'
+       'from byol_jax.devices import hosts\n'
        'from byol_jax.errors import UserError\n'
        'try:\n'
        '  hosts.initialize(sys.argv[1], 100, 20)\n'

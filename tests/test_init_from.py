@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from byol_jax import init_from
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
+from byol_jax.weights import init_from
 
 
 class State(NamedTuple):  # the fields of step.TrainState that matter

@@ -35,8 +35,8 @@ def end(process):
 # what keeps the main thread from running Python, as a compiler does
 BUSY = 'import ctypes\n  for _ in range(100): ctypes.CDLL(None).sleep(1)'
 WATCHING = '''
-from byol_jax import leaving
-with leaving.on_signals() as leave:
+from byol_jax.run import signals
+with signals.on_signals() as leave:
   {now}
   print('ready', flush=True)
   {body}
@@ -70,13 +70,13 @@ def test_the_first_signal_asks_and_the_second_ends(number):
 def test_handlers_come_back_and_threads_are_let_alone():
   code = '''
 import signal, threading
-from byol_jax import leaving
-before = [signal.getsignal(n) for n in leaving.NUMBERS]
-with leaving.on_signals():
+from byol_jax.run import signals
+before = [signal.getsignal(n) for n in signals.NUMBERS]
+with signals.on_signals():
   pass
-assert [signal.getsignal(n) for n in leaving.NUMBERS] == before
+assert [signal.getsignal(n) for n in signals.NUMBERS] == before
 def elsewhere():
-  with leaving.on_signals() as leave:
+  with signals.on_signals() as leave:
     assert not leave.is_asked()
 thread = threading.Thread(target=elsewhere)
 thread.start(); thread.join()
@@ -88,7 +88,7 @@ print('ready', threading.active_count())
 
 
 STUCK = '''
-from byol_jax.watchdog import Watchdog
+from byol_jax.run.watchdog import Watchdog
 import time
 def stuck_here():
   {stuck}
@@ -135,8 +135,8 @@ def test_nobody_needs_to_listen(tmp_path):
           'os.set_blocking(2, False)\n'
           'try:\n  while True: os.write(2, bytes(4096))\n'
           'except BlockingIOError: os.set_blocking(2, True)\n'
-          'from byol_jax import leaving\n'
-          'leaving._SECONDS_TO_TELL = 1\n')
+          'from byol_jax import ending\n'
+          'ending._SECONDS_TO_TELL = 1\n')
   process = start(fill + STUCK.format(
       stuck='time.sleep(100)', seconds=0.5, path=str(tmp_path / 'stacks.txt'),
       before=''))
@@ -172,8 +172,9 @@ main._exit({code})
 
 _STALLED = '''
 import itertools, sys, time
-from byol_jax import dataset, main
-open_data, count = dataset.open_data, itertools.count()
+from byol_jax import main
+from byol_jax.tasks import data
+open_data, count = data.open_data, itertools.count()
 def stalling(config):
   train, test = open_data(config)
   def read(index):
@@ -181,7 +182,7 @@ def stalling(config):
       time.sleep(3)
     return train.read(index)
   return train._replace(read=read), test
-dataset.open_data = stalling
+data.open_data = stalling
 main._exit(main.main(sys.argv))
 '''
 

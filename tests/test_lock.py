@@ -135,7 +135,7 @@ def test_of_two_that_start_at_a_time_one_goes_on(tmp_path, monkeypatch):
 
 TAKEN = """
 import errno, fcntl, sys, time
-from byol_jax import lock
+from byol_jax.run import lock
 def flock(*_): raise OSError(errno.ENOLCK, '')
 fcntl.flock = flock
 lock._BEAT_SECONDS = lock._SETTLE_SECONDS = 0.1

@@ -149,8 +149,8 @@ def test_without_tensorflow(tmp_path):
   code = textwrap.dedent(f'''
       import sys
       sys.modules['tensorflow'] = sys.modules['tensorflow_datasets'] = None
-      from byol_jax import logs
-      log = logs.RunLog({str(tmp_path)!r}, 0)
+      from byol_jax.run import metrics
+      log = metrics.RunLog({str(tmp_path)!r}, 0)
       log.write(1, {{'loss': 1.}})
       log.close()
   ''')
@@ -162,9 +162,9 @@ def test_full_disk_costs_lines_only(tmp_path):
   """A file size limit stands in for the disk: writes past it fail."""
   code = textwrap.dedent(f'''
       import resource
-      from byol_jax import logs
-      logs.setup_console()
-      log = logs.RunLog({str(tmp_path)!r}, 0)
+      from byol_jax.run import console, metrics
+      console.setup_console()
+      log = metrics.RunLog({str(tmp_path)!r}, 0)
       def limit(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
       log.write(1, {{'loss': 1.}})

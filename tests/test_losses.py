@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import losses
+from byol_jax.methods import losses
 
 TOLERANCE = dict(rtol=1e-10, atol=1e-12)  # float64
 

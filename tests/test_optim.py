@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from byol_jax import optim
+from byol_jax.training import optim
 
 FIXTURES = os.path.join(os.path.dirname(__file__), 'fixtures')
 PRESETS = (40, 100, 300, 1000)

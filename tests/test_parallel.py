@@ -47,13 +47,13 @@ def test_replicate_and_update_keep_shapes_without_a_device_axis():
   def update(state, shared, batch):
     total = jax.lax.psum(jnp.sum(batch), mapped.AXIS)
     return state + shared * total, {'total': total}
-  mapped = mapped.pmap_update(update)
+  step = mapped.pmap_update(update)
   n = jax.local_device_count()
   state = mapped.replicate(np.arange(3.))
   shared = mapped.replicate(np.float32(2))
   assert state.shape == (3,) and len(state.addressable_shards) == n
   assert mapped.replicas_agree({'a': state, 'b': shared})
-  new, metrics = mapped(state, shared, np.ones((n, 5), np.float32))
+  new, metrics = step(state, shared, np.ones((n, 5), np.float32))
   assert new.shape == (3,) and float(metrics['total']) == 5 * n
   np.testing.assert_allclose(new, np.arange(3.) + 10 * n)
   assert mapped.replicas_agree(new)

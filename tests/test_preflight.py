@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from byol_jax import preflight as preflight_lib
+from byol_jax.tasks import preflight as preflight_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 needs_compiler = pytest.mark.skipif(

@@ -17,8 +17,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from byol_jax import config as config_lib
-from byol_jax import prepare
+from byol_jax.config import keys as keys_lib
 from byol_jax.data import fingerprint
 from byol_jax.data.feed import stream
 from byol_jax.data.images import decode
@@ -27,6 +26,7 @@ from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import prepared
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.tasks import prepare
 
 pytest.importorskip('array_record')
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -43,7 +43,7 @@ def _photos(folder, count=23, size=(30, 40)):
 
 
 def _config(photos, output, **options):
-  c = config_lib.base().unlock()
+  c = keys_lib.base().unlock()
   c.task, c.data.source, c.data.path = 'prepare', 'folder', photos
   c.prepare.update(output=str(output), images_per_shard=4, **options)
   return c
@@ -598,7 +598,7 @@ def test_damaged_json_is_named(tmp_path, file, change):
 
 def test_two_do_not_write_into_one_folder(tmp_path):
   config = _config(_photos(tmp_path / 'photos'), tmp_path / 'out')
-  program = ('import sys, time; from byol_jax import prepare\n'
+  program = ('import sys, time; from byol_jax.tasks import prepare\n'
              'with prepare._alone(sys.argv[1]): print("in", flush=True); '
              'time.sleep(600)')
   with subprocess.Popen([sys.executable, '-c', program, tmp_path / 'out'],

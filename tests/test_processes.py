@@ -206,7 +206,7 @@ def test_bad_images_count_whichever_process_meets_them(tmp_path):
 _GATHERING = '''
 import sys
 import numpy as np
-from byol_jax import hosts
+from byol_jax.devices import hosts
 hosts.initialize('on', 100, 100)
 import jax
 hosts._GATHERED_BYTES = 64  # several parts

@@ -8,17 +8,17 @@ import numpy as np
 import optax
 import pytest
 
-from byol_jax import losses
-from byol_jax import optim
-from byol_jax import step as step_lib
-from byol_jax import views
 from byol_jax.data.feed import order
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
+from byol_jax.methods import losses
+from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
-from byol_jax.networks import resnet
+from byol_jax.training import optim
+from byol_jax.training import step as step_lib
+from byol_jax.views import make as views_lib
 
-TINY = resnet.Architecture((1,), False, (8,), 8)
+TINY = architectures.Architecture((1,), False, (8,), 8)
 BATCH, SIDE, CLASSES, SEED = 16, 20, 4, 0
 RATE = 0.1  # 1 - tau, but for the two steps below
 STEP_OF_TAU_1, STEP_OF_TAU_0 = 100, 200
@@ -277,7 +277,7 @@ def test_features_use_the_running_statistics(state):
 
 
 # ------------------------------------------------------------------- devices
-SPEC = views.ViewSpec(image_size=SIDE)
+SPEC = views_lib.ViewSpec(image_size=SIDE)
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 24, 24, 3)).astype(np.uint8)
 LABELS = np.arange(40, dtype=np.int32) % CLASSES
 
@@ -292,7 +292,7 @@ def _mapped_update(num_devices):
     return step_lib.update(
         state, batch, model=model, optimizer=OPTIMIZER,
         learning_rate=_learning_rate, ema_rate=_ema_rate,
-        make_views=lambda step, part: views.from_resident(
+        make_views=lambda step, part: views_lib.from_resident(
             shared['key'], step, shared['images'], part, SPEC),
         axis_name=mapped.AXIS)
 

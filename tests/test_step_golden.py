@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import optim
-from byol_jax import step as step_lib
+from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
-from byol_jax.networks import resnet
+from byol_jax.training import optim
+from byol_jax.training import step as step_lib
 
 FIXTURE = os.path.join(os.path.dirname(__file__), 'fixtures', 'byol_step_tiny.npz')
 MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
-TINY = resnet.Architecture((1, 1, 1, 1), False, (8, 8, 8, 8))
+TINY = architectures.Architecture((1, 1, 1, 1), False, (8, 8, 8, 8))
 
 
 @pytest.fixture(name='x64')

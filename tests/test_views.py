@@ -7,20 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax import augment
-from byol_jax import views
 from byol_jax.data.images import crops
+from byol_jax.views import make as views_lib
+from byol_jax.views import recipes
 
-NEUTRAL = augment.Recipe(
+NEUTRAL = recipes.Recipe(
     flip=0, jitter=0, brightness=0, contrast=0, saturation=0, hue=0,
     grayscale=0, blur=0, solarize=0)
-PLAIN = views.ViewSpec(
+PLAIN = views_lib.ViewSpec(
     image_size=12, area=(1, 1), aspect=(1, 1), recipes=(NEUTRAL, NEUTRAL))
 MEAN, STD = np.array(PLAIN.mean), np.array(PLAIN.std)
 KEY = jax.random.PRNGKey(0)
 
-_from_resident = jax.jit(views.from_resident, static_argnames='spec')
-_from_crops = jax.jit(views.from_crops, static_argnames='spec')
+_from_resident = jax.jit(views_lib.from_resident, static_argnames='spec')
+_from_crops = jax.jit(views_lib.from_crops, static_argnames='spec')
 
 
 def _uint8(*shape, seed=0):
@@ -33,10 +33,10 @@ def _batch(examples, rows=None):
 
 
 def test_the_defaults_are_the_papers():
-  spec = views.ViewSpec()
+  spec = views_lib.ViewSpec()
   assert spec.image_size == 224 and spec.area == (0.08, 1.0)
   assert spec.aspect == (3 / 4, 4 / 3)
-  assert spec.recipes == (augment.T, augment.T_PRIME)
+  assert spec.recipes == (recipes.T, recipes.T_PRIME)
   assert spec.mean == (0.485, 0.456, 0.406) and spec.std == (0.229, 0.224, 0.225)
 
 
@@ -76,7 +76,7 @@ def test_the_two_views_have_their_own_recipes_and_draws():
 
 def _paper_views(source, key, step, examples):
   """Views of the full recipe: image e belongs to example e."""
-  spec = views.ViewSpec(image_size=20)
+  spec = views_lib.ViewSpec(image_size=20)
   if source == 'resident':
     return _from_resident(key, jnp.int32(step), _uint8(16, 24, 28, 3),
                           _batch(examples), spec=spec)
@@ -99,7 +99,7 @@ def test_a_view_depends_on_seed_step_and_example_only(source):
 
 def test_no_gradient_flows_through_the_augmentation():
   mean = jnp.float32(0.5)
-  grad = jax.grad(lambda m: views.from_crops(
+  grad = jax.grad(lambda m: views_lib.from_crops(
       KEY, jnp.int32(0), {'views': _uint8(1, 2, 12, 12, 3),
                           'examples': jnp.arange(1)},
       PLAIN._replace(mean=(m, m, m))).sum())(mean)
@@ -110,7 +110,7 @@ def test_no_gradient_flows_through_the_augmentation():
     (16, 16, 3), (23, 17, 3), (16, 30, 1)])
 def test_for_evaluation_takes_the_central_crop(height, width, channels):
   images = _uint8(2, height, width, channels)
-  out = jax.jit(lambda x: views.for_evaluation(x, PLAIN))(images)
+  out = jax.jit(lambda x: views_lib.for_evaluation(x, PLAIN))(images)
   assert out.shape == (2, 12, 12, 3) and out.dtype == jnp.float32
   side = int(0.875 * min(height, width))
   top, left = (height - side + 1) // 2, (width - side + 1) // 2
@@ -125,10 +125,10 @@ def test_for_evaluation_takes_the_central_crop(height, width, channels):
 
 def test_for_evaluation_leaves_images_of_the_right_size_alone():
   images = _uint8(2, 12, 12, 3)
-  out = views.for_evaluation(images, PLAIN, center_share=1.0)
+  out = views_lib.for_evaluation(images, PLAIN, center_share=1.0)
   np.testing.assert_allclose(out, (images / 255. - MEAN) / STD, atol=1e-5)
   # and the resize agrees with it where both apply
   spec = PLAIN._replace(image_size=11)
-  cut = views.for_evaluation(images, spec, center_share=11 / 12)
+  cut = views_lib.for_evaluation(images, spec, center_share=11 / 12)
   np.testing.assert_allclose(cut, (images[:, 1:, 1:] / 255. - MEAN) / STD,
                              atol=1e-5)

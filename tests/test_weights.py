@@ -1,7 +1,6 @@
 """Encoders out of runs whose checkpoints are damaged, going or diverged."""
 
 import json
-import logging
 import shutil
 import threading
 import time
@@ -10,14 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from byol_jax import checkpoint_path
-from byol_jax import config as config_lib
 from byol_jax import main as main_lib
-from byol_jax import program
-from byol_jax import weights
+from byol_jax.config import keys as keys_lib
 from byol_jax.errors import UserError
-from byol_jax.networks import resnet
+from byol_jax.networks import architectures
 from byol_jax.run import checkpoint
+from byol_jax.training import build
+from byol_jax.weights import find
+from byol_jax.weights import load as weights_lib
 
 STEPS = (10, 20, 30)
 
@@ -27,13 +26,13 @@ def _saved(tmp_path_factory):
   """A run of the smallest network, saved at three steps, to be copied."""
   workdir = tmp_path_factory.mktemp('weights') / 'run'
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(resnet.ARCHITECTURES, 'resnet8',
-                  resnet.Architecture((1,), False, (8,), 8))
-    config = config_lib.base().unlock()
+    patch.setitem(architectures.ARCHITECTURES, 'resnet8',
+                  architectures.Architecture((1,), False, (8,), 8))
+    config = keys_lib.base().unlock()
     config.network.update(name='resnet8', stem='small', precision='float32')
     config.data.image_size = 8
     images = np.zeros((2, 8, 8, 3), np.float32)
-    params, state = program.make_model(config, 0, None).encoder.init(
+    params, state = build.make_model(config, 0, None).encoder.init(
         jax.random.PRNGKey(0), images, True)
     (workdir / 'checkpoints').mkdir(parents=True)
     (workdir / 'config.json').write_text(json.dumps(config.to_dict()))
@@ -74,26 +73,26 @@ def warnings(caplog):
 # ---------------------------------------------------------------------- damaged
 @pytest.mark.parametrize('damage', [flip, cut])
 def test_the_newest_sound_one_is_taken(run, damage, caplog, monkeypatch):
-  monkeypatch.setattr(checkpoint_path, '_SECONDS_TO_REMOVE', 0.1)
+  monkeypatch.setattr(find, '_SECONDS_TO_REMOVE', 0.1)
   damage(run, 30)
-  assert weights.load(str(run), 'online').step == 20
+  assert weights_lib.load(str(run), 'online').step == 20
   said, = warnings(caplog)
   assert 'checkpoint 30 of' in said and 'taking 20' in said
   assert '\n' not in said and len(said) < 400 and 'tensorstore_spec' not in said
   flip(run, 20)
-  assert weights.load(f'{run}/checkpoints', 'online').step == 10
+  assert weights_lib.load(f'{run}/checkpoints', 'online').step == 10
   flip(run, 10)
   with pytest.raises(UserError, match='checkpoint 10 is damaged .* the others: none'):
-    weights.load(str(run), 'online')
+    weights_lib.load(str(run), 'online')
 
 
 def test_a_damaged_step_that_was_named_is_refused(run, caplog):
   flip(run, 30)
   with pytest.raises(UserError, match='checkpoint 30 is damaged .* the others: 10, 20'
                      ) as refused:
-    weights.load(f'{run}/checkpoints/30', 'online')
+    weights_lib.load(f'{run}/checkpoints/30', 'online')
   assert '\n' not in str(refused.value) and not warnings(caplog)
-  assert weights.load(f'{run}/checkpoints/20/', 'online').step == 20
+  assert weights_lib.load(f'{run}/checkpoints/20/', 'online').step == 20
 
 
 # ---------------------------------------------------------------- being removed
@@ -109,18 +108,18 @@ def test_a_checkpoint_that_is_just_being_removed(run, named, caplog):
   try:
     if named:
       with pytest.raises(UserError, match='the run removed it'):
-        weights.load(str(folder), 'online')
+        weights_lib.load(str(folder), 'online')
     else:
-      assert weights.load(str(run), 'online').step == 20
+      assert weights_lib.load(str(run), 'online').step == 20
   finally:
     thread.join()
   assert not warnings(caplog)
 
 
 def test_files_that_stay_missing(run, caplog, monkeypatch):
-  monkeypatch.setattr(checkpoint_path, '_SECONDS_TO_REMOVE', 0.3)
+  monkeypatch.setattr(find, '_SECONDS_TO_REMOVE', 0.3)
   shutil.rmtree(run / 'checkpoints' / '30' / 'state')
-  assert weights.load(str(run), 'online').step == 20
+  assert weights_lib.load(str(run), 'online').step == 20
   assert 'damaged, or being removed by the run (' in warnings(caplog)[0]
 
 
@@ -128,7 +127,7 @@ def test_files_that_stay_missing(run, caplog, monkeypatch):
 def test_what_a_path_is_that_has_no_checkpoint(run):
   def refused(path):
     with pytest.raises(UserError) as error:
-      weights.load(str(path), 'online')
+      weights_lib.load(str(path), 'online')
     said = str(error.value)
     assert said.startswith(f'config key weights is {str(path)!r}: ')
     assert '\n' not in said
@@ -161,7 +160,7 @@ def test_what_a_path_is_that_has_no_checkpoint(run):
 def test_a_run_may_lie_in_a_folder_called_evaluations(run, tmp_path):
   (tmp_path / 'evaluations').mkdir()
   run = run.rename(tmp_path / 'evaluations' / 'run')
-  assert weights.load(str(run), 'online').step == 30
+  assert weights_lib.load(str(run), 'online').step == 30
 
 
 # -------------------------------------------------------------------- diverged
@@ -174,9 +173,9 @@ def test_an_encoder_that_has_diverged(saved, run, kind, capsys):
   save(run, (40,), **trees)
   with pytest.raises(UserError, match='encoder of step 40 has diverged, .* is not '
                      'finite; use an earlier checkpoint: 10, 20, 30'):
-    weights.load(str(run), 'online')
+    weights_lib.load(str(run), 'online')
   assert main_lib.main(['main', '--config=configs/export.py', '--distributed=off',
                         f'--config.weights={run}']) == 2
   assert 'has diverged' in capsys.readouterr().err
   assert not (run / 'evaluations').exists()
-  assert weights.load(f'{run}/checkpoints/30', 'online').step == 30
+  assert weights_lib.load(f'{run}/checkpoints/30', 'online').step == 30

@@ -8,8 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from byol_jax import augment
-from byol_jax import views
 from byol_jax.data.feed import batches
 from byol_jax.data.sources import table
 from byol_jax.data.sources.table import Encoded
@@ -18,9 +16,11 @@ from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.evaluation import checks
 from byol_jax.networks.model import Model
+from byol_jax.views import make as views_lib
+from byol_jax.views import recipes
 
 # crops and flips, and nothing else (paper, appendices C.1 and C.2)
-CROPS_AND_FLIPS = augment.Recipe(
+CROPS_AND_FLIPS = recipes.Recipe(
     flip=0.5, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
 
 _STEPS_AT_A_TIME = 8  # of all processes, at least
@@ -34,7 +34,7 @@ class Crops:
   time, each by one process.
   """
 
-  def __init__(self, model: Model, networks: Any, spec: views.ViewSpec,
+  def __init__(self, model: Model, networks: Any, spec: views_lib.ViewSpec,
                data: Images | Encoded, *, batch_size: int, seed: int,
                threads: int = 0):
     """Builds it.
@@ -62,9 +62,9 @@ class Crops:
     def encode(shared, batch):
       # `examples` are positions in the whole run: no other step has them
       if isinstance(data, Images):
-        crops = views.from_resident(key, 0, shared['images'], batch, spec)
+        crops = views_lib.from_resident(key, 0, shared['images'], batch, spec)
       else:
-        crops = views.from_crops(key, 0, batch, spec)
+        crops = views_lib.from_crops(key, 0, batch, spec)
       return model.encoder.apply(*shared['networks'], crops[0], False)[0]
 
     self._encode = mapped.map_batches(encode, batch_size)

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from byol_jax import views
 from byol_jax.data.feed import stream
 from byol_jax.data.sources import table
 from byol_jax.data.sources.table import Encoded
@@ -18,6 +17,7 @@ from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.networks.model import Model
 from byol_jax.run import bad_images
+from byol_jax.views import make as views_lib
 
 _CALIBRATION_BATCH = 256
 
@@ -37,7 +37,7 @@ def usable(data: table.Data, rows: np.ndarray) -> np.ndarray:
   return rows[[row not in data.bad for row in rows.tolist()]]
 
 
-def features_of(model: Model, spec: views.ViewSpec,
+def features_of(model: Model, spec: views_lib.ViewSpec,
                 share: float) -> Callable[[Any, jax.Array], jax.Array]:
   """The pure (networks, uint8 images) -> features, in inference mode.
 
@@ -47,7 +47,7 @@ def features_of(model: Model, spec: views.ViewSpec,
     share: the central crop's share of the shorter side.
   """
   def encode(networks, images):
-    images = views.for_evaluation(images, spec, share)
+    images = views_lib.for_evaluation(images, spec, share)
     features, _ = model.encoder.apply(*networks, images, False)
     return features
   return encode
@@ -61,7 +61,7 @@ class Encoder:
   does not depend on the devices, and so features do not, to the bit.
   """
 
-  def __init__(self, model: Model, spec: views.ViewSpec, *,
+  def __init__(self, model: Model, spec: views_lib.ViewSpec, *,
                center_share: float, batch_size: int, threads: int = 0):
     """Builds it.
 
@@ -80,7 +80,7 @@ class Encoder:
 
     def statistics(share, networks, images):
       params, state = networks
-      images = views.for_evaluation(images, spec, share)
+      images = views_lib.for_evaluation(images, spec, share)
       _, new = model.encoder.apply(params, state, images, True)
       return dict(state) | dict(new)
 
@@ -166,7 +166,7 @@ class Encoder:
     """
     spec = self._spec._replace(image_size=size, mean=(0,) * 3, std=(1,) * 3)
     channels = data.images.shape[-1] if isinstance(data, Images) else 3
-    shrink = jax.jit(lambda images: views.for_evaluation(
+    shrink = jax.jit(lambda images: views_lib.for_evaluation(
         images, spec, self._share[type(data)])[..., :channels])
     return self._map(lambda images: np.asarray(shrink(images)).reshape(
         len(images), -1), data, rows, size * size * channels)

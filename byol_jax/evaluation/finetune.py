@@ -21,10 +21,6 @@ import ml_collections
 import numpy as np
 import optax
 
-from byol_jax import losses
-from byol_jax import optim
-from byol_jax import program as program_lib
-from byol_jax import views
 from byol_jax.data.feed import batches
 from byol_jax.data.sources import table
 from byol_jax.data.sources.table import Encoded
@@ -40,8 +36,12 @@ from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.scores import Classifier
+from byol_jax.methods import losses
 from byol_jax.networks import norm
 from byol_jax.run import console as console_lib
+from byol_jax.training import build
+from byol_jax.training import optim
+from byol_jax.views import make as views_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -64,7 +64,7 @@ def fit(
     networks: Any,
     network_config: ml_collections.ConfigDict,
     encode: Callable[[Any, Data, np.ndarray], np.ndarray],
-    spec: views.ViewSpec,
+    spec: views_lib.ViewSpec,
     *,
     num_classes: int,
     learning_rates: Sequence[float],
@@ -174,7 +174,7 @@ class _Trainer:
   """Trains from the same beginning again and again."""
 
   def __init__(self, data: Data, networks: Any,
-               network_config: ml_collections.ConfigDict, spec: views.ViewSpec, *,
+               network_config: ml_collections.ConfigDict, spec: views_lib.ViewSpec, *,
                num_classes: int, encoder_rate: float, batch_size: int, seed: int,
                stages: stages_lib.Stages, threads: int):
     self._data, self._networks, self._config = data, networks, network_config
@@ -213,7 +213,7 @@ class _Trainer:
 
     encoder, statistics = self._networks
     width = jax.tree.leaves(encoder)[0].dtype
-    size = program_lib.make_model(self._config, 0, None).feature_size
+    size = build.make_model(self._config, 0, None).feature_size
     w = jax.random.truncated_normal(
         jax.random.PRNGKey(self._seed), -2, 2, (size, self._num_classes), width)
     params = (encoder, {'w': w / np.sqrt(size),
@@ -264,17 +264,17 @@ class _Trainer:
     # paper, appendix D.3: max(1 - 10 / s, 0.9) for s steps an epoch
     steps_per_epoch = max(table.size(self._data) / batch_size, 1.0)
     config.network.bn_decay_rate = max(1 - 10 / steps_per_epoch, 0.9)
-    model = program_lib.make_model(config, 0, mapped.AXIS)
+    model = build.make_model(config, 0, mapped.AXIS)
     data, spec, encoder_rate = self._data, self._spec, self._encoder_rate
     decayed = lambda params: (optim.adapted(params[0]), {'w': True, 'b': False})
 
     def update(state, shared, batch):
       if isinstance(data, Images):
-        images = views.from_resident(shared['key'], state.step, shared['images'],
-                                     batch, spec)[0]
+        images = views_lib.from_resident(shared['key'], state.step, shared['images'],
+                                         batch, spec)[0]
         labels = shared['labels'][batch['rows']]
       else:
-        images = views.from_crops(shared['key'], state.step, batch, spec)[0]
+        images = views_lib.from_crops(shared['key'], state.step, batch, spec)[0]
         labels = batch['labels']
 
       def loss(params):

@@ -16,7 +16,7 @@ from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation.scores import Classifier
-from byol_jax.losses import l2_normalize
+from byol_jax.methods.losses import l2_normalize
 
 _TILE = 32_768  # training rows on the devices at a time
 _QUERIES = 512  # test rows of a device at a time; with a tile they bound the memory

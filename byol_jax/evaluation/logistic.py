@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from byol_jax import losses
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation.scores import Classifier
+from byol_jax.methods import losses
 
 
 class _Fit(NamedTuple):

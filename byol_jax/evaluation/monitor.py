@@ -13,8 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from byol_jax import diagnostics
-from byol_jax import step as step_lib
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
@@ -22,6 +20,8 @@ from byol_jax.evaluation import encode
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import scores
 from byol_jax.networks.model import Model
+from byol_jax.training import diagnostics
+from byol_jax.training import step as step_lib
 
 Batches = Callable[[np.ndarray], Iterator[dict[str, np.ndarray]]]
 MakeViews = Callable[[Any, jax.Array, dict[str, jax.Array]], jax.Array]

@@ -10,6 +10,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from byol_jax.networks import architectures
 from byol_jax.networks import heads
 from byol_jax.networks import norm
 from byol_jax.networks import resnet
@@ -73,7 +74,7 @@ def _precision(policy: Precision):
 
 def make_model(
     *,
-    architecture: resnet.Architecture = resnet.ARCHITECTURES['resnet50'],
+    architecture: architectures.Architecture = architectures.ARCHITECTURES['resnet50'],
     width: float = 1,
     stem: str = 'imagenet',
     padding: str = 'torch',

@@ -4,59 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import functools
-from typing import NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-
-class Architecture(NamedTuple):
-  """What tells one ResNet from another."""
-  blocks: tuple[int, ...]    # in each group
-  bottleneck: bool
-  channels: tuple[int, ...]  # that each group puts out
-  stem_channels: int = 64
-
-
-_BASIC = (64, 128, 256, 512)
-_BOTTLENECK = (256, 512, 1024, 2048)
-
-# 18 to 152: He et al. 2015, table 1; 200: He et al. 2016. 8, 14 and 20: the
-# three-group networks for CIFAR-10 (He et al. 2015, section 4.2). 10: ResNet-18
-# with one block a group. The small ones are for small images and machines.
-ARCHITECTURES = {
-    'resnet8': Architecture((1, 1, 1), False, (16, 32, 64), 16),
-    'resnet14': Architecture((2, 2, 2), False, (16, 32, 64), 16),
-    'resnet20': Architecture((3, 3, 3), False, (16, 32, 64), 16),
-    'resnet10': Architecture((1, 1, 1, 1), False, _BASIC),
-    'resnet18': Architecture((2, 2, 2, 2), False, _BASIC),
-    'resnet34': Architecture((3, 4, 6, 3), False, _BASIC),
-    'resnet50': Architecture((3, 4, 6, 3), True, _BOTTLENECK),
-    'resnet101': Architecture((3, 4, 23, 3), True, _BOTTLENECK),
-    'resnet152': Architecture((3, 8, 36, 3), True, _BOTTLENECK),
-    'resnet200': Architecture((3, 24, 36, 3), True, _BOTTLENECK),
-}
-
-class Stem(NamedTuple):
-  """The first convolution, and whether max-pooling follows."""
-  kernel: int
-  stride: int
-  max_pool: bool
-
-
-STEMS = {
-    'imagenet': Stem(7, 2, True),
-    'small': Stem(3, 1, False),  # for images of up to about 64 pixels
-    'half': Stem(3, 2, False),   # the same at a quarter of the cost
-}
-
-
-def minimum_image_size(architecture: Architecture, stem: str) -> int:
-  """The smallest image side that leaves a pixel to every stride."""
-  first = STEMS[stem].stride * (2 if STEMS[stem].max_pool else 1)
-  return first * 2 ** (len(architecture.blocks) - 1)
-
+from byol_jax.networks import architectures
 
 # Makes a norm layer: (name, scale_init) -> layer(x, is_training, views).
 NormFactory = Callable[..., Callable[[jax.Array, bool, int], jax.Array]]
@@ -166,7 +119,7 @@ class ResNet(hk.Module):
 
   def __init__(
       self,
-      architecture: Architecture,
+      architecture: architectures.Architecture,
       *,
       norm: NormFactory,
       width: float = 1,
@@ -192,7 +145,7 @@ class ResNet(hk.Module):
     """
     super().__init__(name=name)
     self._padding = padding
-    self._stem = STEMS[stem]
+    self._stem = architectures.STEMS[stem]
     self._initial_conv = _conv(
         round(architecture.stem_channels * width), self._stem.kernel,
         self._stem.stride, padding, 'initial_conv')

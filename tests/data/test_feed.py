@@ -7,14 +7,14 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from byol_jax import config as config_lib
-from byol_jax import pretrain
-from byol_jax.data.feed import batches
+from byol_jax.config import keys as keys_lib
+from byol_jax.data.feed import batches as batches_lib
 from byol_jax.data.feed import order
 from byol_jax.data.images import decode
 from byol_jax.data.sources import open as open_lib
 from byol_jax.devices import prefetch as prefetch_lib
-from byol_jax.networks import resnet
+from byol_jax.networks import architectures
+from byol_jax.tasks import pretrain
 
 _CLASSES, _EACH, _BATCH = ('airplane', 'bird', 'cat'), 10, 8
 
@@ -32,7 +32,7 @@ def _folder(tmp_path):
 
 
 def _config(folder, resident):
-  c = config_lib.base()
+  c = keys_lib.base()
   with c.unlocked():
     c.data.update(source='folder', path=str(folder), resident=resident,
                   image_size=16, test_split='', prefetch=3)
@@ -47,9 +47,9 @@ def _config(folder, resident):
 
 
 def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
-  monkeypatch.setitem(resnet.ARCHITECTURES, 'resnet18',
-                      resnet.Architecture((1,), False, (8,), 8))
-  fed, host_batches, prefetch, ahead = [], batches.host_batches, prefetch_lib.prefetch, []
+  monkeypatch.setitem(architectures.ARCHITECTURES, 'resnet18',
+                      architectures.Architecture((1,), False, (8,), 8))
+  fed, host_batches, prefetch, ahead = [], batches_lib.host_batches, prefetch_lib.prefetch, []
   def noting(data, grid, **how):
     for batch in host_batches(data, grid, **how):
       if grid.ndim == 3:  # training: [devices, sub-batches, examples]

@@ -25,8 +25,9 @@ _READ = '''
 import asyncio, contextlib, hashlib, json, pathlib, re, sys
 from etils import epath
 import gcsfs.core
-from byol_jax import bucket
-from byol_jax.data import fingerprint, sources, storage
+from byol_jax.data import fingerprint
+from byol_jax.data.sources import open as sources, table
+from byol_jax.storage import bucket, paths, retry
 from byol_jax.errors import TransientError, UserError
 
 here, source, shard = sys.argv[1:]
@@ -35,14 +36,14 @@ there = f'gs://bucket/{pathlib.Path(here).name}'
 for path in pathlib.Path(here).rglob('*.*'):
   if path.is_file():
     (epath.Path(there) / str(path.relative_to(here))).write_bytes(path.read_bytes())
-ranges, opened = [], storage.ranges
+ranges, opened = [], paths.ranges
 @contextlib.contextmanager
 def counting(path):
   with opened(path) as read:
     yield lambda *args: ranges.append(args) or read(*args)
-storage.ranges = counting
+paths.ranges = counting
 
-sleep, storage._WAITS = asyncio.sleep, (0,) * 8
+sleep, retry._WAITS = asyncio.sleep, (0,) * 8
 asyncio.sleep = lambda seconds, *rest: sleep(min(seconds, 0.001), *rest)  # gcsfs's tries
 failing, answer = ('(?!)', 0, 0), gcsfs.core.validate_response  # but the first ones
 def answer_with_failures(status, content, path, args=None):
@@ -151,8 +152,8 @@ _UNREACHABLE = '''
 import asyncio, logging
 sleep = asyncio.sleep
 asyncio.sleep = lambda seconds, *rest: sleep(min(seconds, 0.01), *rest)  # gcsfs's retries
-from byol_jax import bucket
-from byol_jax.data import sources
+from byol_jax.data.sources import open as sources
+from byol_jax.storage import bucket
 from byol_jax.errors import TransientError
 logging.disable()
 bucket.choose_library()
@@ -200,12 +201,11 @@ class _Moody(http.server.BaseHTTPRequestHandler):
 
 _READ_RANGES = '''
 import sys
-from byol_jax import bucket
+from byol_jax.storage import bucket, paths
 bucket.choose_library()
-from byol_jax.data import storage
 for name in sys.argv[1:]:
   try:
-    print(storage.read_range(f'gs://bucket/{name}', 2, 6))
+    print(paths.read_range(f'gs://bucket/{name}', 2, 6))
   except OSError as error:
     print(type(error).__name__)
 '''

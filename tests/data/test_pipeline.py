@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 
 from byol_jax.data import bad
-from byol_jax.data.feed import batches
+from byol_jax.data.feed import batches as batches_lib
 from byol_jax.data.feed import order
 from byol_jax.data.feed import stream
 from byol_jax.data.images import decode
@@ -318,7 +318,7 @@ def test_closing_a_prefetch_waits_for_one_slow_read_at_most(source):
     return source.read(index)
   before = set(threading.enumerate())
   stop = threading.Event()
-  batches = prefetch_lib.prefetch(batches.host_batches(
+  batches = prefetch_lib.prefetch(batches_lib.host_batches(
       source._replace(read=read), grid_lib.local_example_grid(64, 1), seed=3,
       start_step=0, num_steps=10**6, batch_size=64, image_size=_SIZE, threads=2,
       stop=stop), meanwhile=lambda: len(reads) > 2, stop=stop)

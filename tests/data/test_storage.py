@@ -5,7 +5,6 @@ import errno
 import pytest
 
 from byol_jax.errors import TransientError
-from byol_jax.errors import UserError
 from byol_jax.storage import failures
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry

@@ -8,8 +8,7 @@ import resource
 import numpy as np
 import pytest
 
-from byol_jax import config as config_lib
-from byol_jax import prepare
+from byol_jax.config import keys as keys_lib
 from byol_jax.data import fingerprint
 from byol_jax.data.feed import stream
 from byol_jax.data.records import tfrecord
@@ -17,6 +16,7 @@ from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
 from byol_jax.data.sources import tfds as tfds_lib
 from byol_jax.errors import UserError
+from byol_jax.tasks import prepare
 
 pytest.importorskip('tensorflow')
 tfds = pytest.importorskip('tensorflow_datasets')
@@ -135,7 +135,7 @@ def test_imagenet_has_file_names(tmp_path, file_format):
 def test_prepared_records_keep_file_names(tmp_path):
   """A second image of one name has another."""
   _as_imagenet(tmp_path / 'tfds', 'tfrecord', ['a.JPEG', 'b.JPEG', 'a.JPEG'])
-  config = config_lib.base()
+  config = keys_lib.base()
   config.update({'task': 'prepare', 'data': {
       'source': 'tfds', 'path': str(tmp_path / 'tfds'), 'tfds_name': 'imagenet2012',
       'test_split': ''}})

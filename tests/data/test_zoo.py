@@ -365,7 +365,7 @@ _OTHERS = {  # that take as much, or whose makers take long
 }
 _DECODE_ALL = """
 import json, os, re, sys, time
-from byol_jax.data import decode
+from byol_jax.data.images import decode
 figures = {{}}
 for name in sorted(os.listdir({folder!r})):
   with open(os.path.join({folder!r}, name), 'rb') as f:
@@ -481,7 +481,7 @@ import json, re, sys, time
 import numpy as np
 sys.path.insert(0, {tests!r})
 import test_zoo as zoo
-from byol_jax.data import decode
+from byol_jax.data.images import decode
 rng = np.random.default_rng({seed})
 seeds = [zoo.GOOD[name][0] for name in (
     'jpeg 4:2:0', 'jpeg progressive', 'jpeg gray', 'jpeg cmyk', 'jpeg ycck',

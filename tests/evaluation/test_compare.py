@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from byol_jax.errors import UserError
-from byol_jax.evaluation import compare
+from byol_jax.tasks import compare
 
 
 def knn(top1, *, network='online', metric='top1', k=20, test_images=90, **more):

@@ -12,12 +12,12 @@ from PIL import Image
 import pytest
 
 from byol_jax import main as main_lib
-from byol_jax import weights as weights_lib
-from byol_jax.evaluation import evaluate
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages
-from byol_jax.networks import resnet
+from byol_jax.networks import architectures
 from byol_jax.run import checkpoint
+from byol_jax.tasks import evaluate
+from byol_jax.weights import load as weights_lib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TINY = [
@@ -59,8 +59,8 @@ def _run(tmp_path_factory):
   """A pretraining's workdir: 20 steps of a tiny network, 160 + 90 noisy images."""
   root = tmp_path_factory.mktemp('evaluate')
   with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(resnet.ARCHITECTURES, 'resnet8',
-                  resnet.Architecture((1,), False, (16,), 16))
+    patch.setitem(architectures.ARCHITECTURES, 'resnet8',
+                  architectures.Architecture((1,), False, (16,), 16))
     yield _pretrained(root)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from byol_jax import main as main_lib
-from byol_jax import pretrain
 from byol_jax.data.sources import table
 from byol_jax.evaluation import monitor
-from byol_jax.networks import resnet
+from byol_jax.networks import architectures
+from byol_jax.tasks import pretrain
 
 
 class Encoder:
@@ -89,8 +89,8 @@ def test_bad_images_are_neither_asked_nor_neighbours():
 
 
 def test_a_run_looks_at_no_test_image_before_its_end(tmp_path, monkeypatch, capsys):
-  monkeypatch.setitem(resnet.ARCHITECTURES, 'resnet8',
-                      resnet.Architecture((1,), False, (8,), 8))
+  monkeypatch.setitem(architectures.ARCHITECTURES, 'resnet8',
+                      architectures.Architecture((1,), False, (8,), 8))
   images = np.random.RandomState(0).randint(0, 256, (64, 8, 8, 3)).astype(np.uint8)
   np.savez(tmp_path / 'data.npz', x_train=images, y_train=np.arange(64) % 4,
            x_test=images[:20], y_test=np.arange(20) % 4)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from byol_jax.data.sources.table import Images
-from byol_jax.evaluation import report
+from byol_jax.evaluation import final
 from byol_jax.evaluation import splits
 
 
@@ -15,6 +15,6 @@ def test_a_class_for_each_image_does_not_end_the_run():
                   np.arange(n).astype(np.int32), None, 'ids')
   features = lambda data, rows: data.images[rows].reshape(len(rows), -1) / 255
   split = splits.Split(images(6), images(6), most=None, seed=0)
-  figures, protocol = report.measure(features, split, k=20, temperature=.07, seed=0)
+  figures, protocol = final.measure(features, split, k=20, temperature=.07, seed=0)
   assert set(figures) == {'knn_top1', 'linear_top1'}
   assert protocol['linear']['l2'] == 1e-3 and protocol['knn']['k'] == 6

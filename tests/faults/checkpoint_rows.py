@@ -203,8 +203,8 @@ _COMMIT = '''
 import ctypes, os, sys
 sys.path[:0] = [{here!r}, {root!r}]
 import checkpoint_rows as rows
-from byol_jax import checkpoint
-import byol_jax.checkpoint, jax, orbax.checkpoint  # before the fork
+from byol_jax.run import checkpoint
+import jax, orbax.checkpoint  # before the fork
 library = ctypes.CDLL(os.environ['LD_PRELOAD'])
 def child(act):
   pid = os.fork()

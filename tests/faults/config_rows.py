@@ -86,9 +86,9 @@ _ODD_FILES = {
      'nothing written; or a run that can be built')
 def config_values(cases: int, scratch: pathlib.Path) -> Outcome:
   """Every config key with every kind of mistake, as a flag and in the file."""
-  from byol_jax import config as config_lib  # pylint: disable=g-import-not-at-top
+  from byol_jax.config import keys as keys_lib  # pylint: disable=g-import-not-at-top
   from byol_jax.storage import files as files_lib  # pylint: disable=g-import-not-at-top
-  base = files_lib.flatten(config_lib.base())
+  base = files_lib.flatten(keys_lib.base())
   todo = [(key, kind, how) for key in base for kind in _KINDS
           for how in ('flag', 'file')] + [(text, '', '') for text in _ODD_FILES]
   order = harness.rng('G1').permutation(len(todo))[:cases]
@@ -223,13 +223,13 @@ def _distance(a: str, b: str) -> int:
 def _parse(file: pathlib.Path, *arguments: str):
   """(config, message of a refusal, failure): one of them is not None."""
   # pylint: disable=g-import-not-at-top
-  from byol_jax import main as main_lib
+  from byol_jax.config import command
   from byol_jax.errors import UserError
   argv = ['byol_jax.main', f'--config={file}', *filter(None, arguments)]
   # as in a new process: else the file runs in the last one's names
   sys.modules.pop('config_config', None)
   try:
-    config = main_lib.parse(argv, main_lib.define_flags(argv))[0]
+    config = command.parse(argv, command.define_flags(argv))[0]
   except UserError as error:
     return None, str(error), None
   except BaseException as error:  # pylint: disable=broad-exception-caught
@@ -241,18 +241,17 @@ def _cannot_be_built(config: Any, key: str) -> str | None:
   """Why a run that was accepted has no data, schedule or networks."""
   # pylint: disable=g-import-not-at-top
   import jax
-  from byol_jax import config as config_lib
-  from byol_jax.storage import files as files_lib
-  from byol_jax import dataset
-  from byol_jax import program
+  from byol_jax.config import schedule
+  from byol_jax.tasks import data as data_lib
+  from byol_jax.training import build
   from byol_jax.errors import UserError
   try:
     for images in (64, 1281167):
       with contextlib.suppress(UserError):
-        config_lib.resolve(config, images)
-    train, _ = dataset.open_data(config)
-    resolved = config_lib.resolve(config, len(train.images))
-    built = program.build(resolved, len(train.images), 4, is_resident=True)
+        schedule.resolve(config, images)
+    train, _ = data_lib.open_data(config)
+    resolved = schedule.resolve(config, len(train.images))
+    built = build.build(resolved, len(train.images), 4, is_resident=True)
     if key.startswith(('network.', 'data.', 'train.target')):
       jax.eval_shape(built.init)
   except UserError:
@@ -264,8 +263,8 @@ def _cannot_be_built(config: Any, key: str) -> str | None:
 
 def _networks_as_they_were() -> contextlib.AbstractContextManager:
   """Undoes, behind it, what the tiny config does to the networks' table."""
-  from byol_jax.networks import resnet  # pylint: disable=g-import-not-at-top
-  return mock.patch.dict(resnet.ARCHITECTURES)
+  from byol_jax.networks import architectures  # pylint: disable=g-import-not-at-top
+  return mock.patch.dict(architectures.ARCHITECTURES)
 
 
 @contextlib.contextmanager
@@ -398,8 +397,8 @@ def _main(arguments: list[str], folder: pathlib.Path) -> tuple[Any, str, str]:
   # pylint: disable=g-import-not-at-top
   from byol_jax.devices import hosts
   from byol_jax import main as main_lib
-  from byol_jax import prepare
-  from byol_jax import pretrain
+  from byol_jax.tasks import prepare
+  from byol_jax.tasks import pretrain
   console = logging.getLogger('byol_jax')
   handlers, propagate, level = console.handlers, console.propagate, console.level
   output, errors = io.StringIO(), io.StringIO()
@@ -488,9 +487,9 @@ _COMBINATIONS = (
 def combinations(cases: int, scratch: pathlib.Path) -> Outcome:
   """Values that are legal by themselves but not together."""
   # pylint: disable=g-import-not-at-top
-  from byol_jax import config as config_lib
-  from byol_jax.storage import files as files_lib
-  from byol_jax import dataset
+  from byol_jax.config import rules
+  from byol_jax.config import schedule
+  from byol_jax.tasks import data as data_lib
   from byol_jax.errors import UserError
   del scratch
   failures = []
@@ -502,10 +501,10 @@ def combinations(cases: int, scratch: pathlib.Path) -> Outcome:
       if config is not None:
         try:
           # as a run does it, in this order
-          config_lib.check_devices(config.train.batch_size,
-                                   config.train.accumulation_steps, devices)
-          train, _ = dataset.open_data(config)
-          config_lib.resolve(config, len(train.images))
+          rules.check_devices(config.train.batch_size,
+                              config.train.accumulation_steps, devices)
+          train, _ = data_lib.open_data(config)
+          schedule.resolve(config, len(train.images))
           failure = 'accepted'
         except UserError as error:
           message = str(error)

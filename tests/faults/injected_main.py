@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from byol_jax import main
-from byol_jax import step as step_lib
 from byol_jax.devices import mapped
+from byol_jax.training import step as step_lib
 
 KIND, AT = os.environ['FAULT'].split(':')
 AT, COUNT = int(AT), int(os.environ.get('FAULT_COUNT', '1'))

@@ -1,11 +1,11 @@
 """A run for the fault matrix: fake images, 60 steps of the smallest network."""
 
 from byol_jax import config
-from byol_jax.networks import resnet
+from byol_jax.networks import architectures
 
 # One block instead of eight: the matrix starts hundreds of runs, and the compiler
 # takes most of their time.
-resnet.ARCHITECTURES['resnet18'] = resnet.Architecture((1,), False, (8,), 8)
+architectures.ARCHITECTURES['resnet18'] = architectures.Architecture((1,), False, (8,), 8)
 
 
 def get_config():

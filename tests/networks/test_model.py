@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
-from byol_jax.networks import resnet
 
-TINY = resnet.Architecture((1,), False, (8,), 8)
+TINY = architectures.Architecture((1,), False, (8,), 8)
 IMAGES = np.random.default_rng(0).standard_normal((6, 8, 8, 3)).astype(np.float32)
 
 

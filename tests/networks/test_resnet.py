@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from byol_jax.networks import architectures
 from byol_jax.networks import norm
 from byol_jax.networks import resnet
 
-TINY = resnet.Architecture((1, 1), False, (8, 16), 8)
+TINY = architectures.Architecture((1, 1), False, (8, 16), 8)
 
 
 def _net(architecture, **kwargs):
   if isinstance(architecture, str):
-    architecture = resnet.ARCHITECTURES[architecture]
+    architecture = architectures.ARCHITECTURES[architecture]
   def forward(images, is_training=True):
     return resnet.ResNet(architecture, norm=norm.BatchNorm, **kwargs)(
         images, is_training)
@@ -84,7 +85,7 @@ def test_stems(stem, kernel, reduction, padding):
   assert seen['encoder/~/block_group_3'] == (
       2, 64 // reduction, 64 // reduction, 512)
   assert seen['encoder'] == (2, 512)
-  smallest = resnet.minimum_image_size(resnet.ARCHITECTURES['resnet18'], stem)
+  smallest = architectures.minimum_image_size(architectures.ARCHITECTURES['resnet18'], stem)
   assert smallest == reduction
 
 
@@ -121,7 +122,7 @@ def _initial(architecture, **kwargs):
 
 def test_initial_values_are_haikus():
   """Truncated normals of 1/sqrt(fan_in), not He's; every gamma 1."""
-  _, params, _, _ = _initial(resnet.Architecture((1,), False, (64,), 64))
+  _, params, _, _ = _initial(architectures.Architecture((1,), False, (64,), 64))
   w = np.asarray(params['encoder/~/block_group_0/~/block_0/~/conv_1']['w'])
   fan_in = 9 * 64
   assert np.abs(w).max() <= 2 / fan_in**0.5
@@ -133,7 +134,7 @@ def test_initial_values_are_haikus():
 
 
 @pytest.mark.parametrize('architecture', [
-    TINY, resnet.Architecture((2,), True, (16,), 8)])
+    TINY, architectures.Architecture((2,), True, (16,), 8)])
 def test_zero_last_gamma_makes_each_block_its_shortcut(architecture):
   net, params, state, images = _initial(architecture, last_gamma=0.0)
   last = 2 if architecture.bottleneck else 1
@@ -329,7 +330,7 @@ def _state_dict(params, state):
 def test_features_equal_torchvisions_forward_pass(name):
   torch = pytest.importorskip(
       'torch', reason='the comparison with torch needs the extra [torch]')
-  architecture = resnet.ARCHITECTURES[name]
+  architecture = architectures.ARCHITECTURES[name]
   shapes, state_shapes = _shapes(name)
   params = _random_params(shapes)
   state = _random_statistics(state_shapes)

@@ -22,11 +22,8 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
-from byol_jax import checkpoint_path
-from byol_jax import config as config_lib
-from byol_jax import dataset
-from byol_jax import program as program_lib
-from byol_jax import weights as weights_lib
+from byol_jax.config import keys as keys_lib
+from byol_jax.config import rules
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.data.sources.table import Encoded
@@ -41,17 +38,21 @@ from byol_jax.evaluation import embed
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import features as features_lib
 from byol_jax.evaluation import figures as figures_lib
+from byol_jax.evaluation import final
 from byol_jax.evaluation import finetune
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import linear
 from byol_jax.evaluation import logistic
-from byol_jax.evaluation import report
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.scores import Classifier
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
+from byol_jax.tasks import data as data_lib
+from byol_jax.training import build
+from byol_jax.weights import find
+from byol_jax.weights import load as weights_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -73,9 +74,9 @@ _CHOOSING = ('linear_eval', 'logistic', 'finetune')
 _TASKS_OF_KEYS = {
     'linear_eval.': ('linear_eval',), 'logistic.': ('logistic',),
     'finetune.': ('finetune',), 'embed.': ('embed',), 'evaluation.knn_': ('knn',),
-    'evaluation.holdout': _CHOOSING, 'evaluation.metric': config_lib.MEASURING,
-    'evaluation.baselines': config_lib.MEASURING,
-    'evaluation.seeds': config_lib.MEASURING, 'evaluation.examples': (),
+    'evaluation.holdout': _CHOOSING, 'evaluation.metric': keys_lib.MEASURING,
+    'evaluation.baselines': keys_lib.MEASURING,
+    'evaluation.seeds': keys_lib.MEASURING, 'evaluation.examples': (),
     'evaluation.every_epochs': (), 'evaluation.final': (), 'init_from': (),
     'prepare.': (), 'preflight.': (), 'compare.': ()}
 
@@ -126,10 +127,10 @@ class _Evaluation:
 
   def __init__(self, config: ml_collections.ConfigDict, workdir: str | None,
                name: str, stack: contextlib.ExitStack):
-    config_lib.check_untouched(config, _OF_THE_WEIGHTS, (
+    rules.check_untouched(config, _OF_THE_WEIGHTS, (
         f'task={config.task} takes it from the weights; what it takes of its own is '
         'data.eval_image_size and evaluation.center_share'))
-    for key, value in config_lib.touched(config, _unused(config.task)).items():
+    for key, value in rules.touched(config, _unused(config.task)).items():
       _console.warning('WARNING: config key %s is %r, but task=%s does not look '
                        'at it', key, value, config.task)
     with hosts.together('weights'):
@@ -142,13 +143,13 @@ class _Evaluation:
     self._workdir = workdir or _workdir_beside(weights, name, config)
     self._stack = stack
     self._data = data = _data_config(config, weights.config)
-    spec = program_lib.view_spec(weights.config)
+    spec = build.view_spec(weights.config)
     self._spec = spec._replace(image_size=(
         config.data.eval_image_size or weights.config.data.eval_image_size
         or spec.image_size))
     self._center_share = (config.evaluation.center_share
                           or weights.config.data.center_share)
-    self._model = program_lib.make_model(weights.config, 0, None)
+    self._model = build.make_model(weights.config, 0, None)
     self._untrained: dict[str, Any] = {}   # networks, by `_calibrating`
     self._looked_at = np.zeros(0, np.int64)  # training images: `_look`
     self._data_keys: dict[bool, dict[str, Any]] = {}
@@ -177,7 +178,7 @@ class _Evaluation:
   def _embed(self) -> None:
     with hosts.together('data'):
       split = self._config.embed.split
-      data = dataset.open_split(self._data.data, split, self._config.seed)
+      data = data_lib.open_split(self._data.data, split, self._config.seed)
       if data is None:
         raise UserError(f'config key embed.split is {split!r}: the data set has no '
                         'such part')
@@ -219,7 +220,7 @@ class _Evaluation:
   def _measure(self) -> None:
     task = self._config.task
     with hosts.together('data'):
-      train, test = dataset.open_data(self._data)
+      train, test = data_lib.open_data(self._data)
       _check_labels(train, test, self._config)
     folder = self._open({
         'data': fingerprint.fingerprint(train),
@@ -382,7 +383,7 @@ class _Evaluation:
                    ) -> Callable[[str, Data, np.ndarray], np.ndarray]:
     """(part, data, rows) -> features of one kind of encoder."""
     if kind == figures_lib.RAW_PIXELS:
-      side = min(self._spec.image_size, report.RAW_PIXELS_SIZE)
+      side = min(self._spec.image_size, final.RAW_PIXELS_SIZE)
       return lambda part, data, rows: self._encoder.pixels(data, rows, side)
 
     def features(part: str, data: Data, rows: np.ndarray) -> np.ndarray:
@@ -407,7 +408,7 @@ class _Evaluation:
       untrained = weights_lib.untrained(self._weights)
       networks = self._encoder.calibrate(
           (untrained.params, untrained.state), data,
-          rows[:report.CALIBRATION_IMAGES])
+          rows[:final.CALIBRATION_IMAGES])
       self._untrained[key] = mapped.replicate(jax.tree.map(np.asarray, networks))
     return self._untrained[key]
 
@@ -444,7 +445,7 @@ class _Evaluation:
           if is_first:
             try:
               workdir_lib.compare(folder, place, config, found, free,
-                                  files_lib.flatten(config_lib.base()))
+                                  files_lib.flatten(keys_lib.base()))
               workdir_lib.record(folder, config, found)
             except workdir_lib.AnotherRun as error:
               if self._is_named:
@@ -507,7 +508,7 @@ def _data_config(config: ml_collections.ConfigDict,
                  trained: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Of which images: those of this config, or else those of the pretraining."""
   result = config.copy_and_resolve_references().unlock()
-  default = config_lib.base().data
+  default = keys_lib.base().data
   if config.data.source == 'same':
     for key in ('source', 'path', 'test_path', 'tfds_name', 'train_split',
                 'test_split', 'fake_images', 'fake_classes', 'resident',
@@ -542,7 +543,7 @@ def _check_labels(train: Data, test: Data | None,
 
 def _calibrating(rows: np.ndarray) -> str:
   """Tells the images apart that give an untrained encoder its statistics."""
-  rows = np.ascontiguousarray(rows[:report.CALIBRATION_IMAGES], np.int64)
+  rows = np.ascontiguousarray(rows[:final.CALIBRATION_IMAGES], np.int64)
   return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
 
 
@@ -550,7 +551,7 @@ def _root(weights: weights_lib.Weights) -> str:
   """The workdir that the weights lie in; of a file one of its own."""
   if weights.path.endswith(weights_lib.SUFFIX):
     return os.path.join('runs', f'encoder-{weights.digest[:8]}')
-  return os.path.dirname(checkpoint_path.parse(weights.path)[0])
+  return os.path.dirname(find.parse(weights.path)[0])
 
 
 def _workdir_beside(weights: weights_lib.Weights, name: str,

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from byol_jax import augment
-from byol_jax import config as config_lib
-from byol_jax import optim
-from byol_jax import step as step_lib
-from byol_jax import views
+from byol_jax.config import schedule
 from byol_jax.devices import mapped
+from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
-from byol_jax.networks import resnet
+from byol_jax.training import optim
+from byol_jax.training import step as step_lib
+from byol_jax.views import make as views_lib
+from byol_jax.views import recipes
 
 
 class Program(NamedTuple):
@@ -41,7 +41,7 @@ class Program(NamedTuple):
   update: Callable[..., tuple[step_lib.TrainState, step_lib.Metrics]]
   make_views: Callable[[Any, jax.Array, step_lib.Batch], jax.Array]
   unmapped_model: model_lib.Model
-  eval_spec: views.ViewSpec
+  eval_spec: views_lib.ViewSpec
 
 
 def build(config: ml_collections.ConfigDict, num_images: int, num_classes: int,
@@ -64,9 +64,9 @@ def build(config: ml_collections.ConfigDict, num_images: int, num_classes: int,
 
   def make_views(shared, step, batch):
     if is_resident:
-      return views.from_resident(shared['key'], step, shared['images'], batch,
-                                 spec)
-    return views.from_crops(shared['key'], step, batch, spec)
+      return views_lib.from_resident(shared['key'], step, shared['images'], batch,
+                                     spec)
+    return views_lib.from_crops(shared['key'], step, batch, spec)
 
   @jax.jit
   def init():
@@ -95,13 +95,13 @@ def build(config: ml_collections.ConfigDict, num_images: int, num_classes: int,
   return Program(init, update, make_views, unmapped_model, eval_spec)
 
 
-def view_spec(config: ml_collections.ConfigDict) -> views.ViewSpec:
+def view_spec(config: ml_collections.ConfigDict) -> views_lib.ViewSpec:
   """How views are made, as static values."""
   def recipe(view):
     fields = view.to_dict()
-    return augment.Recipe(**fields | {'blur_sigma': tuple(fields['blur_sigma'])})
+    return recipes.Recipe(**fields | {'blur_sigma': tuple(fields['blur_sigma'])})
   data = config.data
-  return views.ViewSpec(
+  return views_lib.ViewSpec(
       image_size=data.image_size, area=tuple(data.crop_area),
       aspect=tuple(data.crop_aspect), mean=tuple(data.mean),
       std=tuple(data.std),
@@ -113,7 +113,7 @@ def make_model(config: ml_collections.ConfigDict, num_classes: int,
   """The networks of a config."""
   n = config.network
   return model_lib.make_model(
-      architecture=resnet.ARCHITECTURES[n.name], width=n.width, stem=n.stem,
+      architecture=architectures.ARCHITECTURES[n.name], width=n.width, stem=n.stem,
       padding=n.padding, last_gamma=n.last_gamma,
       projector_hidden_size=n.projector_hidden_size,
       projection_size=n.projection_size,
@@ -125,12 +125,12 @@ def make_model(config: ml_collections.ConfigDict, num_classes: int,
 def make_optimizer(config: ml_collections.ConfigDict, num_images: int):
   """(learning rate, 1 - tau, optimizer) of a resolved config."""
   c = config.train
-  total = config_lib.total_steps(config, num_images)
+  total = schedule.total_steps(config, num_images)
   learning_rate = optim.warmup_cosine(
       c.base_learning_rate * c.batch_size / 256,
-      config_lib.warmup_steps(config, num_images), total)
+      schedule.warmup_steps(config, num_images), total)
   optimizer = optim.lars(
       learning_rate, weight_decay=c.weight_decay, momentum=c.momentum,
       trust_coefficient=c.trust_coefficient)
-  ema_rate = optim.ema_rate(c.tau_base, total, config_lib.tau_power(config))
+  ema_rate = optim.ema_rate(c.tau_base, total, schedule.tau_power(config))
   return learning_rate, ema_rate, optimizer

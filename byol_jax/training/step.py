@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from byol_jax import losses
-from byol_jax import optim
+from byol_jax.methods import losses
 from byol_jax.networks import norm
 from byol_jax.networks.model import Model
+from byol_jax.training import optim
 
 Batch = Mapping[str, jax.Array]
 Metrics = Mapping[str, jax.Array]

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from byol_jax import augment
 from byol_jax.data.images import crops
+from byol_jax.views import augment
+from byol_jax.views import recipes
 
 
 class ViewSpec(NamedTuple):
@@ -28,7 +29,7 @@ class ViewSpec(NamedTuple):
   image_size: int = 224
   area: tuple[float, float] = (0.08, 1.0)
   aspect: tuple[float, float] = (3 / 4, 4 / 3)
-  recipes: tuple[augment.Recipe, ...] = (augment.T, augment.T_PRIME)
+  recipes: tuple[recipes.Recipe, ...] = (recipes.T, recipes.T_PRIME)
   mean: tuple[float, ...] = (0.485, 0.456, 0.406)
   std: tuple[float, ...] = (0.229, 0.224, 0.225)
 

@@ -30,13 +30,14 @@ from jax.experimental import topologies
 import ml_collections
 import numpy as np
 
-from byol_jax import config as config_lib
-from byol_jax import program as program_lib
+from byol_jax.config import rules
+from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.run import console as console_lib
+from byol_jax.training import build
 
 _console = logging.getLogger('byol_jax')
 
@@ -105,7 +106,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   topology = config.preflight.topology
   devices = describe(topology)
   batch_size, steps = config.train.batch_size, config.train.accumulation_steps
-  config_lib.check_devices(batch_size, steps, len(devices))
+  rules.check_devices(batch_size, steps, len(devices))
   report_path = epath.Path(workdir) / 'preflight.json'
   key = _key(config)
   try:
@@ -178,8 +179,8 @@ def compile_step(config: ml_collections.ConfigDict,
     What the compiler says of it.
   """
   num_images, classes = config.preflight.images, config.preflight.classes
-  config = config_lib.resolve(config, num_images)
-  program = program_lib.build(config, num_images, classes, is_resident=False)
+  config = schedule.resolve(config, num_images)
+  program = build.build(config, num_images, classes, is_resident=False)
   state = jax.eval_shape(program.init)
   grid = grid_lib.example_grid(config.train.batch_size,
                                config.train.accumulation_steps, len(devices))
@@ -295,8 +296,8 @@ def _report(config: ml_collections.ConfigDict) -> dict[str, Any]:
                'available_hbm_bytes': found.available_bytes}
     report |= _advice(config, devices, found)
   else:
-    total = config_lib.total_steps(
-        config_lib.resolve(config, config.preflight.images),
+    total = schedule.total_steps(
+        schedule.resolve(config, config.preflight.images),
         config.preflight.images)
     seconds, said_by = lower_bound(found, devices[0].device_kind)
     speed = batch_size / seconds

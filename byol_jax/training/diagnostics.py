@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from byol_jax.losses import l2_normalize
+from byol_jax.methods.losses import l2_normalize
 
 
 def _normalize(x: jax.Array) -> jax.Array:

@@ -20,12 +20,13 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from byol_jax import checkpoint_path
-from byol_jax import config as config_lib
-from byol_jax import program as program_lib
+from byol_jax.config import keys as keys_lib
+from byol_jax.config import rules
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
+from byol_jax.training import build
+from byol_jax.weights import find
 
 _console = logging.getLogger('byol_jax')
 
@@ -94,7 +95,7 @@ def load(path: str, network: str) -> Weights:
 def untrained(weights: Weights) -> Weights:
   """The encoder as it was before its first step, without statistics."""
   config = weights.config
-  model = program_lib.make_model(config, 0, None)
+  model = build.make_model(config, 0, None)
   images = np.zeros((2, config.data.image_size, config.data.image_size, 3),
                     np.float32)
   # the key of `step.init`; the names of the modules make the rest
@@ -110,7 +111,7 @@ def _from_checkpoint(path: str, network: str):
   """(config, leaves {'params': ..., 'state': ...}, network, step)."""
   damaged = []
   while True:
-    opened, step = checkpoint_path.opened(path, 'weights', without=damaged)
+    opened, step = find.opened(path, 'weights', without=damaged)
     with contextlib.closing(opened):
       try:
         leaves = opened.leaves(step)
@@ -120,10 +121,10 @@ def _from_checkpoint(path: str, network: str):
         break
       except (checkpoint.DamagedError, UserError) as error:
         # where it is gone there is a newer one: a run keeps its newest
-        if not checkpoint_path.is_gone(opened, step, error):
+        if not find.is_gone(opened, step, error):
           damaged.append(step)
           _tell_damaged(opened, path, damaged, error)
-        elif checkpoint_path.parse(path)[1] is not None:
+        elif find.parse(path)[1] is not None:
           raise UserError(
               f'cannot read checkpoint {step} of {path!r}: the run removed it '
               'meanwhile; take a newer one, or let the run keep more '
@@ -144,10 +145,10 @@ def _tell_damaged(opened: checkpoint.Checkpoints, path: str, damaged: list[int],
   what = (f'damaged{", or being removed by the run" if error.__cause__ else ""} '
           f'({_reason(error)})')
   others = [x for x in opened.steps() if x not in damaged]
-  if checkpoint_path.parse(path)[1] is not None or not others:
+  if find.parse(path)[1] is not None or not others:
     raise UserError(
         f'config key weights is {path!r}: checkpoint {damaged[-1]} is {what}; '
-        f'the others: {checkpoint_path.listed(others)}') from error
+        f'the others: {find.listed(others)}') from error
   _console.warning('WARNING: checkpoint %d of %s is %s: taking %d, the one '
                    'before it', damaged[-1], path, what, others[-1])
 
@@ -226,7 +227,7 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
              path: str) -> Weights:
   """Holds the arrays against the network that the config describes."""
   config = _complete(config, path)
-  model = program_lib.make_model(config, 0, None)
+  model = build.make_model(config, 0, None)
   images = jax.ShapeDtypeStruct(
       (2, config.data.image_size, config.data.image_size, 3), np.float32)
   params, state = jax.eval_shape(
@@ -259,10 +260,10 @@ def _check_finite(weights: Weights) -> None:
     if not np.isfinite(array).all():
       earlier = ''
       if not weights.path.endswith(SUFFIX):
-        folder = checkpoint_path.parse(weights.path)[0]
+        folder = find.parse(weights.path)[0]
         with contextlib.closing(
             checkpoint.Checkpoints(folder, read_only=True)) as opened:
-          earlier = ': ' + checkpoint_path.listed([
+          earlier = ': ' + find.listed([
               x for x in opened.steps() if x < weights.step])
       raise UserError(
           f'config key weights is {weights.path!r}: the {weights.network} encoder '
@@ -274,13 +275,13 @@ def _complete(config: Any, path: str) -> ml_collections.ConfigDict:
   """The config of a run, with what it did not have yet as it is by default."""
   if not isinstance(config, Mapping):
     raise UserError(f'{path!r} does not say of what config it is')
-  complete = config_lib.base().unlock()
-  known = files_lib.flatten(config_lib.base())
+  complete = keys_lib.base().unlock()
+  known = files_lib.flatten(keys_lib.base())
   try:
     complete.update_from_flattened_dict({
         key: tuple(value) if isinstance(value, list) else value
         for key, value in files_lib.flatten(config).items() if key in known})
-    config_lib.validate(complete)
+    rules.validate(complete)
   except (UserError, TypeError, ValueError) as error:
     raise UserError(f'the config of {path!r} cannot be used: {error}') from error
   return complete.lock()

@@ -14,29 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from byol_jax.data.images import crops
+from byol_jax.views import recipes
 
 Planes = tuple[jax.Array, jax.Array, jax.Array]  # red, green, blue: [n, H, W]
 
 GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
-
-
-class Recipe(NamedTuple):
-  """One column of table 6: probabilities and ranges. The defaults are T's."""
-  flip: float = 0.5
-  jitter: float = 0.8
-  brightness: float = 0.4       # delta in +-brightness, added
-  contrast: float = 0.4         # factor in 1 +- contrast, around each plane's mean
-  saturation: float = 0.2       # factor in 1 +- saturation
-  hue: float = 0.1              # delta in +-hue of a turn
-  grayscale: float = 0.2
-  blur: float = 1.0
-  blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
-  solarize: float = 0.0
-  solarize_threshold: float = 0.5
-
-
-T = Recipe()
-T_PRIME = Recipe(blur=0.1, solarize=0.2)
 
 
 class _Draws(NamedTuple):
@@ -214,7 +196,7 @@ def adjust_hue_and_saturation(planes: Planes, delta: jax.Array,
           plane(2.0 - jnp.abs(hue - 4.0)))
 
 
-def color_jitter(planes: Planes, d: _Draws, recipe: Recipe) -> Planes:
+def color_jitter(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
   """Brightness, contrast, saturation and hue in a random order per image.
 
   Evaluating four slots with a choice of four operations each would cost
@@ -286,7 +268,7 @@ def solarize(planes: Planes, threshold: float = 0.5) -> Planes:
   return tuple(jnp.where(p < threshold, p, 1.0 - p) for p in planes)
 
 
-def augment(planes: Planes, d: _Draws, recipe: Recipe) -> Planes:
+def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
   """Flip, jitter, grayscale, blur, solarize, in this order; in [0, 1].
 
   Operations of probability 0 cost nothing.

@@ -17,13 +17,11 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
-from byol_jax import config as config_lib
-from byol_jax import dataset
-from byol_jax import init_from
-from byol_jax import losses
-from byol_jax import program as program_lib
+from byol_jax.config import keys as keys_lib
+from byol_jax.config import rules
+from byol_jax.config import schedule
 from byol_jax.data import fingerprint
-from byol_jax.data.feed import batches
+from byol_jax.data.feed import batches as batches_lib
 from byol_jax.data.images import large
 from byol_jax.data.sources import table
 from byol_jax.data.sources.table import Encoded
@@ -35,10 +33,10 @@ from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
-from byol_jax.evaluation import figures
+from byol_jax.evaluation import final
 from byol_jax.evaluation import monitor
-from byol_jax.evaluation import report
 from byol_jax.evaluation import splits
+from byol_jax.methods import losses
 from byol_jax.run import bad_images
 from byol_jax.run import checkpoint
 from byol_jax.run import console as console_lib
@@ -50,6 +48,9 @@ from byol_jax.run import stopwatch
 from byol_jax.run import watchdog as watchdog_lib
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
+from byol_jax.tasks import data as data_lib
+from byol_jax.training import build
+from byol_jax.weights import init_from
 
 _console = logging.getLogger('byol_jax')
 
@@ -88,8 +89,8 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
   console = _console
   is_first = jax.process_index() == 0
   batch_size = config.train.batch_size
-  config_lib.check_devices(batch_size, config.train.accumulation_steps,
-                           jax.device_count())
+  rules.check_devices(batch_size, config.train.accumulation_steps,
+                      jax.device_count())
   each = batch_size // jax.device_count()
   console.log(
       console_lib.EVERY_PROCESS,
@@ -101,10 +102,10 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
 
   # ----------------------------------------------------------------- data
   with hosts.together('data'):
-    train, test = dataset.open_data(config)
+    train, test = data_lib.open_data(config)
     num_images = table.size(train)
-    config = config_lib.resolve(config, num_images)
-  total_steps = config_lib.total_steps(config, num_images)
+    config = schedule.resolve(config, num_images)
+  total_steps = schedule.total_steps(config, num_images)
   labelled = train.labels is not None
   num_classes = table.num_classes(train)
   found = {'images': num_images, 'classes': num_classes,
@@ -122,18 +123,18 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
       'weight decay %g, tau from %g', config.train.epochs, total_steps,
       config.train.warmup_epochs, config.train.base_learning_rate,
       config.train.weight_decay,
-      config.train.tau_base ** config_lib.tau_power(config))
+      config.train.tau_base ** schedule.tau_power(config))
 
   # ---------------------------------------------------------------- state
-  program = program_lib.build(config, num_images, num_classes,
-                              is_resident=isinstance(train, Images))
+  program = build.build(config, num_images, num_classes,
+                        is_resident=isinstance(train, Images))
   state_spec = jax.eval_shape(program.init)
   with hosts.together('workdir'):
     folder = stack.enter_context(
         workdir_lib.opened(workdir, is_first=is_first))
     if is_first:
       workdir_lib.compare(folder, workdir, config.to_dict(), found, _FREE_KEYS,
-                          files_lib.flatten(config_lib.base()))
+                          files_lib.flatten(keys_lib.base()))
 
   # --------------------------------------------------------------- resume
   # Order matters: what is saved is compared with this run before anything is
@@ -350,7 +351,7 @@ def _run(config: ml_collections.ConfigDict, workdir: str,
                console_lib.duration(training_started - started))
   if config.evaluation.final and labelled:
     untrained = program.init()
-    results |= report.final(
+    results |= final.final(
         encoder, (state.online_params, state.online_state),
         mapped.replicate((untrained.online_params, untrained.online_state)),
         splits.Split(train, test, most=config.evaluation.final_images,
@@ -398,7 +399,7 @@ def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
             *({key: m[key] for key in ('data_found',)} | m['config']
               for m in (saved, meta)),
             f'the checkpoint of step {step} in workdir {workdir}', _FREE_KEYS,
-            files_lib.flatten(config_lib.base()))
+            files_lib.flatten(keys_lib.base()))
   step = hosts.from_first(step)
   digest = ''
   with hosts.together('checkpoints'):
@@ -419,7 +420,7 @@ def _host_batches(config: ml_collections.ConfigDict, data: Images | Encoded,
                   stop: threading.Event | None = None,
                   ) -> Iterator[dict[str, np.ndarray]]:
   """This host's batches of a run; fewer, once `stop` is set."""
-  return batches.host_batches(
+  return batches_lib.host_batches(
       data, grid, seed=config.seed, start_step=start_step, num_steps=num_steps,
       batch_size=config.train.batch_size, image_size=config.data.image_size,
       area=tuple(config.data.crop_area), aspect=tuple(config.data.crop_aspect),

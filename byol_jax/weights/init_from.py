@@ -7,10 +7,10 @@ import logging
 import jax
 import numpy as np
 
-from byol_jax import checkpoint_path
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
-from byol_jax.step import TrainState
+from byol_jax.training.step import TrainState
+from byol_jax.weights import find
 
 _console = logging.getLogger('byol_jax')
 
@@ -35,7 +35,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
     UserError: there is no such checkpoint, it is damaged, or no array of its
       encoder fits.
   """
-  opened, step = checkpoint_path.opened(path, 'init_from')
+  opened, step = find.opened(path, 'init_from')
   paths, structure = jax.tree_util.tree_flatten_with_path(state)
   names = [jax.tree_util.keystr(p, simple=True, separator='.') for p, _ in paths]
   wanted = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))

@@ -1,0 +1,96 @@
+"""What is automatic in a config, and the steps of a run."""
+
+from __future__ import annotations
+
+import math
+
+import ml_collections
+
+from byol_jax.data import bad
+from byol_jax.errors import UserError
+
+
+def resolve(config: ml_collections.ConfigDict,
+            num_images: int) -> ml_collections.ConfigDict:
+  """Fills in the automatic values of the schedule and the cadences.
+
+  - epochs: 100 for ImageNet's 1.28 M images, more for fewer images as
+    sqrt(1.28 M / images), from 100 to 1000: CIFAR-10 640, Imagenette 1000.
+  - warm-up: 10 epochs (paper), or a tenth of a shorter run.
+  - base learning rate: the paper's presets, 0.45 to 100 epochs, 0.3 to 300,
+    0.2 beyond; multiplied by sqrt(4096 / batch), at most 2, for smaller
+    batches, where the presets' linear rule is known to fall short (paper,
+    appendix G.2: 0.4 at batch 512; DeepMind's Imagenette recipe: 2.0 at 256).
+  - weight decay: 1e-6, from 1000 epochs on 1.5e-6 (paper's presets).
+  - tau_base: 1 - tau_base = 0.004 (312,784 / steps)^0.6, a fit to the presets
+    (0.97, 0.99, 0.99, 0.996 at 12,511, 31,278, 93,835 and 312,784 steps), from
+    0.9 to 0.9995.
+
+  Args:
+    config: a valid config.
+    num_images: of the training part.
+
+  Returns:
+    A copy without None.
+
+  Raises:
+    UserError: the data set or the run is too small for the batch.
+  """
+  config = ml_collections.ConfigDict(config.to_dict())
+  train = config.train
+  if num_images < train.batch_size:
+    raise UserError(
+        f'the data set has {num_images} images, fewer than config key '
+        f'train.batch_size = {train.batch_size}: set '
+        f'--config.train.batch_size={2 ** int(math.log2(max(num_images, 2)))} '
+        'or less')
+  if train.epochs is None:
+    automatic = 100.0 * math.sqrt(1281167 / num_images)
+    train.epochs = float(round(min(max(automatic, 100.0), 1000.0)))
+  if train.warmup_epochs is None:
+    train.warmup_epochs = min(10.0, train.epochs / 10)
+  if train.base_learning_rate is None:
+    preset = 0.45 if train.epochs <= 100 else 0.3 if train.epochs <= 300 else 0.2
+    small_batch = math.sqrt(max(4096 / train.batch_size, 1.0))
+    train.base_learning_rate = round(min(preset * small_batch, 2.0), 3)
+  if train.weight_decay is None:
+    train.weight_decay = 1.5e-6 if train.epochs >= 1000 else 1e-6
+  steps = total_steps(config, num_images)
+  if steps < 1:
+    raise UserError(
+        f'config key train.epochs = {train.epochs:g} is less than one step of '
+        f'{train.batch_size} images')
+  if steps >= 2**31:
+    raise UserError(f'config key train.epochs = {train.epochs:g} is {steps:.3g} '
+                    'steps, it must be less than 2^31')
+  if train.tau_base is None:
+    slow = 0.004 * (312784 / steps) ** 0.6
+    train.tau_base = round(1.0 - min(max(slow, 0.0005), 0.1), 5)
+  if train.warmup_epochs > train.epochs:
+    raise UserError(
+        f'config key train.warmup_epochs is {train.warmup_epochs:g}, longer '
+        f'than the run: train.epochs = {train.epochs:g}')
+  if config.data.max_bad_images is None:
+    config.data.max_bad_images = bad.default_limit(num_images)
+  if config.checkpoint.every_steps is None:
+    config.checkpoint.every_steps = min(max(steps // 20, 1), 1000)
+  if config.evaluation.every_epochs is None:
+    config.evaluation.every_epochs = max(train.epochs / 10, 1.0)
+  return config.lock()
+
+
+def tau_power(config: ml_collections.ConfigDict) -> float:
+  """What tau is raised to: `optim.ema_rate`."""
+  train = config.train
+  return train.batch_size / train.tau_batch_size if train.tau_batch_size else 1.0
+
+
+def total_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
+  """T = floor(epochs * images / batch), as the reference rounds."""
+  return int(config.train.epochs * num_images // config.train.batch_size)
+
+
+def warmup_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
+  """W = floor(warm-up epochs * images / batch)."""
+  return int(config.train.warmup_epochs * num_images
+             // config.train.batch_size)

@@ -1,0 +1,48 @@
+"""The ResNets and stems by name, for configs: importing them costs nothing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Architecture(NamedTuple):
+  """What tells one ResNet from another."""
+  blocks: tuple[int, ...]    # in each group
+  bottleneck: bool
+  channels: tuple[int, ...]  # that each group puts out
+  stem_channels: int = 64
+_BASIC = (64, 128, 256, 512)
+_BOTTLENECK = (256, 512, 1024, 2048)
+# 18 to 152: He et al. 2015, table 1; 200: He et al. 2016. 8, 14 and 20: the
+# three-group networks for CIFAR-10 (He et al. 2015, section 4.2). 10: ResNet-18
+# with one block a group. The small ones are for small images and machines.
+ARCHITECTURES = {
+    'resnet8': Architecture((1, 1, 1), False, (16, 32, 64), 16),
+    'resnet14': Architecture((2, 2, 2), False, (16, 32, 64), 16),
+    'resnet20': Architecture((3, 3, 3), False, (16, 32, 64), 16),
+    'resnet10': Architecture((1, 1, 1, 1), False, _BASIC),
+    'resnet18': Architecture((2, 2, 2, 2), False, _BASIC),
+    'resnet34': Architecture((3, 4, 6, 3), False, _BASIC),
+    'resnet50': Architecture((3, 4, 6, 3), True, _BOTTLENECK),
+    'resnet101': Architecture((3, 4, 23, 3), True, _BOTTLENECK),
+    'resnet152': Architecture((3, 8, 36, 3), True, _BOTTLENECK),
+    'resnet200': Architecture((3, 24, 36, 3), True, _BOTTLENECK),
+}
+
+
+class Stem(NamedTuple):
+  """The first convolution, and whether max-pooling follows."""
+  kernel: int
+  stride: int
+  max_pool: bool
+STEMS = {
+    'imagenet': Stem(7, 2, True),
+    'small': Stem(3, 1, False),  # for images of up to about 64 pixels
+    'half': Stem(3, 2, False),   # the same at a quarter of the cost
+}
+
+
+def minimum_image_size(architecture: Architecture, stem: str) -> int:
+  """The smallest image side that leaves a pixel to every stride."""
+  first = STEMS[stem].stride * (2 if STEMS[stem].max_pool else 1)
+  return first * 2 ** (len(architecture.blocks) - 1)
