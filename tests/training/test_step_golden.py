@@ -17,7 +17,7 @@ from byol_jax.networks import model as model_lib
 from byol_jax.training import optim
 from byol_jax.training import step as step_lib
 
-FIXTURE = os.path.join(os.path.dirname(__file__), 'fixtures', 'byol_step_tiny.npz')
+FIXTURE = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'fixtures', 'byol_step_tiny.npz')
 MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
 TINY = architectures.Architecture((1, 1, 1, 1), False, (8, 8, 8, 8))

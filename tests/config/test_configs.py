@@ -19,7 +19,7 @@ from byol_jax.errors import UserError
 from byol_jax.storage import files as files_lib
 from byol_jax.training import build
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
 OTHER_TASKS = ('prepare', 'knn', 'linear_eval', 'logistic', 'finetune', 'embed',
                'export', 'compare')

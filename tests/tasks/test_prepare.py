@@ -29,7 +29,7 @@ from byol_jax.errors import UserError
 from byol_jax.tasks import prepare
 
 pytest.importorskip('array_record')
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def _photos(folder, count=23, size=(30, 40)):

@@ -10,7 +10,7 @@ import pytest
 
 from byol_jax.training import optim
 
-FIXTURES = os.path.join(os.path.dirname(__file__), 'fixtures')
+FIXTURES = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'fixtures')
 PRESETS = (40, 100, 300, 1000)
 ADAPTED = {
     'net/~/conv': {'w': True, 'b': False},

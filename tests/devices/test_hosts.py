@@ -116,6 +116,6 @@ def test_without_a_cluster(mode, environment, said):
        '  print(jax.process_count(), "process")\n'
        'except UserError as error: print(error)', mode],
       env=os.environ | {'JAX_PLATFORMS': 'cpu'} | environment,
-      cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+      cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
       capture_output=True, text=True, check=False, timeout=120)
   assert done.returncode == 0 and said in done.stdout, done

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent / 'faults'))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'faults'))
 
 # pylint: disable=wrong-import-position
 import harness
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def start(code):

@@ -11,7 +11,7 @@ import pytest
 
 from byol_jax.tasks import preflight as preflight_lib
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec('libtpu') is None,
     reason="the TPU compiler is not installed: pip install 'byol_jax[tpu]'")

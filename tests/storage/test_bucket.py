@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-sys.path.append(os.path.join(os.path.dirname(__file__), 'faults'))
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(__file__)), 'faults'))
 import harness  # pylint: disable=wrong-import-position
 
 # The emulator knows no generations of objects, by which the writers of a checkpoint
