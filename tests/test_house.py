@@ -1,0 +1,102 @@
+"""The rooms of byol_jax: who may import whom (docs/README.md says what each is for)."""
+
+import ast
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1] / 'byol_jax'
+
+# An arrow goes down only; what stands on one floor does not know its neighbours.
+FLOORS = {
+    'errors': 1, 'ending': 1, 'networks': 1,
+    'storage': 2, 'devices': 2, 'methods': 2,
+    'data': 3,
+    'views': 4, 'config': 4,
+    'training': 5, 'run': 5,
+    'weights': 6,
+    'evaluation': 7, 'retrieval': 7, 'pages': 7,
+    'tasks': 8, 'encoder': 8, 'api': 8,
+    'main': 9}
+# Catalogues of names, which import nothing that is slow: config may know them.
+NAMES = ('networks.architectures', 'data.sources.names', 'views.recipes', 'methods.names',
+         'data.bad')
+# module: the rooms and files that alone may import it
+WALLS = {
+    'ml_collections': ('config', 'tasks', 'training/build.py', 'weights',
+                       'evaluation/finetune.py'),
+    'orbax': ('run/checkpoint.py', 'run/orbax_repairs.py', 'devices/barrier.py'),
+    'tensorflow': ('data/records',),
+    'tensorflow_datasets': ('data/sources/tfds.py',),
+    'array_record': ('data/records/shards.py',),
+    'haiku': ('networks', 'methods', 'training', 'evaluation/finetune.py'),
+    'optax': ('training', 'evaluation/finetune.py'),
+    'numba': ('data/images',), 'PIL': ('data/images', 'tasks/prepare.py'),
+}
+# a room: what must not be imported there, inside of functions neither
+WITHOUT = {
+    'data': ('jax', 'optax', 'haiku'), 'storage': ('jax', 'optax', 'haiku'),
+    'config': ('jax', 'haiku', 'optax', 'PIL', 'numba', 'tensorflow', 'pyarrow'),
+    'methods': ('optax',)}
+
+
+def _imports():
+  """Yields (file below byol_jax, module, name) of every import."""
+  for path in sorted(ROOT.rglob('*.py')):
+    if 'samples' in path.parts:
+      continue
+    file = path.relative_to(ROOT).as_posix()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+      if isinstance(node, ast.Import):
+        for alias in node.names:
+          yield file, alias.name, ''
+      elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+          yield file, node.module, alias.name
+
+
+def _room(file):
+  return file.split('/')[0].removesuffix('.py')
+
+
+def _is_within(file, places):
+  return any(file == place or file.startswith(f'{place}/') for place in places)
+
+
+def test_arrows_go_down_only():
+  wrong = []
+  for file, module, name in _imports():
+    if module.split('.')[0] != 'byol_jax' or file == '__init__.py':
+      continue
+    target = '.'.join([*module.split('.')[1:], name]).strip('.')
+    here, there = _room(file), target.split('.')[0]
+    if there not in FLOORS or here == there:  # byol_jax.__version__; within a room
+      continue
+    if here == 'config':
+      if there not in ('errors', 'storage') and not target.startswith(NAMES):
+        wrong.append(f'{file} imports {target}, which is no catalogue of names')
+    elif FLOORS[there] >= FLOORS[here]:
+      wrong.append(f'{file} (floor {FLOORS[here]}) imports {target} '
+                   f'(floor {FLOORS[there]})')
+  assert not wrong, '\n'.join(wrong)
+
+
+def test_every_module_has_a_floor():
+  rooms = {_room(path.relative_to(ROOT).as_posix()) for path in ROOT.rglob('*.py')}
+  assert rooms - {'__init__'} <= FLOORS.keys()
+
+
+def test_walls():
+  wrong = []
+  for file, module, _ in _imports():
+    top = module.split('.')[0]
+    if top in WALLS and not _is_within(file, WALLS[top]):
+      wrong.append(f'{file} imports {top}: only {", ".join(WALLS[top])} may')
+    if top in WITHOUT.get(_room(file), ()):
+      wrong.append(f'{file} imports {top}: not in this room')
+  assert not wrong, '\n'.join(wrong)
+
+
+def test_one_file_knows_pmap():
+  users = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py')
+           if any(isinstance(node, ast.Attribute) and node.attr == 'pmap'
+                  for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))))]
+  assert users == ['devices/mapped.py']
