@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from byol_jax.data.feed import order
+from byol_jax.data.images import crops
 from byol_jax.data.images import decode
 from byol_jax.data.images import memory
 from byol_jax.data.images.decode import BadImage
@@ -42,8 +43,8 @@ def train_batches(
     rows_of_host: np.ndarray,
     image_size: int,
     num_views: int = 2,
-    area: tuple[float, float] = (0.08, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    area: tuple[float, float] = crops.AREA,
+    aspect: tuple[float, float] = crops.ASPECT,
     threads: int = 0,
     prefetch: int = 2,
     stop: threading.Event | None = None,
@@ -80,6 +81,7 @@ def train_batches(
       itself is damaged.
   """
   rows_of_host = np.asarray(rows_of_host, np.int64)
+  crop = crops.CropSpec(image_size, num_views, area, aspect)
 
   def start(step: int) -> tuple[dict[str, np.ndarray], Any]:
     wanted = order.rows(seed, step, batch_size, source.size)[rows_of_host]
@@ -90,7 +92,7 @@ def train_batches(
 
     def make(k: int) -> None:
       shown[k] = _use(source, int(wanted[k]), lambda data:
-                      decode.decode_views(data, u[k], views[k], area, aspect))
+                      decode.decode_views(data, u[k], views[k], crop))
 
     def finish() -> dict[str, np.ndarray]:
       return {'views': views} | _labels(source, shown)
@@ -106,7 +108,7 @@ def eval_batches(
     *,
     batch_size: int,
     image_size: int,
-    center_share: float = 0.875,
+    center_share: float = crops.CENTER_SHARE,
     rows: np.ndarray | None = None,
     threads: int = 0,
     prefetch: int = 2,

@@ -7,19 +7,33 @@ path with `jax.numpy`, the tests with numpy. All call the one function below.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = Any  # an array of the namespace `xp`
+
+# BYOL (arXiv:2006.07733), appendix B: the range of a crop's share of the image's area,
+# and of its width / height.
+AREA = (0.08, 1.0)
+ASPECT = (3 / 4, 4 / 3)
+CENTER_SHARE = 0.875  # appendix C.1: 224 of 256 pixels of the shorter side
+
+
+class CropSpec(NamedTuple):
+  """Says which random resized crops are made of each image."""
+  image_size: int  # S, the side of a view in pixels
+  num_views: int = 2  # V, views of each image
+  area: tuple[float, float] = AREA
+  aspect: tuple[float, float] = ASPECT
 
 
 def crop_box(
     u: Array,
     height: Array | int,
     width: Array | int,
-    area: tuple[float, float] = (0.08, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    area: tuple[float, float] = AREA,
+    aspect: tuple[float, float] = ASPECT,
     *,
     xp: Any = np,
 ) -> tuple[Array, Array, Array, Array]:
@@ -70,16 +84,16 @@ def crop_box(
 def center_box(
     height: Array | int,
     width: Array | int,
-    share: float = 0.875,
+    share: float = CENTER_SHARE,
     *,
     xp: Any = np,
 ) -> tuple[Array, Array, Array, Array]:
-  """The evaluation's central square: side int(share * min(height, width)).
+  """Computes the evaluation's central square: side int(share * min(height, width)).
 
   Args:
     height: int, scalar or array, the image's height.
     width: int, scalar or array, the image's width.
-    share: of the shorter side; 224/256 in the paper (appendix C.1).
+    share: the square's share of the shorter side.
     xp: the array namespace.
 
   Returns:

@@ -96,8 +96,7 @@ def decode_views(
     data: bytes,
     u: np.ndarray,
     out: np.ndarray,
-    area: tuple[float, float] = (0.08, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    crop: crops.CropSpec,
 ) -> None:
   """Decodes random resized crops of one image, two for BYOL.
 
@@ -107,8 +106,7 @@ def decode_views(
     data: as for `decode`.
     u: float64 [V, 4], the draws of each view: `crops.crop_box`.
     out: uint8 [V, S, S, 3], written. Bicubic without antialiasing.
-    area: range of the crop's share of the image's area.
-    aspect: range of width / height.
+    crop: says how large the crops are; V and S are those of `out`.
 
   Raises:
     BadImage: see `decode`; `out` is as it was.
@@ -116,12 +114,13 @@ def decode_views(
   image = decode(data)
   height, width, _ = image.shape
   for view in range(len(out)):
-    box = crops.crop_box(u[view], height, width, area, aspect, xp=_SCALARS)
+    box = crops.crop_box(u[view], height, width, crop.area, crop.aspect,
+                         xp=_SCALARS)
     resize.cut(image, box, out[view])
 
 
 def decode_eval(data: bytes, out: np.ndarray,
-                center_share: float = 0.875) -> None:
+                center_share: float = crops.CENTER_SHARE) -> None:
   """Decodes the central square of one image, for evaluation.
 
   Args:

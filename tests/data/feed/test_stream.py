@@ -12,6 +12,7 @@ from byol_jax.data import bad
 from byol_jax.data.feed import batches as batches_lib
 from byol_jax.data.feed import order
 from byol_jax.data.feed import stream
+from byol_jax.data.images import crops
 from byol_jax.data.images import decode
 from byol_jax.data.sources import table
 from byol_jax.devices import grid as grid_lib
@@ -60,7 +61,8 @@ def test_shows_what_order_says(source):
     u = order.uniforms(3, step, np.arange(_BATCH), 8).reshape(-1, 2, 4)
     for k in (0, _BATCH - 1):
       views = np.empty((2, _SIZE, _SIZE, 3), np.uint8)
-      decode.decode_views(source.read(indices[k]), u[k], views)
+      decode.decode_views(source.read(indices[k]), u[k], views,
+                          crops.CropSpec(_SIZE))
       np.testing.assert_array_equal(batch['views'][k], views)
   seen = np.concatenate([b['labels'] for b in _train(source)])
   np.testing.assert_array_equal(np.sort(seen[:_N]), np.arange(_N))

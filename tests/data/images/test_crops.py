@@ -38,6 +38,12 @@ def test_golden(u, size, expected):
   assert all(side.dtype == np.int32 for side in box)
 
 
+def test_the_constants_are_the_papers():
+  """Appendix B, and 224 of 256 pixels of appendix C.1."""
+  assert crops.CropSpec(224) == (224, 2, (0.08, 1.0), (3 / 4, 4 / 3))
+  assert crops.CENTER_SHARE == 224 / 256
+
+
 def test_equals_plain_python():
   rng = np.random.default_rng(0)
   u = rng.random((300, 4))

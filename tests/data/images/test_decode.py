@@ -30,7 +30,7 @@ def _encode(image, kind, **options):
 
 def _two_views(data, u, size, **options):
   out = np.empty((2, size, size, 3), np.uint8)
-  decode.decode_views(data, u, out, **options)
+  decode.decode_views(data, u, out, crops.CropSpec(size, **options))
   return out
 
 
@@ -148,7 +148,7 @@ def test_bad_bytes_leave_the_batch_as_it_was():
   out = np.full((2, 8, 8, 3), 7, np.uint8)
   with pytest.raises(decode.BadImage):
     decode.decode_views(_encode(_image(), 'JPEG')[:300], np.ones((2, 4)) / 2,
-                            out)
+                        out, crops.CropSpec(8))
   assert (out == 7).all()
 
 

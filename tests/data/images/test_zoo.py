@@ -481,7 +481,7 @@ import json, re, sys, time
 import numpy as np
 sys.path.insert(0, {tests!r})
 import test_zoo as zoo
-from byol_jax.data.images import decode
+from byol_jax.data.images import crops, decode
 rng = np.random.default_rng({seed})
 seeds = [zoo.GOOD[name][0] for name in (
     'jpeg 4:2:0', 'jpeg progressive', 'jpeg gray', 'jpeg cmyk', 'jpeg ycck',
@@ -502,11 +502,11 @@ for k in range({count}):
   try:
     u = rng.random((2, 4))
     out.fill(0)
-    decode.decode_views(bytes(data), u, out)
+    decode.decode_views(bytes(data), u, out, crops.CropSpec(16))
     good += 1
     if good % 10 == 0:  # every pixel is written, and the same again
       again = np.full_like(out, 255)
-      decode.decode_views(bytes(data), u, again)
+      decode.decode_views(bytes(data), u, again, crops.CropSpec(16))
       assert (again == out).all(), data
   except decode.BadImage as error:
     bad += 1
