@@ -38,7 +38,7 @@ def main():
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   config = schedule.resolve(module.get_config(), 1281167)
-  program = build.build(config, 1281167, 1000, is_resident=False)
+  program = build.build(config, 1281167, 1000)
   rng = np.random.default_rng(0)
   # random numbers, as weights are: zeros would be compressed away
   state = jax.tree.map(

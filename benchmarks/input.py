@@ -42,6 +42,7 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.data.feed import stream
 from byol_jax.data.images import crops
 from byol_jax.data.images import decode
+from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.sources import open as open_lib
 from byol_jax.errors import UserError
 from byol_jax.tasks import prepare
@@ -58,8 +59,8 @@ def _cpu_seconds() -> float:
 
 def ours(source, threads: int, steps: int) -> None:
   for _ in stream.train_batches(
-      source, seed=0, start_step=0, num_steps=steps, batch_size=_BATCH,
-      rows_of_host=np.arange(_BATCH), image_size=_SIZE, threads=threads):
+      source, CropSpec(_SIZE), seed=0, start_step=0, num_steps=steps,
+      batch_size=_BATCH, rows_of_host=np.arange(_BATCH), threads=threads):
     pass
 
 

@@ -25,6 +25,7 @@ import numpy as np
 
 import input as input_benchmark
 from byol_jax.data.feed import stream
+from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.sources import open as open_lib
 from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import UserError
@@ -49,8 +50,8 @@ def soak(source, minutes: float, threads: int) -> dict[str, object]:
   while time.time() < start + 60 * minutes:
     stop = threading.Event()
     host = stream.train_batches(
-        source, seed=0, start_step=step, num_steps=10**6, batch_size=_BATCH,
-        rows_of_host=np.arange(_BATCH), image_size=224, threads=threads, stop=stop)
+        source, CropSpec(224), seed=0, start_step=step, num_steps=10**6,
+        batch_size=_BATCH, rows_of_host=np.arange(_BATCH), threads=threads, stop=stop)
     batches = prefetch_lib.prefetch(
         ({key: x[None] for key, x in batch.items()} for batch in host), stop=stop)
     for _ in range(100):  # then it is closed, and opened at its step

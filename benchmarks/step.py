@@ -32,27 +32,27 @@ from byol_jax.devices import compiler
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
+from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
 
 _WARM_UP_STEPS = 3
 
 
-def _batch(config, is_resident: bool, rng: np.random.RandomState):
-  """One batch of every device and what lives there."""
-  size, train = config.data.image_size, config.train
+def _batch(config, spec, is_resident: bool, rng: np.random.RandomState):
+  """Makes one batch of every device, and what lives there, of random numbers."""
+  size, train = spec.image_size, config.train
   grid = grid_lib.local_example_grid(train.batch_size, train.accumulation_steps)
-  labels = rng.randint(0, config.data.fake_classes, grid.shape).astype(np.int32)
-  shared = {'key': jax.random.PRNGKey(config.seed)}
-  batch = {'examples': grid}
-  if is_resident:
-    batch['rows'] = grid
-    shared['images'] = rng.randint(
-        0, 256, (train.batch_size, size, size, 3)).astype(np.uint8)
-    shared['labels'] = labels.reshape(-1)
-  else:
-    batch['labels'] = labels
-    batch['views'] = rng.randint(
-        0, 256, (*grid.shape, 2, size, size, 3)).astype(np.uint8)
+  shapes = (batch_lib.resident(grid.shape) if is_resident else
+            batch_lib.streamed(grid.shape, len(spec.recipes), size, True))
+  of_shared = batch_lib.shared(
+      (train.batch_size, size, size, 3) if is_resident else None, True)
+  def draw(name, shape):
+    high = config.data.fake_classes if name == 'labels' else 256
+    return rng.randint(0, high, shape.shape).astype(shape.dtype)
+  batch, shared = ({name: draw(name, shape) for name, shape in of.items()}
+                   for of in (shapes, of_shared))
+  batch |= dict.fromkeys(batch.keys() & {'examples', 'rows'}, grid)
+  shared['key'] = jax.random.PRNGKey(config.seed)
   return mapped.shard(batch), mapped.replicate(shared)
 
 
@@ -77,15 +77,11 @@ def measure(config, is_resident: bool, steps: int) -> dict:
   Returns:
     The figures of the last line.
   """
-  batch, shared = _batch(config, is_resident, np.random.RandomState(0))
-  program = build.build(
-      config, config.data.fake_images, config.data.fake_classes,
-      is_resident=is_resident)
+  program = build.build(config, config.data.fake_images, config.data.fake_classes)
+  batch, shared = _batch(config, program.spec, is_resident, np.random.RandomState(0))
 
   def timed(config):
-    built = build.build(
-        config, config.data.fake_images, config.data.fake_classes,
-        is_resident=is_resident)
+    built = build.build(config, config.data.fake_images, config.data.fake_classes)
     update = mapped.pmap_update(built.update)
     state = [mapped.replicate(built.init())]
     def run():

@@ -71,12 +71,12 @@ def main(argv: Sequence[str]) -> int:
       pretrain.run(config, workdir)
     elif config.task == 'prepare':
       if LEAVING is not None:
-        LEAVING.now = signals.interrupt
+        LEAVING.now = signals.Now.INTERRUPTED
       from byol_jax.tasks import prepare  # pylint: disable=g-import-not-at-top
       prepare.run(config)
     elif config.task in keys_lib.EVALUATING:
       if LEAVING is not None:
-        LEAVING.now = signals.interrupt
+        LEAVING.now = signals.Now.INTERRUPTED
       # pylint: disable=g-import-not-at-top
       from byol_jax.run import orbax_repairs
       from byol_jax.tasks import evaluate

@@ -24,17 +24,18 @@ import harness
 _NOTING = '''
 import json, os, sys, zlib
 import numpy as np
-from byol_jax import main, pretrain
-feed = pretrain._host_batches
-def host_batches(config, data, start_step, num_steps, grid, stop=None):
-  for k, batch in enumerate(feed(config, data, start_step, num_steps, grid, stop)):
+from byol_jax import main
+from byol_jax.data.feed import streamed
+feed = streamed.Streamed.batches
+def batches(self, start_step, num_steps, grid, stop=None):
+  for k, batch in enumerate(feed(self, start_step, num_steps, grid, stop)):
     if grid.ndim == 3:  # training, not an evaluation
       with open(os.environ['NOTE'], 'a') as f:
         for place in np.ndindex(grid.shape):
           fed = {name: zlib.crc32(x[place].tobytes()) for name, x in batch.items()}
           f.write(json.dumps([start_step + k, int(grid[place]), fed]) + chr(10))
     yield batch
-pretrain._host_batches = host_batches
+streamed.Streamed.batches = batches
 sys.exit(main.main(sys.argv))
 '''
 _RUN = ('--config.log.every_steps=1', '--config.data.resident=no',

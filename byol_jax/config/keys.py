@@ -54,6 +54,7 @@ def base() -> ml_collections.ConfigDict:
   c.data.max_bad_images = automatic(int)
   c.augment = ml_collections.ConfigDict(dict(
       view1=recipes.T._asdict(), view2=recipes.T_PRIME._asdict()))
+  c.method = ml_collections.ConfigDict(dict(name='byol'))  # methods/names.py
   c.network = ml_collections.ConfigDict(dict(
       name='resnet50',
       width=1.0,

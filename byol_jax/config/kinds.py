@@ -10,6 +10,7 @@ import numpy as np
 from byol_jax.config import keys as keys_lib
 from byol_jax.data.sources import names as names_lib
 from byol_jax.errors import UserError
+from byol_jax.methods import names as method_names
 from byol_jax.networks import architectures
 
 # key -> (what is allowed, in words; the test)
@@ -17,6 +18,7 @@ _CHOICES = {
     'task': keys_lib.TASKS,
     'data.source': names_lib.SOURCES + ('same',),
     'data.resident': ('auto', 'yes', 'no'),
+    'method.name': tuple(method_names.METHODS),
     'network.name': tuple(architectures.ARCHITECTURES),
     'network.stem': tuple(architectures.STEMS),
     'network.padding': ('torch', 'same'),

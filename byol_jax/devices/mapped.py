@@ -34,6 +34,27 @@ def pmap_update(update: Callable[..., Any],
                   out_axes=None, donate_argnums=0, devices=devices)
 
 
+def pmap_step(update: Callable[..., Any],
+              devices: Sequence[jax.Device] | None = None):
+  """Maps an update as `pmap_update` does, and passes a signal on between processes.
+
+  Returns:
+    A function of the state, shared, a batch and `signals(asked)`. It returns the
+    state, the metrics and float32 []: above 0 where any process has asked, so that
+    all leave at the same step.
+  """
+  def step(state, shared, batch, asked):
+    state, metrics = update(state, shared, batch)
+    return state, metrics, jax.lax.pmax(asked, AXIS)
+  return jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0, 0),
+                  out_axes=None, donate_argnums=0, devices=devices)
+
+
+def signals(asked: bool) -> jax.Array:
+  """Makes what this process tells the others with a step: float32 [local devices]."""
+  return shard(np.full(jax.local_device_count(), asked, np.float32))
+
+
 def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
   """Puts a tree of arrays on every device, sharded as `pmap_update` wants it."""
   devices = jax.local_devices() if devices is None else devices

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from byol_jax.data.feed import batches
+from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.sources import table
 from byol_jax.data.sources.table import Encoded
 from byol_jax.data.sources.table import Images
@@ -92,11 +92,11 @@ class Crops:
       features = [np.zeros((0, batch_size, self.feature_size), np.float32)]
       labels = [np.zeros((0, batch_size), np.int32)]
       with hosts.together('evaluation'):
-        for step, batch in zip(mine, batches.host_batches(
-            data, grid, seed=self._seed, start_step=int(mine[0]) if len(mine) else 0,
-            num_steps=len(mine), batch_size=batch_size,
-            image_size=self._spec.image_size, num_views=1, area=self._spec.area,
-            aspect=self._spec.aspect, threads=self._threads)):
+        feed = feed_lib.make(data, self._spec.crop._replace(num_views=1),
+                             seed=self._seed, batch_size=batch_size,
+                             threads=self._threads)
+        for step, batch in zip(mine, feed.batches(
+            int(mine[0]) if len(mine) else 0, len(mine), grid)):
           labels.append(self._labels(data, batch)[None])
           batch['examples'] = (step * batch_size + grid).astype(np.int32)
           if isinstance(data, Images):  # all of them are on the device

@@ -21,7 +21,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from byol_jax.data.feed import batches
+from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.sources import table
 from byol_jax.data.sources.table import Encoded
 from byol_jax.data.sources.table import Images
@@ -233,11 +233,11 @@ class _Trainer:
       start, state = stage.restore(state)
       state = mapped.replicate(state)
       stop = threading.Event()
-      batches = prefetch_lib.prefetch(self._host_batches(
-          rows, grid, seed=self._seed, start_step=start, num_steps=total - start,
-          batch_size=batch, image_size=self._spec.image_size, num_views=1,
-          area=self._spec.area, aspect=self._spec.aspect, threads=self._threads,
-          stop=stop), stop=stop)
+      feed = feed_lib.make(
+          table.take(self._data, rows), self._spec.crop._replace(num_views=1),
+          seed=self._seed, batch_size=batch, threads=self._threads)
+      batches = prefetch_lib.prefetch(self._on_the_devices(
+          rows, feed.batches(start, total - start, grid, stop)), stop=stop)
       bar = console_lib.Progress(name, (total - start) * batch)
       try:
         for step, fed in enumerate(batches, start + 1):
@@ -251,9 +251,9 @@ class _Trainer:
         bar.close()
     return jax.tree.map(np.asarray, (state.params, state.statistics))
 
-  def _host_batches(self, rows: np.ndarray, grid: np.ndarray, **how):
-    """Of some of the images; of those in memory all are on the devices."""
-    for batch in batches.host_batches(table.take(self._data, rows), grid, **how):
+  def _on_the_devices(self, rows: np.ndarray, batches):
+    """Names resident images by their place among all, which the devices hold."""
+    for batch in batches:
       if 'rows' in batch:
         batch['rows'] = rows[batch['rows']].astype(np.int32)
       yield batch

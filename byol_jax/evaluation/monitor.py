@@ -19,6 +19,7 @@ from byol_jax.devices import mapped
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import scores
+from byol_jax.methods.method import Method
 from byol_jax.networks.model import Model
 from byol_jax.training import diagnostics
 from byol_jax.training import step as step_lib
@@ -73,14 +74,16 @@ class Neighbours:
 class Monitor:
   """Measures the state of a run, always on the same images and views."""
 
-  def __init__(self, model: Model, shared: Any, make_views: MakeViews,
-               batches: Batches, neighbours: Neighbours | None, *, examples: int):
+  def __init__(self, model: Model, method: Method, shared: Any,
+               make_views: MakeViews, batches: Batches,
+               neighbours: Neighbours | None, *, examples: int):
     """Builds it.
 
     Args:
       model: networks built with axis_name=None.
+      method: whether there is a target network.
       shared: what lives on the devices.
-      make_views: (shared, step, batch) -> views [2, n, S, S, 3].
+      make_views: (shared, step, batch) -> views [V, n, S, S, 3].
       batches: (int32 [n], which of the examples) -> their images, in batches
         with leaves [b, ...].
       neighbours: the k-NN; None without labels.
@@ -94,12 +97,15 @@ class Monitor:
     def outputs(networks_and_shared, batch):
       (online, target), shared = networks_and_shared
       views = make_views(shared, jnp.int32(0), batch)
-      both = views.reshape(-1, *views.shape[2:])  # with running statistics the same
-      said = step_lib.features(*online, both, model)
-      (goal, _) = model.target.apply(*target, views[1], False)
       n = views.shape[1]
+      # one pass: with running statistics the views do not meet
+      both = views[:2].reshape(-1, *views.shape[2:])
+      said = step_lib.features(*online, both, model)
+      goal = said.projection[n:]
+      if method.target_views:
+        goal = model.target.apply(*target, views[1], False)[0].projection
       return said.features[:n], said.projection[:n], said.projection[n:], (
-          said.prediction[:n]), goal.projection
+          said.prediction[:n]), goal
 
     self._outputs = mapped.map_batches(outputs)
 

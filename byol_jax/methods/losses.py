@@ -5,9 +5,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-# What the logged loss means, for people.
-LOSS_RANGE = (0.0, 8.0)
-
 
 def l2_normalize(x: jax.Array, eps: float = 1e-12) -> jax.Array:
   """x / ||x|| along the last axis; vectors shorter than sqrt(eps) shrink."""

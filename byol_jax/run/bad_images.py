@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-import jax
+from collections.abc import Callable
 
-from byol_jax.data.sources.table import Encoded
-from byol_jax.data.sources.table import Images
+import jax
+import numpy as np
+
+from byol_jax.data.bad import BadImages
+from byol_jax.data.sources.table import Data
 from byol_jax.devices import hosts
 
 
-def share_bad(data: Images | Encoded) -> None:
+def share_bad(data: Data) -> None:
   """Lets all processes know which images any of them has found bad."""
   if data.bad is not None and jax.process_count() > 1:
     for reasons in hosts.gather_json(data.bad.reasons()):
       data.bad.learn(reasons)
+
+
+def sharing(bad: BadImages | None) -> Callable[[], None] | None:
+  """Makes what tells all processes of the bad images met since it was last called.
+
+  Args:
+    bad: of the training images; None where none can be met.
+
+  Returns:
+    A function that every process must call at the same steps; it raises UserError on
+    all of them where there are too many. None for one process, which raises by itself.
+  """
+  if bad is None or jax.process_count() == 1:
+    return None
+  bad.together = True
+  told = 0
+
+  def share() -> None:
+    nonlocal told
+    count = len(bad)  # those met from here on are for the next time
+    if hosts.gather(np.array([count > told])).any():
+      for reasons in hosts.gather_json(bad.reasons()):
+        bad.learn(reasons)
+    told = count
+  return share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import logging
 import math
 import sys
@@ -37,51 +38,31 @@ def duration(seconds: float) -> str:
   return f'{minutes // 60}:{minutes % 60:02d}:{seconds:02d}'
 
 
-def progress_line(
-    *,
-    step: int,
-    total_steps: int,
-    loss: float,
-    loss_range: tuple[float, float],
-    learning_rate: float,
-    tau: float,
-    images_per_second: float,
-    seconds_left: float,
-    data_wait: float,
-    probe_top1: float | None = None,
-) -> str:
-  """One line on where the run is.
+def progress_line(step: int, total_steps: int, meaning: str,
+                  values: Mapping[str, float]) -> str:
+  """Returns one line that says where the run is.
 
   Args:
     step: steps done.
     total_steps: of the run.
-    loss: of this step.
-    loss_range: lowest and highest possible loss.
-    learning_rate: of this step.
-    tau: of this step.
-    images_per_second: lately, all devices together.
-    seconds_left: estimate.
-    data_wait: share of the time that the step waited for its input, in [0, 1].
-    probe_top1: accuracy of the online probe, percent; None without labels.
-
-  Returns:
-    The line.
+    meaning: range or chance level of the loss.
+    values: of this step: 'loss', 'learning_rate', 'tau', 'images_per_second' of all
+      devices together, 'seconds_left', 'data_wait' in [0, 1]: the share of the time
+      that the step waited for its input; with labels 'probe_top1' in percent.
   """
-  percent = 100 * step / max(total_steps, 1)
-  speed = f'{images_per_second:,.{0 if images_per_second >= 10 else 1}f}'
-  low, high = loss_range
+  speed = values['images_per_second']
   parts = [
       f'step {step:,}/{total_steps:,}',
-      f'{percent:.1f}%',
-      f'{speed} img/s',
-      f'ETA {duration(seconds_left)}',
-      f'loss {loss:.3f} ({low:g}..{high:g})',
-      f'lr {learning_rate:.3g}',
-      f'tau {tau:.4f}',
-      f'wait {100 * data_wait:.0f}%',
+      f'{100 * step / max(total_steps, 1):.1f}%',
+      f'{speed:,.{0 if speed >= 10 else 1}f} img/s',
+      f'ETA {duration(values["seconds_left"])}',
+      f'loss {values["loss"]:.3f} ({meaning})',
+      f'lr {values["learning_rate"]:.3g}',
+      f'tau {values["tau"]:.4f}',
+      f'wait {100 * values["data_wait"]:.0f}%',
   ]
-  if probe_top1 is not None:
-    parts.append(f'probe {probe_top1:.1f}%')
+  if 'probe_top1' in values:
+    parts.append(f'probe {values["probe_top1"]:.1f}%')
   return '  '.join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
+import enum
 import signal
 import socket
 import sys
@@ -15,31 +16,37 @@ from byol_jax import ending
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+class Now(enum.Enum):
+  """How a first signal ends the process."""
+  AT_ONCE = 'nothing is lost by it: exit code 0'
+  INTERRUPTED = 'before its work is done, where the work done is kept: 128 + number'
+  AFTER_SAVING = 'by itself, after it has saved; a second signal ends it at once'
+
+
 class Leaving:
-  """What `on_signals` yields.
+  """Tells whether the process is asked to leave; `on_signals` yields it.
 
   Attributes:
-    now: what to do on a signal while there is nothing to save, given its number;
-      does not return. None while there is.
-    number: of the last signal; 0 before any.
+    now: how it may end at this moment.
+    number: the last signal's; 0 before any.
   """
 
   def __init__(self):
     self._asked = threading.Event()
     self.number = 0
-    self.now: Callable[[int], None] | None = leave
+    self.now = Now.AT_ONCE
 
   def is_asked(self) -> bool:
     """Whether a signal has come."""
     return self._asked.is_set()
 
   def signal(self, number: int) -> None:
-    """A signal has come; in a thread of its own."""
+    """Takes in a signal; in a thread of its own."""
     self.number = number
-    if self.now is not None:
-      self.now(number)
+    if self.now is not Now.AFTER_SAVING:
+      _end(self.now, number)
     elif self.is_asked():
-      _exit(number)
+      ending.exit_saying(128 + number, '', sys.stderr)
     self._asked.set()
 
 
@@ -71,7 +78,7 @@ def on_signals() -> Iterator[Leaving]:
     try:
       yield leaving
     finally:
-      leaving.now = leave
+      leaving.now = Now.AT_ONCE
   else:
     leaving, stop = _watch()
     try:
@@ -92,13 +99,13 @@ def deferred() -> Iterator[Callable[[], bool]]:
     yield lambda: False
     return
   leaving = _program[0]
-  now, leaving.now = leaving.now, None
+  now, leaving.now = leaving.now, Now.AFTER_SAVING
   try:
     yield leaving.is_asked
   finally:
     leaving.now = now
-    if leaving.is_asked() and now is not None:
-      now(leaving.number)
+    if leaving.is_asked() and now is not Now.AFTER_SAVING:
+      _end(now, leaving.number)
 
 
 def _watch() -> tuple[Leaving, Callable[[], None]]:
@@ -138,18 +145,9 @@ def _handle() -> dict[int, Any]:
           or signal.getsignal(number) != signal.SIG_IGN}
 
 
-def leave(number: int) -> None:
-  """Ends the process in order, where nothing is lost by it."""
-  del number
-  ending.exit_saying(0, 'left; nothing is lost, and the same command goes on',
-                     sys.stdout)
-
-
-def interrupt(number: int) -> None:
-  """Ends the process before its work is done, where the work done is kept."""
+def _end(now: Now, number: int) -> None:
+  """Ends the process; the same command goes on."""
+  if now is Now.AT_ONCE:
+    ending.exit_saying(0, 'left; nothing is lost, and the same command goes on',
+                       sys.stdout)
   ending.exit_saying(128 + number, 'interrupted; the same command goes on', sys.stderr)
-
-
-def _exit(number: int) -> None:
-  """Ends the process as the signal would have, without waiting for anything."""
-  ending.exit_saying(128 + number, '', sys.stderr)

@@ -37,6 +37,7 @@ from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.run import console as console_lib
+from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
 
 _console = logging.getLogger('byol_jax')
@@ -180,20 +181,15 @@ def compile_step(config: ml_collections.ConfigDict,
   """
   num_images, classes = config.preflight.images, config.preflight.classes
   config = schedule.resolve(config, num_images)
-  program = build.build(config, num_images, classes, is_resident=False)
+  program = build.build(config, num_images, classes)
   state = jax.eval_shape(program.init)
   grid = grid_lib.example_grid(config.train.batch_size,
                                config.train.accumulation_steps, len(devices))
-  side = config.data.image_size
-  batch = {
-      'views': jax.ShapeDtypeStruct((*grid.shape, 2, side, side, 3), np.uint8),
-      'examples': jax.ShapeDtypeStruct(grid.shape, np.int32),
-      'asked_to_leave': jax.ShapeDtypeStruct((len(devices),), np.float32)}
-  if classes:
-    batch['labels'] = jax.ShapeDtypeStruct(grid.shape, np.int32)
-  shared = {'key': jax.ShapeDtypeStruct((2,), np.uint32)}
-  lowered = mapped.pmap_update(program.update, devices).lower(
-      state, shared, batch)
+  batch = batch_lib.streamed(grid.shape, len(program.spec.recipes),
+                             program.spec.image_size, classes > 0)
+  lowered = mapped.pmap_step(program.update, devices).lower(
+      state, batch_lib.shared(None, classes > 0), batch,
+      jax.ShapeDtypeStruct((len(devices),), np.float32))
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:

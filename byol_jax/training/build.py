@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import functools
+import importlib
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,8 @@ import ml_collections
 
 from byol_jax.config import schedule
 from byol_jax.devices import mapped
+from byol_jax.methods import names as method_names
+from byol_jax.methods.method import Method
 from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
 from byol_jax.training import optim
@@ -28,75 +31,66 @@ class Program(NamedTuple):
 
   Attributes:
     init: () -> TrainState of step 0, jitted.
-    update: (state, shared, batch) -> (state, metrics), for
-      `parallel.pmap_update`. `shared` has the run's 'key' and, for resident
-      data, 'images' and 'labels'; `batch` has leaves [N, n, ...] and, in a run,
-      'asked_to_leave': float32 [], this process's; the metric 'leaving' is the
-      maximum over all, so that they leave at the same step.
-    make_views: (shared, step, batch) -> views [2, n, S, S, 3].
+    update: (state, shared, batch) -> (state, metrics), for `mapped.pmap_update`:
+      `shared` and `batch` as batch.py describes them.
+    make_views: (shared, step, batch) -> views [V, n, S, S, 3].
+    method: what is learned.
     unmapped_model: the networks, for use outside of the mapped step.
+    spec: how views are made.
     eval_spec: how images are prepared for evaluation.
   """
   init: Callable[[], step_lib.TrainState]
   update: Callable[..., tuple[step_lib.TrainState, step_lib.Metrics]]
   make_views: Callable[[Any, jax.Array, step_lib.Batch], jax.Array]
+  method: Method
   unmapped_model: model_lib.Model
+  spec: views_lib.ViewSpec
   eval_spec: views_lib.ViewSpec
 
 
-def build(config: ml_collections.ConfigDict, num_images: int, num_classes: int,
-          *, is_resident: bool) -> Program:
+def build(config: ml_collections.ConfigDict, num_images: int,
+          num_classes: int) -> Program:
   """Builds the functions of a run.
 
   Args:
-    config: resolved (`config.resolve`).
+    config: resolved (`schedule.resolve`).
     num_images: of the training part.
     num_classes: 0 without labels, which leaves out the probe.
-    is_resident: whether the images live on the device.
 
   Returns:
     The functions.
   """
   spec = view_spec(config)
   learning_rate, ema_rate, optimizer = make_optimizer(config, num_images)
+  method = make_method(config)
   model = make_model(config, num_classes, mapped.AXIS)
   unmapped_model = make_model(config, num_classes, None)
-
-  def make_views(shared, step, batch):
-    if is_resident:
-      return views_lib.from_resident(shared['key'], step, shared['images'], batch,
-                                     spec)
-    return views_lib.from_crops(shared['key'], step, batch, spec)
+  make_views = functools.partial(views_lib.make, spec=spec)
 
   @jax.jit
   def init():
     return step_lib.init(
         jax.random.PRNGKey(config.seed), unmapped_model, optimizer,
-        (spec.image_size, spec.image_size, 3), with_probe=num_classes > 0,
-        target_init=config.train.target_init)
+        (spec.image_size, spec.image_size, 3), method=method,
+        with_probe=num_classes > 0, target_init=config.train.target_init)
 
   def update(state, shared, batch):
-    batch = dict(batch)
-    asked_to_leave = batch.pop('asked_to_leave', None)
-    if is_resident and num_classes:
-      batch['labels'] = shared['labels'][batch['rows']]
-    state, metrics = step_lib.update(
-        state, batch, model=model, optimizer=optimizer,
+    if num_classes and 'labels' not in batch:
+      batch = batch | {'labels': shared['labels'][batch['rows']]}
+    return step_lib.update(
+        state, batch, model=model, method=method, optimizer=optimizer,
         learning_rate=learning_rate, ema_rate=ema_rate,
         make_views=functools.partial(make_views, shared),
         axis_name=mapped.AXIS,
         skip_nonfinite=config.safety.on_nonfinite == 'skip')
-    if asked_to_leave is not None:
-      metrics = dict(metrics, leaving=jax.lax.pmax(asked_to_leave, mapped.AXIS))
-    return state, metrics
 
   eval_spec = spec._replace(
       image_size=config.data.eval_image_size or spec.image_size)
-  return Program(init, update, make_views, unmapped_model, eval_spec)
+  return Program(init, update, make_views, method, unmapped_model, spec, eval_spec)
 
 
 def view_spec(config: ml_collections.ConfigDict) -> views_lib.ViewSpec:
-  """How views are made, as static values."""
+  """Returns how views are made, as static values."""
   def recipe(view):
     fields = view.to_dict()
     return recipes.Recipe(**fields | {'blur_sigma': tuple(fields['blur_sigma'])})
@@ -108,9 +102,14 @@ def view_spec(config: ml_collections.ConfigDict) -> views_lib.ViewSpec:
       recipes=(recipe(config.augment.view1), recipe(config.augment.view2)))
 
 
+def make_method(config: ml_collections.ConfigDict) -> Method:
+  """Makes the method that config.method names."""
+  return importlib.import_module(method_names.METHODS[config.method.name]).make()
+
+
 def make_model(config: ml_collections.ConfigDict, num_classes: int,
                axis_name: str | None) -> model_lib.Model:
-  """The networks of a config."""
+  """Builds the networks of a config."""
   n = config.network
   return model_lib.make_model(
       architecture=architectures.ARCHITECTURES[n.name], width=n.width, stem=n.stem,
@@ -123,7 +122,7 @@ def make_model(config: ml_collections.ConfigDict, num_classes: int,
 
 
 def make_optimizer(config: ml_collections.ConfigDict, num_images: int):
-  """(learning rate, 1 - tau, optimizer) of a resolved config."""
+  """Returns (learning rate, 1 - tau, optimizer) of a resolved config."""
   c = config.train
   total = schedule.total_steps(config, num_images)
   learning_rate = optim.warmup_cosine(

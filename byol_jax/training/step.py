@@ -1,7 +1,7 @@
 """The train step: pure functions over one NamedTuple, the paper's algorithm 1.
 
-Nothing here knows devices or configs. `axis_name` names the mapped axis that
-gradients and metrics are averaged over; None runs unmapped.
+Nothing here knows devices, configs or a method's name. `axis_name` names the mapped
+axis that gradients and metrics are averaged over; None runs unmapped.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import jax.numpy as jnp
 import optax
 
 from byol_jax.methods import losses
+from byol_jax.methods.method import Method
+from byol_jax.methods.method import Pass
 from byol_jax.networks import norm
 from byol_jax.networks.model import Model
+from byol_jax.networks.model import Outputs
 from byol_jax.training import optim
 
 Batch = Mapping[str, jax.Array]
@@ -29,10 +32,11 @@ class TrainState(NamedTuple):
   step: jax.Array                  # int32, updates done
   online_params: hk.Params         # encoder, projector, predictor
   online_state: hk.State           # running averages of batch normalization
-  target_params: hk.Params         # encoder, projector: EMA of the online ones
+  target_params: hk.Params         # encoder, projector; {} where no target runs
   target_state: hk.State           # from the target's own forward passes
   probe_params: hk.Params          # linear classifier; {} without labels
   opt_state: optax.OptState        # momentum of (online_params, probe_params)
+  carried: Mapping[str, jax.Array] = {}  # the method's own; {} for BYOL
 
 
 def init(
@@ -41,16 +45,18 @@ def init(
     optimizer: optax.GradientTransformationExtraArgs,
     image_shape: tuple[int, int, int],
     *,
+    method: Method,
     with_probe: bool,
     target_init: str = 'own_key',
 ) -> TrainState:
-  """The state of step 0.
+  """Makes the state of step 0.
 
   Args:
     key: a PRNG key.
     model: networks built with axis_name=None.
     optimizer: see `optim.lars`.
     image_shape: (H, W, C) of a view.
+    method: which networks there are, and what is carried beside them.
     with_probe: whether a linear probe is trained beside the networks.
     target_init: 'own_key' draws the target from its own key, as the reference
       code does; 'copy' starts it equal to the online network.
@@ -61,7 +67,9 @@ def init(
   online_key, target_key, probe_key = jax.random.split(key, 3)
   images = jnp.zeros((2, *image_shape))
   online_params, online_state = model.online.init(online_key, images, True)
-  target_params, target_state = model.target.init(target_key, images, True)
+  target_params, target_state = {}, {}
+  if method.target_views:
+    target_params, target_state = model.target.init(target_key, images, True)
   if target_init == 'copy':
     target_params = _only(online_params, target_params)
   probe_params = {}
@@ -76,12 +84,22 @@ def init(
       target_params=jax.tree.map(jnp.copy, target_params),
       target_state=target_state,
       probe_params=probe_params,
-      opt_state=optimizer.init((online_params, probe_params)))
+      opt_state=optimizer.init((online_params, probe_params)),
+      # a key of its own, so that those above stay what they were
+      carried=method.init(jax.random.fold_in(key, 1)))
 
 
 def _only(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
   """The modules of `tree` that `like` has too."""
   return {module: tree[module] for module in like}
+
+
+class _Said(NamedTuple):
+  """What a pass leaves behind beside its loss."""
+  online_state: hk.State
+  target_state: hk.State
+  outputs: Pass
+  metrics: Metrics
 
 
 def _loss(
@@ -90,31 +108,48 @@ def _loss(
     views: jax.Array,
     labels: jax.Array | None,
     model: Model,
-):
-  """Loss of one sub-batch.
+    method: Method,
+    axis_name: str | None,
+) -> tuple[jax.Array, _Said]:
+  """Computes the loss of one sub-batch.
 
   Args:
     trained: online and probe parameters.
-    state: for the target's parameters and both networks' statistics.
-    views: [2, n, H, W, C], normalized.
+    state: for the target's parameters, both networks' statistics and what the
+      method carries.
+    views: [V, n, H, W, C], normalized.
     labels: int32 [n] or None.
     model: the networks.
+    method: what is learned.
+    axis_name: the mapped axis.
 
   Returns:
-    The total loss, and (online_state, target_state, metrics).
+    The total loss, and what the pass leaves behind.
   """
   online_params, probe_params = trained
-  both = views.reshape(-1, *views.shape[2:])
-  online, online_state = model.online.apply(
-      online_params, state.online_state, both, True, 2)
-  target, target_state = model.target.apply(
-      state.target_params, state.target_state, both, True, 2)
 
-  p1, p2 = jnp.split(online.prediction, 2)
-  z1, z2 = jnp.split(target.projection, 2)
-  loss = losses.byol_loss(p1, p2, z1, z2)
-  normalized = losses.l2_normalize(jax.lax.stop_gradient(online.projection))
-  metrics = {
+  def run(network, params, net_state, which):
+    """Runs a network on some views as one batch; outputs [V, n, .]."""
+    chosen = (views if which == tuple(range(len(views)))
+              else jnp.stack([views[i] for i in which]))
+    groups = 1 if method.joint_statistics else len(which)
+    outputs, net_state = network.apply(
+        params, net_state, chosen.reshape(-1, *chosen.shape[2:]), True, groups)
+    return jax.tree.map(
+        lambda x: x.reshape(len(which), -1, *x.shape[1:]), outputs), net_state
+
+  online, online_state = run(
+      model.online, online_params, state.online_state, method.online_views)
+  target, target_state = None, state.target_state
+  if method.target_views:
+    target, target_state = run(
+        model.target, state.target_params, target_state, method.target_views)
+
+  outputs = Pass(online, target)
+  loss, metrics = method.loss(outputs, state.carried, axis_name)
+  normalized = losses.l2_normalize(jax.lax.stop_gradient(
+      online.projection.reshape(-1, online.projection.shape[-1])))
+  metrics = metrics | {
       'loss': loss,
       # for `_spread`: averages of moments are those of the global batch
       'moments': jnp.stack([jnp.mean(normalized, 0),
@@ -122,13 +157,14 @@ def _loss(
   }
   total = loss
   if probe_params:
-    features1, _ = jnp.split(jax.lax.stop_gradient(online.features), 2)
-    logits = model.probe.apply(probe_params, features1)
+    features = jax.lax.stop_gradient(online.features[0])
+    logits = model.probe.apply(probe_params, features)
     probe_loss = losses.cross_entropy(logits, labels)
     total += probe_loss
     metrics |= {'probe_loss': probe_loss,
                 'probe_top1': 100 * losses.accuracy(logits, labels)}
-  return total, (online_state, target_state, metrics)
+  return total, _Said(online_state, target_state,
+                      jax.lax.stop_gradient(outputs), metrics)
 
 
 def _spread(moments: jax.Array) -> jax.Array:
@@ -142,20 +178,21 @@ def _spread(moments: jax.Array) -> jax.Array:
   return jnp.mean(std) * std.shape[-1]**0.5
 
 
-def _gradients(state, batch, make_views, model):
-  """Gradients, statistics and metrics, averaged over the sub-batches.
+def _gradients(state, batch, make_views, model, method, axis_name):
+  """Computes gradients and metrics, averaged over the sub-batches, and the state.
 
   Each sub-batch has its own batch statistics and is augmented when its turn
-  comes; see `update`.
+  comes; see `update`. Neither the optimizer nor the target has moved yet.
   """
   def one(state, sub_batch):
     views = make_views(state.step, sub_batch)
-    grads, (online_state, target_state, metrics) = jax.grad(
-        _loss, has_aux=True)(
-            (state.online_params, state.probe_params), state, views,
-            sub_batch.get('labels'), model)
-    state = state._replace(online_state=online_state, target_state=target_state)
-    return state, (grads, metrics)
+    grads, said = jax.grad(_loss, has_aux=True)(
+        (state.online_params, state.probe_params), state, views,
+        sub_batch.get('labels'), model, method, axis_name)
+    state = state._replace(
+        online_state=said.online_state, target_state=said.target_state,
+        carried=method.advance(said.outputs, state.carried, axis_name))
+    return state, (grads, said.metrics)
 
   num_sub_batches = jax.tree.leaves(batch)[0].shape[0]
   if num_sub_batches == 1:
@@ -180,6 +217,7 @@ def update(
     batch: Batch,
     *,
     model: Model,
+    method: Method,
     optimizer: optax.GradientTransformationExtraArgs,
     learning_rate: optim.Schedule,
     ema_rate: optim.Schedule,
@@ -187,7 +225,7 @@ def update(
     axis_name: str | None = None,
     skip_nonfinite: bool = False,
 ) -> tuple[TrainState, Metrics]:
-  """One step of BYOL (paper, algorithm 1).
+  """Does one step of a run (paper, algorithm 1).
 
   Args:
     state: before the step.
@@ -195,10 +233,11 @@ def update(
       N > 1 gradients are averaged over the sub-batches, each normalized by its
       own statistics, and optimizer and target move once (paper, appendix G.2).
     model: the networks, built with the same axis_name.
+    method: what is learned: views, loss and the target's rule.
     optimizer: see `optim.lars`.
     learning_rate: the optimizer's schedule, to be logged.
     ema_rate: schedule of 1 - tau.
-    make_views: (step, sub-batch) -> views [2, n, H, W, C], normalized.
+    make_views: (step, sub-batch) -> views [V, n, H, W, C], normalized.
     axis_name: the mapped axis.
     skip_nonfinite: whether a step whose loss or gradient is not finite leaves
       everything but the step as it was.
@@ -207,7 +246,8 @@ def update(
     The state after the step, and metrics, equal on all devices.
   """
   before, step = state, state.step
-  state, (grads, metrics) = _gradients(state, batch, make_views, model)
+  state, (grads, metrics) = _gradients(
+      state, batch, make_views, model, method, axis_name)
   grads, metrics = norm.average_over((grads, metrics), axis_name)
 
   trained = (state.online_params, state.probe_params)
@@ -217,10 +257,8 @@ def update(
 
   # After the optimizer, with the new online parameters (paper, equation 1).
   rate = ema_rate(step)
-  target_params = jax.tree.map(
-      lambda target, online: target + rate.astype(target.dtype)
-      * (online - target),
-      state.target_params, _only(online_params, state.target_params))
+  target_params = method.follow(
+      state.target_params, _only(online_params, state.target_params), rate)
 
   state = state._replace(
       online_params=online_params,
@@ -245,8 +283,8 @@ def update(
 
 
 def features(params: hk.Params, state: hk.State, images: jax.Array,
-             model: Model):
-  """The online network in inference mode (running statistics).
+             model: Model) -> Outputs:
+  """Runs the online network in inference mode (running statistics).
 
   Args:
     params: the online parameters.

@@ -69,8 +69,8 @@ def random_resized_crop(
     images: jax.Array,
     u: jax.Array,
     size: int,
-    area: tuple[float, float] = (0.08, 1.0),
-    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    area: tuple[float, float] = crops.AREA,
+    aspect: tuple[float, float] = crops.ASPECT,
 ) -> Planes:
   """Crops at random and resizes to size x size, bicubic (appendix B).
 

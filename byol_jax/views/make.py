@@ -27,11 +27,35 @@ class ViewSpec(NamedTuple):
     std: per channel.
   """
   image_size: int = 224
-  area: tuple[float, float] = (0.08, 1.0)
-  aspect: tuple[float, float] = (3 / 4, 4 / 3)
+  area: tuple[float, float] = crops.AREA
+  aspect: tuple[float, float] = crops.ASPECT
   recipes: tuple[recipes.Recipe, ...] = (recipes.T, recipes.T_PRIME)
   mean: tuple[float, ...] = (0.485, 0.456, 0.406)
   std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+  @property
+  def crop(self) -> crops.CropSpec:
+    """How the host cuts the views of streamed images."""
+    return crops.CropSpec(self.image_size, len(self.recipes), self.area, self.aspect)
+
+
+def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Array],
+         spec: ViewSpec) -> jax.Array:
+  """Makes the views of a batch, whichever way it is fed.
+
+  Args:
+    shared: on the devices: the run's 'key'; the data set's 'images' where only
+      indices travel.
+    step: int32 scalar.
+    batch: as for `from_crops` or `from_resident`.
+    spec: how.
+
+  Returns:
+    Normalized views [V, n, S, S, 3], float32, one for each of the recipes.
+  """
+  if 'views' in batch:
+    return from_crops(shared['key'], step, batch, spec)
+  return from_resident(shared['key'], step, shared['images'], batch, spec)
 
 
 def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
@@ -84,7 +108,7 @@ def _finish(planes, draws, spec: ViewSpec, i: int) -> jax.Array:
 
 
 def for_evaluation(images: jax.Array, spec: ViewSpec,
-                   center_share: float = 0.875) -> jax.Array:
+                   center_share: float = crops.CENTER_SHARE) -> jax.Array:
   """Centre crops, resized and normalized.
 
   Args:

@@ -17,6 +17,7 @@ from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.storage import files as files_lib
+from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -111,14 +112,15 @@ def test_shrunk_config_takes_a_step(path):
       '--config.network.predictor_hidden_size=8',
       '--config.network.projection_size=4')
   config = schedule.resolve(config, 64)
-  program = build.build(config, 64, 3, is_resident=False)
+  program = build.build(config, 64, 3)
   one = jax.devices()[:1]
   update = mapped.pmap_update(program.update, one)
   grid = grid_lib.example_grid(8, 1, 1)
   rng = np.random.RandomState(0)
+  shapes = batch_lib.streamed(grid.shape, 2, size, True)
   batch = {
       'examples': grid, 'labels': grid % 3,
-      'views': rng.randint(0, 256, (*grid.shape, 2, size, size, 3)).astype(np.uint8)}
+      'views': rng.randint(0, 256, shapes['views'].shape).astype(np.uint8)}
   shared = mapped.replicate({'key': jax.random.PRNGKey(0)}, one)
   state, metrics = update(mapped.replicate(program.init(), one), shared, batch)
   assert int(state.step) == 1

@@ -251,7 +251,7 @@ def _cannot_be_built(config: Any, key: str) -> str | None:
         schedule.resolve(config, images)
     train, _ = data_lib.open_data(config)
     resolved = schedule.resolve(config, len(train.images))
-    built = build.build(resolved, len(train.images), 4, is_resident=True)
+    built = build.build(resolved, len(train.images), 4)
     if key.startswith(('network.', 'data.', 'train.target')):
       jax.eval_shape(built.init)
   except UserError:

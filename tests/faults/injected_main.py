@@ -51,10 +51,10 @@ if KIND == 'grads':
 elif KIND == 'loss':
   whole_loss = step_lib._loss
   def _loss(trained, state, *arguments):
-    total, (online, target, metrics) = whole_loss(trained, state, *arguments)
+    total, said = whole_loss(trained, state, *arguments)
     factor = jnp.where(is_now(state.step), VALUE, 1.0)
-    metrics['loss'] *= factor
-    return total * factor, (online, target, metrics)
+    return total * factor, said._replace(
+        metrics=said.metrics | {'loss': said.metrics['loss'] * factor})
   step_lib._loss = _loss
 elif KIND == 'views':
   whole_update = step_lib.update
@@ -64,7 +64,7 @@ elif KIND == 'views':
         **options)
   step_lib.update = update
 else:
-  pmap_update = mapped.pmap_update
+  pmap_step = mapped.pmap_step
   FIELDS = {'params': 'online_params', 'ema': 'target_params',
             'momentum': 'opt_state', 'statistics': 'online_state',
             'replica': 'online_params'}
@@ -91,16 +91,16 @@ else:
     return state._replace(**{field: jax.tree.unflatten(structure, leaves)})
 
   def damaging(*arguments, **options):
-    mapped = pmap_update(*arguments, **options)
-    def call(state, shared, batch):
+    whole_step = pmap_step(*arguments, **options)
+    def call(state, shared, batch, asked):
       step = int(state.step)
       if step == AT:
         if KIND == 'sleep':
           time.sleep(10**6)
         state = damage(state)
-      return mapped(state, shared, batch)
+      return whole_step(state, shared, batch, asked)
     return call
-  mapped.pmap_update = damaging
+  mapped.pmap_step = damaging
 
 if __name__ == '__main__':
   main._exit(main.main(sys.argv))

@@ -54,6 +54,7 @@ def resume_late_in_an_epoch(cases, scratch):
   # pylint: disable=g-import-not-at-top
   from byol_jax.data import bad
   from byol_jax.data.feed import stream
+  from byol_jax.data.images.crops import CropSpec
   from byol_jax.data.sources import table
   import numpy as np
   import simplejpeg
@@ -68,8 +69,8 @@ def resume_late_in_an_epoch(cases, scratch):
     started = time.monotonic()
     step = int((0.9 + 7 * case) * size / 4096)
     batches = stream.train_batches(
-        source, seed=case, start_step=step, num_steps=2, batch_size=4096,
-        rows_of_host=np.arange(64), image_size=32)
+        source, CropSpec(32), seed=case, start_step=step, num_steps=2,
+        batch_size=4096, rows_of_host=np.arange(64))
     first = next(batches)
     seconds = time.monotonic() - started
     batches.close()

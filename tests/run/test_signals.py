@@ -55,11 +55,11 @@ def test_before_there_is_something_to_save_it_leaves_at_once(number):
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_asks_and_the_second_ends(number):
   wait = 'import time\n  while not leave.is_asked(): time.sleep(0.01)'
-  process = start(WATCHING.format(now='leave.now = None', body=wait))
+  process = start(WATCHING.format(now='leave.now = signals.Now.AFTER_SAVING', body=wait))
   process.send_signal(number)
   assert end(process)[:2] == (0, 'asked True\n')
 
-  process = start(WATCHING.format(now='leave.now = None', body=BUSY))
+  process = start(WATCHING.format(now='leave.now = signals.Now.AFTER_SAVING', body=BUSY))
   process.send_signal(number)
   time.sleep(0.3)
   assert process.poll() is None
@@ -151,7 +151,7 @@ def test_a_closed_terminal(ignored):
   wait = 'import time\n  for _ in range(30):\n    time.sleep(0.1)'
   first = (f'import signal; signal.signal(signal.SIGHUP, signal.SIG_'
            f'{"IGN" if ignored else "DFL"})\n')
-  process = start(first + WATCHING.format(now='leave.now = None', body=wait))
+  process = start(first + WATCHING.format(now='leave.now = signals.Now.AFTER_SAVING', body=wait))
   process.send_signal(signal.SIGHUP)
   assert end(process)[:2] == (0, f'asked {not ignored}\n')
 

@@ -21,6 +21,7 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.data import fingerprint
 from byol_jax.data.feed import stream
 from byol_jax.data.images import decode
+from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.records import shards as shards_lib
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import prepared
@@ -73,8 +74,8 @@ def test_training_sees_the_same_batches(tmp_path):
   photos = _photos(tmp_path / 'photos')
   prepare.run(_config(photos, tmp_path / 'out'))
   streams = [list(stream.train_batches(
-      source, seed=1, start_step=0, num_steps=6, batch_size=8,
-      rows_of_host=np.arange(8), image_size=16, threads=threads))
+      source, CropSpec(16), seed=1, start_step=0, num_steps=6, batch_size=8,
+      rows_of_host=np.arange(8), threads=threads))
              for source, threads in ((open_lib.folder(photos, 'train'), 1),
                                      (_open(tmp_path / 'out'), 4))]
   for one, other in zip(*streams, strict=True):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from byol_jax.data.feed import order
+from byol_jax.methods import byol
 from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
 from byol_jax.training import diagnostics
@@ -58,6 +59,7 @@ def _model(use_predictor):
       use_predictor=use_predictor)
 
 
+BYOL = byol.make()
 LEARNING_RATE = optim.warmup_cosine(3.0, 20, STEPS)
 OPTIMIZER = optim.lars(LEARNING_RATE, weight_decay=1e-6)
 
@@ -67,7 +69,7 @@ def _initial():
   """States with and without predictor, from one compilation."""
   init = jax.jit(lambda key: [
       step_lib.init(key, _model(use_predictor), OPTIMIZER, (16, 16, 3),
-                    with_probe=False) for use_predictor in (False, True)])
+                    method=BYOL, with_probe=False) for use_predictor in (False, True)])
   return jax.tree.map(np.asarray, init(jax.random.PRNGKey(0)))
 
 
@@ -78,7 +80,7 @@ def _program(use_predictor):
 
   def update(state, ema_rate, both):
     return step_lib.update(
-        state, {'views': both[None]}, model=model, optimizer=OPTIMIZER,
+        state, {'views': both[None]}, model=model, method=BYOL, optimizer=OPTIMIZER,
         learning_rate=LEARNING_RATE, ema_rate=lambda step: ema_rate,
         make_views=lambda step, batch: batch['views'])
 

@@ -11,6 +11,7 @@ import pytest
 from byol_jax.data.feed import order
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
+from byol_jax.methods import byol
 from byol_jax.methods import losses
 from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
@@ -18,6 +19,7 @@ from byol_jax.training import optim
 from byol_jax.training import step as step_lib
 from byol_jax.views import make as views_lib
 
+BYOL = byol.make()
 TINY = architectures.Architecture((1,), False, (8,), 8)
 BATCH, SIDE, CLASSES, SEED = 16, 20, 4, 0
 RATE = 0.1  # 1 - tau, but for the two steps below
@@ -44,7 +46,7 @@ OPTIMIZER = optim.lars(_learning_rate, weight_decay=1e-4, trust_coefficient=1e-2
 
 
 def _init(key, with_probe=True, target_init='own_key'):
-  return step_lib.init(key, _make_model(), OPTIMIZER, (SIDE, SIDE, 3),
+  return step_lib.init(key, _make_model(), OPTIMIZER, (SIDE, SIDE, 3), method=BYOL,
                        with_probe=with_probe, target_init=target_init)
 
 
@@ -98,7 +100,7 @@ def _given_views(step, batch):
 @functools.cache
 def _update(precision='float32'):
   return jax.jit(functools.partial(
-      step_lib.update, model=_make_model(precision=precision),
+      step_lib.update, model=_make_model(precision=precision), method=BYOL,
       optimizer=OPTIMIZER, learning_rate=_learning_rate, ema_rate=_ema_rate,
       make_views=_given_views))
 
@@ -242,7 +244,7 @@ def test_the_probes_gradient_does_not_reach_the_encoder(state):
   batch = _views(1, dtype=np.float32)
   other = dict(batch, labels=(batch['labels'] + 1) % CLASSES)
   gradients = jax.jit(lambda state, batch: step_lib._gradients(
-      state, batch, _given_views, _make_model())[1][0])
+      state, batch, _given_views, _make_model(), BYOL, None)[1][0])
   (online, probe), (same, different) = (gradients(state, b)
                                         for b in (batch, other))
   jax.tree.map(np.testing.assert_array_equal, online, same)
@@ -290,7 +292,7 @@ def _mapped_update(num_devices):
   def update(state, shared, batch):
     batch = dict(batch, labels=shared['labels'][batch['rows']])
     return step_lib.update(
-        state, batch, model=model, optimizer=OPTIMIZER,
+        state, batch, model=model, method=BYOL, optimizer=OPTIMIZER,
         learning_rate=_learning_rate, ema_rate=_ema_rate,
         make_views=lambda step, part: views_lib.from_resident(
             shared['key'], step, shared['images'], part, SPEC),
@@ -370,7 +372,7 @@ def test_a_step_that_is_not_finite_can_be_skipped(state, skip):
           step == bad, jnp.nan, jax.random.normal(
               jax.random.PRNGKey(0), (2, BATCH, SIDE, SIDE, 3)))
     return jax.jit(functools.partial(
-        step_lib.update, model=_make_model(), optimizer=OPTIMIZER,
+        step_lib.update, model=_make_model(), method=BYOL, optimizer=OPTIMIZER,
         learning_rate=_learning_rate, ema_rate=_ema_rate, make_views=make_views,
         skip_nonfinite=skip))(state, {
             'views': views_, 'labels': np.zeros((1, BATCH), np.int32)})

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from byol_jax.methods import byol
 from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
 from byol_jax.training import optim
@@ -73,7 +74,8 @@ def test_three_steps_equal_the_reference(x64):
     return (views - MEAN) / STD
 
   state = jax.eval_shape(lambda: step_lib.init(
-      jax.random.PRNGKey(0), model, optimizer, (32, 32, 3), with_probe=True))
+      jax.random.PRNGKey(0), model, optimizer, (32, 32, 3), method=byol.make(),
+      with_probe=True))
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state)
   online = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64),
                         _tree(data, 'online_in/'))
@@ -87,13 +89,13 @@ def test_three_steps_equal_the_reference(x64):
       opt_state=optimizer.init((params, probe)))
 
   update = jax.jit(functools.partial(
-      step_lib.update, model=model, optimizer=optimizer,
+      step_lib.update, model=model, method=byol.make(), optimizer=optimizer,
       learning_rate=learning_rate, ema_rate=ema_rate, make_views=make_views))
   for i in range(3):
     batch = {k: data[f'step{i}/{k}'][None] for k in ('view1', 'view2', 'labels')}
     if i == 0:
       grads = jax.jit(lambda state, batch: step_lib._gradients(
-          state, batch, make_views, model)[1][0])(state, batch)
+          state, batch, make_views, model, byol.make(), None)[1][0])(state, batch)
       expected = _tree(data, 'step0/grad/')
       _assert_close(grads[0] | grads[1], expected, 1e-8)
     state, metrics = update(state, batch)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import threading
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,23 +57,30 @@ def make_resident(data: Images | Encoded, mode: str, limit_bytes: int,
   return data
 
 
-def train_batches(seed: int, start_step: int, num_steps: int, num_images: int,
-                  batch_size: int,
-                  grid: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-  """Yields the indices of each step's images.
+class Resident(NamedTuple):
+  """Feeds images that live on the devices: only indices travel.
 
-  Args:
-    seed: the run's seed.
-    start_step: the first step.
-    num_steps: how many to yield.
-    num_images: of the data set.
+  Attributes:
+    data: the images.
+    seed: of their order.
     batch_size: global.
-    grid: int32, the global example indices in the layout that the devices
-      take them (`parallel.example_grid`).
-
-  Yields:
-    'rows' and 'examples', int32, shaped like the grid.
   """
-  for step in range(start_step, start_step + num_steps):
-    rows = order.rows(seed, step, batch_size, num_images)
-    yield {'rows': rows[grid].astype(np.int32), 'examples': grid}
+  data: Images
+  seed: int
+  batch_size: int
+
+  def shared(self) -> dict[str, np.ndarray]:
+    """Returns what lives on the devices: 'images', and 'labels' if there are any."""
+    labels = {} if self.data.labels is None else {'labels': self.data.labels}
+    return {'images': self.data.images} | labels
+
+  def batches(self, start_step: int, num_steps: int, grid: np.ndarray,
+              stop: threading.Event | None = None) -> Iterator[dict[str, np.ndarray]]:
+    """Yields 'rows' and 'examples', int32, shaped like the grid: see `feed.Feed`."""
+    del stop  # nothing here takes long
+    for step in range(start_step, start_step + num_steps):
+      rows = order.rows(self.seed, step, self.batch_size, len(self.data.images))
+      yield {'rows': rows[grid].astype(np.int32), 'examples': grid}
+
+  def bad(self) -> None:
+    """Returns None: what could not be decoded was replaced before the first step."""

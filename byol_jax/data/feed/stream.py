@@ -35,21 +35,18 @@ _ATTEMPTS = 100  # substitutes in a row that may be bad as well
 
 def train_batches(
     source: Encoded,
+    crop: crops.CropSpec,
     *,
     seed: int,
     start_step: int,
     num_steps: int,
     batch_size: int,
     rows_of_host: np.ndarray,
-    image_size: int,
-    num_views: int = 2,
-    area: tuple[float, float] = crops.AREA,
-    aspect: tuple[float, float] = crops.ASPECT,
     threads: int = 0,
     prefetch: int = 2,
     stop: threading.Event | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-  """Yields this host's share of the batches, two random crops an image.
+  """Yields this host's share of the batches, V random crops an image.
 
   Example i of step s shows image `order.rows(seed, s, batch_size, N)[i]`, cut
   by the draws `order.uniforms(seed, s, [i], 4 V)`. Nothing is flipped here: the
@@ -57,15 +54,12 @@ def train_batches(
 
   Args:
     source: the images.
+    crop: size, number V, area and aspect of the crops.
     seed: the run's seed.
     start_step: the step of the first batch.
     num_steps: how many batches to yield.
     batch_size: B, the global batch size.
     rows_of_host: int [b], which of the examples 0 .. B - 1 to yield.
-    image_size: S, the side of the views.
-    num_views: V.
-    area: range of a crop's share of the image's area.
-    aspect: range of a crop's width / height.
     threads: decoding threads; 0 for one a core.
     prefetch: how many batches to work on at a time, and so hold in memory
       beside the consumer's: 3 V b S^2 bytes each.
@@ -81,13 +75,13 @@ def train_batches(
       itself is damaged.
   """
   rows_of_host = np.asarray(rows_of_host, np.int64)
-  crop = crops.CropSpec(image_size, num_views, area, aspect)
+  num_views, size = crop.num_views, crop.image_size
 
   def start(step: int) -> tuple[dict[str, np.ndarray], Any]:
     wanted = order.rows(seed, step, batch_size, source.size)[rows_of_host]
     u = order.uniforms(seed, step, rows_of_host, _DRAWS * num_views)
     u = u.reshape(-1, num_views, _DRAWS)
-    views = np.empty((len(wanted), num_views, image_size, image_size, 3), np.uint8)
+    views = np.empty((len(wanted), num_views, size, size, 3), np.uint8)
     shown = np.empty_like(wanted)
 
     def make(k: int) -> None:

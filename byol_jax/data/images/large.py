@@ -8,6 +8,8 @@ import statistics
 import threading
 
 from byol_jax.data.images import decode
+from byol_jax.data.sources.table import Data
+from byol_jax.data.sources.table import Encoded
 
 _console = logging.getLogger('byol_jax')
 
@@ -49,3 +51,10 @@ def watched(read: Callable[[int], bytes], image_size: int) -> Callable[[int], by
     return data
 
   return reading
+
+
+def watching(data: Data, image_size: int) -> Data:
+  """Returns the data set, the first images of which are looked at; see `watched`."""
+  if isinstance(data, Encoded):
+    return data._replace(read=watched(data.read, image_size))
+  return data

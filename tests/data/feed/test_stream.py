@@ -9,11 +9,11 @@ from PIL import Image
 import pytest
 
 from byol_jax.data import bad
-from byol_jax.data.feed import batches as batches_lib
+from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.feed import order
 from byol_jax.data.feed import stream
-from byol_jax.data.images import crops
 from byol_jax.data.images import decode
+from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.sources import table
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import prefetch as prefetch_lib
@@ -46,9 +46,8 @@ def _source():
 
 def _train(source, start_step=0, num_steps=5, rows=range(_BATCH), **options):
   return list(stream.train_batches(
-      source, seed=3, start_step=start_step, num_steps=num_steps,
-      batch_size=_BATCH, rows_of_host=np.array(rows), image_size=_SIZE,
-      **options))
+      source, CropSpec(_SIZE), seed=3, start_step=start_step, num_steps=num_steps,
+      batch_size=_BATCH, rows_of_host=np.array(rows), **options))
 
 
 def test_shows_what_order_says(source):
@@ -61,8 +60,7 @@ def test_shows_what_order_says(source):
     u = order.uniforms(3, step, np.arange(_BATCH), 8).reshape(-1, 2, 4)
     for k in (0, _BATCH - 1):
       views = np.empty((2, _SIZE, _SIZE, 3), np.uint8)
-      decode.decode_views(source.read(indices[k]), u[k], views,
-                          crops.CropSpec(_SIZE))
+      decode.decode_views(source.read(indices[k]), u[k], views, CropSpec(_SIZE))
       np.testing.assert_array_equal(batch['views'][k], views)
   seen = np.concatenate([b['labels'] for b in _train(source)])
   np.testing.assert_array_equal(np.sort(seen[:_N]), np.arange(_N))
@@ -106,8 +104,8 @@ def test_a_thousand_start_steps_equal_the_unbroken_stream(source):
 def test_hosts_and_threads_change_no_byte(source, hosts, threads):
   def batches(rows, threads):
     return list(stream.train_batches(
-        source, seed=5, start_step=2, num_steps=4, batch_size=16,
-        rows_of_host=rows, image_size=_SIZE, threads=threads))
+        source, CropSpec(_SIZE), seed=5, start_step=2, num_steps=4, batch_size=16,
+        rows_of_host=rows, threads=threads))
   whole = batches(np.arange(16), 3)
   parts = [batches(rows, threads)
            for rows in np.arange(16).reshape(hosts, -1)]
@@ -304,8 +302,8 @@ def test_closing_ends_the_threads(source):
     return [t for t in set(threading.enumerate()) - before
             if t.name.startswith('decode')]
   batches = stream.train_batches(
-      source, seed=3, start_step=0, num_steps=10**6, batch_size=_BATCH,
-      rows_of_host=np.arange(_BATCH), image_size=_SIZE, threads=3)
+      source, CropSpec(_SIZE), seed=3, start_step=0, num_steps=10**6,
+      batch_size=_BATCH, rows_of_host=np.arange(_BATCH), threads=3)
   next(batches)
   assert 1 <= len(ours()) <= 3  # a pool adds none while one has nothing to do
   batches.close()
@@ -320,10 +318,11 @@ def test_closing_a_prefetch_waits_for_one_slow_read_at_most(source):
     return source.read(index)
   before = set(threading.enumerate())
   stop = threading.Event()
-  batches = prefetch_lib.prefetch(batches_lib.host_batches(
-      source._replace(read=read), grid_lib.local_example_grid(64, 1), seed=3,
-      start_step=0, num_steps=10**6, batch_size=64, image_size=_SIZE, threads=2,
-      stop=stop), meanwhile=lambda: len(reads) > 2, stop=stop)
+  feed = feed_lib.make(source._replace(read=read), CropSpec(_SIZE), seed=3,
+                       batch_size=64, threads=2)
+  batches = prefetch_lib.prefetch(
+      feed.batches(0, 10**6, grid_lib.local_example_grid(64, 1), stop),
+      meanwhile=lambda: len(reads) > 2, stop=stop)
   assert next(batches) is None
   start = time.monotonic()
   batches.close()

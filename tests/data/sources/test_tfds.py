@@ -11,6 +11,7 @@ import pytest
 from byol_jax.config import keys as keys_lib
 from byol_jax.data import fingerprint
 from byol_jax.data.feed import stream
+from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.records import tfrecord
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
@@ -166,8 +167,8 @@ def test_by_folder_of_the_version(folder):
 def test_batches_from_many_threads(folder):
   source = _open(folder)
   one, many = (list(stream.train_batches(
-      source, seed=0, start_step=0, num_steps=4, batch_size=8,
-      rows_of_host=np.arange(8), image_size=8, threads=threads))
+      source, CropSpec(8), seed=0, start_step=0, num_steps=4, batch_size=8,
+      rows_of_host=np.arange(8), threads=threads))
                for threads in (1, 8))
   for ours, theirs in zip(one, many, strict=True):
     np.testing.assert_array_equal(ours['views'], theirs['views'])

@@ -8,13 +8,19 @@ from PIL import Image
 import pytest
 
 from byol_jax.config import keys as keys_lib
-from byol_jax.data.feed import batches as batches_lib
+from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.feed import order
+from byol_jax.data.feed import resident as resident_lib
+from byol_jax.data.feed.resident import Resident
+from byol_jax.data.feed.streamed import Streamed
+from byol_jax.data.images import crops
 from byol_jax.data.images import decode
 from byol_jax.data.sources import open as open_lib
+from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.networks import architectures
 from byol_jax.tasks import pretrain
+from byol_jax.training import batch as batch_lib
 
 _CLASSES, _EACH, _BATCH = ('airplane', 'bird', 'cat'), 10, 8
 
@@ -49,13 +55,14 @@ def _config(folder, resident):
 def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
   monkeypatch.setitem(architectures.ARCHITECTURES, 'resnet18',
                       architectures.Architecture((1,), False, (8,), 8))
-  fed, host_batches, prefetch, ahead = [], batches_lib.host_batches, prefetch_lib.prefetch, []
-  def noting(data, grid, **how):
-    for batch in host_batches(data, grid, **how):
-      if grid.ndim == 3:  # training: [devices, sub-batches, examples]
-        fed[-1].append((data, grid.reshape(-1), batch))
-      yield batch
-  monkeypatch.setattr(batches, 'host_batches', noting)
+  fed, ahead, prefetch = [], [], prefetch_lib.prefetch
+  for kind in (Resident, Streamed):
+    def noting(self, start_step, num_steps, grid, stop=None, batches=kind.batches):
+      for batch in batches(self, start_step, num_steps, grid, stop):
+        if grid.ndim == 3:  # training: [devices, sub-batches, examples]
+          fed[-1].append((self.data, grid.reshape(-1), batch))
+        yield batch
+    monkeypatch.setattr(kind, 'batches', noting)
   def prefetching(batches, size, *arguments):
     ahead.append(size)
     return prefetch(batches, size, *arguments)
@@ -83,3 +90,24 @@ def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
     assert data.labels[two['rows'].reshape(-1)].tolist() == (rows // _EACH).tolist()
   # crops are drawn elsewhere, but here all are alike; all else is the same
   np.testing.assert_allclose(losses['no'], losses['yes'], rtol=1e-4)
+
+
+@pytest.mark.parametrize('resident', ['yes', 'no'])
+@pytest.mark.parametrize('labelled', [True, False])
+def test_what_travels_is_what_batch_says(folder, resident, labelled):
+  """Preflight and benchmarks compile for these very shapes."""
+  data = open_lib.open_source('folder', path=str(folder))
+  if not labelled:
+    data = data._replace(labels=None, class_names=None)
+  data = resident_lib.make_resident(data, resident, 1 << 30, 16)
+  crop = crops.CropSpec(16, num_views=3)
+  feed = feed_lib.make(data, crop, seed=0, batch_size=8)
+  grid = grid_lib.example_grid(8, 2, 2)
+  batch, = feed.batches(0, 1, grid)
+  expected = (batch_lib.resident(grid.shape) if resident == 'yes' else
+              batch_lib.streamed(grid.shape, 3, 16, labelled))
+  shared = batch_lib.shared((30, 32, 32, 3) if resident == 'yes' else None, labelled)
+  del shared['key']
+  for arrays, shapes in ((batch, expected), (feed.shared(), shared)):
+    assert {name: (x.shape, x.dtype) for name, x in arrays.items()} == {
+        name: (x.shape, x.dtype) for name, x in shapes.items()}

@@ -1,0 +1,65 @@
+"""A host's batches for its devices, whatever the images come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import threading
+from typing import Protocol
+
+import numpy as np
+
+from byol_jax.data.bad import BadImages
+from byol_jax.data.feed.resident import Resident
+from byol_jax.data.feed.streamed import Streamed
+from byol_jax.data.images.crops import CropSpec
+from byol_jax.data.sources.table import Data
+from byol_jax.data.sources.table import Images
+
+
+class Feed(Protocol):
+  """What a run asks of its images: `Resident` or `Streamed`.
+
+  A batch is a pure function of (seed, step): not of the number of hosts or threads,
+  nor of the step that a session starts from.
+  """
+  data: Data
+  seed: int
+  batch_size: int
+
+  def shared(self) -> dict[str, np.ndarray]:
+    """Returns what lives on the devices (`training.batch.shared`, without the key)."""
+
+  def batches(self, start_step: int, num_steps: int, grid: np.ndarray,
+              stop: threading.Event | None = None) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the batches of some steps.
+
+    Args:
+      start_step: the first step.
+      num_steps: how many.
+      grid: int32, which of the global examples 0 .. batch_size - 1 this host takes,
+        in the layout of its devices (`devices.grid.local_example_grid`).
+      stop: ends the batches early once it is set, from any thread.
+
+    Yields:
+      Arrays that are shaped like the grid (`training.batch`).
+    """
+
+  def bad(self) -> BadImages | None:
+    """Returns the bad images that are met on the way; None where none can be."""
+
+
+def make(data: Data, crop: CropSpec, *, seed: int, batch_size: int,
+         threads: int = 0, prefetch: int = 2) -> Feed:
+  """Chooses the feed: images in memory live on the devices, others are streamed.
+
+  Args:
+    data: the images.
+    crop: how views of streamed images are cut.
+    seed: of the order and the crops.
+    batch_size: global.
+    threads: that decode; 0 for one a core.
+    prefetch: batches to work on at a time.
+  """
+  if isinstance(data, Images):
+    return Resident(data, seed, batch_size)
+  return Streamed(data, crop, seed, batch_size, threads, prefetch)

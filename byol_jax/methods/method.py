@@ -1,0 +1,98 @@
+"""The contract of a method: what is learned, whatever learns it.
+
+The step (`training/step.py`) knows no method's name. It makes the views, runs the
+networks that the method asks for, differentiates the method's loss and lets the
+target follow. Order, augmentation machinery, optimizer, accumulation, probe,
+evaluation and checkpoints are the same for all methods.
+
+A method is one file that ends in `make(...) -> Method`, and a line in names.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from byol_jax.networks.model import Outputs
+
+Carried = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+class Pass(NamedTuple):
+  """The outputs of the networks for one sub-batch.
+
+  Attributes:
+    online: fields [V, n, .], float32 (or wider), in the order of
+      `Method.online_views`. Gradients flow through it.
+    target: likewise, of `Method.target_views`; None where no target runs.
+  """
+  online: Outputs
+  target: Outputs | None
+
+
+class Meaning(NamedTuple):
+  """The logged loss, for people.
+
+  Attributes:
+    low: the lowest possible value.
+    high: the highest one; None where there is none.
+    chance: the value of outputs that know nothing of the images; None where the
+      range says enough.
+  """
+  low: float
+  high: float | None = None
+  chance: float | None = None
+
+  def __str__(self) -> str:
+    """Returns '0..8', or 'chance 6.24'."""
+    if self.chance is not None:
+      return f'chance {self.chance:.2f}'
+    return f'{self.low:g}..' + ('' if self.high is None else f'{self.high:g}')
+
+
+class Method(NamedTuple):
+  """A method of self-supervised learning, as pure functions.
+
+  Attributes:
+    title: its name in tables.
+    online_views: the views that the online network sees.
+    target_views: the views that the target network sees; () for no target.
+    joint_statistics: whether batch normalization takes its statistics over all
+      views of a pass together; else over each view by itself.
+    loss: (outputs, carried, axis_name) -> (loss, metrics): this device's mean, a
+      scalar, and scalars to log. Negatives are gathered over `axis_name`.
+    follow: (target, online, rate) -> target: the target's parameters after the
+      optimizer's step, from the new online ones of the same modules; `rate` is
+      1 - tau. See `moving_average`, `copied`.
+    meaning: of the logged loss.
+    init: key -> what is carried from step to step beside the networks, equal on
+      all devices. {} adds nothing to a checkpoint.
+    advance: (outputs, carried, axis_name) -> carried, after each sub-batch.
+  """
+  title: str
+  online_views: tuple[int, ...]
+  target_views: tuple[int, ...]
+  joint_statistics: bool
+  loss: Callable[[Pass, Carried, str | None], tuple[jax.Array, Metrics]]
+  follow: Callable[[Any, Any, jax.Array], Any]
+  meaning: Meaning
+  init: Callable[[jax.Array], Carried] = lambda key: {}
+  advance: Callable[[Pass, Carried, str | None], Carried] = (
+      lambda outputs, carried, axis_name: carried)
+
+
+def moving_average(target: Mapping[str, Any], online: Mapping[str, Any],
+                   rate: jax.Array) -> Any:
+  """Returns tau target + (1 - tau) online, leaf by leaf (BYOL, equation 1)."""
+  return jax.tree.map(
+      lambda t, o: t + rate.astype(t.dtype) * (o - t), target, online)
+
+
+def copied(target: Mapping[str, Any], online: Mapping[str, Any],
+           rate: jax.Array) -> Any:
+  """Returns the online parameters: a target that is always up to date."""
+  del target, rate
+  return online
