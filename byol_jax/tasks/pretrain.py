@@ -182,7 +182,8 @@ def _open_data(config: ml_collections.ConfigDict, workdir: str) -> _Run:
                'config': config.to_dict(), 'data': found})
   program = build.build(config, num_images, num_classes)
   feed = feed_lib.make(
-      large.watching(train, config.data.image_size), program.spec.crop, seed=config.seed, batch_size=config.train.batch_size,
+      large.watching(train, config.data.image_size), program.spec.crop,
+      seed=config.seed, batch_size=config.train.batch_size,
       threads=config.data.threads, prefetch=config.data.prefetch)
   _console.info(
       '%s: %d training images%s, %s%s', train.name, num_images,
@@ -247,8 +248,9 @@ def _begin(opened: _Run, folder: str, checkpoints: checkpoint.Checkpoints,
 
 # ------------------------------------------------------------------------ loop
 def _train(opened: _Run, folder: str, checkpoints: checkpoint.Checkpoints,
-           start_step: int, state: TrainState, shared: Any, measure: monitor_lib.Monitor,
-           leaving: signals.Leaving) -> tuple[TrainState, session_lib.Session]:
+           start_step: int, state: TrainState, shared: Any,
+           measure: monitor_lib.Monitor, leaving: signals.Leaving,
+           ) -> tuple[TrainState, session_lib.Session]:
   """Trains to the last step, or until a signal; everything is saved then."""
   config, program, total = opened.config, opened.program, opened.total_steps
   batch_size = config.train.batch_size
