@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import io
+import os
 from typing import Any
 
-from etils import epath
 import numpy as np
 
 from byol_jax.errors import TransientError
+from byol_jax.storage import files as files_lib
 
 FILES = {'npz': 'embeddings.npz', 'parquet': 'embeddings.parquet'}
 
@@ -43,15 +44,13 @@ def write(folder: str, formats: Sequence[str], features: np.ndarray,
   for kind in formats:
     data = (_npz if kind == 'npz' else _parquet)(
         features, names, labels, class_names)
-    path = epath.Path(folder) / FILES[kind]
-    temporary = path.parent / f'{path.name}.tmp'
+    path = os.path.join(folder, FILES[kind])
     try:
-      temporary.write_bytes(data)
-      temporary.replace(path)
+      files_lib.write_bytes(path, data)
     except OSError as error:
       raise TransientError(f'cannot write {path} ({error}): make room, and the '
                            'same command goes on') from error
-    written.append(str(path))
+    written.append(path)
   return written
 
 

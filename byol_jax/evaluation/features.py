@@ -26,6 +26,7 @@ from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
 from byol_jax.evaluation import encode
 from byol_jax.run import console as console_lib
+from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -132,10 +133,8 @@ class Store:
     np.savez(file, features=features, bad=json.dumps(bad))
     try:
       folder.mkdir(parents=True, exist_ok=True)
-      name = f'{start:09d}-{start + len(rows):09d}.npz'
-      temporary = folder / f'{name}.tmp'
-      temporary.write_bytes(file.getvalue())
-      temporary.replace(folder / name)
+      files_lib.write_bytes(folder / f'{start:09d}-{start + len(rows):09d}.npz',
+                            file.getvalue())
     except Exception as error:  # untyped, of a bucket
       if not self._warned:
         self._warned = True

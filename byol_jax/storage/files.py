@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import contextlib
 import json
 import math
 import os
 from typing import Any
+import uuid
 
+from etils import epath
 import numpy as np
+
+from byol_jax.storage import paths as paths_lib
 
 
 def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
@@ -22,10 +27,10 @@ def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
   return flat
 
 
-def write_json(path: str | os.PathLike, obj: Any):
-  """Writes a whole JSON file or leaves the old one; NaN becomes null."""
+def write_json(path: str | os.PathLike, obj: Any) -> None:
+  """Writes a JSON file as `write_bytes` does; NaN becomes null."""
   text = json.dumps(plain(obj), indent=2, allow_nan=False) + '\n'
-  write_bytes(os.fspath(path), text.encode())
+  write_bytes(path, text.encode())
 
 
 def read_json(path: str | os.PathLike) -> Any:
@@ -45,14 +50,46 @@ def parse_json(data: bytes) -> Any:
     return None
 
 
-def write_bytes(path: str, data: bytes) -> None:
-  """Writes a whole file or leaves the old one."""
-  temporary = f'{path}.tmp'
-  with open(temporary, 'wb') as f:
-    f.write(data)
-    f.flush()
-    os.fsync(f.fileno())
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+  """Writes a whole file, or leaves the old one and nothing else.
+
+  A reader, and a machine that lost its power, find the old file or the new one.
+
+  Args:
+    path: local, or in a bucket, where an object is never seen half written.
+    data: all that the file is to hold.
+
+  Raises:
+    OSError: it cannot be written; for a bucket the errors have any type.
+  """
+  if paths_lib.in_bucket(path):
+    epath.Path(path).write_bytes(data)
+    return
+  # a name of its own: containers that share a folder have the same process numbers
+  temporary = f'{os.fspath(path)}.{uuid.uuid4().hex}.tmp'
+  try:
+    with open(temporary, 'xb') as f:
+      f.write(data)
+    rename(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      os.remove(temporary)
+    raise
+
+
+def rename(temporary: str, path: str | os.PathLike) -> None:
+  """Gives a finished local file its name, once its bytes are on the disk."""
+  to_disk(temporary)
   os.replace(temporary, path)
+
+
+def to_disk(path: str) -> None:
+  """Waits until a file, or the names in a folder, would survive a power failure."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
 
 
 def plain(value: Any) -> Any:

@@ -37,6 +37,7 @@ from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.run import console as console_lib
+from byol_jax.storage import files as files_lib
 from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
 
@@ -125,7 +126,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
     report = _in_child(config) | {'key': key}
     try:
       report_path.parent.mkdir(parents=True, exist_ok=True)
-      report_path.write_text(json.dumps(report, indent=2) + '\n')
+      files_lib.write_json(report_path, report)
     except OSError as error:
       raise UserError(f'cannot write {report_path}: {error}; set --workdir'
                       ) from error

@@ -178,11 +178,8 @@ def save(weights: Weights, path: str) -> None:
               'step': str(weights.step), 'digest': weights.digest,
               'config': json.dumps(weights.config.to_dict())}
   try:
-    target = epath.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f'{target.name}.tmp'
-    temporary.write_bytes(safetensors.numpy.save(arrays, metadata))
-    temporary.replace(target)
+    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    files_lib.write_bytes(path, safetensors.numpy.save(arrays, metadata))
   except OSError as error:
     raise UserError(f'cannot write {path}: {error}') from error
 

@@ -17,7 +17,6 @@ from byol_jax.evaluation import figures
 from byol_jax.run import console as console_lib
 from byol_jax.run import metrics as metrics_lib
 from byol_jax.run import stopwatch
-from byol_jax.storage import files as files_lib
 
 
 def lines(path):
@@ -205,19 +204,6 @@ def test_missing_workdir_is_a_warning(tmp_path, caplog):
     log.write(1, {'loss': 1})
     log.write(2, {'loss': 1})
   assert len(caplog.records) == 1
-
-
-def test_write_json_is_atomic(tmp_path):
-  path = tmp_path / 'results.json'
-  files_lib.write_json(path, {'a': np.float32(1.5), 'b': [math.nan, (1, 2)],
-                                   'c': {'d': np.arange(2)}})
-  assert json.loads(path.read_text()) == {
-      'a': 1.5, 'b': [None, [1, 2]], 'c': {'d': [0, 1]}}
-  before = path.read_text()
-  with pytest.raises(TypeError):
-    files_lib.write_json(path, {'x': object()})
-  assert path.read_text() == before
-  assert os.listdir(tmp_path) == ['results.json']
 
 
 def test_results_table():

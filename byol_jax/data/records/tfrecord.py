@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from concurrent import futures
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import struct
 import time
-import uuid
 
 import google_crc32c
 import numpy as np
 
+from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
@@ -127,23 +128,19 @@ def _kept_index(path: str, file: str | None) -> np.ndarray:
           return starts
   starts = retry.insist(lambda: index(path), repr(path))
   if file is not None:
-    # of its own: containers that share a home have the same process numbers
-    temporary = f'{file}.{uuid.uuid4().hex}.tmp'
+    data = io.BytesIO()
+    np.savez(data, starts=starts, digest=_digest(file, starts))
     with contextlib.suppress(OSError):  # no home, or a full one: find them again
       os.makedirs(os.path.dirname(file), exist_ok=True)
-      try:
-        with open(temporary, 'xb') as f:
-          np.savez(f, starts=starts, digest=_digest(file, starts))
-        os.replace(temporary, file)
-      except BaseException:
-        with contextlib.suppress(OSError):
-          os.remove(temporary)
-        raise
+      files_lib.write_bytes(file, data.getvalue())
   return starts
 
 
 def _digest(file: str, starts: np.ndarray) -> str:
-  """Of an index and whose it is: disks and copies of caches lie."""
+  """Returns the SHA-256 of an index and of the name of the file that keeps it.
+
+  It tells an index that a disk has changed, or that was copied to another name.
+  """
   return hashlib.sha256(os.path.basename(file).encode() + starts.tobytes()).hexdigest()
 
 

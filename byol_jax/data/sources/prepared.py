@@ -27,13 +27,16 @@ import numpy as np
 from byol_jax.data.records import shards
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
+from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
 VERSION = 1
 _METADATA = 'metadata.json'
 LOCK = '.prepare.lock'  # in the folder of the parts, from the first moment on
-_OURS = re.compile(r'images-\d+-of-\d+\.(array_record|json)(\.tmp)?')
+_OURS = re.compile(
+    r'images-\d+-of-\d+\.(array_record|json)(\.tmp)?'
+    r'|(images-\d+-of-\d+|metadata)\.json\.[0-9a-f]{32}\.tmp')
 
 # What the .json files must have, and as what.
 _OF_WHOLE = {'fingerprint': str, 'images': int, 'left_out': dict, 'shards': list,
@@ -196,9 +199,8 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
           'bytes': os.path.getsize(temporary),
           'sha256': digest(temporary),
       }
-      _to_disk(temporary)  # before its .json says that it is whole
-      os.replace(temporary, file)
-      _to_disk(os.path.dirname(file))
+      files_lib.rename(temporary, file)  # before its .json says that it is whole
+      files_lib.to_disk(os.path.dirname(file))
     with _whole_or_not(file):
       _write_json(_sidecar(file), said)
 
@@ -309,23 +311,9 @@ def _read_json(path: str) -> dict[str, Any] | None:
 
 
 def _write_json(path: str, obj: dict[str, Any]) -> None:
-  temporary = f'{path}.tmp'
-  with _whole_or_not(temporary), writing(path):
-    with open(temporary, 'w', encoding='utf-8') as f:
-      json.dump(obj, f, indent=1)
-      f.flush()
-      os.fsync(f.fileno())
-    os.replace(temporary, path)
-    _to_disk(os.path.dirname(path))
-
-
-def _to_disk(path: str) -> None:
-  """Waits until a file, or the names in a folder, would survive a power failure."""
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
+  with writing(path):
+    files_lib.write_bytes(path, json.dumps(obj, indent=1).encode())
+    files_lib.to_disk(os.path.dirname(path))
 
 
 @contextlib.contextmanager
