@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import re
 
 from etils import epath
 
@@ -66,12 +65,3 @@ def is_small_json(path: epath.Path) -> bool:
     return len(data) <= _MOST_METADATA and isinstance(json.loads(data), dict)
   except (ValueError, RecursionError):
     return False
-
-
-def one_line(error: Exception) -> str:
-  text = ' '.join(str(error).split())
-  # tensorstore writes a page about the array, and the reason at its end
-  code = re.search(r"os_error_code='(\d+)'", text)
-  if code:
-    return os.strerror(int(code[1]))
-  return text[:300] or type(error).__name__

@@ -18,6 +18,7 @@ import threading
 
 from etils import epath
 
+from byol_jax import errors
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
@@ -69,7 +70,7 @@ def prepare(workdir: str) -> None:
                     "pip install 'byol_jax[gcs]'") from error
   except Exception as error:  # untyped: the network's, Google's
     raise failures.of_storage(
-        f'cannot write to workdir {workdir}: {failures.one_line(error)}; set --workdir, '
+        f'cannot write to workdir {workdir}: {errors.one_line(error)}; set --workdir, '
         'or log in (gcloud auth application-default login)', error) from error
 
 
@@ -103,7 +104,7 @@ def mirrored(workdir: str) -> Iterator[str]:
           copied[name] = _stamp(path)
     except Exception as error:  # as above
       raise failures.of_storage(
-          f'cannot read workdir {workdir}: {failures.one_line(error)}', error) from error
+          f'cannot read workdir {workdir}: {errors.one_line(error)}', error) from error
 
     def copy():
       for name in sorted(os.listdir(folder)):
@@ -125,7 +126,7 @@ def mirrored(workdir: str) -> Iterator[str]:
           if not warned:
             _console.warning(
                 'warning: cannot copy the log to %s (%s); training goes on, and '
-                'it is tried again every %g s', workdir, failures.one_line(error),
+                'it is tried again every %g s', workdir, errors.one_line(error),
                 _SECONDS)
           warned = True
 
@@ -143,10 +144,10 @@ def mirrored(workdir: str) -> Iterator[str]:
       except Exception as error:  # pylint: disable=broad-exception-caught
         if ended_well:
           raise TransientError(
-              f'cannot copy the results to {workdir} ({failures.one_line(error)}): the '
+              f'cannot copy the results to {workdir} ({errors.one_line(error)}): the '
               'same command tries again') from error
         _console.warning('warning: cannot copy the log to %s (%s)', workdir,
-                         failures.one_line(error))
+                         errors.one_line(error))
 
 
 def _stamp(path: str) -> tuple[int, int]:

@@ -14,7 +14,6 @@ import re
 
 from byol_jax import errors
 
-_MOST_SHOWN = 300  # characters of another's message
 _REFUSED = errno.ENOTSUP  # stands for a request that a bucket will never grant
 NO_LOGIN = errno.EPERM  # for one without a valid login, which may be renewed soon
 # errors of the file itself, which will be there tomorrow
@@ -129,10 +128,3 @@ def _of_status(status: int) -> int | None:
   if status in known:
     return known[status]
   return _REFUSED if 400 <= status < 500 else errno.EIO if status >= 500 else None
-
-
-def one_line(error: BaseException) -> str:
-  """Its text, for a message; without the number that `as_os_error` gave it."""
-  is_ours = isinstance(error, OSError) and error.filename is None and error.strerror
-  text = ' '.join(str(error.strerror if is_ours else error).split())
-  return text[:_MOST_SHOWN] or type(error).__name__

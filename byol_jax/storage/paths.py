@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from etils import epath
 
+from byol_jax import errors
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
@@ -105,7 +106,7 @@ def require(path: str) -> None:
   except OSError as error:
     if failures.is_mistake(error):
       raise refused(path, error) from error
-    raise TransientError(f'cannot reach {path}: {failures.one_line(error)}') from error
+    raise TransientError(f'cannot reach {path}: {errors.one_line(error)}') from error
 
 
 def refused(path: str, error: OSError) -> UserError:
@@ -113,7 +114,7 @@ def refused(path: str, error: OSError) -> UserError:
   login = ('; log in (gcloud auth application-default login), or check the rights of '
            "this machine's service account") if in_bucket(path) and error.errno in (
                errno.EACCES, failures.NO_LOGIN) else ''
-  return UserError(f'cannot read {path}: {failures.one_line(error)}{login}')
+  return UserError(f'cannot read {path}: {errors.one_line(error)}{login}')
 
 
 def read_bytes(path: str) -> bytes:

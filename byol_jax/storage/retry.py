@@ -12,6 +12,7 @@ import logging
 import time
 from typing import TypeVar
 
+from byol_jax import errors
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
@@ -46,7 +47,7 @@ def insist(read: Callable[[], T], where: str) -> T:
     tries += 1
     if tries == _TRIES:  # not of every hiccup
       _console.warning('warning: cannot read %s (%s); trying again for a minute',
-                       where, failures.one_line(error))
+                       where, errors.one_line(error))
     return time.monotonic() - since < (
         MOST_PATIENCE if tries <= _TRIES else _PATIENCE)
 
@@ -56,7 +57,7 @@ def insist(read: Callable[[], T], where: str) -> T:
     if not failures.may_pass(error):
       raise
     raise TransientError(f'cannot read {where} for {time.monotonic() - since:.0f} s '
-                         f'now: {failures.one_line(error)}') from error
+                         f'now: {errors.one_line(error)}') from error
 
 
 def again(act: Callable[[], T], waits: Sequence[float],

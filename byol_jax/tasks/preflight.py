@@ -30,6 +30,7 @@ from jax.experimental import topologies
 import ml_collections
 import numpy as np
 
+from byol_jax import errors
 from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
@@ -165,8 +166,8 @@ def describe(topology: str) -> list[jax.Device]:
   except Exception as error:  # untyped: the compiler's
     raise UserError(
         f'config key preflight.topology is {topology!r}, which the compiler does '
-        f'not take ({" ".join(str(error).split())[:200]}): one of {known}, or '
-        'as in v3:16x16') from error
+        f'not take ({errors.one_line(error)}): one of {known}, or as in v3:16x16'
+        ) from error
 
 
 def compile_step(config: ml_collections.ConfigDict,

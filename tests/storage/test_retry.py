@@ -23,7 +23,7 @@ from byol_jax.storage import retry
 def test_what_may_pass(error, is_passing, monkeypatch):
   assert failures.may_pass(error) == is_passing
   slept = []
-  monkeypatch.setattr(paths_lib.time, 'sleep', slept.append)
+  monkeypatch.setattr(retry.time, 'sleep', slept.append)
   def fail():
     raise error
   with pytest.raises(TransientError if is_passing else type(error)):
@@ -32,9 +32,9 @@ def test_what_may_pass(error, is_passing, monkeypatch):
 
 
 def test_a_try_that_takes_long_is_not_the_last(monkeypatch):
-  monkeypatch.setattr(paths_lib.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
   now, takes = 0, 70
-  monkeypatch.setattr(paths_lib.time, 'monotonic', lambda: now)
+  monkeypatch.setattr(retry.time, 'monotonic', lambda: now)
   def read():
     nonlocal now
     now += takes
@@ -63,7 +63,7 @@ def test_a_folder_that_fails_is_none_that_is_missing(tmp_path):
 
 
 def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
-  monkeypatch.setattr(paths_lib.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
   for times, said in ((2, 0), (4, 1)):
     caplog.clear()
     failures = [OSError(errno.EIO, 'hm')] * times

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from byol_jax import errors
 from byol_jax.data.records import shards
 from byol_jax.data.records import tfrecord
 from byol_jax.data.records.tf_cpu import import_tf
@@ -143,7 +144,7 @@ def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
       return _insist_on(
           lambda: tfds.builder_from_directory(data_dir), data_dir,
           lambda error: f'TFDS folder {data_dir!r} is damaged '
-                        f'({failures.one_line(error)}): {_INFO}; prepare it again')
+                        f'({errors.one_line(error)}): {_INFO}; prepare it again')
     raise UserError('config.data.tfds_name is not set: it must be the name of a '
                     'TFDS data set, as cifar10')
   where = str(data_dir or tfds.core.constants.DATA_DIR)
@@ -217,7 +218,7 @@ def _why_not_there(name: str, where: str, error: Exception) -> str:
   versions = _names(os.path.join(where, plain))
   if versions:
     return (f'TFDS data set {name!r} cannot be opened in {where} '
-            f'({failures.one_line(error)}): there is {", ".join(versions)}; if that is '
+            f'({errors.one_line(error)}): there is {", ".join(versions)}; if that is '
             f'what you want, {_INFO}: prepare it again with: {again}')
   # its own folder, or that of a version, instead of the one around
   parents = pathlib.PurePath(where)
