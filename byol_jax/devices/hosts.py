@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import hashlib
 import itertools
@@ -10,17 +10,19 @@ import json
 import os
 import sys
 import threading
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
 from byol_jax import ending
+from byol_jax import errors
 from byol_jax.errors import EXIT_CODE
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
+T = TypeVar('T')
 _MESSAGE_BYTES = 512
 _GATHERED_BYTES = 256 << 20  # of all processes, at a time
 _MEETING_SECONDS = 6 * 3600
@@ -65,7 +67,7 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
       patience.cancel()
   except RuntimeError as error:
     raise TransientError('the processes of this run did not come together: '
-                         f'{" ".join(str(error).split())[:300]}') from error
+                         f'{errors.one_line(error)}') from error
   except ValueError as error:
     if mode == 'auto' and not any(where.values()) and _NO_CLUSTER in str(error):
       return
@@ -130,6 +132,23 @@ def together(what: str) -> Iterator[None]:
     if text:
       kind = UserError if text[0] == _USERS else TransientError
       raise kind(f'process {process}, {what}: {text[1:]}')
+
+
+def in_turn(what: str, act: Callable[[], T]) -> T:
+  """Calls act on process 0, then on all others, and returns what it returned here.
+
+  Args:
+    what: as for `together`.
+    act: finds what process 0's call has left.
+
+  Raises:
+    UserError, TransientError: as `together`.
+  """
+  for is_turn_of_first in (True, False):
+    with together(what):
+      if (jax.process_index() == 0) == is_turn_of_first:
+        result = act()
+  return result
 
 
 def _meet() -> None:

@@ -85,14 +85,11 @@ class Stages:
       name: says all that its steps depend on and that `workdir.compare` does not.
     """
     directory = os.path.join(self._workdir, 'checkpoints', name)
-    for turn in (True, False):
-      with hosts.together('checkpoints'):
-        if (jax.process_index() == 0) == turn:
-          checkpoints = checkpoint.Checkpoints(directory, 1)
     with contextlib.ExitStack() as stack:
+      checkpoints = hosts.in_turn('checkpoints', lambda: stack.enter_context(
+          contextlib.closing(checkpoint.Checkpoints(directory, 1))))
       asked = (stack.enter_context(signals.deferred()) if jax.process_count() == 1
                else lambda: False)
-      stack.callback(checkpoints.close)
       yield Stage(name, checkpoints, directory, asked)
 
 

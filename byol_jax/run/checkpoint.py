@@ -24,6 +24,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from byol_jax import errors
+from byol_jax.devices import trees
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.run import manifest as manifest_lib
@@ -80,7 +82,7 @@ class Checkpoints:
       raise
     except Exception as error:  # untyped: tensorstore's, orbax's, the system's
       raise failures.of_storage(f'cannot open the checkpoints in {directory}: '
-                                f'{orbax_repairs.one_line(error)}', error) from error
+                                f'{errors.one_line(error)}', error) from error
 
   def _open(self) -> ocp.CheckpointManager:
     policies = [preservation_policy.LatestN(self._max_to_keep)]
@@ -145,7 +147,7 @@ class Checkpoints:
       if jax.process_index() == 0:
         raise ValueError(f'{self._directory} was opened to be read')
       return
-    arrays = _to_numpy(_flatten(state))
+    arrays = _to_numpy(trees.named(state))
     manifest = manifest_lib.make(arrays, meta)
     with self._failures():
       self._manager.check_for_errors()
@@ -184,7 +186,7 @@ class Checkpoints:
     except Exception as error:  # untyped, as above
       with contextlib.suppress(Exception):  # the next call finds it as it is
         self._reopen()
-      raise OSError(orbax_repairs.one_line(error)) from error
+      raise OSError(errors.one_line(error)) from error
 
   def _reopen(self) -> None:
     """A new manager: the old one keeps its error, and its leavings the disk."""
@@ -251,7 +253,7 @@ class Checkpoints:
       DamagedError: it is not what it was when it was written.
     """
     expected = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
-                for name, leaf in _flatten(like).items()}
+                for name, leaf in trees.named(like).items()}
     manifest = self._manifest(step)
     differences = manifest_lib.differences(manifest_lib.leaves(manifest), expected)
     if differences:
@@ -366,12 +368,12 @@ class Checkpoints:
         failure = orbax_repairs.why_unreadable(folder)
         readable += failure is None
         if readable > 1:  # the first time it may have come back just now
-          raise DamagedError(f'{type(error).__name__}: {orbax_repairs.one_line(error)}'
+          raise DamagedError(f'{type(error).__name__}: {errors.one_line(error)}'
                              ) from error
         if failure is not None:
           if wait is None:
             raise TransientError(
-                f'checkpoint {folder} cannot be read now ({orbax_repairs.one_line(failure)}): '
+                f'checkpoint {folder} cannot be read now ({errors.one_line(failure)}): '
                 'mend the storage, and the same command goes on') from error
           time.sleep(wait)
     raise AssertionError('not reached')
@@ -396,7 +398,7 @@ class Checkpoints:
         path.rename(_free_name(self._directory / f'{step}.damaged'))
       except OSError as error:
         raise UserError(f'cannot set the damaged checkpoint {path} aside: '
-                        f'{orbax_repairs.one_line(error)}; move it away') from error
+                        f'{errors.one_line(error)}; move it away') from error
     if steps and self._manager is not None:
       self._manager.reload()
 
@@ -415,16 +417,6 @@ def _reading_device() -> jax.Device:
     return jax.local_devices(backend='cpu')[0]
   except RuntimeError:  # JAX_PLATFORMS leaves it out
     return jax.local_devices()[0]
-
-
-def _flatten(tree: Any) -> dict[str, Any]:
-  """The leaves by name, such as 'online_params.projector/linear.w'."""
-  paths_and_leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  named = {jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-           for path, leaf in paths_and_leaves}
-  if len(named) != len(paths_and_leaves):
-    raise ValueError('two leaves of the state have the same name')
-  return named
 
 
 def _to_numpy(leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from byol_jax.devices import mapped
+from byol_jax.devices import trees
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
@@ -79,9 +80,7 @@ class Health:
     """
     if bool(_all_finite(state)):
       return
-    bad = [jax.tree_util.keystr(path, simple=True, separator='.')
-           for path, x in jax.tree_util.tree_flatten_with_path(state)[0]
-           if not bool(_all_finite(x))]
+    bad = [name for name, x in trees.named(state).items() if not bool(_all_finite(x))]
     raise UserError(
         f'the state is not finite after step {step}, and is not saved: '
         f'{", ".join(bad[:4])}{" ..." if bad[4:] else ""}\n{self._last_good()}')

@@ -210,13 +210,11 @@ def _open_workdir(opened: _Run, stack: contextlib.ExitStack,
     if is_first:
       workdir_lib.compare(folder, opened.workdir, config.to_dict(), opened.found,
                           _FREE_KEYS, files_lib.flatten(keys_lib.base()))
-  for turn in (True, False):  # process 0 sets aside what cannot be opened
-    with hosts.together('checkpoints'):
-      if is_first == turn:
-        checkpoints = checkpoint.Checkpoints(
-            os.path.join(opened.workdir, 'checkpoints'), config.checkpoint.keep,
-            keep_every=config.checkpoint.keep_every)
-        stack.callback(checkpoints.close)
+  # process 0 sets aside what cannot be opened
+  checkpoints = hosts.in_turn('checkpoints', lambda: stack.enter_context(
+      contextlib.closing(checkpoint.Checkpoints(
+          os.path.join(opened.workdir, 'checkpoints'), config.checkpoint.keep,
+          keep_every=config.checkpoint.keep_every))))
   return folder, checkpoints
 
 

@@ -7,6 +7,7 @@ import logging
 import jax
 import numpy as np
 
+from byol_jax.devices import trees
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.training.step import TrainState
@@ -36,11 +37,9 @@ def initialize(state: TrainState, path: str) -> TrainState:
       encoder fits.
   """
   opened, step = find.opened(path, 'init_from')
-  paths, structure = jax.tree_util.tree_flatten_with_path(state)
-  names = [jax.tree_util.keystr(p, simple=True, separator='.') for p, _ in paths]
+  fresh = trees.named(state)
   wanted = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
-            for name, (_, leaf) in zip(names, paths)
-            if name.split('.')[0] in _TAKEN}
+            for name, leaf in fresh.items() if name.split('.')[0] in _TAKEN}
   try:
     there = opened.leaves(step)
     taken = opened.read(step, wanted)
@@ -63,6 +62,5 @@ def initialize(state: TrainState, path: str) -> TrainState:
       len(wanted), step, path,
       '; left as they were:\n  ' + '\n  '.join(left[:_MOST_TOLD])
       + (f'\n  and {more} more' if more > 0 else '') if left else '')
-  return jax.tree.unflatten(
-      structure, [taken.get(name, leaf)
-                  for name, (_, leaf) in zip(names, paths)])
+  return jax.tree.unflatten(jax.tree.structure(state), [
+      taken.get(name, leaf) for name, leaf in fresh.items()])

@@ -20,8 +20,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from byol_jax import errors
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import rules
+from byol_jax.devices import trees as trees_lib
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
@@ -143,7 +145,7 @@ def _tell_damaged(opened: checkpoint.Checkpoints, path: str, damaged: list[int],
     raise UserError(f'cannot read checkpoint {damaged[-1]} of {path!r}: {error}'
                     ) from error
   what = (f'damaged{", or being removed by the run" if error.__cause__ else ""} '
-          f'({_reason(error)})')
+          f'({errors.one_line(error)})')
   others = [x for x in opened.steps() if x not in damaged]
   if find.parse(path)[1] is not None or not others:
     raise UserError(
@@ -151,15 +153,6 @@ def _tell_damaged(opened: checkpoint.Checkpoints, path: str, damaged: list[int],
         f'the others: {find.listed(others)}') from error
   _console.warning('WARNING: checkpoint %d of %s is %s: taking %d, the one '
                    'before it', damaged[-1], path, what, others[-1])
-
-
-def _reason(error: BaseException) -> str:
-  """What the first of a chain of errors says, without tensorstore's page."""
-  while error.__cause__:
-    error = error.__cause__
-  text = ' '.join(str(error).split()).partition(' [tensorstore_spec')[0]
-  parts = text.split(': ')  # of what kind, within what, within what, why
-  return ': '.join(parts[:1] + parts[1:][-1:])[:200] or type(error).__name__
 
 
 def save(weights: Weights, path: str) -> None:
@@ -173,7 +166,7 @@ def save(weights: Weights, path: str) -> None:
   arrays = {f'{kind}/{module}/{name}': np.asarray(array, order='C')
             for kind in ('params', 'state')
             for module, leaves in getattr(weights, kind).items()
-            for name, array in _flat(leaves).items()}
+            for name, array in trees_lib.named(leaves).items()}
   metadata = {'format': _FORMAT, 'network': weights.network,
               'step': str(weights.step), 'digest': weights.digest,
               'config': json.dumps(weights.config.to_dict())}
@@ -203,7 +196,7 @@ def _from_file(path: str, network: str):
   except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
           safetensors.SafetensorError) as error:
     raise UserError(f'{path!r} is not a file that task=export wrote '
-                    f'({" ".join(str(error).split())[:200]})') from error
+                    f'({errors.one_line(error)})') from error
   if there != network:
     raise UserError(f'{path!r} has the {there} network: set '
                     f'--config.evaluation.network={there}')
@@ -233,9 +226,9 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
   differ = []
   for like, tree in ((params, trees['params']), (state, trees['state'])):
     expected = {name: (tuple(x.shape), str(np.dtype(x.dtype)))
-                for name, x in _flat(like).items()}
+                for name, x in trees_lib.named(like).items()}
     found = {name: (tuple(x.shape), str(x.dtype))
-             for name, x in _flat(tree).items()}
+             for name, x in trees_lib.named(tree).items()}
     differ += [f'{name}: {found.get(name, "missing")} there, '
                f'{expected.get(name, "none")} by the config'
                for name in sorted(expected.keys() | found.keys())
@@ -246,14 +239,15 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
   # in haiku's order, which digests and compiled functions depend on
   params, state = (
       jax.tree.unflatten(jax.tree.structure(like), [
-          np.asarray(_flat(tree)[name]) for name in _flat(like)])
-      for like, tree in ((params, trees['params']), (state, trees['state'])))
+          np.asarray(tree[name]) for name in trees_lib.named(like)])
+      for like, tree in ((params, trees_lib.named(trees['params'])),
+                         (state, trees_lib.named(trees['state']))))
   return Weights(config, params, state, network, step, path,
                  _digest((params, state)))
 
 
 def _check_finite(weights: Weights) -> None:
-  for name, array in _flat((weights.params, weights.state)).items():
+  for name, array in trees_lib.named((weights.params, weights.state)).items():
     if not np.isfinite(array).all():
       earlier = ''
       if not weights.path.endswith(SUFFIX):
@@ -290,15 +284,10 @@ def _encoder_only(tree: Mapping[str, Any]) -> dict[str, Any]:
           if module.split('/')[0] == 'encoder'}
 
 
-def _flat(tree: Any) -> dict[str, Any]:
-  return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-          for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
-
-
 def _digest(tree: Any) -> str:
   """16 hexadecimal digits of SHA-256 of all arrays and names."""
   digest = hashlib.sha256()
-  for name, array in _flat(tree).items():
+  for name, array in trees_lib.named(tree).items():
     digest.update(name.encode() + b'\0')
     digest.update(np.ascontiguousarray(array).tobytes())
   return digest.hexdigest()[:16]

@@ -30,6 +30,7 @@ def _others(monkeypatch):
 def test_alone_there_is_nobody_to_ask():
   hosts.agree({'code': 1})
   assert hosts.from_first(7) == 7 and hosts.from_first(True) == 1
+  assert hosts.in_turn('data', lambda: 'value') == 'value'
   with pytest.raises(UserError, match='mine'):
     with hosts.together('data'):
       raise UserError('mine')
@@ -67,6 +68,21 @@ def test_an_error_of_another_is_an_error_here(others):
   with pytest.raises(TransientError, match='^process 1, data: disk gone$'):
     with hosts.together('data'):
       pass
+
+
+def test_process_0_comes_first_and_its_error_stops_the_others(others, monkeypatch):
+  order = []
+  others.append(lambda mine: order.append('met') or np.zeros_like(mine))
+  act = lambda: order.append('acted') or 'value'
+  assert hosts.in_turn('data', act) == 'value' and order == ['acted', 'met', 'met']
+  order.clear()
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
+  assert hosts.in_turn('data', act) == 'value' and order == ['met', 'acted', 'met']
+  order.clear()
+  others.append(lambda mine: np.frombuffer(b'Ugone'.ljust(len(mine), b'\0'), np.uint8))
+  with pytest.raises(UserError, match='^process 2, data: gone$'):
+    hosts.in_turn('data', act)
+  assert order == ['met']
 
 
 def test_what_an_error_sends(others):
