@@ -39,7 +39,6 @@ _console = logging.getLogger('byol_jax')
 
 State = TypeVar('State')
 T = TypeVar('T')
-_WAITS = (1.0, 5.0, 15.0)  # seconds before a storage that failed is asked again
 
 
 class Checkpoints:
@@ -76,8 +75,8 @@ class Checkpoints:
         raise UserError(f'there are no checkpoints in {directory}')
       if self._writes:
         self._directory.mkdir(parents=True, exist_ok=True)
-      retry.again(self._set_aside_unopenable, _WAITS)
-      self._manager = retry.again(self._open, _WAITS)
+      retry.again(self._set_aside_unopenable, retry.CHECKPOINT)
+      self._manager = retry.again(self._open, retry.CHECKPOINT)
     except (UserError, TransientError):
       raise
     except Exception as error:  # untyped: tensorstore's, orbax's, the system's
@@ -359,7 +358,7 @@ class Checkpoints:
       TransientError: it cannot be read at all, again and again.
     """
     folder, readable = self._directory / str(step), 0
-    for wait in (*_WAITS, None, None):
+    for wait in (*retry.CHECKPOINT.waits, None, None):
       try:
         return act()
       except (DamagedError, UserError):

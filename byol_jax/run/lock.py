@@ -31,7 +31,6 @@ _console = logging.getLogger('byol_jax')
 _BEAT_SECONDS = 5.0
 _STALE_BEATS = 4  # so many beats without a sign of life
 _SETTLE_SECONDS = 2.0  # until two that wrote at a time see who was last
-_WAITS = (0.1, 1.0)  # seconds before what cannot be read is read again
 _MOST_BYTES = 4096
 
 
@@ -172,7 +171,7 @@ class _Bucket:
 
 def _read(place: _Directory | _Bucket) -> dict[str, Any]:
   """The holder; {} where there is none. Raises where that cannot be read."""
-  data = retry.again(place.read, _WAITS)  # whose errors are untyped, of a bucket
+  data = retry.again(place.read, retry.LOCK)  # whose errors are untyped, of a bucket
   try:
     holder = json.loads(data)
     return holder if isinstance(holder, dict) else {}

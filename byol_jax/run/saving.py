@@ -9,11 +9,9 @@ from typing import Any
 
 from byol_jax.errors import TransientError
 from byol_jax.run.checkpoint import Checkpoints
+from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
-
-_BACKOFF = (5.0, 20.0, 60.0, 300.0)  # seconds until the next try
-_LAST_TRIES = (1.0, 4.0, 15.0)  # the same, where the run waits for it
 
 
 class Saver:
@@ -54,20 +52,23 @@ class Saver:
     Raises:
       TransientError: it cannot be written.
     """
-    for wait in (*_LAST_TRIES, None):
-      try:
-        self._checkpoints.save(step, state, meta)
-        self._checkpoints.wait()
-        return
-      except OSError as error:
-        if wait is None:
-          raise TransientError(
-              f'step {step} could not be saved in {self._directory}: {error}\n'
-              f'{self.last_good()}; make room, or mend the storage, and run the '
-              'same command again') from error
-        _console.warning('WARNING: could not save step %d (%s); trying again in '
-                         '%g s', step, error, wait)
-        self._sleep(wait)
+    def save() -> None:
+      self._checkpoints.save(step, state, meta)
+      self._checkpoints.wait()
+
+    def may_pass(error: Exception, wait: float) -> bool:
+      if isinstance(error, OSError):
+        _console.warning('WARNING: could not save step %d (%s); trying again in %g s',
+                         step, error, wait)
+      return isinstance(error, OSError)
+
+    try:
+      retry.again(save, retry.LAST_SAVE, may_pass, self._sleep)
+    except OSError as error:
+      raise TransientError(
+          f'step {step} could not be saved in {self._directory}: {error}\n'
+          f'{self.last_good()}; make room, or mend the storage, and run the same '
+          'command again') from error
 
   def last_good(self) -> str:
     """Where the run can go on from, in words."""
@@ -83,7 +84,8 @@ class Saver:
       act()
       return True
     except OSError as error:
-      wait = _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]
+      waits = retry.BACKGROUND_SAVE.waits
+      wait = waits[min(self._failures, len(waits) - 1)]
       self._failures += 1
       self._retry_at = self._clock() + wait
       self._sent = None

@@ -151,7 +151,7 @@ def ranges(path: str) -> Iterator[Callable[[int, int], bytes]]:
 def _object_range(path: str, start: int, stop: int) -> bytes:
   bucket, _, name = path.removeprefix('gs://').partition('/')
   found = _store(bucket).read(name, byte_range=slice(start, stop)).result(
-      timeout=retry.MOST_PATIENCE)
+      timeout=retry.READ.first_patience)
   if found.state != 'value':
     raise FileNotFoundError(errno.ENOENT, 'it is missing')
   return found.value

@@ -1,16 +1,17 @@
-"""Reads that are tried again while storage fails.
+"""What is tried again, how often and how long: one policy each, by name.
 
-It fails for a moment: a network, a disk, too many files. What cannot be read only for
-now must not count as a bad image: another would take its place, in this process and
-not in others or after a restart.
+Storage fails for a moment: a network, a disk, too many open files. What cannot be read
+only for now must not count as a bad image: another would take its place, in this
+process and not in others or after a restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import logging
+import math
 import time
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from byol_jax import errors
 from byol_jax.errors import TransientError
@@ -20,14 +21,68 @@ from byol_jax.storage import failures
 _console = logging.getLogger('byol_jax')
 
 T = TypeVar('T')
-_WAITS = (0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds before each new try
-_PATIENCE = 60.0  # seconds, after which no try is begun
-_TRIES = 3  # but for so many: each may take a minute, for gcsfs, too, tries again;
-MOST_PATIENCE = 300.0  # array_record does for 17 minutes, which must do
+_TOLD = 3  # the failure in a row of which the console hears, not of every hiccup
+
+
+class Policy(NamedTuple):
+  """How often, and for how long, a call that fails is made again.
+
+  Attributes:
+    waits: seconds before each new try.
+    patience: seconds after which no new try begins.
+    first_tries: so many tries have `first_patience` instead, where a single one may
+      take as long as the whole patience.
+    first_patience: seconds.
+  """
+  waits: tuple[float, ...]
+  patience: float = math.inf
+  first_tries: int = 0
+  first_patience: float = math.inf
+
+
+# Data is read for a minute. Below us gcsfs tries again, too, so that one try may take a
+# minute, and array_record's takes 17 minutes: three tries are made in five minutes.
+READ = Policy((0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0), patience=60.0,
+              first_tries=3, first_patience=300.0)
+# The run has not begun, or waits at its end: some twenty seconds.
+CHECKPOINT = Policy((1.0, 5.0, 15.0))
+LAST_SAVE = Policy((1.0, 4.0, 15.0))
+# The run goes on meanwhile: the last wait comes again and again.
+BACKGROUND_SAVE = Policy((5.0, 20.0, 60.0, 300.0))
+# Shorter than what the holder of a lock may be silent for.
+LOCK = Policy((0.1, 1.0))
+
+
+def again(act: Callable[[], T], policy: Policy,
+          may_pass: Callable[[Exception, float], bool] = (
+              lambda error, _: not isinstance(error, (UserError, TransientError))),
+          sleep: Callable[[float], None] | None = None) -> T:
+  """Returns what act() returns, called again after each wait while it fails.
+
+  Args:
+    act: may raise anything.
+    policy: how often and how long.
+    may_pass: (error, seconds until the next try) -> whether to try again.
+    sleep: waits for so many seconds; time.sleep by default.
+
+  Raises:
+    Exception: act's last one.
+  """
+  since = time.monotonic()
+  for tries, wait in enumerate(policy.waits, 1):
+    try:
+      return act()
+    except Exception as error:
+      patience = (policy.first_patience if tries <= policy.first_tries
+                  else policy.patience)
+      if not may_pass(error, wait) or time.monotonic() - since >= patience:
+        raise
+    (sleep or time.sleep)(wait)
+  return act()
 
 
 def insist(read: Callable[[], T], where: str) -> T:
-  """What read() returns, maybe after some tries.
+  """Returns what read() returns, tried again as `READ` says.
 
   Args:
     read: raises OSError or, as array_record does, RuntimeError.
@@ -35,50 +90,25 @@ def insist(read: Callable[[], T], where: str) -> T:
 
   Raises:
     TransientError: it failed for a minute.
-    OSError: of the file itself: it will be there tomorrow.
-    RuntimeError: of what the file holds.
+    OSError: the file itself is at fault, and will be tomorrow.
+    RuntimeError: what the file holds is at fault.
   """
-  since, tries = time.monotonic(), 0
+  since, failed = time.monotonic(), 0
 
-  def passes(error: Exception) -> bool:
-    nonlocal tries
+  def may_pass(error: Exception, _: float) -> bool:
+    nonlocal failed
     if not isinstance(error, (OSError, RuntimeError)) or not failures.may_pass(error):
       return False
-    tries += 1
-    if tries == _TRIES:  # not of every hiccup
+    failed += 1
+    if failed == _TOLD:
       _console.warning('warning: cannot read %s (%s); trying again for a minute',
                        where, errors.one_line(error))
-    return time.monotonic() - since < (
-        MOST_PATIENCE if tries <= _TRIES else _PATIENCE)
+    return True
 
   try:
-    return again(read, _WAITS, passes)
+    return again(read, READ, may_pass)
   except (OSError, RuntimeError) as error:
     if not failures.may_pass(error):
       raise
     raise TransientError(f'cannot read {where} for {time.monotonic() - since:.0f} s '
                          f'now: {errors.one_line(error)}') from error
-
-
-def again(act: Callable[[], T], waits: Sequence[float],
-          passes: Callable[[Exception], bool] = lambda _: True) -> T:
-  """What act() returns, called again after each wait while it fails.
-
-  Args:
-    act: may raise anything; UserError and TransientError are never tried again.
-    waits: in seconds.
-    passes: whether to try again after an error.
-
-  Raises:
-    Exception: act's last one.
-  """
-  for wait in waits:
-    try:
-      return act()
-    except (UserError, TransientError):
-      raise
-    except Exception as error:
-      if not passes(error):
-        raise
-    time.sleep(wait)
-  return act()

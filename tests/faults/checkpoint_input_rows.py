@@ -71,7 +71,8 @@ def _child() -> None:
   from byol_jax.data.sources import open as open_lib
   from byol_jax.errors import UserError
   from byol_jax.run.manifest import DamagedError
-  checkpoint._WAITS = ()  # pylint: disable=protected-access
+  from byol_jax.storage import retry
+  retry.CHECKPOINT = retry.Policy(())
   try:
     if kind == 'npz':
       what = open_lib.open_source('npz', path=path, max_bytes=256 << 20)

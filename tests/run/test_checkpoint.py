@@ -14,7 +14,7 @@ import pytest
 
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.run import checkpoint
+from byol_jax.storage import retry
 from byol_jax.run.checkpoint import Checkpoints
 
 
@@ -245,7 +245,7 @@ def two_steps(path):
 def test_storage_that_cannot_be_read_is_not_damage(tmp_path, monkeypatch):
   """A good checkpoint is not set aside because the network was away."""
   opened = two_steps(tmp_path)
-  monkeypatch.setattr(checkpoint, '_WAITS', (0.01, 0.01))
+  monkeypatch.setattr(retry, 'CHECKPOINT', retry.Policy((0.01, 0.01)))
   away = [True]
   def failing(method):
     def act(*args, **kwargs):

@@ -12,11 +12,11 @@ import pytest
 
 from byol_jax.errors import UserError
 from byol_jax.run import lock as lock_lib
+from byol_jax.storage import retry
 
 HOLD = '''
 import sys
-from byol_jax import lock as lock_lib
-from byol_jax import workdir
+from byol_jax.run import lock as lock_lib
 with lock_lib.lock(sys.argv[1]):
   print('held', flush=True)
   sys.stdin.read()
@@ -161,7 +161,7 @@ def test_who_was_taken_over_ends(tmp_path):
 def test_storage_that_fails_for_a_moment(tmp_path, monkeypatch):
   """Neither stops the beats, nor makes a lock look free."""
   monkeypatch.setattr(lock_lib, '_BEAT_SECONDS', 0.05)
-  monkeypatch.setattr(lock_lib, '_WAITS', (0.01, 0.01))
+  monkeypatch.setattr(retry, 'LOCK', retry.Policy((0.01, 0.01)))
   write, read, failing = lock_lib._Directory.write, lock_lib._Directory.read, []
   class Refused(Exception):
     """As gcsfs's HttpError, no OSError."""

@@ -43,7 +43,7 @@ def counting(path):
     yield lambda *args: ranges.append(args) or read(*args)
 paths.ranges = counting
 
-sleep, retry._WAITS = asyncio.sleep, (0,) * 8
+sleep, retry.READ = asyncio.sleep, retry.READ._replace(waits=(0,) * 8)
 asyncio.sleep = lambda seconds, *rest: sleep(min(seconds, 0.001), *rest)  # gcsfs's tries
 failing, answer = ('(?!)', 0, 0), gcsfs.core.validate_response  # but the first ones
 def answer_with_failures(status, content, path, args=None):
