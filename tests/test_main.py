@@ -61,8 +61,8 @@ def leaves(workdir):
   """Every array of the last checkpoint, by name."""
   from byol_jax.run import checkpoint
   checkpoints = checkpoint.Checkpoints(f'{workdir}/checkpoints', read_only=True)
-  step = checkpoints.latest()
-  return step, checkpoints.read(step, checkpoints.leaves(step))
+  opened = checkpoints.open(checkpoints.latest())
+  return opened.step, opened.read(opened.leaves)
 
 
 def metrics(workdir):

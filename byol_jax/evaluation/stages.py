@@ -105,14 +105,14 @@ class Stage:
 
   def restore(self, like: State) -> tuple[int, State]:
     """(steps done, state) to go on from; `like` itself at the beginning."""
-    step, state = 0, None
+    opened, state = None, None
     with hosts.together('checkpoints'):
       if jax.process_index() == 0:
-        step, state = self._checkpoints.restore_latest(like) or (0, None)
-    step = hosts.from_first(step)
+        opened, state = self._checkpoints.restore_latest(like) or (None, None)
+    step = hosts.from_first(opened.step if opened else 0)
     with hosts.together('checkpoints'):
-      if step and state is None:
-        state = self._checkpoints.restore(step, like)
+      if step and not opened:
+        state = self._checkpoints.open(step).restore(like)
     if step:
       _console.info('%s: going on at step %d', self._name, step)
     return (step, state) if step else (0, like)

@@ -1,15 +1,228 @@
-"""What keeps orbax from hurting: its words, its loops, and metadata that it does not survive."""
+"""orbax with its repairs: nothing else in run/ knows it.
+
+Each repair says what it works around, and where that was reported. Where it says "no
+issue known", it was seen with orbax-checkpoint 0.12.8 as described.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
+import contextlib
 import json
 import logging
 import os
+from typing import Any
 
 from etils import epath
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from byol_jax import errors
+from byol_jax.run.manifest import DamagedError
+from byol_jax.run.manifest import Leaf
 
 _MOST_METADATA = 8 << 20  # bytes of a JSON file; a ResNet-200 takes less than 1 MiB
+_UNFINISHED = 'orbax-checkpoint-tmp'
+
+
+class Manager:
+  """orbax's CheckpointManager for one process, which can save again after a failure.
+
+  A checkpoint has two items: `state`, {name: array}, and `manifest`, JSON.
+  """
+
+  def __init__(self, directory: epath.Path, *, max_to_keep: int | None,
+               keep_every: int | None, writes: bool):
+    """Opens a directory; see `Checkpoints`. Only one of all processes `writes`."""
+    self._directory, self._writes = directory, writes
+    policies = [preservation_policy.LatestN(max_to_keep)]
+    if keep_every:
+      policies.append(preservation_policy.EveryNSteps(keep_every))
+    # several processes would wait for one another at each call
+    me, several = jax.process_index(), jax.process_count() > 1
+    self._alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me} if several else None,
+        barrier_sync_key_prefix=f'process{me}' if several else None)
+    self._options = ocp.CheckpointManagerOptions(
+        preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+        cleanup_tmp_directories=writes, create=False,
+        multiprocessing_options=self._alone)
+    self._orbax = self._open()
+
+  def _open(self) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        self._directory, options=self._options, item_handlers={
+            'state': ocp.PyTreeCheckpointHandler(multiprocessing_options=self._alone),
+            'manifest': ocp.JsonCheckpointHandler(multiprocessing_options=self._alone)})
+
+  def save(self, step: int, arrays: Mapping[str, np.ndarray],
+           manifest: Mapping[str, Any]) -> None:
+    """Begins to write; returns when `arrays` may change."""
+    self._orbax.save(
+        step,
+        args=ocp.args.Composite(
+            # no empty arrays: https://github.com/google/orbax/issues/2587
+            state=ocp.args.PyTreeSave(
+                {name: array for name, array in arrays.items() if array.size}),
+            manifest=ocp.args.JsonSave(manifest)),
+        # else a step below the latest would be skipped without a word:
+        # https://github.com/google/orbax/issues/527
+        force=True)
+
+  def check_for_errors(self) -> None:
+    """Raises what a write in the background has raised; does not wait."""
+    self._orbax.check_for_errors()
+
+  def is_saving(self) -> bool:
+    """Whether a write is under way in the background."""
+    return self._orbax.is_saving_in_progress()
+
+  def wait(self) -> None:
+    """Returns when nothing is under way; raises as `check_for_errors`."""
+    self._orbax.wait_until_finished()
+
+  def reload(self) -> None:
+    """Looks at the directory again."""
+    self._orbax.reload()
+
+  def close(self) -> None:
+    """Lets go of orbax's threads, whatever they say."""
+    with contextlib.suppress(Exception):
+      self._orbax.close()
+
+  @contextlib.contextmanager
+  def failures(self) -> Iterator[None]:
+    """Turns what orbax raises within into OSError, and makes it able to save again.
+
+    A manager keeps the error of a failed save, and what that has left stays on the
+    disk: another manager takes its place (after
+    https://github.com/google/orbax/issues/605).
+    """
+    try:
+      yield
+    except Exception as error:  # untyped: tensorstore's, orbax's, the system's
+      with contextlib.suppress(Exception):  # the next call finds it as it is
+        self.close()
+        self.clean()
+        self._orbax = self._open()
+      raise OSError(errors.one_line(error)) from error
+
+  def clean(self) -> None:
+    """Removes what failed saves have left; while none is under way."""
+    if self._writes:
+      with contextlib.suppress(Exception):
+        for left in self._directory.glob(f'*.{_UNFINISHED}*'):
+          left.rmtree()
+
+  def read_manifest(self, step: int) -> Any:
+    """Reads the item `manifest`; DamagedError for one that would fill the memory."""
+    for item, name in (('manifest', 'metadata'), ('state', '_METADATA')):
+      if not is_small_json(self._directory / str(step) / item / name):
+        raise DamagedError(f'{item}/{name} is damaged')
+    return self._orbax.restore(step, args=ocp.args.Composite(
+        manifest=ocp.args.JsonRestore()))['manifest']
+
+  def read_arrays(self, step: int, wanted: Mapping[str, Leaf]) -> dict[str, np.ndarray]:
+    """Reads arrays of the item `state`.
+
+    Args:
+      step: a checkpoint.
+      wanted: shape and dtype by name, as its manifest has them.
+
+    Returns:
+      The arrays by name, in the order of `wanted`.
+
+    Raises:
+      DamagedError: one is missing, or stored as `save` does not store it.
+      Exception: of any type, after damage of any kind.
+    """
+    # jax's types, not numpy's: for those orbax compares the stored shape before it
+    # reads, and a forged array cannot fill the memory
+    here = jax.sharding.SingleDeviceSharding(_reading_device())
+    targets = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=here)
+               for name, (shape, dtype) in wanted.items() if 0 not in shape}
+    values = {}
+    if targets:
+      stored = self._orbax.item_metadata(step)['state'].tree
+      for name, target in targets.items():
+        # a chunk is unpacked whole, whatever the shape of its array (no issue known:
+        # give a small array's .zarray the `chunks` of a large one, and a chunk of zeros)
+        if name in stored and stored[name].storage.chunk_shape != target.shape:
+          raise DamagedError(f'{name} is not stored as byol_jax stores it')
+      values = self._orbax.restore(step, args=ocp.args.Composite(
+          state=ocp.args.PyTreeRestore(
+              targets, partial_restore=True,
+              restore_args=ocp.checkpoint_utils.construct_restore_args(targets))))['state']
+    for name in targets:
+      if not isinstance(values.get(name), (np.ndarray, jax.Array)):
+        raise DamagedError(f'{name} is missing')
+    return {name: np.asarray(values[name]) if name in targets else np.zeros(shape, dtype)
+            for name, (shape, dtype) in wanted.items()}
+
+
+def steps(directory: epath.Path) -> list[int]:
+  """Returns the steps of the complete checkpoints, ascending; damaged ones too.
+
+  orbax's own list has 007, and files, too (no issue known: make such a folder beside
+  a checkpoint, and look at all_steps()).
+  """
+  found = []
+  for path in directory.iterdir() if directory.is_dir() else ():
+    if path.name.isdecimal() and str(int(path.name)) == path.name:
+      # ValueError: orbax's, of a folder that a run has removed meanwhile
+      with contextlib.suppress(FileNotFoundError, ValueError):
+        if path.is_dir() and ocp.utils.is_checkpoint_finalized(path):
+          found.append(int(path.name))
+  return sorted(found)
+
+
+def is_being_written(directory: epath.Path, step: int | None) -> bool:
+  """Whether there is an unfinished checkpoint of a step; None for any."""
+  return any(directory.glob(f'{"*" if step is None else step}.{_UNFINISHED}*'))
+
+
+def unopenable(step_folder: epath.Path) -> str | None:
+  """Names the file of a checkpoint that would end the opening of all, if there is one.
+
+  orbax reads the metadata of every checkpoint before anything else, and does not survive
+  a list, or a nest of lists (no issue known: write [] into _CHECKPOINT_METADATA, and
+  open the manager). It can do without the file.
+  """
+  path = step_folder / '_CHECKPOINT_METADATA'
+  return path.name if path.exists() and not is_small_json(path) else None
+
+
+def is_small_json(path: epath.Path) -> bool:
+  """Whether a file holds a JSON object, and none that could fill the memory."""
+  try:
+    with path.open('rb') as f:  # epath's stat fails where the owner has no name
+      data = f.read(_MOST_METADATA + 1)
+    return len(data) <= _MOST_METADATA and isinstance(json.loads(data), dict)
+  except (ValueError, RecursionError):
+    return False
+
+
+def why_unreadable(folder: epath.Path) -> Exception | None:
+  """Returns what keeps the bytes of some file in a folder from being read, if anything.
+
+  orbax and tensorstore raise the same ValueErrors for a disk that fails and for bytes
+  that are damaged: only reading the bytes tells.
+  """
+  try:
+    for path in folder.iterdir():
+      if path.is_dir():
+        if error := why_unreadable(path):
+          return error
+      else:
+        path.read_bytes()
+    return None
+  except FileNotFoundError:
+    return None  # nothing to be had by waiting
+  except Exception as error:  # pylint: disable=broad-exception-caught
+    return error
 
 
 def silence() -> None:
@@ -27,7 +240,9 @@ class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
   """Loops that take calls after their end, and drop them.
 
   When a write has failed, orbax closes its loop; each write that ends later makes
-  tensorstore print a traceback.
+  tensorstore print a traceback, since a closed loop raises (as in
+  https://github.com/python/asyncio/issues/258; none known of orbax or tensorstore:
+  save many arrays to a disk that gets full).
   """
 
   def new_event_loop(self):
@@ -41,27 +256,9 @@ class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
     return loop
 
 
-def why_unreadable(folder: epath.Path) -> Exception | None:
-  """What keeps the bytes of some file in a folder from being read."""
+def _reading_device() -> jax.Device:
+  """A processor where there is one: what is read goes on to numpy."""
   try:
-    for path in folder.iterdir():
-      if path.is_dir():
-        if error := why_unreadable(path):
-          return error
-      else:
-        path.read_bytes()
-    return None
-  except FileNotFoundError:
-    return None  # nothing to be had by waiting
-  except Exception as error:  # pylint: disable=broad-exception-caught
-    return error
-
-
-def is_small_json(path: epath.Path) -> bool:
-  """Whether a file holds a JSON object, and none that could fill the memory."""
-  try:
-    with path.open('rb') as f:  # epath's stat fails where the owner has no name
-      data = f.read(_MOST_METADATA + 1)
-    return len(data) <= _MOST_METADATA and isinstance(json.loads(data), dict)
-  except (ValueError, RecursionError):
-    return False
+    return jax.local_devices(backend='cpu')[0]
+  except RuntimeError:  # JAX_PLATFORMS leaves it out
+    return jax.local_devices()[0]

@@ -118,14 +118,15 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     # What is saved is compared with this run before anything is compiled, and the
     # state is restored before the feed starts at its step.
     folder, checkpoints = _open_workdir(opened, stack)
-    start_step, state = _restore(checkpoints, jax.eval_shape(opened.program.init),
-                                 opened.meta, workdir)
+    saved, state = _restore(checkpoints, jax.eval_shape(opened.program.init),
+                            opened.meta, workdir)
+    start_step = saved.step if saved else 0
     results_path = os.path.join(folder, 'results.json')
     if hosts.from_first(start_step == opened.total_steps and (
         os.path.exists(results_path) or not opened.config.evaluation.final)):
       _console.info('this run is finished: %s', os.path.join(workdir, 'results.json'))
       return
-    state, shared = _begin(opened, folder, checkpoints, start_step, state)
+    state, shared = _begin(opened, folder, saved, state)
 
     measure, neighbours = _make_monitor(opened, shared)
     training_started = time.time()
@@ -218,8 +219,8 @@ def _open_workdir(opened: _Run, stack: contextlib.ExitStack,
   return folder, checkpoints
 
 
-def _begin(opened: _Run, folder: str, checkpoints: checkpoint.Checkpoints,
-           start_step: int, state: TrainState | None) -> tuple[TrainState, Any]:
+def _begin(opened: _Run, folder: str, saved: checkpoint.Opened | None,
+           state: TrainState | None) -> tuple[TrainState, Any]:
   """Puts the state, restored or new, and what is shared onto the devices."""
   config, program = opened.config, opened.program
   with hosts.together('workdir'):
@@ -228,13 +229,13 @@ def _begin(opened: _Run, folder: str, checkpoints: checkpoint.Checkpoints,
                  for x in jax.tree.leaves(jax.eval_shape(program.init)))
       # one is written before the one that it replaces is removed
       workdir_lib.check_space(opened.workdir,
-                              _SMALL + (1 if start_step else 2) * size)
+                              _SMALL + (1 if saved else 2) * size)
       workdir_lib.record(folder, config.to_dict(), opened.found)
-  if start_step:
-    _console.info('resuming %s at step %d', opened.workdir, start_step)
+  if saved:
+    _console.info('resuming %s at step %d', opened.workdir, saved.step)
     if opened.feed.bad() is not None:
       with hosts.together('bad images'):  # those of earlier sessions count, too
-        opened.feed.bad().learn(checkpoints.meta(start_step).get('bad_images', {}))
+        opened.feed.bad().learn(saved.meta.get('bad_images', {}))
   else:
     state = program.init()
     if config.init_from:
@@ -394,30 +395,28 @@ def _finish(opened: _Run, state: TrainState,
 
 
 def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
-             meta: dict[str, Any], workdir: str) -> tuple[int, Any]:
-  """(step, state) of the checkpoint that all processes take; (0, None) for none.
+             meta: dict[str, Any],
+             workdir: str) -> tuple[checkpoint.Opened | None, Any]:
+  """Returns the checkpoint that all processes take and its state; two Nones for none.
 
   Process 0 chooses; the others must be able to read the same.
   """
-  step, state = 0, None
+  opened, state = None, None
   with hosts.together('checkpoints'):
     if jax.process_index() == 0:
-      step, state = checkpoints.restore_latest(like) or (0, None)
-      if step:
-        saved = checkpoints.meta(step)
+      opened, state = checkpoints.restore_latest(like) or (None, None)
+      if opened:
         workdir_lib.require_same(
             *({key: m[key] for key in ('data_found',)} | m['config']
-              for m in (saved, meta)),
-            f'the checkpoint of step {step} in workdir {workdir}', _FREE_KEYS,
+              for m in (opened.meta, meta)),
+            f'the checkpoint of step {opened.step} in workdir {workdir}', _FREE_KEYS,
             files_lib.flatten(keys_lib.base()))
-  step = hosts.from_first(step)
-  digest = ''
+  step = hosts.from_first(opened.step if opened else 0)
   with hosts.together('checkpoints'):
-    if step:
+    if step and not opened:
       try:
-        if jax.process_index():
-          state = checkpoints.restore(step, like)
-        digest = checkpoints.digest(step)
+        opened = checkpoints.open(step)
+        state = opened.restore(like)
       except checkpoint.DamagedError as error:
         raise UserError(f'cannot read checkpoint {step} of workdir {workdir} as '
                         f'process 0 can ({error})') from error

@@ -27,7 +27,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
 
   Args:
     state: of step 0.
-    path: as for `checkpoint_path.parse`.
+    path: as for `find.parse`.
 
   Returns:
     The state with the arrays taken over; step and optimizer stay.
@@ -36,18 +36,18 @@ def initialize(state: TrainState, path: str) -> TrainState:
     UserError: there is no such checkpoint, it is damaged, or no array of its
       encoder fits.
   """
-  opened, step = find.opened(path, 'init_from')
+  checkpoints, step = find.opened(path, 'init_from')
   fresh = trees.named(state)
   wanted = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
             for name, leaf in fresh.items() if name.split('.')[0] in _TAKEN}
   try:
-    there = opened.leaves(step)
-    taken = opened.read(step, wanted)
+    opened = checkpoints.open(step)
+    there, taken = opened.leaves, opened.read(wanted)
   except checkpoint.DamagedError as error:
     raise UserError(f'config key init_from is {path!r}: the checkpoint is '
                     f'damaged ({error})') from error
   finally:
-    opened.close()
+    checkpoints.close()
   encoder = [name for name in wanted if name.startswith('online_params.encoder')]
   if not any(name in taken for name in encoder):
     raise UserError(

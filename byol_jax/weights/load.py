@@ -113,19 +113,19 @@ def _from_checkpoint(path: str, network: str):
   """(config, leaves {'params': ..., 'state': ...}, network, step)."""
   damaged = []
   while True:
-    opened, step = find.opened(path, 'weights', without=damaged)
-    with contextlib.closing(opened):
+    checkpoints, step = find.opened(path, 'weights', without=damaged)
+    with contextlib.closing(checkpoints):
       try:
-        leaves = opened.leaves(step)
-        wanted = {name: leaf for name, leaf in leaves.items() if name.startswith(
-            (f'{network}_params.encoder', f'{network}_state.encoder'))}
-        arrays, meta = opened.read(step, wanted), opened.meta(step)
+        opened = checkpoints.open(step)
+        arrays = opened.read({
+            name: leaf for name, leaf in opened.leaves.items() if name.startswith(
+                (f'{network}_params.encoder', f'{network}_state.encoder'))})
         break
       except (checkpoint.DamagedError, UserError) as error:
         # where it is gone there is a newer one: a run keeps its newest
-        if not find.is_gone(opened, step, error):
+        if not find.is_gone(checkpoints, step, error):
           damaged.append(step)
-          _tell_damaged(opened, path, damaged, error)
+          _tell_damaged(checkpoints, path, damaged, error)
         elif find.parse(path)[1] is not None:
           raise UserError(
               f'cannot read checkpoint {step} of {path!r}: the run removed it '
@@ -135,10 +135,10 @@ def _from_checkpoint(path: str, network: str):
   for name, array in arrays.items():
     kind, module, leaf = name.split('.', 2)
     trees[kind.removeprefix(f'{network}_')].setdefault(module, {})[leaf] = array
-  return meta.get('config'), trees, network, step
+  return opened.meta.get('config'), trees, network, step
 
 
-def _tell_damaged(opened: checkpoint.Checkpoints, path: str, damaged: list[int],
+def _tell_damaged(checkpoints: checkpoint.Checkpoints, path: str, damaged: list[int],
                   error: Exception) -> None:
   """A warning that an older checkpoint is taken; UserError if none may be."""
   if isinstance(error, UserError):  # a newer byol_jax wrote it
@@ -146,7 +146,7 @@ def _tell_damaged(opened: checkpoint.Checkpoints, path: str, damaged: list[int],
                     ) from error
   what = (f'damaged{", or being removed by the run" if error.__cause__ else ""} '
           f'({errors.one_line(error)})')
-  others = [x for x in opened.steps() if x not in damaged]
+  others = [x for x in checkpoints.steps() if x not in damaged]
   if find.parse(path)[1] is not None or not others:
     raise UserError(
         f'config key weights is {path!r}: checkpoint {damaged[-1]} is {what}; '

@@ -88,8 +88,8 @@ def _child() -> None:
       outcome = 'nothing'
       if found:
         same = all(a.tobytes() == b.tobytes() for a, b in zip(
-            _leaves(found[1]), _leaves(make_state(found[0])), strict=True))
-        outcome = f'step {found[0]}' if same else 'WRONG VALUES'
+            _leaves(found[1]), _leaves(make_state(found[0].step)), strict=True))
+        outcome = f'step {found[0].step}' if same else 'WRONG VALUES'
       checkpoints.close()
   except (UserError, DamagedError) as error:
     outcome = f'{type(error).__name__}: {str(error)[:500]}'

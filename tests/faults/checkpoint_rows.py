@@ -67,8 +67,9 @@ def outcome_of(folder: pathlib.Path) -> tuple[str, int | None]:
     found = checkpoints.restore_latest(make_state(0))
     if found is None:
       return 'nothing', None
-    step, state = found
-    return ('step' if same(state, make_state(step)) else 'WRONG VALUES'), step
+    opened, state = found
+    return ('step' if same(state, make_state(opened.step)) else 'WRONG VALUES'
+            ), opened.step
   except UserError:
     return 'UserError', None
   finally:

@@ -163,7 +163,8 @@ def state_of(workdir: pathlib.Path) -> tuple[int | None, dict[str, np.ndarray]]:
     step = checkpoints.latest()
     if step is None:
       return None, {}
-    return step, checkpoints.read(step, checkpoints.leaves(step))
+    opened = checkpoints.open(step)
+    return step, opened.read(opened.leaves)
   finally:
     checkpoints.close()
 

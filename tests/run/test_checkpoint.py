@@ -14,8 +14,8 @@ import pytest
 
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.storage import retry
 from byol_jax.run.checkpoint import Checkpoints
+from byol_jax.storage import retry
 
 
 class State(NamedTuple):
@@ -63,9 +63,9 @@ def test_round_trip(checkpoints):
   checkpoints.save(7, state, {'seed': 3, 'config': {'a': [1, None]}})
   checkpoints.wait()
   assert checkpoints.latest() == 7
-  assert_same_bits(checkpoints.restore(7, state), state)
-  assert_same_bits(checkpoints.restore(7, jax.eval_shape(lambda: state)), state)
-  assert checkpoints.meta(7) == {'seed': 3, 'config': {'a': [1, None]}}
+  assert_same_bits(checkpoints.open(7).restore(state), state)
+  assert_same_bits(checkpoints.open(7).restore(jax.eval_shape(lambda: state)), state)
+  assert checkpoints.open(7).meta == {'seed': 3, 'config': {'a': [1, None]}}
 
 
 def test_another_session_restores_and_old_ones_go(tmp_path):
@@ -75,12 +75,12 @@ def test_another_session_restores_and_old_ones_go(tmp_path):
   first.close()
   second = Checkpoints(tmp_path, max_to_keep=2)
   assert second.latest() == 3
-  assert_same_bits(second.restore(2, make_state()), make_state(2))
+  assert_same_bits(second.open(2).restore(make_state()), make_state(2))
   with pytest.raises(UserError, match=r'no checkpoint of step 1 .*\[2, 3\]'):
-    second.restore(1, make_state())
+    second.open(1)
   second.save(3, make_state(99), {})    # saved already: stays as it is
   second.wait()
-  assert_same_bits(second.restore(3, make_state()), make_state(3))
+  assert_same_bits(second.open(3).restore(make_state()), make_state(3))
   second.close()
 
 
@@ -97,7 +97,7 @@ def test_donation_and_changes_after_save_do_not_reach_the_disk(checkpoints):
     state = update(state)
   array[:] = -1
   checkpoints.wait()
-  assert_same_bits(checkpoints.restore(1, expected), expected)
+  assert_same_bits(checkpoints.open(1).restore(expected), expected)
 
 
 def test_sharded_arrays_are_refused(checkpoints):
@@ -112,7 +112,7 @@ def test_sharded_arrays_are_refused(checkpoints):
     checkpoints.save(1, {'x': shard('i')}, {})
   checkpoints.save(1, {'x': shard()}, {})
   checkpoints.wait()
-  assert_same_bits(checkpoints.restore(1, {'x': np.zeros(4, np.float32)}),
+  assert_same_bits(checkpoints.open(1).restore({'x': np.zeros(4, np.float32)}),
                    {'x': np.arange(4, dtype=np.float32)})
 
 
@@ -136,14 +136,14 @@ def test_another_network_is_refused(checkpoints, like, message):
   checkpoints.save(0, make_state(), {})
   checkpoints.wait()
   with pytest.raises(UserError, match=message):
-    checkpoints.restore(0, like)
+    checkpoints.open(0).restore(like)
 
 
 def test_only_the_first_differences_are_listed(checkpoints):
   checkpoints.save(0, {f'layer_{i:02}': np.zeros(2, np.float32) for i in range(20)}, {})
   checkpoints.wait()
   with pytest.raises(UserError, match='layer_04.*\n.*and 15 more') as error:
-    checkpoints.restore(0, {f'layer_{i:02}': np.zeros(3, np.float32) for i in range(20)})
+    checkpoints.open(0).restore({f'layer_{i:02}': np.zeros(3, np.float32) for i in range(20)})
   assert 'layer_05' not in str(error.value)
 
 
@@ -182,7 +182,7 @@ def test_quiet_and_relative(tmp_path):
         c.save(step, tree, {})
         c.close()
       c = Checkpoints('runs/x', read_only=True)
-      c.restore(c.latest(), tree)
+      c.open(c.latest()).restore(tree)
       c.close()
   ''')
   path = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get('PYTHONPATH')]))
@@ -212,8 +212,8 @@ def test_two_processes_save_and_restore_a_pmap_state(tmp_path):
       c.save(1, state, {{'a': 1}})
       c.wait()
       multihost_utils.sync_global_devices('process 0 has written')
-      assert c.latest() == 1 and c.meta(1) == {{'a': 1}}
-      restored = c.restore(1, state)['a/w']
+      assert c.latest() == 1 and c.open(1).meta == {{'a': 1}}
+      restored = c.open(1).restore(state)['a/w']
       assert isinstance(restored, np.ndarray) and (restored == total).all()
       f({{'a/w': restored}}['a/w'], np.ones((n, 3), np.float32))
       c.close()
@@ -260,8 +260,8 @@ def test_storage_that_cannot_be_read_is_not_damage(tmp_path, monkeypatch):
     opened.restore_latest(make_state())
   assert opened.steps() == [1, 2]
   away[0] = False
-  step, state = opened.restore_latest(make_state())
-  assert step == 2
+  found, state = opened.restore_latest(make_state())
+  assert found.step == 2
   assert_same_bits(state, make_state(2))
   opened.close()
 
@@ -271,14 +271,15 @@ def test_closing_reports_a_failed_save_and_does_not_raise(tmp_path, caplog,
   opened = two_steps(tmp_path)
   def fail():
     raise ValueError('no space left')
-  monkeypatch.setattr(opened._manager, 'wait_until_finished', fail)
+  monkeypatch.setattr(opened._orbax._orbax, 'wait_until_finished', fail)
   opened.close()
   assert 'could not save (no space left)' in caplog.text
 
 
 def test_what_tells_checkpoints_apart(tmp_path):
   opened = two_steps(tmp_path)
-  assert opened.digest(1) != opened.digest(2) == opened.digest(2)
+  digests = [opened.open(step).digest for step in (1, 2, 2)]
+  assert digests[0] != digests[1] == digests[2]
   opened.close()
 
 

@@ -32,9 +32,9 @@ _STATE = '''
 import json, sys, zlib
 from byol_jax.run import checkpoint
 checkpoints = checkpoint.Checkpoints(sys.argv[1], read_only=True)
-step = checkpoints.latest()
-arrays = checkpoints.read(step, checkpoints.leaves(step))
-print(json.dumps([step, {k: zlib.crc32(v.tobytes()) for k, v in arrays.items()}]))
+opened = checkpoints.open(checkpoints.latest())
+arrays = opened.read(opened.leaves)
+print(json.dumps([opened.step, {k: zlib.crc32(v.tobytes()) for k, v in arrays.items()}]))
 '''
 _READ = '''
 import json, sys
@@ -95,11 +95,11 @@ checkpoints.wait()
 kept = checkpoints.steps()
 path = folder / '4' / 'manifest' / 'metadata'
 path.write_text(path.read_text().replace('4', '5'))
-step, found = checkpoints.restore_latest(state)
+opened, found = checkpoints.restore_latest(state)
 there = sorted(p.name for p in folder.iterdir())
 checkpoints.save(4, {'w': state['w'] + 4}, {'config': {}})
 checkpoints.close()
-print(json.dumps([kept, step, float(found['w'][0, 0]), there,
+print(json.dumps([kept, opened.step, float(found['w'][0, 0]), there,
                   checkpoint.Checkpoints(folder, 2).steps()]))
 '''
 

@@ -561,11 +561,11 @@ def test_weights_that_cannot_be_used(run, tmp_path, capsys):
     assert f'data.{key}' in said and 'data.eval_image_size' in said
   # arrays of one network, the config of another
   shutil.copytree(run, tmp_path / 'other')
-  opened = checkpoint.Checkpoints(tmp_path / 'other' / 'checkpoints')
-  arrays, meta = opened.read(20, opened.leaves(20)), opened.meta(20)
-  meta['config']['network']['width'] = 0.5  # twice the channels
-  opened.save(30, arrays, meta)
-  opened.close()
+  checkpoints = checkpoint.Checkpoints(tmp_path / 'other' / 'checkpoints')
+  opened = checkpoints.open(20)
+  opened.meta['config']['network']['width'] = 0.5  # twice the channels
+  checkpoints.save(30, opened.read(opened.leaves), opened.meta)
+  checkpoints.close()
   assert 'another architecture' in refused(f'--config.weights={tmp_path / "other"}')
 
 
@@ -594,13 +594,13 @@ def test_a_checkpoint_that_is_written_or_removed(run, tmp_path, monkeypatch):
   assert weights_lib.load(str(folder / '20'), 'online').step == 20
   assert len(slept) == 3
   # removed while it is read: the newest there is, or a word
-  read, removed = checkpoint.Checkpoints.read, []
-  def remove(self, step, like):
+  read, removed = checkpoint.Opened.read, []
+  def remove(self, like):
     if not removed:
-      removed.append(step)
-      shutil.rmtree(folder / str(step))
-    return read(self, step, like)
-  monkeypatch.setattr(checkpoint.Checkpoints, 'read', remove)
+      removed.append(self.step)
+      shutil.rmtree(folder / str(self.step))
+    return read(self, like)
+  monkeypatch.setattr(checkpoint.Opened, 'read', remove)
   assert weights_lib.load(str(tmp_path / 'run'), 'online').step == 10
   removed.clear()
   with pytest.raises(weights_lib.UserError, match='the run removed it'):
