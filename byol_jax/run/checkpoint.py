@@ -11,7 +11,6 @@ and the others' training. orbax does the writing and reading (orbax_repairs.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-import contextlib
 import logging
 import os
 from typing import Any, TypeVar

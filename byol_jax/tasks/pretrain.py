@@ -420,5 +420,5 @@ def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
       except checkpoint.DamagedError as error:
         raise UserError(f'cannot read checkpoint {step} of workdir {workdir} as '
                         f'process 0 can ({error})') from error
-  hosts.agree({f'checkpoint {step}': digest})
-  return step, state
+  hosts.agree({f'checkpoint {step}': opened.digest if opened else ''})
+  return opened, state
