@@ -9,15 +9,13 @@ depends on nothing else either.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent import futures
-import os
 import threading
 from typing import Any
 
 import numpy as np
 
+from byol_jax.data import workers
 from byol_jax.data.feed import order
 from byol_jax.data.images import crops
 from byol_jax.data.images import decode
@@ -29,7 +27,6 @@ from byol_jax.errors import UserError
 
 _DRAWS = 4  # of a view: `crops.crop_box`
 _RESIDENT_BATCH = 256
-_CHUNK = 4  # images a task: less is overhead, more leaves threads idle
 _ATTEMPTS = 100  # substitutes in a row that may be bad as well
 
 
@@ -233,61 +230,9 @@ def _labels(source: Encoded, indices: np.ndarray) -> dict[str, np.ndarray]:
   return {} if source.labels is None else {'labels': source.labels[indices]}
 
 
-def _in_order(
-    jobs: Iterable[tuple[int, Callable[[int], None], Callable[[], Any]]],
-    threads: int, ahead: int, stop: threading.Event | None = None,
-) -> Iterator[Any]:
-  """Works on `ahead` jobs at a time and yields what they finish with, in order.
-
-  Args:
-    jobs: (n, make, finish): make(0) .. make(n - 1) in any thread and order,
-      then finish(). Taken one by one, so what is taken bounds the memory.
-    threads: how many; 0 for one a core.
-    ahead: how many jobs to have begun beside the one that is yielded.
-    stop: once it is set, no more is made, and nothing more is yielded.
-
-  Yields:
-    The result of each finish().
-  """
-  stop = stop or threading.Event()
+def _in_order(jobs: Iterable[tuple[int, Callable[[int], None], Callable[[], Any]]],
+              threads: int, ahead: int,
+              stop: threading.Event | None = None) -> Iterator[Any]:
+  """Works on the jobs as `workers.in_order` does, and lets freed batches go."""
   memory.give_back()
-
-  def run(make: Callable[[int], None], first: int, last: int) -> None:
-    for k in range(first, last):
-      if stop.is_set():
-        return
-      make(k)
-
-  def generate() -> Iterator[Any]:
-    pool = futures.ThreadPoolExecutor(threads or cores(), 'decode')
-    begun: deque[tuple[list[futures.Future], Callable[[], Any]]] = deque()
-    todo = iter(jobs)
-
-    def begin() -> None:
-      for n, make, finish in todo:
-        begun.append(([pool.submit(run, make, k, min(k + _CHUNK, n))
-                       for k in range(0, n, _CHUNK)], finish))
-        return
-
-    try:
-      for _ in range(max(ahead, 1)):
-        begin()
-      while begun:
-        parts, finish = begun.popleft()
-        for part in parts:
-          part.result()
-        if stop.is_set():
-          return
-        begin()
-        yield finish()
-    finally:
-      pool.shutdown(wait=True, cancel_futures=True)
-
-  return generate()
-
-
-def cores() -> int:
-  """The number of processor cores that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):  # Linux
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+  return workers.in_order(jobs, threads, ahead, stop)

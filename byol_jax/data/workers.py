@@ -1,0 +1,81 @@
+"""Work for several threads, finished in the order in which it was begun."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+import os
+import threading
+from typing import Any, TypeVar
+
+T = TypeVar('T')
+_CHUNK = 4  # parts of a job a task: less is overhead, more leaves threads idle
+
+
+def in_order(
+    jobs: Iterable[tuple[int, Callable[[int], None], Callable[[], Any]]],
+    threads: int, ahead: int, stop: threading.Event | None = None,
+) -> Iterator[Any]:
+  """Works on `ahead` jobs at a time and yields what they finish with, in order.
+
+  Args:
+    jobs: (n, make, finish): make(0) .. make(n - 1) in any thread and order,
+      then finish(). Taken one by one, which bounds the memory.
+    threads: the number of threads; 0 for one a core.
+    ahead: the number of jobs to have begun beside the one that is yielded.
+    stop: once it is set, no more is made, and nothing more is yielded.
+
+  Yields:
+    The result of each finish().
+  """
+  stop = stop or threading.Event()
+
+  def run(make: Callable[[int], None], first: int, last: int) -> None:
+    for k in range(first, last):
+      if stop.is_set():
+        return
+      make(k)
+
+  def generate() -> Iterator[Any]:
+    pool = futures.ThreadPoolExecutor(threads or cores(), 'decode')
+    begun: deque[tuple[list[futures.Future], Callable[[], Any]]] = deque()
+    todo = iter(jobs)
+
+    def begin() -> None:
+      for n, make, finish in todo:
+        begun.append(([pool.submit(run, make, k, min(k + _CHUNK, n))
+                       for k in range(0, n, _CHUNK)], finish))
+        return
+
+    try:
+      for _ in range(max(ahead, 1)):
+        begin()
+      while begun:
+        parts, finish = begun.popleft()
+        for part in parts:
+          part.result()
+        if stop.is_set():
+          return
+        begin()
+        yield finish()
+    finally:
+      pool.shutdown(wait=True, cancel_futures=True)
+
+  return generate()
+
+
+def each(function: Callable[[Any], T], items: Iterable[Any], threads: int,
+         ahead: int) -> Iterator[T]:
+  """Yields function(item) in the items' order; `in_order` with one result a job."""
+  def job(item: Any) -> tuple[int, Callable[[int], None], Callable[[], T]]:
+    result = []
+    return 1, lambda _: result.append(function(item)), result.pop
+  return in_order(map(job, items), threads, ahead)
+
+
+def cores() -> int:
+  """Returns the number of processor cores that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):  # Linux
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1

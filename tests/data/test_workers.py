@@ -1,0 +1,61 @@
+"""Work for several threads: in order, bounded, and errors where they belong."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from byol_jax.data import workers
+
+
+@pytest.mark.parametrize('threads, ahead', [(1, 1), (2, 8), (7, 3), (0, 0)])
+def test_results_come_in_order(threads, ahead):
+  def slow_at_first(i):
+    time.sleep(0.01 * (i == 0))
+    return i * i
+  assert list(workers.each(slow_at_first, range(30), threads, ahead)) == [
+      i * i for i in range(30)]
+
+
+def test_what_waits_for_its_turn_is_bounded():
+  begun = []
+  results = workers.each(
+      lambda i: begun.append(i) or i, itertools.count(), threads=2, ahead=8)
+  assert list(itertools.islice(results, 5)) == list(range(5))
+  results.close()
+  assert len(begun) <= 5 + 8
+
+
+def test_an_error_ends_the_work_at_its_turn():
+  begun = []
+  def fail(i):
+    begun.append(i)
+    if i == 5:
+      raise ValueError('five')
+    return i
+  results = workers.each(fail, range(1000), threads=2, ahead=4)
+  assert list(itertools.islice(results, 5)) == list(range(5))
+  with pytest.raises(ValueError, match='five'):
+    next(results)
+  assert len(begun) < 20 and list(results) == []
+
+
+def test_each_part_of_a_job_is_made_once_before_it_is_finished():
+  made = [[0] * n for n in (10, 0, 1, 33)]
+  def job(parts):
+    def make(k):
+      parts[k] += 1
+    return len(parts), make, lambda: list(parts)
+  finished = list(workers.in_order(map(job, made), threads=3, ahead=2))
+  assert finished == [[1] * n for n in (10, 0, 1, 33)]
+
+
+def test_stop_ends_the_work():
+  stop, begun = threading.Event(), []
+  def make(k):
+    begun.append(k)
+    stop.set()
+  jobs = ((1000, make, lambda: 'finished') for _ in itertools.count())
+  assert list(workers.in_order(jobs, threads=2, ahead=3, stop=stop)) == []
+  assert len(begun) <= 2  # one a thread
