@@ -21,13 +21,14 @@ import resource
 import sys
 import time
 
-from absl import flags
 import jax
 import numpy as np
 
 from byol_jax.config import command
+from byol_jax.config import kinds
 from byol_jax.config import rules
 from byol_jax.config import schedule
+from byol_jax.config.keys import Key
 from byol_jax.devices import compiler
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
@@ -36,6 +37,10 @@ from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
 
 _WARM_UP_STEPS = 3
+_FLAGS = {
+    'steps': Key(10, kinds.whole(above=0), 'steps to time of each kind'),
+    'input': Key('streamed', kinds.choice('streamed', 'resident'),
+                 'where images come from')}
 
 
 def _batch(config, spec, is_resident: bool, rng: np.random.RandomState):
@@ -129,13 +134,8 @@ def measure(config, is_resident: bool, steps: int) -> dict:
 
 def main(argv) -> int:
   compiler.set_compiler_flags()
-  values = command.define_flags(argv)
-  flags.DEFINE_integer('steps', 10, 'steps to time of each kind',
-                       lower_bound=1, flag_values=values)
-  flags.DEFINE_enum('input', 'streamed', ('streamed', 'resident'),
-                    'where images come from', flag_values=values)
   try:
-    config, _ = command.parse(argv, values)
+    config, _, values = command.parse(argv, command.FLAGS | _FLAGS)
     config = schedule.resolve(
         config, max(config.data.fake_images, config.train.batch_size))
     rules.check_devices(config.train.batch_size,
@@ -143,10 +143,10 @@ def main(argv) -> int:
   except UserError as error:
     print(f'benchmarks/step.py: {error}', file=sys.stderr)
     return 2
-  figures = measure(config, values.input == 'resident', values.steps)
+  figures = measure(config, values['input'] == 'resident', values['steps'])
   network = config.network
   print(f'{network.name} x{network.width:g}, {config.data.image_size} px, batch '
-        f'{config.train.batch_size}, {network.precision}, {values.input} input, '
+        f'{config.train.batch_size}, {network.precision}, {values["input"]} input, '
         f'jax {jax.__version__}')
   for name, value in figures.items():
     print(f'  {name:<40}'

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from byol_jax.run import signals
 
-# The imports below take seconds, in which Ctrl-C would end in a traceback.
+# What is imported later takes seconds, in which Ctrl-C would end in a traceback.
 LEAVING = signals.for_good() if __name__ == '__main__' else None
 
 # pylint: disable=wrong-import-position,g-import-not-at-top,g-bad-import-order
@@ -24,20 +24,12 @@ import sys
 import traceback
 from typing import NoReturn
 
-import jax
-
 from byol_jax import ending
 from byol_jax import errors
 from byol_jax.config import command
 from byol_jax.config import keys as keys_lib
-from byol_jax.devices import compiler
-from byol_jax.devices import hosts
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.run import console as console_lib
-from byol_jax.storage import bucket
-from byol_jax.storage import files as files_lib
-# pylint: enable=wrong-import-position,g-import-not-at-top,g-bad-import-order
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,60 +39,64 @@ def main(argv: Sequence[str]) -> int:
     sys.stdout.reconfigure(errors='backslashreplace')
   if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
     with contextlib.suppress(BrokenPipeError):  # of `| head`, which has seen enough
-      print(f'{command.USAGE}\n\nEvery key with its default:')
-      for key, value in files_lib.flatten(keys_lib.base()).items():
-        print(f'  --config.{key}={value}')
+      print(command.help_text())
       sys.stdout.flush()
     return 0
-  compiler.set_compiler_flags()
-  compiler.pin_numbers()
-  bucket.choose_library()
-  argv = command.config_first(command.last_of_each_list(argv))
   try:
-    values = command.define_flags(argv)
-    config, name = command.parse(argv, values)
-    workdir = values.workdir or os.path.join('runs', name)  # but of evaluations
-    hosts.initialize(values.distributed, config.safety.heartbeat,
-                     config.safety.startup_timeout)
-    console_lib.setup_console()
-    if config.task == 'pretrain':
-      # pylint: disable=g-import-not-at-top
-      from byol_jax.run import orbax_repairs
-      from byol_jax.tasks import pretrain
-      orbax_repairs.silence()
-      pretrain.run(config, workdir)
-    elif config.task == 'prepare':
-      if LEAVING is not None:
-        LEAVING.now = signals.Now.INTERRUPTED
-      from byol_jax.tasks import prepare  # pylint: disable=g-import-not-at-top
-      prepare.run(config)
-    elif config.task in keys_lib.EVALUATING:
-      if LEAVING is not None:
-        LEAVING.now = signals.Now.INTERRUPTED
-      # pylint: disable=g-import-not-at-top
-      from byol_jax.run import orbax_repairs
-      from byol_jax.tasks import evaluate
-      orbax_repairs.silence()
-      evaluate.run(config, values.workdir, name)
-    elif config.task == 'compare':
-      from byol_jax.tasks import compare  # pylint: disable=g-import-not-at-top
-      compare.run(config.compare.workdirs)
-    elif config.task == 'preflight':
-      from byol_jax.tasks import preflight  # pylint: disable=g-import-not-at-top
-      return 0 if preflight.run(config, workdir) else 1
-    return 0
+    return _run(command.parse(argv))
   except UserError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
     return 2
   except TransientError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
     return errors.EXIT_CODE
-  except jax.errors.JaxRuntimeError:  # a device, or another process
+  except Exception as error:  # a defect; the others must not wait for this process
     traceback.print_exc()
-    return errors.EXIT_CODE
-  except Exception:  # a defect; the others must not wait for this process
-    traceback.print_exc()
-    return 1
+    return errors.EXIT_CODE if _is_machines(error) else 1
+
+
+def _run(asked: command.Command) -> int:
+  """Runs a task; returns the exit code."""
+  # jax and what needs it take seconds: a wrong command line is answered before
+  from byol_jax.devices import compiler
+  from byol_jax.devices import hosts
+  from byol_jax.run import console as console_lib
+  from byol_jax.run import orbax_repairs
+  from byol_jax.storage import bucket
+  compiler.set_compiler_flags()
+  compiler.pin_numbers()
+  bucket.choose_library()
+  config, task, named = asked.config, asked.config.task, asked.flags['workdir'] or None
+  workdir = named or os.path.join('runs', asked.name)  # but of evaluations
+  hosts.initialize(asked.flags['distributed'], config.safety.heartbeat,
+                   config.safety.startup_timeout)
+  console_lib.setup_console()
+  if LEAVING is not None and task in ('prepare', *keys_lib.EVALUATING):
+    LEAVING.now = signals.interrupt
+  if task in ('pretrain', *keys_lib.EVALUATING):
+    orbax_repairs.silence()
+  if task == 'pretrain':
+    from byol_jax.tasks import pretrain
+    pretrain.run(config, workdir)
+  elif task == 'prepare':
+    from byol_jax.tasks import prepare
+    prepare.run(config)
+  elif task == 'compare':
+    from byol_jax.tasks import compare
+    compare.run(config.compare.workdirs)
+  elif task == 'preflight':
+    from byol_jax.tasks import preflight
+    return 0 if preflight.run(config, workdir) else 1
+  else:
+    from byol_jax.tasks import evaluate
+    evaluate.run(config, named, asked.name)
+  return 0
+
+
+def _is_machines(error: Exception) -> bool:
+  """Whether a device or another process failed, not this program."""
+  jax = sys.modules.get('jax')
+  return jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def _exit(code: int) -> NoReturn:
@@ -111,7 +107,8 @@ def _exit(code: int) -> NoReturn:
   """
   # of several, one that failed must not wait for the others: they would wait for
   # it in a barrier, while its heart goes on beating
-  if not (code and hosts.is_one_of_several()):
+  hosts = sys.modules.get('byol_jax.devices.hosts')
+  if not (code and hosts and hosts.is_one_of_several()):
     atexit._run_exitfuncs()  # pylint: disable=protected-access
   ending.exit_saying(code, '', sys.stdout)
 

@@ -2,179 +2,167 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+import importlib.machinery
+import importlib.util
 import linecache
 import os
 import re
+import sys
 import traceback
+from typing import Any
+from typing import NamedTuple
 
-from absl import flags
 import ml_collections
-from ml_collections import config_flags
 
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import kinds
 from byol_jax.config import rules
+from byol_jax.config.keys import Key
 from byol_jax.errors import UserError
-from byol_jax.storage import files as files_lib
 
 USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
          '[--workdir=DIR] [--config.key=value ...]')
+FLAGS = {
+    'config': Key('', kinds.text(), 'the config file; what get_config() takes follows a '
+                  'colon, as in configs/imagenet_r50.py:300'),
+    'workdir': Key('', kinds.text(), 'where the run lives; empty: runs/NAME of the '
+                   'config, or for evaluations a folder beside the weights'),
+    'distributed': Key('auto', kinds.choice('auto', 'on', 'off'), 'whether this process '
+                       'is one of several; auto: if a cluster is found'),
+}
+_MODULE = 'config_config'  # the config file's name among Python's modules
 _MOST_SHOWN = 400  # characters of another's message
 
 
-def define_flags(argv: Sequence[str]) -> flags.FlagValues:
-  """The flags of this program, and no other module's, for a command line."""
-  values = flags.FlagValues()
-  try:
-    config_flags.DEFINE_config_file(
-        'config', None, 'the config file, with an argument after a colon '
-        '(configs/imagenet_r50.py:300)', flag_values=values,
-        sys_argv=list(argv))
-  except flags.Error as error:  # of a --flagfile
-    raise UserError(str(error)) from error
-  flags.DEFINE_string(
-      'workdir', None, 'where the run lives; runs/NAME of the config by default',
-      flag_values=values)
-  flags.DEFINE_enum(
-      'distributed', 'auto', ('auto', 'on', 'off'),
-      'whether this process is one of several (jax.distributed); auto: if a '
-      'cluster is found',
-      flag_values=values)
-  return values
+class Command(NamedTuple):
+  """A command line that was understood: the config, its name, the other flags."""
+  config: ml_collections.ConfigDict
+  name: str
+  flags: dict[str, Any]
 
 
-def parse(
-    argv: Sequence[str], values: flags.FlagValues,
-) -> tuple[ml_collections.ConfigDict, str]:
+def help_text() -> str:
+  """The usage, and every flag and key with its default, its use and its range."""
+  return (f'{USAGE}\n\nFlags, each with its default:\n'
+          + '\n'.join(key.described(name) for name, key in FLAGS.items())
+          + f'\n\nKeys of the config, likewise:\n{keys_lib.described()}')
+
+
+def parse(argv: Sequence[str], flags: Mapping[str, Key] = FLAGS) -> Command:
   """Reads the command line.
+
+  Flags may stand in any order, with one dash or two, as --flag=value or --flag value;
+  the last one of a name counts.
 
   Args:
     argv: the program's name and its arguments.
-    values: of `define_flags`; parsed here.
-
-  Returns:
-    The config, checked, and its name.
+    flags: those beside --config.key; `config` is one of them.
 
   Raises:
     UserError: anything is wrong with it.
   """
-  path = _value_of('config', argv)
+  given = _given(argv[1:], flags)
+  path = given.pop('config', None)
   if path is None:
     raise UserError(f'--config is missing\n{USAGE}')
-  if not os.path.isfile(path.split(':')[0]):
+  file, colon, argument = path.partition(':')
+  if not os.path.isfile(file):
     raise UserError(f'--config={path}: there is no such file')
+  config = _loaded(path, file, [argument] if colon else [])
+  rules.check_keys(config)
+  with config.ignore_type():  # values are checked below; a file may have other types
+    config.update_from_flattened_dict({
+        name.removeprefix('config.'): value for name, value in given.items()
+        if name not in flags})
+  rules.validate(config)
+  return Command(
+      config, os.path.basename(file).removesuffix('.py') + '_' * bool(colon) + argument,
+      {name: given.get(name, flag.default) for name, flag in flags.items()})
+
+
+def _given(arguments: Sequence[str], flags: Mapping[str, Key]) -> dict[str, Any]:
+  """The values of the command line: {'workdir': ..., 'config.data.path': ...}."""
+  known = dict(flags) | {f'config.{name}': key for name, key in keys_lib.KEYS.items()}
+  given, rest = {}, iter(arguments)
+  for argument in rest:
+    if not argument.startswith('-') or argument == '--':  # behind -- are no flags
+      if argument == '--' and (argument := next(rest, None)) is None:
+        break
+      raise UserError(f'unexpected argument {kinds.shown(argument)}\n{USAGE}')
+    name, has_value, text = argument.removeprefix('-').removeprefix('-').partition('=')
+    opposite = name.removeprefix('no')
+    if name in known and known[name].kind.type is bool and not has_value:
+      given[name] = True
+    elif (name not in known and not has_value and opposite in known
+          and known[opposite].kind.type is bool):
+      given[opposite] = False
+    elif name not in known:
+      raise UserError(_unknown(name))
+    else:
+      if not has_value and (text := next(rest, None)) is None:
+        raise UserError(f'Missing value for flag --{name}')
+      called = f'config key {name[7:]}' if name.startswith('config.') else f'--{name}'
+      given[name] = known[name].kind.read(called, text)
+  return given
+
+
+def _unknown(flag: str) -> str:
+  """What to say of a flag that there is not."""
+  shown = ' '.join(flag.split())[:_MOST_SHOWN]
+  if flag.startswith('config.'):
+    return rules.unknown(shown.removeprefix('config.'))
+  if flag in ('flagfile', 'undefok'):
+    return f'--{flag} is not understood: write the flags on the command line'
+  near = f' (did you mean --config.{flag}?)' if flag in keys_lib.KEYS else ''
+  return f'unknown flag --{shown}{near}\n{USAGE}'
+
+
+def _loaded(path: str, file: str, arguments: list[str]) -> ml_collections.ConfigDict:
+  """Runs a config file's get_config, and locks what it returns."""
   try:
-    rest = values(list(argv))
-    config = values.config
-    hasattr(config, 'lock')  # raises what kept the file from being read
+    loader = importlib.machinery.SourceFileLoader(_MODULE, file)
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader(_MODULE, loader))
+    sys.modules[_MODULE] = module  # dataclasses look there
+    loader.exec_module(module)
+    config = module.get_config(*arguments)
+    if isinstance(config, ml_collections.ConfigDict):
+      return config.lock()
   # a config file is code: anything can go wrong
   except (Exception, SystemExit) as error:
-    raise UserError(_why(error, argv, path)) from error
-  if len(rest) > 1:
-    raise UserError(f'unexpected argument {rest[1]!r}\n{USAGE}')
-  if not isinstance(config, ml_collections.ConfigDict):
-    raise UserError(f'--config={path}: get_config() must return a ConfigDict')
-  rules.validate(config)
-  name = os.path.basename(path.split(':')[0]).removesuffix('.py')
-  if ':' in path:
-    name += '_' + path.split(':', 1)[1]
-  return config, name
+    where = _line(error, file)
+    message = ' '.join(_why(error, file, where).split())
+    if len(message) > _MOST_SHOWN:
+      message = f'{message[:_MOST_SHOWN]} ...'
+    raise UserError(f'--config={path}{f", line {where}" if where else ""}: '
+                    f'{message}') from error
+  raise UserError(f'--config={path}: get_config() must return a ConfigDict')
 
 
-def last_of_each_list(argv: Sequence[str]) -> list[str]:
-  """Without lists that are given again later: ml_collections would join them."""
-  lists = {f'config.{key}' for key, value in files_lib.flatten(
-      keys_lib.base()).items() if isinstance(value, list)}
-  kept, seen = [], set()
-  for argument in reversed(argv):
-    flag, is_given, _ = argument.lstrip('-').partition('=')
-    if not (is_given and flag in lists and flag in seen):
-      kept.append(argument)
-    seen.add(flag)
-  return kept[::-1]
+def _why(error: BaseException, file: str, line: int) -> str:
+  """What is wrong with a config file, whose line raised an error if it is not 0."""
+  message, frames = str(error), list(traceback.walk_tb(error.__traceback__))
+  by = frames[-1][0].f_globals.get('__name__', '') if frames else ''
+  if by.startswith('ml_collections') and error.args:
+    # it names a part of the key that it does not know, first of all
+    unknown = re.match(r'(?:Key )?["\']([\w.]+)["\']', str(error.args[0]))
+    if unknown:
+      linecache.checkcache(file)
+      written = re.findall(r'\w+\.([\w.]+)', linecache.getline(file, line))
+      return rules.unknown(next((key for key in written if unknown[1] in key.split('.')
+                                 or unknown[1] == key), unknown[1]))
+  name = type(error).__name__
+  return f'{name}: {message}' if message else name
 
 
-def config_first(argv: Sequence[str]) -> list[str]:
-  """With --config before its keys: ml_collections takes no other order."""
-  end = argv.index('--') if '--' in argv else len(argv)  # of the flags
-  path, rest = _value_of('config', argv), []
-  arguments = iter(argv[1:end])
-  for argument in arguments:
-    if argument in ('--config', '-config'):
-      if next(arguments, None) is None:
-        rest.append(argument)  # absl says that its value is missing
-    elif not argument.startswith(('--config=', '-config=')):
-      rest.append(argument)
-  return [argv[0], *([] if path is None else [f'--config={path}']), *rest,
-          *argv[end:]]
-
-
-def _value_of(flag: str, argv: Sequence[str]) -> str | None:
-  """The last --flag=value or --flag value."""
-  value = None
-  for i, argument in enumerate(argv):
-    if argument == '--':  # no flags follow
-      break
-    if argument.startswith((f'--{flag}=', f'-{flag}=')):
-      value = argument.split('=', 1)[1]
-    elif argument in (f'--{flag}', f'-{flag}') and i + 1 < len(argv):
-      value = argv[i + 1]
-  return value
-
-
-def _why(error: BaseException, argv: Sequence[str], path: str) -> str:
-  """What is wrong with a command line or its config file, in a line."""
-  known = list(files_lib.flatten(keys_lib.base()))
-  line = _line(error, path.split(':')[0])
-  is_flag = isinstance(error, flags.Error) and not line
-  if not is_flag and not line:
-    for argument in argv:
-      if argument.lstrip('-').startswith('config.'):
-        key = argument.lstrip('-').split('=')[0].removeprefix('config.')
-        if key not in known:
-          return f'unknown config key {key}{kinds.nearest(key, known)}'
-  if isinstance(error, OSError) and error.__cause__:
-    error = error.__cause__
-  message = str(error).strip()
-  # ml_collections knows no more than a part of the key
-  unknown = (re.search(r'Did you mean ".+?" instead of "(.+?)"', message)
-             or re.search(r'Key "(.+?)" (?:does not exist|cannot be set)', message)
-             or isinstance(error, AttributeError)
-             and re.fullmatch(r"""["']*([\w.]+)["']*""", message))
-  if unknown:
-    key = _as_written(path.split(':')[0], line, unknown[1])
-    message = f'unknown config key {key}{kinds.nearest(key, known)}'
-  elif 'parsing config file' in message:  # a whole traceback: its last line
-    message, is_flag = message.splitlines()[-1], False
-  elif not isinstance(error, flags.Error):
-    name = type(error).__name__
-    message = f'{name}: {message}' if message else name
-  if isinstance(error, flags.UnrecognizedFlagError) and error.flagname in known:
-    message += f' (did you mean --config.{error.flagname}?)'
-  message = ' '.join(message.split())
-  if len(message) > _MOST_SHOWN:
-    message = f'{message[:_MOST_SHOWN]} ...'
-  return message if is_flag else f'--config={path}{line}: {message}'
-
-
-def _as_written(file: str, line: str, part: str) -> str:
-  """The key of a config file's line that has a part: c.a.b.d = 1 has a.b.d."""
-  if line:
-    linecache.checkcache(file)
-    written = linecache.getline(file, int(line.split()[-1]))
-    for key in re.findall(r'\w+\.([\w.]+)', written):
-      if part in key:
-        return key
-  return part
-
-
-def _line(error: BaseException | None, file: str) -> str:
-  """', line 7', where an error was raised in a file, or was first of all."""
-  line = ''
+def _line(error: BaseException | None, file: str) -> int:
+  """The line where an error was raised in a file, or was first of all; 0 for none."""
+  line = 0
   while error is not None:
     for frame, number in traceback.walk_tb(error.__traceback__):
       if frame.f_code.co_filename == file:
-        line = f', line {number}'
+        line = number
     error = error.__cause__ or error.__context__
   return line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import ml_collections
@@ -23,23 +24,31 @@ def validate(config: ml_collections.ConfigDict) -> None:
   Raises:
     UserError: naming the first key that is wrong, and what is allowed.
   """
-  flat, known = files_lib.flatten(config), files_lib.flatten(keys_lib.base())
+  check_keys(config)
+  for key, value in files_lib.flatten(config).items():
+    keys_lib.KEYS[key].kind.check(f'config key {key}', value)
+  _check_combinations(config)
+
+
+def check_keys(config: ml_collections.ConfigDict) -> None:
+  """Checks that a config has the keys of `base()`, and no others.
+
+  Raises:
+    UserError: names the first one.
+  """
+  flat = files_lib.flatten(config)
   for key in flat:
-    if key not in known:
-      raise UserError(f'unknown config key {key}{kinds.nearest(key, list(known))}')
-  for key in known:
+    if key not in keys_lib.KEYS:
+      raise UserError(unknown(key))
+  for key in keys_lib.KEYS:
     if key not in flat:
       raise UserError(f'config key {key} is missing: start the config from '
                       'byol_jax.config.base()')
-  automatic = {k for k, v in known.items() if v is None} | {
-      'train.epochs', 'train.warmup_epochs', 'train.base_learning_rate',
-      'train.weight_decay', 'train.tau_base'}
-  for key, value in flat.items():
-    kinds.check_type(key, value, known[key], key in automatic)
-  for key, value in flat.items():
-    if value is not None:
-      kinds.check_value(key, value)
-  _check_combinations(config)
+
+
+def unknown(key: str) -> str:
+  """Names the key that is nearest to one that there is not."""
+  return f'unknown config key {key}{kinds.nearest(key, list(keys_lib.KEYS))}'
 
 
 def _check_combinations(config: ml_collections.ConfigDict) -> None:
@@ -107,27 +116,26 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
         f'than the run: train.epochs = {train.epochs:g}')
 
 
-def touched(config: ml_collections.ConfigDict,
-            beginnings: tuple[str, ...]) -> dict[str, Any]:
-  """What differs from `base()`, of the keys that begin so."""
+def touched(config: ml_collections.ConfigDict, keys: Collection[str]) -> dict[str, Any]:
+  """The values of those keys that differ from `base()`."""
   default = files_lib.flatten(keys_lib.base())
   return {key: value for key, value in files_lib.flatten(config).items()
-          if key.startswith(beginnings) and value != default[key]}
+          if key in keys and value != default[key]}
 
 
-def check_untouched(config: ml_collections.ConfigDict, beginnings: tuple[str, ...],
+def check_untouched(config: ml_collections.ConfigDict, keys: Collection[str],
                     why: str) -> None:
   """Checks that nobody has set what would have no effect.
 
   Args:
     config: what the user wants.
-    beginnings: of keys.
-    why: it would have none.
+    keys: those that would have none.
+    why: that is so.
 
   Raises:
     UserError: names the key.
   """
-  for key, value in touched(config, beginnings).items():
+  for key, value in touched(config, keys).items():
     raise UserError(f'config key {key} is {kinds.shown(value)}, but {why}: leave it out')
 
 

@@ -61,24 +61,6 @@ Data = Images | Encoded
 # by their data sets' own convention the accuracy is averaged over classes
 _MEAN_PER_CLASS = ('fgvc_aircraft', 'oxford_iiit_pet', 'caltech101',
                    'oxford_flowers102')
-# what may differ between two calls that measure the same
-_FREE_KEYS = ('log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch',
-              'data.path', 'data.test_path', 'evaluation.cache', 'weights',
-              'data_found.weights')
-# what the weights were trained with, how images are prepared included
-_OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
-                   'data.crop_area', 'data.crop_aspect', 'data.center_share',
-                   'data.mean', 'data.std')
-_CHOOSING = ('linear_eval', 'logistic', 'finetune')
-# beginnings of keys: the tasks that look at them
-_TASKS_OF_KEYS = {
-    'linear_eval.': ('linear_eval',), 'logistic.': ('logistic',),
-    'finetune.': ('finetune',), 'embed.': ('embed',), 'evaluation.knn_': ('knn',),
-    'evaluation.holdout': _CHOOSING, 'evaluation.metric': keys_lib.MEASURING,
-    'evaluation.baselines': keys_lib.MEASURING,
-    'evaluation.seeds': keys_lib.MEASURING, 'evaluation.examples': (),
-    'evaluation.every_epochs': (), 'evaluation.final': (), 'init_from': (),
-    'prepare.': (), 'preflight.': (), 'compare.': ()}
 
 
 class _Training(NamedTuple):
@@ -127,10 +109,11 @@ class _Evaluation:
 
   def __init__(self, config: ml_collections.ConfigDict, workdir: str | None,
                name: str, stack: contextlib.ExitStack):
-    rules.check_untouched(config, _OF_THE_WEIGHTS, (
+    rules.check_untouched(config, keys_lib.of_the_weights(), (
         f'task={config.task} takes it from the weights; what it takes of its own is '
         'data.eval_image_size and evaluation.center_share'))
-    for key, value in rules.touched(config, _unused(config.task)).items():
+    for key, value in rules.touched(
+        config, keys_lib.unused(config.task)).items():
       _console.warning('WARNING: config key %s is %r, but task=%s does not look '
                        'at it', key, value, config.task)
     with hosts.together('weights'):
@@ -435,7 +418,8 @@ class _Evaluation:
     """
     is_first = jax.process_index() == 0
     found = found | {'encoder': self._weights.digest, 'step': self._weights.step}
-    config, free = self._config.to_dict(), _FREE_KEYS + _unused(self._config.task)
+    config = self._config.to_dict()
+    free = (*keys_lib.free(self._config.task), 'data_found.weights')
     place = self._workdir
     for number in itertools.count(2):
       with contextlib.ExitStack() as stack:
@@ -445,7 +429,7 @@ class _Evaluation:
           if is_first:
             try:
               workdir_lib.compare(folder, place, config, found, free,
-                                  files_lib.flatten(keys_lib.base()))
+                                  keys_lib.was())
               workdir_lib.record(folder, config, found)
             except workdir_lib.AnotherRun as error:
               if self._is_named:
@@ -520,11 +504,6 @@ def _data_config(config: ml_collections.ConfigDict,
   if result.data.resident == 'yes':  # it is how they are fed that matters here
     result.data.resident = 'auto'
   return result.lock()
-
-
-def _unused(task: str) -> tuple[str, ...]:
-  """Beginnings of the keys that a task does not look at."""
-  return tuple(keys for keys, tasks in _TASKS_OF_KEYS.items() if task not in tasks)
 
 
 def _check_labels(train: Data, test: Data | None,

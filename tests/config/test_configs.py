@@ -37,7 +37,7 @@ def load(path, *overrides):
   argv = ['byol_jax.main', f'--config={path}', *overrides]
   if 'folder' in path or 'prepare' in path:
     argv.append('--config.data.path=/photos')
-  return command.parse(argv, command.define_flags(argv))
+  return command.parse(argv)[:2]
 
 
 def num_images(path):

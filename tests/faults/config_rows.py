@@ -226,10 +226,8 @@ def _parse(file: pathlib.Path, *arguments: str):
   from byol_jax.config import command
   from byol_jax.errors import UserError
   argv = ['byol_jax.main', f'--config={file}', *filter(None, arguments)]
-  # as in a new process: else the file runs in the last one's names
-  sys.modules.pop('config_config', None)
   try:
-    config = command.parse(argv, command.define_flags(argv))[0]
+    config = command.parse(argv).config
   except UserError as error:
     return None, str(error), None
   except BaseException as error:  # pylint: disable=broad-exception-caught
@@ -402,7 +400,6 @@ def _main(arguments: list[str], folder: pathlib.Path) -> tuple[Any, str, str]:
   console = logging.getLogger('byol_jax')
   handlers, propagate, level = console.handlers, console.propagate, console.level
   output, errors = io.StringIO(), io.StringIO()
-  sys.modules.pop('config_config', None)
   try:
     with (_in_folder(folder), _networks_as_they_were(),
           mock.patch.dict(os.environ),
