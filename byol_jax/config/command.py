@@ -25,12 +25,12 @@ from byol_jax.errors import UserError
 USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
          '[--workdir=DIR] [--config.key=value ...]')
 FLAGS = {
-    'config': Key('', kinds.text(), 'the config file; what get_config() takes follows a '
-                  'colon, as in configs/imagenet_r50.py:300'),
+    'config': Key('', kinds.text(), 'the config file; its argument follows a colon, as '
+                  'in configs/imagenet_r50.py:300'),
     'workdir': Key('', kinds.text(), 'where the run lives; empty: runs/NAME of the '
-                   'config, or for evaluations a folder beside the weights'),
-    'distributed': Key('auto', kinds.choice('auto', 'on', 'off'), 'whether this process '
-                       'is one of several; auto: if a cluster is found'),
+                   'config, for evaluations a folder beside the weights'),
+    'distributed': Key('auto', kinds.choice('auto', 'on', 'off'), 'whether this is one '
+                       'of several processes; auto: if a cluster is found'),
 }
 _MODULE = 'config_config'  # the config file's name among Python's modules
 _MOST_SHOWN = 400  # characters of another's message

@@ -5,7 +5,6 @@ A config file starts from `base()` and states what differs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import textwrap
 from typing import Any
 from typing import NamedTuple
@@ -27,16 +26,16 @@ from byol_jax.data.sources import names as names_lib
 from byol_jax.networks import architectures
 from byol_jax.views import recipes
 
+PRETRAIN = ('pretrain',)
+LEARNING = ('pretrain', 'preflight')  # they build the train step
 CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
 MEASURING = ('knn',) + CHOOSING
 EVALUATING = MEASURING + ('embed', 'export')  # what is done with `weights`
 TASKS = ('pretrain', 'prepare', 'preflight') + EVALUATING + ('compare',)
-_PRETRAIN = ('pretrain',)
-_LEARNING = ('pretrain', 'preflight')  # they build the train step
 
 
 class Key(NamedTuple):
-  """One key of the config.
+  """One key of the config, or a flag.
 
   Attributes:
     default: its value in `base()`.
@@ -65,248 +64,217 @@ class Key(NamedTuple):
         subsequent_indent=' ' * 6)])
 
 
-def _for(tasks: tuple[str, ...], *, free: tuple[str, ...] = (),
-         of_the_weights: bool = False, **keys: tuple[Any, ...]) -> dict[str, Key]:
-  """Returns keys, each a tuple of Key's first fields, that have the others alike."""
-  return {name: Key(*key, tasks=tasks, free=free, of_the_weights=of_the_weights)
-          for name, key in keys.items()}
+KEYS: dict[str, Key] = {}
+_ABOUT: dict[str, str] = {}  # section: its title
+
+
+def _add(section: str, tasks: tuple[str, ...], *, free: tuple[str, ...] = (),
+         of_the_weights: bool = False, **keys: tuple[Any, ...]) -> None:
+  """Adds keys to a section: each a tuple of Key's first fields; the others are alike.
+
+  Args:
+    section: its name and, once, its title behind a colon.
+    tasks, free, of_the_weights: see `Key`.
+    **keys: (default, kind, help) or (default, kind, help, was).
+  """
+  section, _, title = section.partition(': ')
+  _ABOUT.setdefault(section, title)
+  for name, key in keys.items():
+    KEYS[f'{section}.{name}'.removeprefix('.')] = Key(
+        *key, tasks=tasks, free=free, of_the_weights=of_the_weights)
 
 
 _POSITIVE, _COUNT = whole(above=0), whole(at_least=0)
-_WIDTH, _CLASSES = whole(above=0, at_most=2**20), whole(at_least=0, at_most=100_000)
+_SIDE = whole(at_least=0, at_most=4096)
+_WIDTH, _BATCH = whole(above=0, at_most=2**20), whole(at_least=0, at_most=2**20)
+_FEW, _CLASSES = whole(above=0, at_most=1000), whole(at_least=0, at_most=100_000)
 _PART, _FACTOR = number(above=0, at_most=1), number(at_least=0, at_most=10)
-_RATE = automatic(number(at_least=0, at_most=1000))
+_RATE = number(at_least=0, at_most=1000)
 _SECONDS = whole(above=0, at_most=1_000_000)
-_SEED = whole(at_least=0, below=2**31, words='a whole number from 0, below 2^31')
 _MEAN = number(at_least=0, at_most=1, words='from 0 to 1, as pixels are')
 _STD = number(at_least=1e-3, at_most=1, words='from 0.001 to 1, as pixels are')
 
-_RECIPE = {
-    'flip': (share(), 'probability of a horizontal flip'),
-    'jitter': (share(), 'probability of the four colour changes that follow'),
-    'brightness': (_FACTOR, 'delta in +-brightness, added'),
-    'contrast': (_FACTOR, 'factor in 1 +- contrast'),
-    'saturation': (share(), 'factor in 1 +- saturation'),
-    'hue': (share(), 'delta in +-hue of a turn'),
-    'grayscale': (share(), 'probability of gray'),
-    'blur': (share(), 'probability of a Gaussian blur'),
-    'blur_sigma': (pair('at most 1,000 pixels', at_most=1000), 'its range, pixels'),
-    'solarize': (share(), 'probability of inverting what is bright'),
-    'solarize_threshold': (share(), 'the value above which it is bright'),
-}
+_add(': the run', TASKS, free=PRETRAIN, task=('pretrain', choice(*TASKS), 'what to do'))
+_add('', TASKS, seed=(
+    0, whole(at_least=0, below=2**31), 'what all random numbers follow from'))
+_add('', PRETRAIN, init_from=(
+    '', text(), 'weights to start from: WORKDIR or WORKDIR/checkpoints/STEP'))
+_add('', EVALUATING, free=EVALUATING, weights=(
+    '', text(), 'what is evaluated: WORKDIR, WORKDIR/checkpoints/STEP or an export'))
 
+_add(
+    'data: the images (docs/input.md)', TASKS,
+    source=('fashion_sample', choice(*names_lib.SOURCES, 'same'),
+            'where they come from; same, in evaluations: from where the weights do'),
+    tfds_name=('', text(), 'the data set, with source=tfds'),
+    train_split=('train', text(), 'the part to learn from'),
+    test_split=('test', text(), 'the part to test with; empty: none'),
+    eval_image_size=(0, _SIDE, 'side of an evaluated image, pixels; 0: image_size'),
+    resident=('auto', choice('auto', 'yes', 'no'), 'whether they live on the device'),
+    resident_limit_mib=(1024, _POSITIVE, 'resident=auto streams what is larger, MiB'),
+    fake_images=(1024, _POSITIVE, 'number of images, with source=fake'),
+    fake_classes=(10, _CLASSES, 'number of classes, with source=fake; 0: no labels'))
+_add(
+    'data', TASKS, free=TASKS,
+    path=('', text(), "the folder or file; TFDS's data_dir"),
+    test_path=('', text(), 'the list of the test part, with source=list'),
+    threads=(0, whole(at_least=0, at_most=1024), 'decoding threads; 0: one a core'))
+_add('data', TASKS, free=PRETRAIN, max_bad_images=(
+    None, automatic(_COUNT), 'files of no use; None: 100 or 0.1 %, at most a tenth'))
+_add('data', LEARNING, free=LEARNING, prefetch=(
+    2, whole(above=0, at_most=1024), 'batches begun ahead on the host, and as many '
+    'waiting on the devices: 6 S^2 bytes an image of S pixels'))
+_add(
+    'data', LEARNING, of_the_weights=True,
+    image_size=(224, whole(above=0, at_most=4096), 'side S of a view, pixels'),
+    crop_area=((0.08, 1.0), pair('at most the whole image, 1', at_most=1),
+               'area of a random crop, share of the image'),
+    crop_aspect=((3 / 4, 4 / 3), pair(), 'its width / height'),
+    center_share=(0.875, _PART, 'evaluated centre crop / shorter side'),
+    mean=((0.485, 0.456, 0.406), numbers(3, _MEAN), 'red, green, blue: subtracted'),
+    std=((0.229, 0.224, 0.225), numbers(3, _STD), 'red, green, blue: divided by'))
 
-def _view(recipe: recipes.Recipe) -> dict[str, Key]:
-  return _for(_LEARNING, of_the_weights=True, **{
-      name: (value, *_RECIPE[name]) for name, value in recipe._asdict().items()})
+for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipes.T),
+                       ("view2: the second view, T'", recipes.T_PRIME)):
+  _add(
+      f'augment.{_view}', LEARNING, of_the_weights=True,
+      flip=(_recipe.flip, share(), 'probability of a horizontal flip'),
+      jitter=(_recipe.jitter, share(), 'probability of the next four, in random order'),
+      brightness=(_recipe.brightness, _FACTOR, 'delta in +-brightness, added'),
+      contrast=(_recipe.contrast, _FACTOR, 'factor in 1 +- contrast'),
+      saturation=(_recipe.saturation, share(), 'factor in 1 +- saturation'),
+      hue=(_recipe.hue, share(), 'delta in +-hue of a turn'),
+      grayscale=(_recipe.grayscale, share(), 'probability of gray'),
+      blur=(_recipe.blur, share(), 'probability of a Gaussian blur'),
+      blur_sigma=(_recipe.blur_sigma, pair('at most 1,000 pixels', at_most=1000),
+                  'its sigma, pixels'),
+      solarize=(_recipe.solarize, share(), 'probability of inverting what is bright'),
+      solarize_threshold=(_recipe.solarize_threshold, share(), 'how bright it is'))
 
+_add(
+    'network: the networks', LEARNING, of_the_weights=True,
+    name=('resnet50', choice(*architectures.ARCHITECTURES), 'the encoder'),
+    width=(1.0, number(above=0, at_most=32), 'factor of the channels'),
+    stem=('imagenet', choice(*architectures.STEMS), 'the first convolution; small: '
+          '3x3, for images of up to 64 pixels; half: 3x3 with stride 2'),
+    padding=('torch', choice('torch', 'same'), "as torchvision's, or as DeepMind's"),
+    last_gamma=(1.0, number(at_least=0, at_most=100),
+                "scale at the end of a new block; 0: as in DeepMind's code"),
+    projector_hidden_size=(4096, _WIDTH, 'units of the hidden layer'),
+    projection_size=(256, _WIDTH, 'units of the last layer'),
+    predictor_hidden_size=(4096, _WIDTH, 'units of the hidden layer'),
+    predictor=(True, flag(), 'False: an ablation that collapses'),
+    bn_decay_rate=(0.9, number(at_least=0, below=1), 'memory of running statistics'),
+    bn_eps=(1e-5, number(above=0, at_most=1), 'what is added to variances'),
+    precision=('bfloat16', choice('bfloat16', 'float32'), 'arithmetic, not parameters'))
 
-# section: (what it is about, {name: key}); the first one's keys stand alone
-_SECTIONS: dict[str, tuple[str, dict[str, Key]]] = {
-    '': ('the run', _for(
-        TASKS, free=_PRETRAIN,
-        task=('pretrain', choice(*TASKS), 'what to do'),
-    ) | _for(
-        TASKS,
-        seed=(0, _SEED, 'what all random numbers follow from'),
-    ) | _for(
-        _PRETRAIN,
-        init_from=('', text(), 'weights to start from: a WORKDIR, or one of its '
-                   'WORKDIR/checkpoints/STEP'),
-    ) | _for(
-        EVALUATING, free=EVALUATING,
-        weights=('', text(), 'what is evaluated: a WORKDIR, WORKDIR/checkpoints/STEP '
-                 'or an exported file'),
-    )),
-    'data': ('the images', _for(
-        TASKS,
-        source=('fashion_sample', choice(*names_lib.SOURCES, 'same'),
-                'where images come from (docs/input.md); same, in evaluations: what '
-                'the weights were trained on'),
-        tfds_name=('', text(), 'the data set, with source=tfds'),
-        train_split=('train', text(), 'the part to learn from'),
-        test_split=('test', text(), 'the part to test with; empty: none'),
-        eval_image_size=(0, whole(at_least=0, at_most=4096),
-                         'side of an evaluated image, pixels; 0: image_size'),
-        resident=('auto', choice('auto', 'yes', 'no'),
-                  'whether images live on the device; auto: where they are small'),
-        resident_limit_mib=(1024, _POSITIVE, 'MiB; auto streams what is larger'),
-        fake_images=(1024, _POSITIVE, 'how many, with source=fake'),
-        fake_classes=(10, _CLASSES, 'how many, with source=fake; 0: no labels'),
-    ) | _for(
-        TASKS, free=TASKS,
-        path=('', text(), "the folder or file; TFDS's data_dir"),
-        test_path=('', text(), 'the list of the test part, with source=list'),
-        threads=(0, whole(at_least=0, at_most=1024), 'that decode; 0: one a core'),
-    ) | _for(
-        _LEARNING, free=_LEARNING,
-        prefetch=(2, whole(above=0, at_most=1024), 'batches begun ahead on the host, '
-                  'and as many waiting on the devices: 6 S^2 bytes an image'),
-    ) | _for(
-        TASKS, free=_PRETRAIN,
-        max_bad_images=(None, automatic(_COUNT), 'how many files may be of no use; '
-                        'None: 100 or 0.1 %, but at most a tenth'),
-    ) | _for(
-        _LEARNING, of_the_weights=True,
-        image_size=(224, whole(above=0, at_most=4096), 'side S of a view, pixels'),
-        crop_area=((0.08, 1.0), pair('at most the whole image, 1', at_most=1),
-                   'range of a random crop, share of the image'),
-        crop_aspect=((3 / 4, 4 / 3), pair(), 'range of its width / height'),
-        center_share=(0.875, _PART, 'evaluation: centre crop / shorter side'),
-        mean=((0.485, 0.456, 0.406), numbers(3, _MEAN), 'red, green, blue'),
-        std=((0.229, 0.224, 0.225), numbers(3, _STD), 'red, green, blue'),
-    )),
-    'augment.view1': ("the first view: the paper's T (table 6)", _view(recipes.T)),
-    'augment.view2': ("the second view: T'", _view(recipes.T_PRIME)),
-    'network': ('the networks', _for(
-        _LEARNING, of_the_weights=True,
-        name=('resnet50', choice(*architectures.ARCHITECTURES), 'the encoder'),
-        width=(1.0, number(above=0, at_most=32), 'factor of its channels'),
-        stem=('imagenet', choice(*architectures.STEMS), 'first convolution: 7x7; small: '
-              '3x3, for images of up to 64 pixels; half: 3x3 with stride 2'),
-        padding=('torch', choice('torch', 'same'), "torchvision's, or DeepMind's"),
-        last_gamma=(1.0, number(at_least=0, at_most=100), 'initial scale at the end of '
-                    "a block: the paper's 1, or 0 as in DeepMind's code"),
-        projector_hidden_size=(4096, _WIDTH, 'units'),
-        projection_size=(256, _WIDTH, 'units'),
-        predictor_hidden_size=(4096, _WIDTH, 'units'),
-        predictor=(True, flag(), 'False: an ablation that collapses'),
-        bn_decay_rate=(0.9, number(at_least=0, below=1), 'of the running statistics'),
-        bn_eps=(1e-5, number(above=0, at_most=1), 'added to variances'),
-        precision=('bfloat16', choice('bfloat16', 'float32'), 'of arithmetic, not of '
-                   'parameters'),
-    )),
-    'train': ('the optimization', _for(
-        _LEARNING, of_the_weights=True,
-        batch_size=(4096, _POSITIVE, 'images a step, of all devices together'),
-        accumulation_steps=(1, _POSITIVE, 'sub-batches a step, each with its own batch '
-                            'statistics'),
-        epochs=(1000.0, automatic(number(above=0)), 'None: by the number of images'),
-        warmup_epochs=(10.0, automatic(number(at_least=0)), 'of the learning rate; '
-                       'None: 10, or a tenth of a shorter run'),
-        base_learning_rate=(0.2, _RATE, 'x batch_size / 256; None: by the epochs'),
-        weight_decay=(1.5e-6, _RATE, 'None: 1e-6, from 1000 epochs on 1.5e-6'),
-        tau_base=(0.996, automatic(share()), "the target's moving average at first; "
-                  'None: by the number of steps'),
-        tau_batch_size=(0, _COUNT, 'that tau_base is meant for: at another one tau is '
-                        'scaled; 0: it is not'),
-        target_init=('own_key', choice('own_key', 'copy'), "the target's first weights: "
-                     'random ones of its own, or a copy'),
-        momentum=(0.9, share(), 'of LARS'),
-        trust_coefficient=(1e-3, number(above=0, at_most=1000), 'of LARS'),
-    )),
-    'prepare': ('shards of images', _for(
-        ('prepare',),
-        output=('', text(), 'the folder to write'),
-        short_side=(0, _COUNT, 'pixels; 0: images stay as they are'),
-        quality=(95, whole(above=0, at_most=100), 'of JPEGs that become smaller'),
-        images_per_shard=(1024, _POSITIVE, 'images a file'),
-    )),
-    'log': ('what a run tells', _for(
-        _PRETRAIN, free=_PRETRAIN,
-        every_steps=(50, _POSITIVE, 'steps a line'),
-        tensorboard=(True, flag(), 'whether TensorBoard events are written, too'),
-    )),
-    'checkpoint': ('what a run keeps', _for(
-        _PRETRAIN, free=_PRETRAIN,
-        every_steps=(None, automatic(_POSITIVE), 'None: 20 a run, at most 1000 steps'),
-        keep=(3, _POSITIVE, 'how many of the newest'),
-        keep_every=(0, _COUNT, 'and those of multiples of this step; 0: none'),
-    )),
-    'safety': ('what a run does when something fails', _for(
-        _LEARNING, free=_LEARNING,
-        on_nonfinite=('stop', choice('stop', 'skip'), 'stop, or skip the update, where '
-                      'the loss or the gradient is not finite'),
-    ) | _for(
-        _PRETRAIN, free=_PRETRAIN,
-        max_skipped=(10, _COUNT, 'steps in a row'),
-        step_timeout=(900.0, number(at_least=0), 'seconds a step; 0: for ever'),
-    ) | _for(
-        TASKS, free=TASKS,
-        heartbeat=(100, _SECONDS, 'seconds after which a silent process ends all'),
-        startup_timeout=(300, _SECONDS, 'seconds to wait for the other processes'),
-    )),
-    'evaluation': ('what an encoder is worth', _for(
-        _PRETRAIN, free=_PRETRAIN,
-        every_epochs=(None, automatic(number(above=0)),
-                      'between collapse measures and k-NN; None: ten times a run'),
-        examples=(2048, whole(above=1), 'training images that these take'),
-        final=(True, flag(), 'whether k-NN and a linear probe end the run'),
-        final_images=(50_000, _POSITIVE, 'that these take at most, on either side'),
-    ) | _for(
-        _PRETRAIN + EVALUATING, free=_PRETRAIN,
-        batch_size=(128, whole(above=0, at_most=2**16), 'images a device'),
-    ) | _for(
-        _PRETRAIN + ('knn',), free=_PRETRAIN,
-        knn_k=(20, _POSITIVE, 'neighbours that vote'),
-        knn_temperature=(0.07, number(above=0), 'of the votes, exp(cosine / this)'),
-    ) | _for(
-        EVALUATING,
-        network=('online', choice('online', 'target'), 'which one is evaluated'),
-        center_share=(0.0, share(), 'centre crop / shorter side; 0: as in pretraining'),
-    ) | _for(
-        EVALUATING, free=EVALUATING,
-        cache=(True, flag(), 'whether features are kept beside the weights'),
-    ) | _for(
-        MEASURING,
-        baselines=(False, flag(), 'also an untrained encoder and raw pixels'),
-        seeds=(1, whole(above=0, at_most=1000), 'seed, seed + 1, ...: mean, deviation'),
-        metric=('auto', choice('auto', 'top1', 'mean_per_class'),
-                "that choices are made by; auto: the data set's own"),
-    ) | _for(
-        CHOOSING,
-        holdout=(0.1, number(above=0, below=1), 'share of the training images that '
-                 'chooses'),
-    )),
-    'linear_eval': ('paper, appendix C.1', _for(
-        ('linear_eval',),
-        features=('auto', choice('auto', 'crops', 'cached'), 'of random crops and flips, '
-                  'or of centred images, once; auto: cached below 100,000 images'),
-        epochs=(80.0, number(above=0), 'of the classifier'),
-        batch_size=(0, whole(at_least=0, at_most=2**20),
-                    '0: 1024, or 256 for fewer than 100,000 images'),
-        learning_rates=((0.4, 0.3, 0.2, 0.1, 0.05), list_of(), 'to choose from'),
-        refit=(True, flag(), 'with the chosen rate on all training images'),
-    )),
-    'logistic': ('paper, appendix D.2', _for(
-        ('logistic',),
-        l2_range=((1e-6, 1e5), pair(), 'of the penalties to choose from'),
-        l2_values=(45, whole(above=0, at_most=1000), 'spaced evenly in the logarithm'),
-        l2=((), list_of(zero=True, empty=True), 'or these penalties'),
-        standardize=(False, flag(), 'whether features get mean 0 and deviation 1'),
-        max_iterations=(200, _POSITIVE, 'of L-BFGS, for each penalty'),
-    )),
-    'finetune': ('paper, appendix C.2', _for(
-        ('finetune',),
-        labels=(0.01, _PART, 'share of the labels that is used'),
-        learning_rates=((0.1, 0.05, 0.02, 0.01, 0.005), list_of(), 'to choose from'),
-        epochs=((30.0, 50.0), list_of(), 'to choose from'),
-        weight_decays=((0.0,), list_of(zero=True), 'to choose from'),
-        encoder_rate=(1.0, number(at_least=0), "the encoder's rate / the classifier's"),
-        batch_size=(0, whole(at_least=0, at_most=2**20),
-                    '0: 1024, or less that makes 12 steps an epoch'),
-    )),
-    'embed': ('features for use elsewhere', _for(
-        ('embed',),
-        split=('train', text(), 'the part to encode'),
-        formats=('npz,parquet', choice('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
-                 'of the files'),
-    )),
-    'compare': ('a table over runs', _for(
-        ('compare',),
-        workdirs=('', text(), 'separated by commas; * stands for many'),
-    )),
-    'preflight': ('does the step fit a pod?', _for(
-        ('preflight',),
-        topology=('v3-512', text(), 'the devices to compile for; or as in v3:16x16'),
-        images=(1_281_167, _POSITIVE, 'of the training part, which is not opened'),
-        classes=(1000, _CLASSES, '0: no labels'),
-    )),
-}
+_add(
+    'train: the optimization', LEARNING, of_the_weights=True,
+    batch_size=(4096, _POSITIVE, 'images a step, of all devices together'),
+    accumulation_steps=(1, _POSITIVE, 'sub-batches, each with its own statistics'),
+    epochs=(1000.0, automatic(number(above=0)), 'None: by the number of images'),
+    warmup_epochs=(10.0, automatic(number(at_least=0)), 'None: 10, at most a tenth'),
+    base_learning_rate=(0.2, automatic(_RATE), 'x batch_size / 256; None: by epochs'),
+    weight_decay=(1.5e-6, automatic(_RATE), 'None: 1e-6, from 1000 epochs on 1.5e-6'),
+    tau_base=(0.996, automatic(share()),
+              "the target's memory at first; None: by the number of steps"),
+    tau_batch_size=(0, _COUNT, 'the batch that tau_base is meant for; 0: this one'),
+    target_init=('own_key', choice('own_key', 'copy'), 'its own weights, or a copy'),
+    momentum=(0.9, share(), "LARS's"),
+    trust_coefficient=(1e-3, number(above=0, at_most=1000), "LARS's"))
 
-KEYS: Mapping[str, Key] = {
-    f'{section}.{name}'.removeprefix('.'): key
-    for section, (_, keys) in _SECTIONS.items() for name, key in keys.items()}
+_add(
+    'prepare: shards of images', ('prepare',),
+    output=('', text(), 'the folder to write'),
+    short_side=(0, _COUNT, 'pixels; 0: images stay as they are'),
+    quality=(95, whole(above=0, at_most=100), 'quality of JPEGs that become smaller'),
+    images_per_shard=(1024, _POSITIVE, 'images a file'))
+
+_add(
+    'log: what a run tells', PRETRAIN, free=PRETRAIN,
+    every_steps=(50, _POSITIVE, 'steps between two lines'),
+    tensorboard=(True, flag(), 'whether TensorBoard events are written, too'))
+_add(
+    'checkpoint: what a run keeps', PRETRAIN, free=PRETRAIN,
+    every_steps=(None, automatic(_POSITIVE),
+                 'steps between two; None: a twentieth of the run, at most 1000'),
+    keep=(3, _POSITIVE, 'how many of the newest'),
+    keep_every=(0, _COUNT, 'and those of multiples of this step; 0: none'))
+_add('safety: what a run does when something fails', LEARNING, free=LEARNING,
+     on_nonfinite=('stop', choice('stop', 'skip'), 'stop, or skip the update, where '
+                   'the loss or the gradient is not finite'))
+_add(
+    'safety', PRETRAIN, free=PRETRAIN,
+    max_skipped=(10, _COUNT, 'steps in a row that may be skipped'),
+    step_timeout=(900.0, number(at_least=0), 'seconds a step; 0: for ever'))
+_add(
+    'safety', TASKS, free=TASKS,
+    heartbeat=(100, _SECONDS, 'seconds after which a silent process ends all'),
+    startup_timeout=(300, _SECONDS, 'seconds to wait for the other processes'))
+
+_add(
+    'evaluation: what an encoder is worth', PRETRAIN, free=PRETRAIN,
+    every_epochs=(None, automatic(number(above=0)),
+                  'epochs between two; None: a tenth of the run'),
+    examples=(2048, whole(above=1), 'training images that are measured then'),
+    final=(True, flag(), 'k-NN and linear probe when the run ends'),
+    final_images=(50_000, _POSITIVE, 'at most so many for these, on either side'))
+_add('evaluation', PRETRAIN + EVALUATING, free=PRETRAIN,
+     batch_size=(128, whole(above=0, at_most=2**16), 'images a device'))
+_add(
+    'evaluation', PRETRAIN + ('knn',), free=PRETRAIN,
+    knn_k=(20, _POSITIVE, 'neighbours that vote'),
+    knn_temperature=(0.07, number(above=0), 'T of a vote, exp(cosine / T)'))
+_add(
+    'evaluation', EVALUATING,
+    network=('online', choice('online', 'target'), 'which one is evaluated'),
+    center_share=(0.0, share(), 'centre crop / shorter side; 0: as in pretraining'))
+_add('evaluation', EVALUATING, free=EVALUATING,
+     cache=(True, flag(), 'whether features are kept beside the weights'))
+_add(
+    'evaluation', MEASURING,
+    baselines=(False, flag(), 'also an untrained encoder and raw pixels'),
+    seeds=(1, _FEW, 'repeats with seed, seed + 1, ...: mean and deviation'),
+    metric=('auto', choice('auto', 'top1', 'mean_per_class'),
+            "what choices are made by; auto: the data set's own"))
+_add('evaluation', CHOOSING, holdout=(
+    0.1, number(above=0, below=1), 'share of the training images that chooses'))
+
+_add(
+    'linear_eval: paper, appendix C.1', ('linear_eval',),
+    features=('auto', choice('auto', 'crops', 'cached'), 'random crops and '
+              'flips; cached: centred images; auto: cached below 100,000 images'),
+    epochs=(80.0, number(above=0), 'length of the training'),
+    batch_size=(0, _BATCH, '0: 1024, or 256 for fewer than 100,000 images'),
+    learning_rates=((0.4, 0.3, 0.2, 0.1, 0.05), list_of(), 'rates to choose from'),
+    refit=(True, flag(), 'with the chosen rate on all training images'))
+_add(
+    'logistic: paper, appendix D.2', ('logistic',),
+    l2_range=((1e-6, 1e5), pair(), 'smallest and largest penalty'),
+    l2_values=(45, _FEW, 'number of penalties, even in the logarithm'),
+    l2=((), list_of(zero=True, empty=True), 'penalties in place of these'),
+    standardize=(False, flag(), 'whether features get mean 0 and deviation 1'),
+    max_iterations=(200, _POSITIVE, 'steps of L-BFGS, for each penalty'))
+_add(
+    'finetune: paper, appendix C.2', ('finetune',),
+    labels=(0.01, _PART, 'share of the labels that is used'),
+    learning_rates=((0.1, 0.05, 0.02, 0.01, 0.005), list_of(), 'rates to choose from'),
+    epochs=((30.0, 50.0), list_of(), 'lengths to choose from'),
+    weight_decays=((0.0,), list_of(zero=True), 'decays to choose from'),
+    encoder_rate=(1.0, number(at_least=0), "the encoder's rate / the classifier's"),
+    batch_size=(0, _BATCH, '0: 1024, or less that makes 12 steps an epoch'))
+_add(
+    'embed: features for use elsewhere', ('embed',),
+    split=('train', text(), 'the part to encode'),
+    formats=('npz,parquet', choice('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
+             'files to write'))
+_add('compare: a table over runs', ('compare',),
+     workdirs=('', text(), 'separated by commas; * stands for many'))
+_add(
+    'preflight: does the step fit a pod?', ('preflight',),
+    topology=('v3-512', text(), 'the devices to compile for; or as in v3:16x16'),
+    images=(1_281_167, _POSITIVE, 'number of training images; none is opened'),
+    classes=(1000, _CLASSES, 'number of classes; 0: no labels'))
 
 
 def base() -> ml_collections.ConfigDict:
@@ -357,7 +325,7 @@ def was() -> dict[str, Any]:
 def described() -> str:
   """The lines of --help, section by section."""
   return '\n'.join(
-      f'\n{section}{": " * bool(section)}{about}\n' + '\n'.join(
-          key.described(f'config.{section}{"." * bool(section)}{name}')
-          for name, key in keys.items())
-      for section, (about, keys) in _SECTIONS.items())
+      f'\n{section}{": " * bool(section)}{title}\n' + '\n'.join(
+          key.described(f'config.{name}') for name, key in KEYS.items()
+          if name.rpartition('.')[0] == section)
+      for section, title in _ABOUT.items())

@@ -1,10 +1,12 @@
-"""What a value of a config may be: each kind reads a text, checks a value, says its range."""
+"""Kinds of values in a config: each reads a text, checks a value and says its range."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from collections.abc import Mapping
 import difflib
+import operator
 from typing import Any
 from typing import NamedTuple
 
@@ -12,6 +14,8 @@ from byol_jax.errors import UserError
 
 _MOST, _LEAST = 3.4028234663852886e38, 1.1754943508222875e-38  # float32's
 _MOST_SHOWN = 80  # characters of a value in a message
+_BOUNDS = {'above': ('above', operator.gt), 'at_least': ('of at least', operator.ge),
+           'at_most': ('at most', operator.le), 'below': ('below', operator.lt)}
 _BOOLEANS = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}
 
 
@@ -63,7 +67,7 @@ def whole(*, words: str = '', **bounds: int) -> Kind:
 
 def share() -> Kind:
   """A number from 0 to 1."""
-  return number(at_least=0, at_most=1)
+  return number(at_least=0, at_most=1, words='a number from 0 to 1')
 
 
 def flag() -> Kind:
@@ -101,23 +105,24 @@ def numbers(count: int, each: Kind) -> Kind:
 
 def pair(limit: str = '', **bounds: float) -> Kind:
   """A range: two numbers above 0, the smaller one first; `limit` says the bounds."""
-  return _list('two numbers above 0, the smaller one first' + f', {limit}' * bool(limit),
-               number(above=0, **bounds),
+  words = 'two numbers above 0, the smaller one first'
+  return _list(f'{words}, {limit}' if limit else words, number(above=0, **bounds),
                lambda values: len(values) == 2 and values[0] <= values[1])
 
 
 def list_of(*, zero: bool = False, empty: bool = False) -> Kind:
-  """At most 100 numbers to choose from, none below 0 or above 1e6.
+  """Up to 100 numbers up to 1e6.
 
   Args:
     zero: whether 0 is allowed.
     empty: whether there may be none.
   """
-  each = number(at_most=1e6, **{'at_least' if zero else 'above': 0})
+  least = 'at_least' if zero else 'above'
   return _list(
       f'{"at most 100 numbers" if empty else "one number or more, at most 100"}, each '
-      f'{"from" if zero else "above"} 0 to 1e6, as in (0.1, 0.2)', each,
-      lambda values: (empty or len(values) > 0) and len(values) <= 100)
+      f'{"from" if zero else "above"} 0 to 1e6, as in (0.1, 0.2)',
+      number(**{least: 0}, at_most=1e6),
+      lambda values: (0 if empty else 1) <= len(values) <= 100)
 
 
 def automatic(kind: Kind) -> Kind:
@@ -127,8 +132,9 @@ def automatic(kind: Kind) -> Kind:
               lambda value: '' if value is None else kind.refusal(value))
 
 
-def _number(kind: type, name: str, words: str, bounds: dict[str, float]) -> Kind:
-  words = words or name + _in_words(**bounds)
+def _number(kind: type, name: str, words: str, bounds: Mapping[str, float]) -> Kind:
+  limits = [(*_BOUNDS[bound], limit) for bound, limit in bounds.items()]
+  words = words or f'{name} ' + ' and '.join(f'{of} {x:,}' for of, _, x in limits)
   types = (int, float) if kind is float else int
   def refusal(value):
     if not isinstance(value, types) or isinstance(value, bool):
@@ -136,26 +142,10 @@ def _number(kind: type, name: str, words: str, bounds: dict[str, float]) -> Kind
     # compared, not converted: a whole number may be too large for any float
     if not -_MOST <= value <= _MOST:
       return f'{words}, and finite, also in 32 bits'
-    if not _within(value, **bounds):
+    if not all(fits(value, x) for _, fits, x in limits):
       return words
     return f'at least {_LEAST:.3g}' if 'above' in bounds and 0 < value < _LEAST else ''
   return Kind(kind, words, float if kind is float else _parse_whole, refusal)
-
-
-def _within(value, above=None, at_least=None, at_most=None, below=None) -> bool:
-  return ((above is None or value > above) and (at_least is None or value >= at_least)
-          and (at_most is None or value <= at_most) and (below is None or value < below))
-
-
-def _in_words(above=None, at_least=None, at_most=None, below=None) -> str:
-  """' above 0', ' from 1 to 100', ...; '' without bounds."""
-  if at_least is not None and at_most is not None:
-    return f' from {at_least:,} to {at_most:,}'
-  lower = (f' above {above:,}' if above is not None else
-           '' if at_least is None else f', {at_least:,} or more')
-  upper = ('' if at_most is None and below is None else
-           f'at most {at_most:,}' if below is None else f'below {below:,}')
-  return lower + (' and ' if lower and upper else ' ' if upper else '') + upper
 
 
 def _parse_whole(text: str) -> int:

@@ -52,68 +52,54 @@ def unknown(key: str) -> str:
 
 
 def _check_combinations(config: ml_collections.ConfigDict) -> None:
-  data, train, network = config.data, config.train, config.network
-  if data.source == 'same' and config.task not in keys_lib.EVALUATING:
-    raise UserError(f"config key data.source is 'same': task={config.task} knows of "
-                    f'no other data; name one of {", ".join(names_lib.SOURCES)}')
-  if config.task in keys_lib.EVALUATING and not config.weights:
-    raise UserError(f'config key weights is empty: task={config.task} takes '
-                    '--config.weights=WORKDIR, WORKDIR/checkpoints/STEP or an '
-                    'exported file')
-  if config.task in ('pretrain', 'preflight') and config.weights:
-    raise UserError(f'config key weights is {kinds.shown(config.weights)}, but task='
-                    f'{config.task} does not look at it: to start from the weights of '
-                    'a run set --config.init_from, to evaluate them '
-                    '--config=configs/knn.py')
-  if config.init_from.endswith('.safetensors'):
-    raise UserError(f'config key init_from is {kinds.shown(config.init_from)}: an exported '
-                    'encoder lacks the heads that pretraining goes on with; name the '
-                    'WORKDIR that it is of, or one of its WORKDIR/checkpoints/STEP')
-  if config.task == 'compare' and not config.compare.workdirs:
-    raise UserError('config key compare.workdirs is empty: set '
-                    '--config.compare.workdirs=runs/a,runs/b')
-  smallest = architectures.minimum_image_size(
-      architectures.ARCHITECTURES[network.name], network.stem)
-  if data.image_size < smallest:
-    raise UserError(
-        f'config key data.image_size is {data.image_size}, but {network.name} '
-        f"with network.stem='{network.stem}' needs at least {smallest} pixels")
-  fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
-  if data.source == 'fake' and fake_mib > data.resident_limit_mib:
-    raise UserError(
-        f'config key data.fake_images is {data.fake_images}: of {data.image_size}'
-        f' x {data.image_size} pixels that is {fake_mib:,.0f} MiB, more than '
-        f'data.resident_limit_mib = {data.resident_limit_mib}')
-  if data.source in ('folder', 'list', 'npz', 'prepared') and not data.path:
-    raise UserError(f'config key data.path is empty: data.source='
-                    f"'{data.source}' reads it, set --config.data.path=PATH")
-  if data.source == 'tfds' and not data.tfds_name:
-    raise UserError("config key data.tfds_name is empty: data.source='tfds' "
-                    'needs the name of a data set')
+  data, train, network, task = config.data, config.train, config.network, config.task
   architecture = architectures.ARCHITECTURES[network.name]
   narrowest = min(architecture.stem_channels, architecture.channels[0] // (
       4 if architecture.bottleneck else 1))
-  if round(narrowest * network.width) < 1:
-    raise UserError(f'config key network.width is {config.network.width}, too '
-                    'small for a single channel')
-  if train.batch_size % train.accumulation_steps:
-    raise UserError(
-        f'config key train.batch_size is {train.batch_size}, not a multiple of '
-        f'train.accumulation_steps = {train.accumulation_steps}')
-  if train.batch_size // train.accumulation_steps < 2:
-    raise UserError(
-        f'config key train.batch_size is {train.batch_size}: with '
-        f'train.accumulation_steps = {train.accumulation_steps}, batch '
-        'normalization would see less than two images')
-  if train.tau_batch_size and train.tau_base is None:
-    raise UserError(
-        f'config key train.tau_batch_size is {train.tau_batch_size}, but '
-        'train.tau_base is None, which is chosen for the batch as it is: set it')
-  if (train.epochs is not None and train.warmup_epochs is not None
-      and train.warmup_epochs > train.epochs):
-    raise UserError(
-        f'config key train.warmup_epochs is {train.warmup_epochs:g}, longer '
-        f'than the run: train.epochs = {train.epochs:g}')
+  smallest = architectures.minimum_image_size(architecture, network.stem)
+  fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
+  for key, is_wrong, why in (
+      ('data.source', data.source == 'same' and task not in keys_lib.EVALUATING,
+       f': task={task} knows of no other data; name one of '
+       f'{", ".join(names_lib.SOURCES)}'),
+      ('weights', task in keys_lib.EVALUATING and not config.weights,
+       f': task={task} takes --config.weights=WORKDIR, WORKDIR/checkpoints/STEP or an '
+       'exported file'),
+      ('weights', task in keys_lib.LEARNING and config.weights,
+       f', but task={task} does not look at it: to start from the weights of a run set '
+       '--config.init_from, to evaluate them --config=configs/knn.py'),
+      ('init_from', config.init_from.endswith('.safetensors'),
+       ': an exported encoder lacks the heads that pretraining goes on with; name the '
+       'WORKDIR that it is of, or one of its WORKDIR/checkpoints/STEP'),
+      ('compare.workdirs', task == 'compare' and not config.compare.workdirs,
+       ': set --config.compare.workdirs=runs/a,runs/b'),
+      ('data.image_size', data.image_size < smallest,
+       f", but {network.name} with network.stem='{network.stem}' needs at least "
+       f'{smallest} pixels'),
+      ('data.fake_images', data.source == 'fake' and fake_mib > data.resident_limit_mib,
+       f': of {data.image_size} x {data.image_size} pixels that is {fake_mib:,.0f} MiB,'
+       f' more than data.resident_limit_mib = {data.resident_limit_mib}'),
+      ('data.path', data.source in ('folder', 'list', 'npz', 'prepared')
+       and not data.path,
+       f": data.source='{data.source}' reads it, set --config.data.path=PATH"),
+      ('data.tfds_name', data.source == 'tfds' and not data.tfds_name,
+       ": data.source='tfds' needs the name of a data set"),
+      ('network.width', round(narrowest * network.width) < 1,
+       ', too small for a single channel'),
+      ('train.batch_size', train.batch_size % train.accumulation_steps,
+       f', not a multiple of train.accumulation_steps = {train.accumulation_steps}'),
+      ('train.batch_size', train.batch_size // train.accumulation_steps < 2,
+       f': with train.accumulation_steps = {train.accumulation_steps}, batch '
+       'normalization would see less than two images'),
+      ('train.tau_batch_size', train.tau_batch_size and train.tau_base is None,
+       ', but train.tau_base is None, which is chosen for the batch as it is: set it'),
+      ('train.warmup_epochs', None not in (train.epochs, train.warmup_epochs)
+       and train.warmup_epochs > train.epochs,
+       f', longer than the run: train.epochs = {train.epochs}')):
+    if is_wrong:
+      value = files_lib.flatten(config)[key]
+      raise UserError(f'config key {key} is '
+                      f'{"empty" if value == "" else kinds.shown(value)}{why}')
 
 
 def touched(config: ml_collections.ConfigDict, keys: Collection[str]) -> dict[str, Any]:
@@ -136,7 +122,8 @@ def check_untouched(config: ml_collections.ConfigDict, keys: Collection[str],
     UserError: names the key.
   """
   for key, value in touched(config, keys).items():
-    raise UserError(f'config key {key} is {kinds.shown(value)}, but {why}: leave it out')
+    raise UserError(f'config key {key} is {kinds.shown(value)}, but {why}: '
+                    'leave it out')
 
 
 def check_devices(batch_size: int, accumulation_steps: int,
