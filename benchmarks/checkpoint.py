@@ -37,7 +37,7 @@ def main():
   spec = importlib.util.spec_from_file_location('config', arguments.config)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  config = schedule.resolve(module.get_config(), 1281167)
+  config = schedule.resolve(module.get_config(), 1281167, jax.default_backend())
   program = build.build(config, 1281167, 1000)
   rng = np.random.default_rng(0)
   # random numbers, as weights are: zeros would be compressed away

@@ -137,7 +137,8 @@ def main(argv) -> int:
   try:
     config, _, values = command.parse(argv, command.FLAGS | _FLAGS)
     config = schedule.resolve(
-        config, max(config.data.fake_images, config.train.batch_size))
+        config, max(config.data.fake_images, config.train.batch_size),
+        jax.default_backend())
     rules.check_devices(config.train.batch_size,
                         config.train.accumulation_steps, jax.device_count())
   except UserError as error:

@@ -72,7 +72,7 @@ def _run(asked: command.Command) -> int:
                    config.safety.startup_timeout)
   console_lib.setup_console()
   if LEAVING is not None and task in ('prepare', *keys_lib.EVALUATING):
-    LEAVING.now = signals.interrupt
+    LEAVING.now = signals.Now.INTERRUPTED
   if task in ('pretrain', *keys_lib.EVALUATING):
     orbax_repairs.silence()
   if task == 'pretrain':

@@ -166,7 +166,9 @@ _add(
     predictor=(True, flag(), 'False: an ablation that collapses'),
     bn_decay_rate=(0.9, number(at_least=0, below=1), 'memory of running statistics'),
     bn_eps=(1e-5, number(above=0, at_most=1), 'what is added to variances'),
-    precision=('bfloat16', choice('bfloat16', 'float32'), 'arithmetic, not parameters'))
+    precision=('auto', choice('auto', 'bfloat16', 'float32'),
+               'arithmetic; auto: float32 on a CPU, bfloat16 elsewhere',
+               'bfloat16'))
 
 _add(
     'train: the optimization', LEARNING, of_the_weights=True,

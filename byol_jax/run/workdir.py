@@ -95,6 +95,20 @@ def check_space(path: str, needed_bytes: int) -> None:
         '--workdir')
 
 
+def begun(workdir: str) -> dict[str, Any]:
+  """The flat config.json of a run that has kept something; {} where there is none.
+
+  A look before the workdir is held: `compare` finds what is wrong with the file.
+  """
+  try:
+    data = (epath.Path(workdir) / 'config.json').read_bytes()
+    if len(data) <= _MOST_CONFIG and _has_begun(workdir, workdir):
+      return files_lib.flatten(files_lib.parse_json(data))
+  except Exception:  # pylint: disable=broad-exception-caught  # untyped, of a bucket
+    pass
+  return {}
+
+
 def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, Any],
             free_keys: Sequence[str], defaults: Mapping[str, Any]) -> None:
   """Checks that config.json, where there is one, is of this very run.

@@ -106,6 +106,8 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   """
   # what runs here is a processor, whatever else the machine has
   jax.config.update('jax_platforms', 'cpu')
+  config = config.copy_and_resolve_references()
+  config.network.precision = schedule.precision(config.network.precision, 'tpu')
   topology = config.preflight.topology
   devices = describe(topology)
   batch_size, steps = config.train.batch_size, config.train.accumulation_steps
@@ -182,7 +184,7 @@ def compile_step(config: ml_collections.ConfigDict,
     What the compiler says of it.
   """
   num_images, classes = config.preflight.images, config.preflight.classes
-  config = schedule.resolve(config, num_images)
+  config = schedule.resolve(config, num_images, 'tpu')
   program = build.build(config, num_images, classes)
   state = jax.eval_shape(program.init)
   grid = grid_lib.example_grid(config.train.batch_size,

@@ -56,10 +56,6 @@ from byol_jax.weights import init_from
 
 _console = logging.getLogger('byol_jax')
 
-# Keys that change what is written or how fast, not what is learned.
-_FREE_KEYS = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
-              'data.path', 'data.test_path', 'data.prefetch',
-              'data.max_bad_images', 'prepare.', 'preflight.', 'task')
 _SMALL = 50 << 20  # bytes that any run writes beside its checkpoints
 
 
@@ -112,8 +108,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     leaving = stack.enter_context(signals.on_signals())
     if jax.process_count() > 1:
       leaving.now = signals.Now.AFTER_SAVING  # together, after the first steps
-    _announce(config)
-    opened = _open_data(config, workdir)
+    opened = _open_data(_announce(config, workdir), workdir)
 
     # What is saved is compared with this run before anything is compiled, and the
     # state is restored before the feed starts at its step.
@@ -154,19 +149,46 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
 
 
 # ----------------------------------------------------------------------- begin
-def _announce(config: ml_collections.ConfigDict) -> None:
-  """Checks the batch against the devices, and says who computes."""
+def _announce(config: ml_collections.ConfigDict,
+              workdir: str) -> ml_collections.ConfigDict:
+  """Checks the batch against the devices, and says who computes and how precisely.
+
+  Returns:
+    The config with the precision that was decided on.
+  """
   batch_size = config.train.batch_size
   rules.check_devices(batch_size, config.train.accumulation_steps,
                       jax.device_count())
   each = batch_size // jax.device_count()
+  config, precision = _with_precision(config, workdir)
   _console.log(
       console_lib.EVERY_PROCESS,
       'byol_jax %s, jax %s, process %d of %d: %d local of %d %s devices; batch '
-      '%d, %d a process, %d a device', __version__, jax.__version__,
+      '%d, %d a process, %d a device, %s', __version__, jax.__version__,
       jax.process_index(), jax.process_count(), jax.local_device_count(),
       jax.device_count(), jax.devices()[0].platform, batch_size,
-      each * jax.local_device_count(), each)
+      each * jax.local_device_count(), each, precision)
+  return config
+
+
+def _with_precision(config: ml_collections.ConfigDict,
+                    workdir: str) -> tuple[ml_collections.ConfigDict, str]:
+  """Decides what network.precision 'auto' is: what the run began with, if it has.
+
+  Returns:
+    The config with it, and words on it for the console.
+  """
+  if config.network.precision != 'auto':
+    return config, config.network.precision
+  here, begun = schedule.precision('auto', jax.devices()[0].platform), None
+  if jax.process_index() == 0 and (old := workdir_lib.begun(workdir)):
+    begun = (keys_lib.was() | old)['network.precision']
+  names = ('', 'bfloat16', 'float32')
+  begun = names[hosts.from_first(names.index(begun) if begun in names else 0)]
+  config = config.copy_and_resolve_references()
+  config.network.precision = begun or here
+  return config, here if begun in ('', here) else (
+      f'{begun} as this run began (a new one would take {here} here)')
 
 
 def _open_data(config: ml_collections.ConfigDict, workdir: str) -> _Run:
@@ -210,7 +232,7 @@ def _open_workdir(opened: _Run, stack: contextlib.ExitStack,
         workdir_lib.opened(opened.workdir, is_first=is_first))
     if is_first:
       workdir_lib.compare(folder, opened.workdir, config.to_dict(), opened.found,
-                          _FREE_KEYS, files_lib.flatten(keys_lib.base()))
+                          keys_lib.free('pretrain'), keys_lib.was())
   # process 0 sets aside what cannot be opened
   checkpoints = hosts.in_turn('checkpoints', lambda: stack.enter_context(
       contextlib.closing(checkpoint.Checkpoints(
@@ -409,8 +431,8 @@ def _restore(checkpoints: checkpoint.Checkpoints, like: Any,
         workdir_lib.require_same(
             *({key: m[key] for key in ('data_found',)} | m['config']
               for m in (opened.meta, meta)),
-            f'the checkpoint of step {opened.step} in workdir {workdir}', _FREE_KEYS,
-            files_lib.flatten(keys_lib.base()))
+            f'the checkpoint of step {opened.step} in workdir {workdir}',
+            keys_lib.free('pretrain'), keys_lib.was())
   step = hosts.from_first(opened.step if opened else 0)
   with hosts.together('checkpoints'):
     if step and not opened:

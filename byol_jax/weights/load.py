@@ -23,6 +23,7 @@ import safetensors.numpy
 from byol_jax import errors
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import rules
+from byol_jax.config import schedule
 from byol_jax.devices import trees as trees_lib
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
@@ -263,16 +264,18 @@ def _check_finite(weights: Weights) -> None:
 
 
 def _complete(config: Any, path: str) -> ml_collections.ConfigDict:
-  """The config of a run, with what it did not have yet as it is by default."""
+  """The config of a run, with what it did not have yet as it was then."""
   if not isinstance(config, Mapping):
     raise UserError(f'{path!r} does not say of what config it is')
   complete = keys_lib.base().unlock()
-  known = files_lib.flatten(keys_lib.base())
+  known = keys_lib.was()
   try:
     complete.update_from_flattened_dict({
         key: tuple(value) if isinstance(value, list) else value
-        for key, value in files_lib.flatten(config).items() if key in known})
+        for key, value in (known | files_lib.flatten(config)).items() if key in known})
     rules.validate(complete)
+    complete.network.precision = schedule.precision(
+        complete.network.precision, jax.default_backend())
   except (UserError, TypeError, ValueError) as error:
     raise UserError(f'the config of {path!r} cannot be used: {error}') from error
   return complete.lock()
