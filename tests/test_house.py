@@ -16,9 +16,9 @@ FLOORS = {
     'evaluation': 7, 'retrieval': 7, 'pages': 7,
     'tasks': 8, 'encoder': 8, 'api': 8,
     'main': 9}
-# Catalogues of names, which import nothing that is slow: config may know them.
+# Names and constants, which import nothing that is slow: config may know them.
 NAMES = ('networks.architectures', 'data.sources.names', 'views.recipes', 'methods.names',
-         'data.bad')
+         'data.bad', 'data.images.crops')
 # module: the rooms and files that alone may import it
 WALLS = {
     'ml_collections': ('config', 'tasks', 'training/build.py', 'weights',

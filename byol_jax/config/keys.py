@@ -22,7 +22,9 @@ from byol_jax.config.kinds import pair
 from byol_jax.config.kinds import share
 from byol_jax.config.kinds import text
 from byol_jax.config.kinds import whole
+from byol_jax.data.images import crops
 from byol_jax.data.sources import names as names_lib
+from byol_jax.methods import names as method_names
 from byol_jax.networks import architectures
 from byol_jax.views import recipes
 
@@ -127,10 +129,10 @@ _add('data', LEARNING, free=LEARNING, prefetch=(
 _add(
     'data', LEARNING, of_the_weights=True,
     image_size=(224, whole(above=0, at_most=4096), 'side S of a view, pixels'),
-    crop_area=((0.08, 1.0), pair('at most the whole image, 1', at_most=1),
+    crop_area=(crops.AREA, pair('at most the whole image, 1', at_most=1),
                'area of a random crop, share of the image'),
-    crop_aspect=((3 / 4, 4 / 3), pair(), 'its width / height'),
-    center_share=(0.875, _PART, 'evaluated centre crop / shorter side'),
+    crop_aspect=(crops.ASPECT, pair(), 'its width / height'),
+    center_share=(crops.CENTER_SHARE, _PART, 'evaluated centre crop / shorter side'),
     mean=((0.485, 0.456, 0.406), numbers(3, _MEAN), 'red, green, blue: subtracted'),
     std=((0.229, 0.224, 0.225), numbers(3, _STD), 'red, green, blue: divided by'))
 
@@ -151,6 +153,8 @@ for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipe
       solarize=(_recipe.solarize, share(), 'probability of inverting what is bright'),
       solarize_threshold=(_recipe.solarize_threshold, share(), 'how bright it is'))
 
+_add('method: what is learned', LEARNING, of_the_weights=True, name=(
+    'byol', choice(*method_names.METHODS), 'the method'))
 _add(
     'network: the networks', LEARNING, of_the_weights=True,
     name=('resnet50', choice(*architectures.ARCHITECTURES), 'the encoder'),
