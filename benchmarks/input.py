@@ -39,6 +39,7 @@ import numpy as np
 from PIL import Image
 
 from byol_jax.config import keys as keys_lib
+from byol_jax.data import workers
 from byol_jax.data.feed import stream
 from byol_jax.data.images import crops
 from byol_jax.data.images import decode
@@ -175,7 +176,7 @@ def make_smaller(path: str, short_side: int, folder: str, **how):
   for k in range(records.size):
     with open(os.path.join(files, f'{k:08d}.jpg'), 'wb') as f:
       f.write(records.read(k))
-  return records, open_lib.folder(files, 'train')
+  return records, open_lib.open_source('folder', path=files)
 
 
 def measure(own, source, threads: int, seconds: float,
@@ -225,11 +226,11 @@ def main() -> int:
                       help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
   try:
-    source = open_lib.folder(arguments.images, 'train')
+    source = open_lib.open_source('folder', path=arguments.images)
   except UserError as error:
     print(f'benchmarks/input.py: {error}', file=sys.stderr)
     return 2
-  threads = arguments.threads or stream.cores()
+  threads = arguments.threads or workers.cores()
   with tempfile.TemporaryDirectory() as folder:
     own = source
     if arguments.short_side:

@@ -92,7 +92,7 @@ def main() -> int:
                       help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
   try:
-    source = open_lib.folder(arguments.images, 'train')
+    source = open_lib.open_source('folder', path=arguments.images)
   except UserError as error:
     print(f'benchmarks/soak.py: {error}', file=sys.stderr)
     return 2

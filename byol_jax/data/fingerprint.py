@@ -1,4 +1,4 @@
-"""Whether a data set is the one that a run began with."""
+"""Tells whether a data set is the one that a run began with."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from collections.abc import Iterable
 from concurrent import futures
 import hashlib
 import os
-from typing import Any
-import zlib
 
 import numpy as np
 
-from byol_jax.data.sources.table import Encoded
-from byol_jax.data.sources.table import Images
+from byol_jax.data.sources.table import Data
 
 
-def fingerprint(data: Images | Encoded) -> str:
-  """A short digest of the images that a run is shown, and of their labels.
+def fingerprint(data: Data) -> str:
+  """Returns a short digest of the images that a run is shown, and of their labels.
 
-  Of images in memory the pixels count, of files their names and order, of records
+  For images in memory the pixels count, for files their names and order, for records
   what `Encoded.identity` holds: reading all would cost more than it tells.
 
   Args:
@@ -28,32 +25,25 @@ def fingerprint(data: Images | Encoded) -> str:
     16 hexadecimal digits.
   """
   digest = hashlib.sha256()
-  if isinstance(data, Images):
-    digest.update(repr(data.images.shape).encode())
-    digest.update(str(zlib.crc32(np.ascontiguousarray(data.images))).encode())
-  elif data.identity:
-    digest.update(data.identity.encode(errors='surrogateescape'))
-  else:
-    for name in data.names:
-      digest.update(str(name).encode(errors='surrogateescape') + b'\0')
-  if isinstance(data.labels, np.ndarray):
+  for piece in data.content():
+    digest.update(piece)
+  if isinstance(data.labels, np.ndarray):  # else they come with the images
     digest.update(np.ascontiguousarray(data.labels, np.int32).tobytes())
   return digest.hexdigest()[:16]
 
 
-def file_states(data: Images | Encoded, rows: Iterable[int]) -> list[Any]:
-  """What changes when a file does, for each of the rows.
+def file_states(data: Data, rows: Iterable[int]) -> list[list[int] | None]:
+  """Returns what changes when a file does, for each of the rows.
 
   Returns:
-    [bytes, time of change in ns] of each; None of one that is not there; nothing
-    at all of what are not files.
+    [bytes, time of change in ns] of each, None for a file that is not there; an empty
+    list where the images are no files.
   """
-  root = None if isinstance(data, Images) else data.root
-  if root is None:
+  if data.root is None:
     return []
   def state(row: int) -> list[int] | None:
     try:
-      found = os.stat(os.path.join(root, data.names[row]))
+      found = os.stat(os.path.join(data.root, data.names[row]))
     except (OSError, ValueError):  # reading it will say why
       return None
     return [found.st_size, found.st_mtime_ns]

@@ -1,44 +1,54 @@
-"""The images that a config names."""
+"""Opens the images that a config names."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import ml_collections
 
 from byol_jax.data.feed import resident
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
-from byol_jax.data.sources.table import Encoded
-from byol_jax.data.sources.table import Images
 from byol_jax.errors import UserError
 
 
-def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
-               class_names: tuple[str, ...] | None = None,
-               ) -> Images | Encoded | None:
-  """One part; None where there is no such part.
+def open_source(data: ml_collections.ConfigDict, split: str,
+                **wanted: Any) -> table.Data | None:
+  """Opens one part as the source gives it; None where there is no such part.
 
   Args:
     data: the config's section.
-    split: its name.
-    seed: of fake images.
-    class_names: of the training part, for the test part.
+    split: the part's name.
+    **wanted: fields of `table.Request` that the section does not tell, or tells
+      otherwise.
   """
-  opened = open_lib.open_source(
-      data.source, path=data.path or None, split=split,
-      test_path=data.test_path or None, class_names=class_names,
+  request = dict(
+      path=data.path or None, test_path=data.test_path or None,
       max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
       image_size=data.image_size, num_images=data.fake_images,
-      num_classes=data.fake_classes, seed=seed)
-  if opened is None:
-    return None
-  return resident.make_resident(
+      num_classes=data.fake_classes)
+  return open_lib.open_source(data.source, split, **request | wanted)
+
+
+def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
+               class_names: tuple[str, ...] | None = None) -> table.Data | None:
+  """Opens one part, and decodes it where it is small enough to live on the device.
+
+  Args:
+    data: the config's section.
+    split: the part's name.
+    seed: of fake images.
+    class_names: classes of the training part, for the test part.
+  """
+  opened = open_source(data, split, seed=seed, class_names=class_names)
+  return None if opened is None else resident.make_resident(
       opened, data.resident, data.resident_limit_mib << 20, data.image_size,
       data.threads)
 
 
 def open_data(config: ml_collections.ConfigDict,
-              ) -> tuple[Images | Encoded, Images | Encoded | None]:
-  """The training part and, where there is one with labels, the test part.
+              ) -> tuple[table.Data, table.Data | None]:
+  """Opens the training part and, where there is one with labels, the test part.
 
   Raises:
     UserError: there is no training part, or the parts do not belong together.

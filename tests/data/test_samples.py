@@ -8,7 +8,6 @@ import pytest
 
 import byol_jax.data
 from byol_jax.data.samples import make_fashion_sample
-from byol_jax.data.sources import arrays
 from byol_jax.data.sources import open as open_lib
 
 _FOLDER = os.path.join(os.path.dirname(byol_jax.data.__file__), 'samples')
@@ -54,6 +53,7 @@ def test_script_makes_this_file(tmp_path):
   made = str(tmp_path / 'made.npz')
   make_fashion_sample.save(made, make_fashion_sample.make(_DEBIAN))
   for split in ('train', 'test'):
-    ours, theirs = arrays.fashion_sample(split), arrays.npz(made, split)
+    ours = open_lib.open_source('fashion_sample', split)
+    theirs = open_lib.open_source('npz', split, path=made)
     np.testing.assert_array_equal(ours.images, theirs.images)
     np.testing.assert_array_equal(ours.labels, theirs.labels)

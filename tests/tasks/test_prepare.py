@@ -22,11 +22,15 @@ from byol_jax.data import fingerprint
 from byol_jax.data.feed import stream
 from byol_jax.data.images import decode
 from byol_jax.data.images.crops import CropSpec
+from byol_jax.data.images import shrink
+from byol_jax.data.records import descriptions
 from byol_jax.data.records import shards as shards_lib
+from byol_jax.data.records import writing
 from byol_jax.data.sources import open as open_lib
-from byol_jax.data.sources import prepared
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 from byol_jax.tasks import prepare
 
 pytest.importorskip('array_record')
@@ -58,7 +62,7 @@ def test_every_byte_name_and_label_comes_back(tmp_path):
   photos = _photos(tmp_path / 'photos')
   prepare.run(_config(photos, tmp_path / 'out'))
   for split, count in (('train', 18), ('test', 5)):
-    before = open_lib.folder(photos, split)
+    before = open_lib.open_source('folder', split, path=photos)
     after = _open(tmp_path / 'out', split)
     assert after.size == count
     assert list(after.names) == list(before.names)
@@ -76,7 +80,7 @@ def test_training_sees_the_same_batches(tmp_path):
   streams = [list(stream.train_batches(
       source, CropSpec(16), seed=1, start_step=0, num_steps=6, batch_size=8,
       rows_of_host=np.arange(8), threads=threads))
-             for source, threads in ((open_lib.folder(photos, 'train'), 1),
+             for source, threads in ((open_lib.open_source('folder', path=photos), 1),
                                      (_open(tmp_path / 'out'), 4))]
   for one, other in zip(*streams, strict=True):
     assert one['views'].tobytes() == other['views'].tobytes()
@@ -86,7 +90,7 @@ def test_training_sees_the_same_batches(tmp_path):
 def test_many_threads_read_the_right_records(tmp_path):
   photos = _photos(tmp_path / 'photos', 200, size=(8, 8))
   prepare.run(_config(photos, tmp_path / 'out'))
-  before, after = open_lib.folder(photos, 'train'), _open(tmp_path / 'out')
+  before, after = open_lib.open_source('folder', path=photos), _open(tmp_path / 'out')
   expected = [before.read(k) for k in range(before.size)]
   wanted = np.random.default_rng(0).integers(0, before.size, 4000).tolist()
   with futures.ThreadPoolExecutor(16) as pool:
@@ -99,7 +103,7 @@ def test_short_side(tmp_path):
   prepare.run(_config(photos, tmp_path / 'out', short_side=20))
   shape = decode.decode(_open(tmp_path / 'out').read(3)).shape
   assert shape == (20, 27, 3)
-  metadata = prepared.read_metadata(str(tmp_path / 'out/train'))
+  metadata = descriptions.read_metadata(str(tmp_path / 'out/train'))
   assert metadata['short_side'] == 20 and metadata['quality'] == 95
   # older shards were decoded whole: none is mixed in
   assert metadata['decoded_at'] == 40
@@ -151,19 +155,6 @@ def test_the_output_below_the_home_folder(tmp_path, monkeypatch):
   assert _open(tmp_path / 'out').size == 18
 
 
-@pytest.mark.parametrize('size, new', [
-    ((40, 60), (20, 30)), ((61, 40), (30, 20)), ((20, 500), (20, 500)),
-    ((7, 9), (7, 9)), ((21, 21), (20, 20))])
-def test_smaller_keeps_the_shape_and_never_enlarges(size, new):
-  file = io.BytesIO()
-  pixels = np.full((*size, 3), (200, 100, 50), np.uint8)
-  Image.fromarray(pixels).save(file, 'PNG')
-  data = prepare.smaller(file.getvalue(), 20, 95)
-  assert decode.decode(data).shape[:2] == new
-  assert np.abs(decode.decode(data).astype(int) - (200, 100, 50)).max() < 4
-  assert (data == file.getvalue()) == (size == new)
-
-
 def test_bad_files_are_left_out_and_named(tmp_path):
   photos = _photos(tmp_path / 'photos')
   (tmp_path / 'photos/train/a/004.jpg').write_bytes(b'no picture')
@@ -171,7 +162,7 @@ def test_bad_files_are_left_out_and_named(tmp_path):
   after = _open(tmp_path / 'out')
   assert after.size == 17 and 'a/004.jpg' not in after.names
   assert after.names[2] == 'a/006.jpg' and after.labels.sum() == 9
-  left_out = prepared.read_metadata(str(tmp_path / 'out/train'))['left_out']
+  left_out = descriptions.read_metadata(str(tmp_path / 'out/train'))['left_out']
   assert left_out.keys() == {'a/004.jpg'}
 
 
@@ -190,7 +181,7 @@ def test_the_threads_change_nothing(tmp_path):
     config = _config(photos, tmp_path / f'{threads}', short_side=20)
     config.data.threads = threads
     prepare.run(config)
-    shards.append(prepared.read_metadata(str(tmp_path / f'{threads}/train')))
+    shards.append(descriptions.read_metadata(str(tmp_path / f'{threads}/train')))
   assert shards[0] == shards[1] == shards[2]
 
 
@@ -203,18 +194,9 @@ def test_several_threads_work_on_one_shard(tmp_path, monkeypatch):
   def smaller(data, *_):
     together.wait(timeout=30)
     return data
-  monkeypatch.setattr(prepare, 'smaller', smaller)
+  monkeypatch.setattr(shrink, 'smaller', smaller)
   prepare.run(config)
   assert _open(tmp_path / 'out').size == 18
-
-
-def test_what_waits_for_its_turn_is_bounded():
-  begun = []
-  results = prepare._in_order(
-      lambda i: begun.append(i) or i, itertools.count(), threads=2)
-  assert list(itertools.islice(results, 5)) == list(range(5))
-  results.close()
-  assert len(begun) <= 5 + 2 * prepare._AHEAD
 
 
 def test_at_most_a_quarter_of_the_files_are_shards(tmp_path, monkeypatch):
@@ -223,7 +205,7 @@ def test_at_most_a_quarter_of_the_files_are_shards(tmp_path, monkeypatch):
   limits = [(16, 16)]
   monkeypatch.setattr(resource, 'getrlimit', lambda _: limits[-1])
   monkeypatch.setattr(resource, 'setrlimit', lambda _, limit: limits.append(limit))
-  before, after = open_lib.folder(photos, 'train'), _open(tmp_path / 'out')
+  before, after = open_lib.open_source('folder', path=photos), _open(tmp_path / 'out')
   wanted = np.random.default_rng(0).integers(0, 40, 3000).tolist()
   with futures.ThreadPoolExecutor(8) as pool:
     for k, data in zip(wanted, pool.map(after.read, wanted)):
@@ -249,7 +231,7 @@ def test_storage_that_fails_for_a_while(tmp_path, monkeypatch):
     return module.ArrayRecordReader(path, options)
   monkeypatch.setattr(shards_lib, 'module', lambda: types.SimpleNamespace(
       ArrayRecordReader=reader))
-  monkeypatch.setattr(shards_lib.storage.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
   busy = 'open() failed: Too many open files; opening a.array_record'
   failures += [busy] * 5
   source = _open(tmp_path / 'out')
@@ -261,56 +243,6 @@ def test_storage_that_fails_for_a_while(tmp_path, monkeypatch):
   with pytest.raises(UserError, match='record 0 of shard .*No such file'):
     _open(tmp_path / 'out').read(0)
   assert len(failures) == 49  # at once
-
-
-def test_large_jpegs_become_smaller_as_whole_ones_do(monkeypatch):
-  """Decoded at a quarter: the same to less than what JPEG itself changes."""
-  rng = np.random.default_rng(0)
-  rough = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
-  photo = np.asarray(rough.resize((1600, 1200), Image.Resampling.BICUBIC), np.int16)
-  photo = photo + rng.normal(0, 6, photo.shape)  # a sensor's noise
-  file = io.BytesIO()
-  Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(file, 'JPEG', quality=90)
-  sizes, whole = [], decode.decode
-  def spied(data, at_least=0):
-    pixels = whole(data, at_least)
-    sizes.append(pixels.shape[:2])
-    return pixels
-  monkeypatch.setattr(prepare.decode, 'decode', spied)
-  fast = whole(prepare.smaller(file.getvalue(), 128, 95)).astype(int)
-  assert sizes == [(300, 400)]
-  monkeypatch.setattr(prepare.decode, 'decode', lambda data, at_least: whole(data))
-  exact = whole(prepare.smaller(file.getvalue(), 128, 95)).astype(int)
-  assert fast.shape == exact.shape == (128, 171, 3)
-  assert np.sqrt(np.mean((fast - exact) ** 2)) < 1.5
-  assert whole(file.getvalue(), 601).shape == (1200, 1600, 3)
-  assert whole(file.getvalue(), 600).shape == (600, 800, 3)
-
-
-def test_large_images_are_made_smaller_one_at_a_time(monkeypatch):
-  """Their pixels and a copy of them: as many threads would take as many times that."""
-  monkeypatch.setattr(decode, '_LARGE', 40 * 60 - 1)
-  inside, most = [], []
-  whole, resize = decode.decode, Image.Image.resize
-  def enter(data, at_least=0):
-    inside.append(None)
-    most.append(len(inside))
-    together.wait(timeout=30)
-    time.sleep(0.02)
-    return whole(data, at_least)
-  def leave(image, *arguments):
-    inside.pop()
-    return resize(image, *arguments)
-  monkeypatch.setattr(prepare.decode, 'decode', enter)
-  monkeypatch.setattr(Image.Image, 'resize', leave)
-  for height, at_once in ((40, 1), (39, 4)):
-    together = threading.Barrier(at_once)
-    file = io.BytesIO()
-    Image.new('RGB', (60, height)).save(file, 'PNG')
-    with futures.ThreadPoolExecutor(4) as pool:
-      list(pool.map(lambda data: prepare.smaller(data, 20, 95), [file.getvalue()] * 4))
-    assert max(most) == at_once
-    most.clear()
 
 
 def test_otherwise_prepared_data_is_other_data(tmp_path):
@@ -355,7 +287,7 @@ def test_a_killed_run_goes_on_with_what_is_missing(tmp_path):
       [*command[:-1], f'--config.prepare.output={tmp_path / "fresh"}'],
       env=environment, cwd=tmp_path, capture_output=True, timeout=300)
   assert fresh.returncode == 0
-  one, other = (prepared.read_metadata(str(tmp_path / name / 'train'))
+  one, other = (descriptions.read_metadata(str(tmp_path / name / 'train'))
                 for name in ('out', 'fresh'))
   assert one == other  # every SHA-256 too
 
@@ -506,21 +438,13 @@ def test_a_full_disk(tmp_path, monkeypatch):
   def dump(*_, **__):
     raise OSError(28, 'No space left on device')
   with monkeypatch.context() as patch:
-    patch.setattr(prepared.json, 'dump', dump)
+    patch.setattr(writing.json, 'dump', dump)
     with pytest.raises(UserError, match='00000-of-00005.json.*No space left'):
       prepare.run(config)
   assert 'images-00000-of-00005.array_record' not in os.listdir(
       tmp_path / 'out/train')
   prepare.run(config)
   assert _open(tmp_path / 'out').size == 18
-
-
-def test_longer_than_a_jpeg_can_be():
-  file = io.BytesIO()
-  Image.fromarray(np.zeros((40, 70_000, 3), np.uint8)).save(file, 'PNG')
-  assert prepare.smaller(file.getvalue(), 39, 95) == file.getvalue()
-  assert decode.decode(prepare.smaller(file.getvalue(), 10, 95)).shape == (
-      10, 17_500, 3)
 
 
 def test_what_cannot_be_encoded_is_a_bad_image(tmp_path, monkeypatch):
@@ -534,7 +458,7 @@ def test_what_cannot_be_encoded_is_a_bad_image(tmp_path, monkeypatch):
   Image.new('RGB', (200, 210)).save(tmp_path / 'photos/train/a/002.jpg')
   monkeypatch.setattr(Image.Image, 'save', refuse)
   prepare.run(_config(photos, tmp_path / 'out', short_side=20))
-  left_out = prepared.read_metadata(str(tmp_path / 'out/train'))['left_out']
+  left_out = descriptions.read_metadata(str(tmp_path / 'out/train'))['left_out']
   assert left_out.keys() == {'a/002.jpg'} and 'encoder' in left_out['a/002.jpg']
 
 
@@ -662,7 +586,7 @@ def test_a_copy_in_a_bucket_is_read_as_one_on_the_disk(tmp_path, monkeypatch):
 
   def local(path):
     return str(path).replace('gs://bucket', str(tmp_path))
-  epath, module = shards_lib.storage.epath, shards_lib.module()
+  epath, module = paths_lib.epath, shards_lib.module()
   path_of = epath.Path
   monkeypatch.setattr(epath, 'Path', lambda path: path_of(local(path)))
   monkeypatch.setattr(shards_lib, 'module', lambda: types.SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Random access to the records of many ArrayRecord files."""
+"""Random access to the records of many files, ArrayRecord's above all."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import contextlib
 import functools
 from typing import Any
 
+import numpy as np
+
 from byol_jax.errors import UserError
+from byol_jax.storage import failures
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
 
 def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
-  """Reads records; for many threads.
+  """Returns a function that reads records, for many threads.
 
   Args:
     files: local or in a bucket. No more of them are open at a time than this
@@ -29,8 +32,8 @@ def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
   """
   array_record = module()
 
-  # Of a reader that falls out, Python closes the file once no thread reads from
-  # it. In a bucket opening takes long and no descriptor.
+  # Python closes the file of a reader that falls out once no thread reads from it.
+  # In a bucket opening takes long and no descriptor.
   in_bucket = bool(files) and paths_lib.in_bucket(files[0])
   @functools.lru_cache(None if in_bucket else _most_open(len(files)))
   def opened(file: int) -> Any:
@@ -42,8 +45,39 @@ def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
   return read
 
 
+def by_number(
+    files: Sequence[str], counts: Sequence[int], read: Callable[[int, int], bytes],
+    damaged: Callable[[str, int, Exception], UserError],
+    skipped: Sequence[int] | None = None,
+) -> Callable[[int], bytes]:
+  """Returns a function that reads a record by its number among those of all files.
+
+  Args:
+    files: the shards.
+    counts: how many records are taken from each.
+    read: (file's index, record's number in it) -> the record.
+    damaged: (file, record's number in it, error) -> what is raised where the file
+      is damaged or missing.
+    skipped: records before the first that is taken from each; None for none.
+  """
+  first = np.cumsum([0, *counts])
+
+  def read_record(index: int) -> bytes:
+    file = int(np.searchsorted(first, index, 'right')) - 1
+    k = int(index - first[file]) + (skipped[file] if skipped else 0)
+    try:
+      return read(file, k)
+    # array_record raises the first two
+    except (RuntimeError, IndexError, ValueError, OSError) as error:
+      cause = failures.cause(error)  # array_record may lack the right to read
+      if cause is not None and not isinstance(cause, FileNotFoundError):
+        raise paths_lib.refused(files[file], cause) from error
+      raise damaged(files[file], k, error) from error
+  return read_record
+
+
 def module() -> Any:
-  """array_record, or a word on how to get it."""
+  """Imports array_record; UserError says how to get it."""
   try:
     from array_record.python import array_record_module  # pylint: disable=g-import-not-at-top
   except ImportError as error:
@@ -53,7 +87,7 @@ def module() -> Any:
 
 
 def _most_open(shards: int) -> int:
-  """How many shards may be open at a time: a quarter of this process's files.
+  """Returns how many shards may be open at a time: a quarter of this process's files.
 
   Raises the limit as far as the system lets a process do that: to open a shard
   again for an image takes an eighth of the time to decode it.

@@ -1,4 +1,4 @@
-"""The project's only way to TensorFlow: late, quiet and off the accelerators."""
+"""Imports TensorFlow, late, quiet and off the accelerators; nobody else does."""
 
 from __future__ import annotations
 

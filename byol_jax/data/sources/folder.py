@@ -1,8 +1,8 @@
-"""A folder of image files: which there are, what they show, and their bytes."""
+"""The source 'folder': image files, flat or in one folder a class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 import errno
 import logging
 import os
@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax.data import bad as bad_lib
 from byol_jax.data.images.decode import BadImage
+from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
 from byol_jax.storage import retry
@@ -20,7 +22,8 @@ _console = logging.getLogger('byol_jax')
 EXTENSIONS = (
     '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
-# In upper or lower case. Of several the first counts, of test parts see `list_folder`.
+# In upper or lower case. The first that is there counts; for test parts see
+# `list_folder`.
 _TRAIN = ('train', 'training')
 _TEST = ('test', 'testing', 'val', 'valid', 'validation', 'eval', 'evaluation')
 _OF_THE_DISK = 'lost+found'  # in the first folder of a file system, no part or class
@@ -28,11 +31,33 @@ _TOLD = 10  # so many folders are named in a warning
 
 
 class Listing(NamedTuple):
-  """The image files of one split, in the order of their paths' bytes."""
-  root: str  # the folder that `files` are relative to
+  """The image files of one split."""
+  root: str  # the folder that `files` are relative to; absolute ones stay as they are
   files: list[str]  # with '/' between the parts
   labels: np.ndarray | None  # int32 [N]
-  class_names: tuple[str, ...] | None
+  class_names: tuple[str, ...] | None  # None where labels are numbers
+
+
+def open_split(request: table.Request, split: str) -> table.Encoded | None:
+  """Opens the folder `path`: `list_folder`. Files are looked at when they are read."""
+  listing = list_folder(request.path, split)
+  return None if listing is None else encoded(listing, listing.root, request.max_bad)
+
+
+def encoded(listing: Listing, name: str, max_bad: int | None) -> table.Encoded:
+  """Returns listed files as a source.
+
+  Args:
+    listing: the files.
+    name: of the source, for messages.
+    max_bad: as in `table.Request`.
+  """
+  root, files = listing.root, listing.files
+  return table.Encoded(
+      read=lambda index: read_file(os.path.join(root, files[index])),
+      size=len(files), labels=listing.labels, names=files,
+      class_names=listing.class_names, name=name,
+      bad=bad_lib.BadImages(files, name, max_bad), root=root)
 
 
 def list_folder(path: str, split: str) -> Listing | None:
@@ -66,7 +91,8 @@ def list_folder(path: str, split: str) -> Listing | None:
     split: 'train', 'test', or the name of any other part's folder.
 
   Returns:
-    The listing, or None where `split` is 'test' and there is no test part.
+    The listing, in the order of the paths' bytes; None where `split` is 'test' and
+    there is no test part.
 
   Raises:
     UserError: the folder is missing, unreadable or without images, or a test
@@ -137,7 +163,7 @@ def _check_folder(path: str) -> None:
 
 
 def _named(folders: Iterable[str]) -> str:
-  """The first of some folders, for a message."""
+  """Returns the names of the first of some folders, for a message."""
   folders = sorted(folders, key=os.fsencode)
   more = len(folders) - _TOLD
   return ', '.join(map(repr, folders[:_TOLD])) + (
@@ -152,7 +178,7 @@ def _parts(path: str) -> tuple[str, list[str], set[str]]:
     lies beside them. Without parts (`path`, [], {}).
   """
   folders, has_images = _scan(path)
-  # of Test and test the latter, whatever the system lists first
+  # where there are Test and test, the latter, whatever the system lists first
   cased = {name.lower(): name for name in sorted(folders)}
   train = next((cased[name] for name in _TRAIN if name in cased), None)
   tests = [cased[name] for name in _TEST if name in cased]
@@ -163,7 +189,7 @@ def _parts(path: str) -> tuple[str, list[str], set[str]]:
 
 
 def _class_folders(root: str) -> tuple[str, ...]:
-  """The sorted names of the class folders, () where images lie in `root`."""
+  """Returns the sorted names of the class folders, () where images lie in `root`."""
   folders, has_images = _scan(root)
   if has_images:
     return ()
@@ -174,13 +200,13 @@ def _class_folders(root: str) -> tuple[str, ...]:
     if not is_link and next(_below(root, name + '/', set(), links, []), None):
       names.append(name)
     elif is_link or links:
-      # What links lead to may have its place elsewhere: only the whole can tell.
+      # A folder behind a link may have its place elsewhere: only the whole can tell.
       return _first_parts(list(_walk(root, [])))
   return tuple(names)
 
 
 def _first_parts(files: list[str]) -> tuple[str, ...]:
-  """As `_class_folders`, from the list of files."""
+  """Returns what `_class_folders` does, from the list of files."""
   if not all('/' in file for file in files):
     return ()
   names = {file.split('/', 1)[0] for file in files}
@@ -189,7 +215,7 @@ def _first_parts(files: list[str]) -> tuple[str, ...]:
 
 def _labels(
     root: str, files: list[str], class_names: tuple[str, ...]) -> np.ndarray:
-  """The number of each file's class folder: int32 [N]."""
+  """Returns the number of each file's class folder: int32 [N]."""
   number = {name: i for i, name in enumerate(class_names)}
   try:
     return np.array([number[file.split('/', 1)[0]] for file in files], np.int32)
@@ -240,7 +266,7 @@ def _walk(root: str, unreadable: list[str]) -> Iterator[str]:
 
 def _below(root: str, folder: str, seen: set[str], links: list[str],
            unreadable: list[str]) -> Iterator[str]:
-  """As `_walk`, for one folder of `root`; puts links to folders into `links`.
+  """Yields the images of one folder of `root`; puts links to folders into `links`.
 
   Passes over the folders whose real paths are in `seen`, and puts its own there.
   """
@@ -280,7 +306,7 @@ def _entries(path: str,
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
-  """A folder or a link to one; False for a link that leads nowhere."""
+  """Tells a folder or a link to one; False for a link that leads nowhere."""
   try:
     return entry.is_dir()
   except OSError:  # a link to itself
@@ -288,6 +314,6 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _is_image(entry: os.DirEntry) -> bool:
-  """Has the name of an image; a file or any link, no pipe or device."""
+  """Tells the name of an image; a file or any link, no pipe or device."""
   return (entry.name.lower().endswith(EXTENSIONS)
           and (entry.is_symlink() or entry.is_file()))

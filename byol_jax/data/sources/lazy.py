@@ -1,4 +1,4 @@
-"""Labels and names that only the records know, read when they are asked for."""
+"""Labels and names that stand in the records, read when they are asked for."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _console = logging.getLogger('byol_jax')
 
 T = TypeVar('T')
 THREADS = 16
-_PART = 64  # records that a thread reads at a time: handing them over takes its time
+_PART = 64  # records that a thread reads at a time: handing each over takes long
 _REPORT_SECONDS = 30.0
 
 
 class Labels:
-  """int32 [N], each read with its image or when it is asked for.
+  """The labels int32 [N]; each is read with its image or when it is asked for.
 
-  Reading all of them at the start means reading all images, too.
+  To read all of them at the start would be to read all images, too.
   """
   dtype = np.dtype(np.int32)
 
@@ -32,7 +32,7 @@ class Labels:
     self._num_classes = num_classes
 
   def put(self, index: int, label: int) -> None:
-    """Notes what was read."""
+    """Notes a label that was read."""
     self._known[index] = label
 
   def __len__(self) -> int:
@@ -41,7 +41,8 @@ class Labels:
   def __getitem__(self, rows: Any) -> np.ndarray:
     wanted = self._rows[rows]
     unknown = np.atleast_1d(wanted)[np.atleast_1d(self._known[wanted]) < 0]
-    for index, label in zip(unknown, _read_all(self._read, unknown.tolist(), 'labels')):
+    for index, label in zip(unknown, _read_all(self._read, unknown.tolist(),
+                                                 'labels')):
       self._known[index] = label
     return self._known[wanted]
 
@@ -50,7 +51,7 @@ class Labels:
     return self[:].astype(dtype or self.dtype)
 
   def max(self) -> int:
-    """The largest that there can be."""
+    """Returns the largest label that there can be: the records tell which there are."""
     return self._num_classes - 1
 
 
@@ -71,12 +72,12 @@ class FileNames(Sequence):
     return self.of(range(self._size))
 
   def of(self, rows: Iterable[int]) -> Iterator[str]:
-    """Those of some records."""
+    """Yields the names of some records."""
     return _read_all(self._read, rows, 'file names')
 
 
 def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Iterator[T]:
-  """read(row) of many rows, in several threads; says now and then how far it is."""
+  """Yields read(row) of many rows, read by several threads; logs how far it is."""
   rows, reported = list(rows), time.monotonic()
   parts = [rows[k:k + _PART] for k in range(0, len(rows), _PART)]
   if not parts:
@@ -87,7 +88,8 @@ def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Itera
         yield from values
         if time.monotonic() > reported + _REPORT_SECONDS:
           reported = time.monotonic()
-          _console.info('reading %s: %d of %d', what, k * _PART + len(values), len(rows))
+          _console.info('reading %s: %d of %d', what, k * _PART + len(values),
+                        len(rows))
     except BaseException:
       pool.shutdown(cancel_futures=True)
       raise

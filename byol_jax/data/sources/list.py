@@ -1,4 +1,4 @@
-"""A list of image files: plain text, or CSV with labels."""
+"""The source 'list': names of image files in plain text, or in CSV with labels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_jax.data.sources.folder import EXTENSIONS
+from byol_jax.data.sources import folder
+from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
-# Of several the first counts. Compared without case, spaces, '_' and '-'.
+# The first that is there counts. Compared without case, spaces, '_' and '-'.
 _PATH_TITLES = (
     'path', 'file_path', 'image_path', 'file', 'file_name', 'image', 'image_file',
     'image_name', 'image_id', 'id')
@@ -26,33 +27,34 @@ _LABEL_TITLES = (
     'category', 'category_id', 'category_name', 'target')
 
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan', re.IGNORECASE)
-_MANY_CLASSES = 100_000
-
-
-class Listed(NamedTuple):
-  """The images of a list, in its order."""
-  root: str  # the list's folder; absolute paths stay as they are
-  files: list[str]
-  labels: np.ndarray | None  # int32 [N]
-  class_names: tuple[str, ...] | None  # None where labels are numbers
 
 
 class _Columns(NamedTuple):
-  """Where a row has what."""
-  titled: bool  # whether the first row says so
+  """Tells where in a row the path and the label stand."""
+  titled: bool  # the first row says so
   path: int
   label: int | None
   count: int  # no row has more
 
 
 class _Texts(NamedTuple):
-  """Labels as they are written."""
-  lines: dict[str, int]  # each different one, with the line that has it first
-  which: np.ndarray  # int32 [N], which of them each image has
+  """Labels as the list has them."""
+  lines: dict[str, int]  # each different label: the line that has it first
+  which: np.ndarray  # int32 [N], the number of each image's label in `lines`
+
+
+def open_split(request: table.Request, split: str) -> table.Encoded | None:
+  """Opens the list `path`, or `test_path`, if there is one: `read_list`."""
+  table.check_train_or_test(split, 'list')
+  path = request.path if split == 'train' else request.test_path
+  if not path:
+    return None
+  return folder.encoded(read_list(path, split, request.class_names), path,
+                        request.max_bad)
 
 
 def read_list(path: str, split: str = 'train',
-              class_names: tuple[str, ...] | None = None) -> Listed:
+              class_names: tuple[str, ...] | None = None) -> folder.Listing:
   """Reads a list of image files.
 
   `.csv` and `.tsv` files have one image a row, the path first and then, if
@@ -61,8 +63,8 @@ def read_list(path: str, split: str = 'train',
   path a line, where empty lines and those that start with `#` are skipped.
   Relative paths start at the list's folder.
 
-  Labels are whole numbers counted from 0 (`check_largest`), or names, which are
-  numbered in alphabetical order. A test list has the kind of the training list.
+  Labels are whole numbers counted from 0 (`table.check_largest`), or names, which are
+  numbered in alphabetical order. A test list has labels of the training list's kind.
 
   Args:
     path: the list.
@@ -71,7 +73,7 @@ def read_list(path: str, split: str = 'train',
       are numbers.
 
   Returns:
-    The list. The files are not looked at.
+    The files in the list's order; `root` is its folder. They are not looked at.
 
   Raises:
     UserError: names the list and the line that is wrong.
@@ -98,44 +100,21 @@ def read_list(path: str, split: str = 'train',
   if not files:
     raise UserError(f'the list of images {path!r} is empty')
   if paths_lib.in_bucket(files[0]):
-    raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: mount '
-                    'the bucket or download them, and list the paths there')
+    raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: '
+                    'mount the bucket or download them, and list the paths there')
   if texts is None:
     _check_no_labels(path, files[0])
   labels, names = None, None
   if texts is not None:
     labels, names = _number(path, texts, split, class_names)
-  return Listed(os.path.dirname(os.path.abspath(path)), files, labels, names)
-
-
-def check_largest(label: int, num_images: int | None, where: str) -> None:
-  """Refuses ids in the place of classes counted from 0.
-
-  There cannot be more classes than images, but part of a large data set may lack
-  some: a training label is refused from 100,000 on, unless there are more images.
-
-  Args:
-    label: the largest.
-    num_images: of the training part; None for a test part, the labels of which
-      are compared with the classes of training elsewhere.
-    where: for the message.
-
-  Raises:
-    UserError: it is too large.
-  """
-  limit = 2**31 if num_images is None else max(num_images, _MANY_CLASSES)
-  if label >= limit:
-    size = '' if num_images is None else f' for {num_images} images'
-    raise UserError(
-        f'{where} has a label {label}{size}: labels count from 0, so number the '
-        f'classes, or in a list write names, as id-{label}')
+  return folder.Listing(os.path.dirname(os.path.abspath(path)), files, labels, names)
 
 
 def _check_no_labels(path: str, line: str) -> None:
   """Refuses 'a.jpg 1' and 'a.jpg|1', which would be names of files."""
   found = re.match(r'(.+)[\s|;,](\S*)$', line)
-  if (found and found[1].rstrip().lower().endswith(EXTENSIONS)
-      and not line.lower().endswith(EXTENSIONS)):
+  if (found and found[1].rstrip().lower().endswith(folder.EXTENSIONS)
+      and not line.lower().endswith(folder.EXTENSIONS)):
     raise UserError(f'{path!r} is read as one path a line, but {line!r} looks like a '
                     'path and a label: lists with labels are .csv (commas) or .tsv')
 
@@ -152,7 +131,7 @@ def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
 
 def _read_table(path: str, lines: Iterable[str],
                 separator: str) -> tuple[list[str], _Texts | None]:
-  """The paths, and the labels if there are some, of a CSV file."""
+  """Returns the paths, and the labels if there are some, of a CSV file."""
   rows = _rows(path, lines, separator)
   first = next(rows, None)
   if first is None:
@@ -207,7 +186,7 @@ def _cell(path: str, line: int, cells: list[str], column: int, what: str) -> str
 
 
 def _find_columns(path: str, first: list[str], separator: str) -> _Columns:
-  """What the first row says, if it has titles."""
+  """Finds the columns by the titles of the first row, if it has titles."""
   _check_separator(path, first, separator)
   path_column = _find_title(first, _PATH_TITLES)
   label_column = _find_title(first, _LABEL_TITLES)
@@ -239,7 +218,7 @@ def _check_separator(path: str, first: list[str], separator: str) -> None:
 
 def _untold(path: str, first: list[str], what: str,
             titles: Sequence[str]) -> UserError:
-  """The error for titles that do not say where the path or the label is."""
+  """Returns the error for titles that do not say where the path or the label is."""
   return UserError(
       f'{path!r} has the titles {", ".join(map(repr, first))}, none of them for '
       f'the {what}: call it one of {", ".join(titles)}'
@@ -263,11 +242,11 @@ def _check_untitled(path: str, first: list[str], files: list[str],
 
 
 def _is_image(text: str) -> bool:
-  return text.lower().endswith(EXTENSIONS)
+  return text.lower().endswith(folder.EXTENSIONS)
 
 
 def _find_title(cells: Sequence[str], titles: Sequence[str]) -> int | None:
-  """The column with the first of the titles that there is."""
+  """Returns the column with the first of the titles that is there."""
   def plain(title):
     return title.lower().translate({ord(c): None for c in ' _-'})
   plain_cells = list(map(plain, cells))
@@ -278,7 +257,7 @@ def _find_title(cells: Sequence[str], titles: Sequence[str]) -> int | None:
 def _number(
     path: str, texts: _Texts, split: str, class_names: tuple[str, ...] | None,
 ) -> tuple[np.ndarray, tuple[str, ...] | None]:
-  """Labels as int32 [N], and the names of the classes if they have some."""
+  """Returns labels as int32 [N], and the names of the classes if they have some."""
   lines = texts.lines
   not_whole = next((text for text in lines if not text.isdecimal()), None)
   if class_names is None and not_whole is None:
@@ -287,8 +266,8 @@ def _number(
       raise UserError(f'{path!r}, line {lines[longest]}, has a label of '
                       f'{len(longest)} digits: labels count from 0')
     numbers = np.array([int(text) for text in lines])
-    check_largest(int(numbers.max()),
-                  len(texts.which) if split == 'train' else None, repr(path))
+    table.check_largest(int(numbers.max()),
+                        len(texts.which) if split == 'train' else None, repr(path))
     return numbers.astype(np.int32)[texts.which], None
   if class_names is None and all(map(_NUMBER.fullmatch, lines)):
     raise UserError(

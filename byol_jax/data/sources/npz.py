@@ -1,4 +1,4 @@
-"""Sources that are arrays in memory: .npz, MNIST's family, the sample, fake."""
+"""The source 'npz': arrays in a file of numpy's."""
 
 from __future__ import annotations
 
@@ -10,70 +10,28 @@ import zlib
 
 import numpy as np
 
-from byol_jax.data.sources import idx
-from byol_jax.data.sources import lists
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 
-_SAMPLE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-                       'samples', 'fashion_sample.npz')
 _NPY_HEADER = 1 << 16  # bytes before an array; numpy reads no more
-DEBIAN_FASHION_MNIST = '/usr/share/datasets/fashion-mnist'
-_FASHION_CLASSES = (
-    'T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt',
-    'Sneaker', 'Bag', 'Ankle boot')
 
 
-def fashion_sample(split: str) -> table.Images:
-  """The embedded data: 10,000 + 2,000 images of Fashion-MNIST, 28x28x1."""
-  train_or_test(split, 'fashion_sample')
-  data = npz(_SAMPLE, split)
-  return data._replace(class_names=_FASHION_CLASSES, name='fashion_sample')
-
-
-def fashion_mnist(path: str, split: str) -> table.Images:
-  """Fashion-MNIST, or another relative of MNIST, from its IDX files.
+def open_split(request: table.Request, split: str) -> table.Images | None:
+  """Reads arrays from an .npz file, without pickle.
 
   Args:
-    path: folder with {train,t10k}-{images-idx3,labels-idx1}-ubyte, each with or
-      without .gz.
+    request: `path` is a file with `images` and, if there are, `labels`: training
+      data; or with x_train, y_train, x_test, y_test, of which only x_train is
+      needed. Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, labels
+      integers [N] or [N, 1], counted from 0. Arrays larger than `max_bytes` are
+      refused before they are read.
     split: 'train' or 'test'.
-
-  Returns:
-    Images [60000 or 10000, 28, 28, 1] with their ten class names.
-  """
-  train_or_test(split, 'fashion_mnist')
-  prefix = {'train': 'train', 'test': 't10k'}[split]
-  images = idx.read_idx(idx.find_idx(path, f'{prefix}-images-idx3-ubyte'), 3)
-  labels_path = idx.find_idx(path, f'{prefix}-labels-idx1-ubyte')
-  labels = idx.read_idx(labels_path, 1)
-  if len(images) != len(labels):
-    raise UserError(
-        f'{path} has {len(images)} {prefix} images and {len(labels)} labels: '
-        'the files do not belong together')
-  if labels.max() >= len(_FASHION_CLASSES):
-    raise UserError(
-        f'{labels_path} has a label {labels.max()}, Fashion-MNIST has 0 to 9')
-  return table.Images(
-      images[..., None], labels.astype(np.int32), _FASHION_CLASSES,
-      f'fashion_mnist in {path}')
-
-
-def npz(path: str, split: str, max_bytes: int | None = None) -> table.Images | None:
-  """Arrays from an .npz file, without pickle.
-
-  Args:
-    path: a file with `images` and, if there are, `labels`: training data; or
-      with x_train, y_train, x_test, y_test, of which only x_train is needed.
-      Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, labels
-      integers [N] or [N, 1], counted from 0.
-    split: 'train' or 'test'.
-    max_bytes: larger arrays are refused before they are read; None for none.
 
   Returns:
     The images, or None for 'test' if the file has no test images.
   """
-  train_or_test(split, 'npz')
+  path = request.path
+  table.check_train_or_test(split, 'npz')
   if not os.path.isfile(path):
     raise UserError(f'there is no file {path}: check config.data.path')
   try:
@@ -90,7 +48,7 @@ def npz(path: str, split: str, max_bytes: int | None = None) -> table.Images | N
         return None
       for key in (image_key, label_key):
         if key in keys:
-          _check_size(archive.zip, key, max_bytes, path)
+          _check_size(archive.zip, key, request.max_bytes, path)
       images = archive[image_key]
       labels = archive[label_key] if label_key in keys else None
   # A bare .npy comes back as an array: AttributeError or TypeError. Encrypted
@@ -111,42 +69,13 @@ def _check_size(archive: zipfile.ZipFile, key: str, max_bytes: int | None,
                 path: str) -> None:
   """Raises UserError if an array would take more memory than `max_bytes`.
 
-  What the archive says of its size is more than is ever read of it.
+  No more is ever read of it than the archive says.
   """
   size = archive.getinfo(f'{key}.npy').file_size
   if max_bytes is not None and size > max_bytes + _NPY_HEADER:
     raise UserError(
         f'{key} in {path} takes {size / 2**20:,.0f} MiB: raise config key '
         'data.resident_limit_mib if every device has room for it')
-
-
-def fake(
-    num_images: int, image_size: int, num_classes: int = 10, seed: int = 0,
-    split: str = 'train',
-) -> table.Images:
-  """Random pixels and labels, for speed tests.
-
-  Args:
-    num_images: N.
-    image_size: side of the images, which have three channels.
-    num_classes: labels are 0 .. num_classes - 1; 0 for none.
-    seed: seeds both.
-    split: every split has images of its own.
-
-  Returns:
-    Images [N, image_size, image_size, 3].
-  """
-  if num_images < 1 or image_size < 1:
-    raise UserError(
-        f'fake data needs at least one image and pixel, not {num_images} images '
-        f'of side {image_size}')
-  rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
-  shape = (num_images, image_size, image_size, 3)
-  images = rng.integers(0, 256, shape, np.uint8)
-  labels = None
-  if num_classes:
-    labels = rng.integers(0, num_classes, num_images, np.int32)
-  return table.Images(images, labels, None, f'fake {split}')
 
 
 def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
@@ -178,11 +107,5 @@ def _checked_labels(labels: np.ndarray, size: int, where: str,
     raise UserError(
         f'{where} has labels from {labels.min()} to {labels.max()}: they must '
         'count from 0')
-  lists.check_largest(int(labels.max()), size if split == 'train' else None, where)
+  table.check_largest(int(labels.max()), size if split == 'train' else None, where)
   return labels.reshape(size).astype(np.int32)
-
-
-def train_or_test(split: str, source: str) -> None:
-  """Raises UserError unless the split is 'train' or 'test'."""
-  if split not in ('train', 'test'):
-    raise UserError(f'{source} has the splits train and test, not {split!r}')

@@ -1,18 +1,39 @@
 """A data set: images in memory, or still encoded, with what belongs to each.
 
-A source is either `Images`, pixels in memory, or `Encoded`, files or records
+A source gives either `Images`, pixels in memory, or `Encoded`, files or records
 that are still JPEG, PNG, ... and are decoded when they are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
+import zlib
 
 import numpy as np
 
 from byol_jax.data import bad as bad_lib
 from byol_jax.data.sources import lazy
+from byol_jax.errors import UserError
+
+_CLASSES_SHOWN, _MOST_OF_A_NAME = 3, 30
+_MANY_CLASSES = 100_000
+
+
+class Request(NamedTuple):
+  """Says which data is wanted; each source looks at what it needs."""
+  path: str | None = None  # the folder or file, TFDS's data_dir; None for a default
+  test_path: str | None = None  # the list of the test part, for 'list'
+  # Classes of the training part, for the test part of a 'list'; None where its
+  # labels are numbers.
+  class_names: tuple[str, ...] | None = None
+  max_bad: int | None = None  # images that may be bad; None: `bad.default_limit`
+  max_bytes: int | None = None  # of the arrays of an 'npz'; None for any size
+  tfds_name: str | None = None  # the data set's name, for 'tfds'
+  image_size: int = 32  # of views; the side of the images, for 'fake'
+  num_images: int = 1024  # for 'fake', as are the two below
+  num_classes: int = 10  # 0 for no labels
+  seed: int = 0
 
 
 class Images(NamedTuple):
@@ -21,9 +42,21 @@ class Images(NamedTuple):
   labels: np.ndarray | None  # int32 [N]
   class_names: tuple[str, ...] | None
   name: str  # for messages
-  # Of what was decoded: those that others stand in for, and the files or records.
+  # Where images were decoded: those that others stand in for, and their files.
   bad: bad_lib.BadImages | None = None
   names: Sequence[str] | None = None
+
+  root = None  # no image is a file
+
+  @property
+  def size(self) -> int:
+    """The number of images."""
+    return len(self.images)
+
+  def content(self) -> Iterator[bytes]:
+    """Yields what tells these images from others: their pixels."""
+    yield repr(self.images.shape).encode()
+    yield str(zlib.crc32(np.ascontiguousarray(self.images))).encode()
 
 
 class Encoded(NamedTuple):
@@ -37,34 +70,44 @@ class Encoded(NamedTuple):
   class_names: tuple[str, ...] | None
   name: str  # for messages
   bad: bad_lib.BadImages  # the images that turned out to be of no use
-  root: str | None = None  # the folder that `names` are files of; None of records
+  root: str | None = None  # the folder that `names` are files of; None for records
   identity: str = ''  # of records: changes with their number, order and content
 
+  def content(self) -> Iterator[bytes]:
+    """Yields what tells these images from others: names of files, or `identity`."""
+    if self.identity:
+      yield self.identity.encode(errors='surrogateescape')
+    else:
+      for name in self.names:
+        yield str(name).encode(errors='surrogateescape') + b'\0'
 
-def size(data: Images | Encoded) -> int:
-  """Number of images."""
-  return len(data.images) if isinstance(data, Images) else data.size
+
+Data = Images | Encoded
 
 
-def num_classes(data: Images | Encoded) -> int:
-  """Classes of a labelled data set; 0 without labels."""
+def size(data: Data) -> int:
+  """Returns the number of images."""
+  return data.size
+
+
+def num_classes(data: Data) -> int:
+  """Returns the number of classes; 0 without labels."""
   if data.labels is None:
     return 0
   named = len(data.class_names) if data.class_names else 0
   return max(named, int(data.labels.max()) + 1)
-_CLASSES_SHOWN, _MOST_OF_A_NAME = 3, 30
 
 
-def described_classes(data: Images | Encoded) -> str:
-  """'3 classes (cat, dog, emu)', for the user to see what was taken for one."""
+def described_classes(data: Data) -> str:
+  """Returns '3 classes (cat, dog, emu)': the user sees what was taken for one."""
   names = [] if data.class_names is None else list(map(str, data.class_names))
   shown = ', '.join(name[:_MOST_OF_A_NAME] for name in names[:_CLASSES_SHOWN])
   return f'{num_classes(data)} classes' + (
       f' ({shown}{", ..." if len(names) > _CLASSES_SHOWN else ""})' if names else '')
 
 
-def names_of(data: Images | Encoded, rows: Sequence[int], split: str) -> list[str]:
-  """The names of some images; 'SPLIT[5]' where they have none."""
+def names_of(data: Data, rows: Sequence[int], split: str) -> list[str]:
+  """Returns the names of some images; 'SPLIT[5]' where they have none."""
   if data.names is None:
     return [f'{split}[{row}]' for row in rows]
   if isinstance(data.names, lazy.FileNames):
@@ -73,7 +116,7 @@ def names_of(data: Images | Encoded, rows: Sequence[int], split: str) -> list[st
 
 
 class _Some(Sequence):
-  """Some of the names, none of which is looked up before it is asked for."""
+  """Some of the names; each is looked up when it is asked for."""
 
   def __init__(self, names: Sequence[str], rows: np.ndarray):
     self._names, self._rows = names, rows
@@ -85,19 +128,16 @@ class _Some(Sequence):
     return self._names[int(self._rows[index])]
 
 
-def take(data: Images | Encoded, rows: np.ndarray) -> Images | Encoded:
-  """Some of the images, as a data set of their own.
+def take(data: Data, rows: np.ndarray) -> Data:
+  """Returns some of the images as a data set of their own, of the same kind.
 
   Args:
     data: the whole.
     rows: int [n], which ones, in the new order.
-
-  Returns:
-    Of the same kind.
   """
   labels = None if data.labels is None else data.labels[rows]
   if isinstance(data, Images):
-    # those that others stand in for stay so
+    # images that stand in for bad ones stay so
     return data._replace(images=data.images[rows], labels=labels, bad=None, names=None)
   names = _Some(data.names, rows)
   return data._replace(
@@ -106,4 +146,30 @@ def take(data: Images | Encoded, rows: np.ndarray) -> Images | Encoded:
       bad=bad_lib.BadImages(names, data.name, data.bad.limit))
 
 
-Data = Images | Encoded
+def check_train_or_test(split: str, source: str) -> None:
+  """Raises UserError unless the split is 'train' or 'test'."""
+  if split not in ('train', 'test'):
+    raise UserError(f'{source} has the splits train and test, not {split!r}')
+
+
+def check_largest(label: int, num_images: int | None, where: str) -> None:
+  """Refuses ids in the place of classes counted from 0.
+
+  There cannot be more classes than images, but part of a large data set may lack
+  some: a training label is refused from 100,000 on, unless there are more images.
+
+  Args:
+    label: the largest.
+    num_images: of the training part; None for a test part, whose labels are
+      compared with the classes of training elsewhere.
+    where: for the message.
+
+  Raises:
+    UserError: it is too large.
+  """
+  limit = 2**31 if num_images is None else max(num_images, _MANY_CLASSES)
+  if label >= limit:
+    count = '' if num_images is None else f' for {num_images} images'
+    raise UserError(
+        f'{where} has a label {label}{count}: labels count from 0, so number the '
+        f'classes, or in a list write names, as id-{label}')

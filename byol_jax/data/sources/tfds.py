@@ -1,4 +1,10 @@
-"""A prepared TFDS data set as encoded records with random access."""
+"""The source 'tfds': a prepared TFDS data set, as encoded records with random access.
+
+Works from the prepared files alone: the data set's own code is not run and nothing is
+ever downloaded. Files in the array_record format are read by random access, and so
+are TFRecord files, once their records are found. Other formats are read into memory
+once, still encoded.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +14,18 @@ import hashlib
 import json
 import logging
 import os
-import pathlib
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from byol_jax import errors
+from byol_jax.data import bad as bad_lib
+from byol_jax.data.records import index as index_lib
 from byol_jax.data.records import shards
 from byol_jax.data.records import tfrecord
 from byol_jax.data.records.tf_cpu import import_tf
 from byol_jax.data.sources import lazy
+from byol_jax.data.sources import table
+from byol_jax.data.sources import tfds_folder
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
@@ -28,39 +35,58 @@ from byol_jax.storage import retry
 _console = logging.getLogger('byol_jax')
 
 _NAMES = ('file_name', 'filename', 'image/filename')  # features, as ImageNet has it
-_INFO = 'its dataset_info.json or features.json is missing or damaged'
 _MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
 
 
-class Records(NamedTuple):
-  """One split of a TFDS data set."""
+class _Part(NamedTuple):
+  """One split of a data set, and the features that are read of each record."""
+  tfds: Any  # the module
+  builder: Any
+  split: str
+  image: str
+  label: str | None
+  name: str | None  # of the image's file
+
+  @property
+  def info(self) -> Any:
+    return self.builder.info
+
+  @property
+  def size(self) -> int:
+    return self.info.splits[self.split].num_examples
+
+  @property
+  def shards(self) -> Sequence[Any]:
+    """The files: name, records in each, and which of those belong to the split."""
+    return self.info.splits[self.split].file_instructions
+
+  @property
+  def files(self) -> list[str]:
+    return [str(shard.filename) for shard in self.shards]
+
+  def damaged(self, why: object) -> UserError:
+    """Returns the error for files that are missing or broken, or may not be read."""
+    if isinstance(why, OSError) and not isinstance(why, FileNotFoundError):
+      return paths_lib.refused(str(self.builder.data_dir), why)
+    return UserError(f'cannot read TFDS data set {self.info.full_name} in '
+                     f'{self.builder.data_dir}: {why}; prepare it again')
+
+
+class _Records(NamedTuple):
+  """The content of a part."""
   read: Callable[[int], bytes]  # the encoded image
-  size: int
   labels: np.ndarray | lazy.Labels | None  # int32 [N]
-  class_names: tuple[str, ...] | None
-  names: Sequence[str]  # file names, or 'tiny/1.0.0, split train, record 5'
-  identity: str  # changes with the records' number and order
+  names: Sequence[str] | None
 
 
-def open_records(
-    name: str | None,
-    split: str,
-    data_dir: str | None = None,
-    max_bytes: int = _MAX_BYTES,
-) -> Records | None:
+def open_split(request: table.Request, split: str,
+               max_bytes: int = _MAX_BYTES) -> table.Encoded | None:
   """Opens a split of a data set that `tfds build` has prepared.
 
-  Works from the prepared files alone: the data set's own code is not run and
-  nothing is ever downloaded. Files in the array_record format are read by
-  random access, and so are TFRecord files, once their records are found
-  (`tfrecord.indexes`); what else there is is read into memory once, still encoded.
-
   Args:
-    name: TFDS name, as 'cifar10', 'imagenet2012:5.*.*' or 'my_data/config'.
-      None if `data_dir` is itself the folder of one prepared version.
+    request: `tfds_name` and `path`, as in `tfds_folder.open_builder`.
     split: a TFDS split, as 'train' or 'train[10000:]'. 'test' means
       'validation' where the data set has no 'test'.
-    data_dir: the folder that holds the prepared data sets; None for TFDS's own.
     max_bytes: the most that may be read into memory.
 
   Returns:
@@ -73,42 +99,37 @@ def open_records(
       feature 'image', or is too large to be read into memory.
     TransientError: the storage fails for a minute.
   """
-  tfds = _import_tfds()
-  if name:  # as people write it, 'imagenet2012:5.*'; TFDS wants all three numbers
-    name = re.sub(r':(\d+)\.\*$', r':\1.*.*', name)
-  builder = _open_builder(tfds, name, data_dir)
-  info = builder.info
-  title = info.full_name
-  split = _choose_split(builder, split)
-  if split is None:
+  part = _find(_import_tfds(), request, split)
+  if part is None:
     return None
-  wanted = _wanted_features(tfds, builder)
-  size = info.splits[split].num_examples
-  sizes = _sizes(builder, split)
-  read_record, formats = None, tfds.core.FileFormat
-  if builder.info.file_format == formats.ARRAY_RECORD:
-    read_record = _array_records(builder, split)
-  elif builder.info.file_format == formats.TFRECORD:
-    read_record = _tfrecords(builder, split)
-  if read_record is not None:
-    read, labels, names = _by_random_access(tfds, builder, read_record, wanted, size)
+  info, formats = part.info, part.tfds.core.FileFormat
+  sizes = _sizes(part)
+  if info.file_format == formats.ARRAY_RECORD:
+    records = _by_random_access(part, _array_records(part))
+  elif info.file_format == formats.TFRECORD:
+    records = _by_random_access(part, _tfrecords(part))
   else:
-    read, labels, names = _read_into_memory(tfds, builder, split, wanted, sizes,
-                                            max_bytes)
+    records = _in_memory(part, sizes, max_bytes)
+  labels, class_names = records.labels, None
   if labels is not None and _are_hidden(labels):
-    _console.info('%s, split %s: hidden labels, so none', title, split)
+    _console.info('%s, split %s: hidden labels, so none', info.full_name, part.split)
     labels = None
-  class_names = None
   if labels is not None:
-    class_names = tuple(getattr(builder.info.features['label'], 'names', None)
-                        or ()) or None
-  identity = json.dumps([title, split, info.file_format.value, [
-      [os.path.basename(shard.filename), size, shard.skip, shard.take,
-       shard.examples_in_shard]
-      for shard, size in zip(info.splits[split].file_instructions, sizes)],
-      hashlib.sha256(read(0)).hexdigest()])
-  return Records(read, size, labels, class_names, names or _Numbers(title, split, size),
-                 identity)
+    class_names = tuple(getattr(info.features[part.label], 'names', None) or ()) or None
+  names = records.names or _Numbers(info.full_name, part.split, part.size)
+  name = f'tfds {request.tfds_name or request.path}'
+  return table.Encoded(
+      records.read, part.size, labels, names, class_names, name,
+      bad_lib.BadImages(names, name, request.max_bad),
+      identity=_identity(part, sizes, records.read(0)))
+
+
+def _identity(part: _Part, sizes: Sequence[int], first: bytes) -> str:
+  """Returns what changes with the records' number and order."""
+  files = [[os.path.basename(shard.filename), size, shard.skip, shard.take,
+            shard.examples_in_shard] for shard, size in zip(part.shards, sizes)]
+  return json.dumps([part.info.full_name, part.split, part.info.file_format.value,
+                     files, hashlib.sha256(first).hexdigest()])
 
 
 class _Numbers(Sequence):
@@ -126,7 +147,7 @@ class _Numbers(Sequence):
 
 
 def _import_tfds() -> Any:
-  """Imports tensorflow_datasets, after TensorFlow was made quiet."""
+  """Imports tensorflow_datasets, once TensorFlow was made quiet."""
   import_tf()
   try:
     import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
@@ -137,97 +158,12 @@ def _import_tfds() -> Any:
   return tfds
 
 
-def _open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
-  """Opens the prepared files, without the code that prepared them."""
-  if not name:
-    if data_dir and 'features.json' in _names(data_dir):
-      return _insist_on(
-          lambda: tfds.builder_from_directory(data_dir), data_dir,
-          lambda error: f'TFDS folder {data_dir!r} is damaged '
-                        f'({errors.one_line(error)}): {_INFO}; prepare it again')
-    raise UserError('config.data.tfds_name is not set: it must be the name of a '
-                    'TFDS data set, as cifar10')
-  where = str(data_dir or tfds.core.constants.DATA_DIR)
-  if not data_dir and paths_lib.in_bucket(where):
-    paths_lib.require(where)  # as `open_source` does with data_dir
-  if data_dir and not paths_lib.in_bucket(where) and not os.path.isdir(where):
-    raise UserError(f'TFDS folder {data_dir!r} does not exist: check '
-                    'config.data.path')
-  # Not tfds.builder: it runs the data set's code, and names with a namespace
-  # make it go to the network.
-  return _insist_on(
-      lambda: tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir),
-      os.path.join(where, name.split(':')[0]),
-      lambda error: _why_not_there(name, where, error))
-
-
-def _insist_on(open_builder: Callable[[], Any], folder: str,
-               why: Callable[[Exception], str]) -> Any:
-  """A builder, or the error for what is wrong with its folder.
-
-  TFDS takes a bucket that does not answer for one without the data set: what it
-  does not find it must not find again once the bucket has answered.
-  """
-  for is_last in (False, True):
-    try:
-      return open_builder()
-    except Exception as error:  # not found, or of the parsers of its files
-      cause = failures.cause(error)
-      may_pass = cause is not None and failures.may_pass(cause)
-      if not is_last and (may_pass or paths_lib.in_bucket(folder)) and _names(folder):
-        continue
-      if cause is None or isinstance(cause, FileNotFoundError):
-        if paths_lib.in_bucket(folder):
-          _read_descriptions(folder)  # TFDS passes over one that it may not read
-        raise UserError(why(error)) from error
-      if may_pass:
-        raise TransientError(f'cannot read {folder}: {cause.strerror}') from error
-      raise paths_lib.refused(folder, cause) from error
-  raise AssertionError('not reached')
-
-
-def _read_descriptions(folder: str) -> None:
-  """Reads the files that describe a data set; their own errors are clearer.
-
-  Raises:
-    UserError, TransientError: one cannot be read.
-  """
-  for version in ('', *_names(folder)):
-    for name in ('dataset_info.json', 'features.json'):
-      path = os.path.join(folder, version, name)
-      try:
-        retry.insist(lambda path=path: paths_lib.read_bytes(path), repr(path))
-      except FileNotFoundError:
-        pass
-      except OSError as error:
-        raise paths_lib.refused(path, error) from error
-
-
-def _names(folder: str) -> list[str]:
-  """What is in a folder, once it answers."""
-  try:
-    return paths_lib.names(folder)
-  except OSError as error:
-    raise paths_lib.refused(folder, error) from error
-
-
-def _why_not_there(name: str, where: str, error: Exception) -> str:
-  """What is wrong, where TFDS finds no data set of a name."""
-  plain = name.split(':')[0]
-  again = f'tfds build {plain} --data_dir={where} --file_format=array_record'
-  versions = _names(os.path.join(where, plain))
-  if versions:
-    return (f'TFDS data set {name!r} cannot be opened in {where} '
-            f'({errors.one_line(error)}): there is {", ".join(versions)}; if that is '
-            f'what you want, {_INFO}: prepare it again with: {again}')
-  # its own folder, or that of a version, instead of the one around
-  parents = pathlib.PurePath(where)
-  for parent in (parents, *parents.parents):
-    if parent.name == plain.split('/')[0]:
-      return (f'TFDS data set {name!r} is not below {where}: set config.data.path to '
-              f'the folder around it, {parent.parent}')
-  return (f'TFDS data set {name!r} is not prepared in {where}; prepare it with: '
-          f'{again}')
+def _find(tfds: Any, request: table.Request, split: str) -> _Part | None:
+  """Opens the data set and finds a split; None if there is nothing to test on."""
+  builder = tfds_folder.open_builder(tfds, request.tfds_name, request.path)
+  split = _choose_split(builder, split)
+  return None if split is None else _Part(
+      tfds, builder, split, *_wanted_features(tfds, builder))
 
 
 def _choose_split(builder: Any, split: str) -> str | None:
@@ -251,15 +187,8 @@ def _choose_split(builder: Any, split: str) -> str | None:
   return split
 
 
-class _Wanted(NamedTuple):
-  """The features that are read, by what they are."""
-  image: str
-  label: str | None
-  name: str | None
-
-
-def _wanted_features(tfds: Any, builder: Any) -> _Wanted:
-  """Checks the feature 'image', and looks for one that is a label and a file's name."""
+def _wanted_features(tfds: Any, builder: Any) -> tuple[str, str | None, str | None]:
+  """Checks the feature 'image', and looks for a label and the name of a file."""
   features = builder.info.features
   is_dict = isinstance(features, tfds.features.FeaturesDict)
   features = dict(features.items()) if is_dict else {}
@@ -273,140 +202,120 @@ def _wanted_features(tfds: Any, builder: Any) -> _Wanted:
               and np.issubdtype(label.np_dtype, np.integer))
   names = [name for name in _NAMES
            if isinstance(features.get(name), tfds.features.Text)]
-  return _Wanted('image', 'label' if is_label else None, names[0] if names else None)
+  return 'image', 'label' if is_label else None, names[0] if names else None
 
 
-def _sizes(builder: Any, split: str) -> list[int]:
-  """Of the files of a split, in bytes; one that is missing is named now."""
-  def size(shard: Any) -> int:
-    path = str(shard.filename)
+def _sizes(part: _Part) -> list[int]:
+  """Returns the bytes of each file; one that is missing is named now."""
+  def size(path: str) -> int:
     try:
       return retry.insist(lambda: paths_lib.stat(path), repr(path))[0]
     except FileNotFoundError as error:
-      raise _damaged(builder, f'{path} is missing') from error
+      raise part.damaged(f'{path} is missing') from error
     except OSError as error:
-      raise _damaged(builder, error) from error
+      raise part.damaged(error) from error
   with futures.ThreadPoolExecutor(lazy.THREADS) as pool:  # storage takes its time
-    return list(pool.map(size, builder.info.splits[split].file_instructions))
+    return list(pool.map(size, part.files))
 
 
-def _array_records(builder: Any, split: str) -> Callable[[int], bytes]:
-  """Reads a record of a split, the whole serialized example."""
-  instructions = builder.info.splits[split].file_instructions
+def _array_records(part: _Part) -> Callable[[int], bytes]:
+  """Returns a function that reads a record of a part, the whole serialized example."""
   # not TFDS's own data source, which keeps every shard open
-  return _by_number(builder, instructions, shards.reader(
-      [str(shard.filename) for shard in instructions]))
+  return _by_number(part, shards.reader(part.files))
 
 
-def _tfrecords(builder: Any, split: str) -> Callable[[int], bytes]:
-  """As `_array_records`, for TFRecord files."""
-  instructions = builder.info.splits[split].file_instructions
-  files = [str(shard.filename) for shard in instructions]
+def _tfrecords(part: _Part) -> Callable[[int], bytes]:
+  """Returns what `_array_records` does, for TFRecord files."""
+  files = part.files
   try:
-    starts = tfrecord.indexes(files)
-    for file, shard, found in zip(files, instructions, starts):
+    starts = index_lib.indexes(files, tfrecord.index, 'TFRecord')
+    for file, shard, found in zip(files, part.shards, starts):
       if len(found) - 1 != shard.examples_in_shard:
         raise ValueError(f'{file} has {len(found) - 1} records, not '
                          f'{shard.examples_in_shard}')
   except (OSError, ValueError) as error:
-    raise _damaged(builder, error) from error
+    raise part.damaged(error) from error
 
   def read(shard: int, k: int) -> bytes:
     return retry.insist(lambda: tfrecord.read(
         files[shard], *map(int, starts[shard][k:k + 2])), repr(files[shard]))
-  return _by_number(builder, instructions, read)
+  return _by_number(part, read)
 
 
-def _by_number(builder: Any, instructions: Sequence[Any],
+def _by_number(part: _Part,
                read: Callable[[int, int], bytes]) -> Callable[[int], bytes]:
-  """Finds the shard of a record and its number there, and names both on damage."""
-  first = np.cumsum([0] + [shard.take for shard in instructions])
-
-  def read_record(index: int) -> bytes:
-    shard = int(np.searchsorted(first, index, 'right')) - 1
-    k = int(index - first[shard]) + instructions[shard].skip
-    try:
-      return read(shard, k)
-    # array_record raises the first two
-    except (RuntimeError, IndexError, ValueError, OSError) as error:
-      file = instructions[shard].filename
-      cause = failures.cause(error)  # of array_record, which may lack the right
-      if cause is not None and not isinstance(cause, FileNotFoundError):
-        raise paths_lib.refused(str(file), cause) from error
-      raise _damaged(builder, f'record {k} of {file}: {error}') from error
-  return read_record
+  """Returns `shards.by_number` of a part."""
+  return shards.by_number(
+      part.files, [shard.take for shard in part.shards], read,
+      lambda file, k, error: part.damaged(f'record {k} of {file}: {error}'),
+      [shard.skip for shard in part.shards])
 
 
-def _by_random_access(
-    tfds: Any, builder: Any, read_record: Callable[[int], bytes], wanted: _Wanted,
-    size: int,
-) -> tuple[Callable[[int], bytes], np.ndarray | lazy.Labels | None, lazy.FileNames | None]:
-  """(reads an image, labels, names) from a way to read whole records."""
+def _by_random_access(part: _Part, read_record: Callable[[int], bytes]) -> _Records:
+  """Returns the content of a part whose records are read one by one."""
   def parser(*features: str | None) -> Callable[[int], dict[str, Any]]:
     # Parses these features and no others, bounding boxes for example.
-    only = tfds.features.FeaturesDict(
-        {feature: builder.info.features[feature] for feature in features if feature})
-    decoders = {wanted.image: tfds.decode.SkipDecoding()} if (
-        wanted.image in features) else None
+    only = part.tfds.features.FeaturesDict(
+        {feature: part.info.features[feature] for feature in features if feature})
+    decoders = {part.image: part.tfds.decode.SkipDecoding()} if (
+        part.image in features) else None
     return lambda index: only.deserialize_example_np(read_record(int(index)),
                                                      decoders=decoders)
-  parse = parser(wanted.image, wanted.label)
+  parse = parser(part.image, part.label)
   labels, names, num_classes = None, None, None
-  if wanted.label:
-    num_classes = getattr(builder.info.features[wanted.label], 'num_classes', None)
-    labels = lazy.Labels(lambda index: parse(index)[wanted.label], size, num_classes or 0)
-  if wanted.name:
-    parse_name = parser(wanted.name)
-    names = lazy.FileNames(lambda index: _text(parse_name(index)[wanted.name]), size)
+  if part.label:
+    num_classes = getattr(part.info.features[part.label], 'num_classes', None)
+    labels = lazy.Labels(lambda index: parse(index)[part.label], part.size,
+                         num_classes or 0)
+  if part.name:
+    parse_name = parser(part.name)
+    names = lazy.FileNames(lambda index: _text(parse_name(index)[part.name]), part.size)
 
   def read(index: int) -> bytes:
     example = parse(index)
     if labels is not None:
-      labels.put(int(index), example[wanted.label])
-    return bytes(example[wanted.image])
+      labels.put(int(index), example[part.label])
+    return bytes(example[part.image])
 
   if labels is not None and num_classes is None:
-    # How many classes there are, the labels alone can tell.
-    return read, np.asarray(labels), names
-  return read, labels, names
+    # the labels alone can tell how many classes there are
+    return _Records(read, np.asarray(labels), names)
+  return _Records(read, labels, names)
 
 
-def _read_into_memory(
-    tfds: Any, builder: Any, split: str, wanted: _Wanted, sizes: Sequence[int],
-    max_bytes: int,
-) -> tuple[Callable[[int], bytes], np.ndarray | None, list[str] | None]:
+def _in_memory(part: _Part, sizes: Sequence[int], max_bytes: int) -> _Records:
   """Reads every record of a format without random access, in file order."""
-  info = builder.info
-  size = sum(size * shard.take // max(1, shard.examples_in_shard) for size, shard
-             in zip(sizes, info.splits[split].file_instructions))
+  info = part.info
+  size = sum(size * shard.take // max(1, shard.examples_in_shard)
+             for size, shard in zip(sizes, part.shards))
   if size > max_bytes:
     raise UserError(
-        f'{info.full_name}, split {split}, has {size / 2**30:.1f} GiB in the '
+        f'{info.full_name}, split {part.split}, has {size / 2**30:.1f} GiB in the '
         f'format {info.file_format.value}, too much to hold in memory; prepare '
         f'it again with: tfds build {info.name} --file_format=array_record')
-  dataset = builder.as_dataset(
-      split=split, shuffle_files=False,
-      decoders={wanted.image: tfds.decode.SkipDecoding()},
-      read_config=tfds.ReadConfig(
-          interleave_cycle_length=1, try_autocache=False))
-  dataset = dataset.map(
-      lambda record: {key: record[key] for key in wanted if key})
+  dataset = part.builder.as_dataset(
+      split=part.split, shuffle_files=False,
+      decoders={part.image: part.tfds.decode.SkipDecoding()},
+      read_config=part.tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False))
+  wanted = [feature for feature in (part.image, part.label, part.name) if feature]
+  dataset = dataset.map(lambda record: {key: record[key] for key in wanted})
   records = []
   try:
-    records.extend(tfds.as_numpy(dataset))
+    records.extend(part.tfds.as_numpy(dataset))
   except import_tf().errors.OpError as error:
     cause = failures.cause(error)
     if cause is not None and failures.may_pass(cause):
-      raise TransientError(f'cannot read {builder.data_dir}: {error.message}') from error
+      raise TransientError(
+          f'cannot read {part.builder.data_dir}: {error.message}') from error
     # Without the names of TensorFlow's functions and operations.
     why = error.message.split('}} ')[-1].split(' [Op')[0]
-    raise _damaged(builder, why) from error
+    raise part.damaged(why) from error
   labels = names = None
-  if wanted.label:
-    labels = np.array([record[wanted.label] for record in records], np.int32)
-  if wanted.name:
-    names = [_text(record[wanted.name]) for record in records]
-  return [record[wanted.image] for record in records].__getitem__, labels, names
+  if part.label:
+    labels = np.array([record[part.label] for record in records], np.int32)
+  if part.name:
+    names = [_text(record[part.name]) for record in records]
+  return _Records([record[part.image] for record in records].__getitem__, labels, names)
 
 
 def _text(value: bytes) -> str:
@@ -414,14 +323,5 @@ def _text(value: bytes) -> str:
 
 
 def _are_hidden(labels: np.ndarray | lazy.Labels) -> bool:
-  """Whether a label is negative; of `Labels` the first tells for all."""
+  """Tells whether a label is negative; of `Labels` the first tells for all."""
   return bool((labels[:1] if isinstance(labels, lazy.Labels) else labels).min() < 0)
-
-
-def _damaged(builder: Any, why: object) -> UserError:
-  """The error for files that are missing or broken, or may not be read."""
-  if isinstance(why, OSError) and not isinstance(why, FileNotFoundError):
-    return paths_lib.refused(str(builder.data_dir), why)
-  return UserError(
-      f'cannot read TFDS data set {builder.info.full_name} in '
-      f'{builder.data_dir}: {why}; prepare it again')

@@ -75,7 +75,7 @@ def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
     losses[resident] = [json.loads(line)['loss'] for line in lines]
 
   assert ahead == [3, 3]  # on the devices, as on the host
-  source = open_lib.folder(str(folder), 'train')
+  source = open_lib.open_source('folder', path=str(folder))
   colours = np.stack([decode.decode(source.read(k))[0, 0] for k in range(30)])
   assert len(np.unique(colours, axis=0)) == 30
   streamed, resident = fed

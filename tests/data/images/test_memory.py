@@ -9,7 +9,7 @@ import pytest
 _FREE_BATCHES = """
 import os, sys
 import numpy as np
-from byol_jax.data import memory
+from byol_jax.data.images import memory
 def mib():
   with open('/proc/self/statm') as f:
     return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20

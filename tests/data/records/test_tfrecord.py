@@ -1,7 +1,5 @@
 """TFRecord files against TensorFlow's writer, and damage in every place."""
 
-from concurrent import futures
-import contextlib
 import os
 
 import numpy as np
@@ -66,49 +64,6 @@ def test_damaged_data_is_named(path, offset):
   with pytest.raises(ValueError, match=f'in the record at byte {starts[3]}'):
     tfrecord.read(path, starts[3], starts[4])
   assert tfrecord.read(path, starts[4], starts[5]) == _RECORDS[4]
-
-
-def _kept(path, file):
-  """Of an index kept in a file: (the index, whether the data was read for it)."""
-  found, read = [], tfrecord.index
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(tfrecord, 'index', lambda path: found.append(path) or read(path))
-    return tfrecord._kept_index(path, file).tolist(), bool(found)  # pylint: disable=protected-access
-
-
-def test_a_kept_index_that_is_damaged_is_not_taken(path, tmp_path):
-  right = tfrecord.index(path).tolist()
-  file = str(tmp_path / 'cache/x.npz')
-  assert _kept(path, file) == (right, True)
-  assert _kept(path, file) == (right, False)
-  kept = open(file, 'rb').read()
-  other = str(tmp_path / 'cache/y.npz')  # of another file
-  (tmp_path / 'empty').write_bytes(b'')
-  assert _kept(str(tmp_path / 'empty'), other) == ([0], True)
-  for data in (b'', kept[:-5], kept[:100], kept[:200] + bytes(len(kept) - 200),
-               bytes(len(kept)), b'no archive', open(other, 'rb').read()):
-    open(file, 'wb').write(data)
-    assert _kept(path, file) == (right, True), data[:20]
-    assert _kept(path, file) == (right, False)
-  for position in range(0, len(kept), 3):
-    _change(file, position)
-    assert _kept(path, file)[0] == right
-  open(file, 'wb').write(kept)
-  assert sorted(os.listdir(tmp_path / 'cache')) == ['x.npz', 'y.npz']
-
-
-def test_an_index_is_kept_by_many_at_a_time(path, tmp_path):
-  right = tfrecord.index(path).tolist()
-  file = str(tmp_path / 'cache/x.npz')
-
-  def keep(k):
-    if k % 5 == 0:
-      with contextlib.suppress(FileNotFoundError):
-        os.remove(file)
-    return tfrecord._kept_index(path, file).tolist()  # pylint: disable=protected-access
-  with futures.ThreadPoolExecutor(8) as pool:
-    assert all(found == right for found in pool.map(keep, range(400)))
-  assert os.listdir(tmp_path / 'cache') in (['x.npz'], [])
 
 
 def test_records_too_short_for_a_checksum_are_damaged(path):

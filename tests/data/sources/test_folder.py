@@ -10,7 +10,7 @@ from byol_jax.data.sources import folder
 from byol_jax.data.sources import open as open_lib
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 _PNG = b'\x89PNG\r\n\x1a\n'
 
@@ -151,7 +151,7 @@ def test_links(tmp_path):
   (tmp_path / 'root/b/self.png').symlink_to(tmp_path / 'root/b/self.png')
   (tmp_path / 'root/b/gone.png').symlink_to(tmp_path / 'gone.png')
   os.mkfifo(tmp_path / 'root/b/pipe.png')
-  source = open_lib.folder(root, 'train')
+  source = open_lib.open_source('folder', path=root)
   assert source.names == [
       'a/1.png', 'b/1.png', 'b/gone.png', 'b/self.png', 'c/5.png']
   assert source.labels.tolist() == [0, 1, 1, 1, 2]
@@ -209,7 +209,7 @@ def test_an_unreadable_file(tmp_path):
   (tmp_path / 'a.png').unlink()
   (tmp_path / 'a.png').symlink_to(tmp_path / 'a.png')
   with pytest.raises(decode.BadImage, match='unreadable'):
-    open_lib.folder(root, 'train').read(0)
+    open_lib.open_source('folder', path=root).read(0)
   with pytest.raises(decode.BadImage, match='unreadable .*null'):
     folder.read_file(root + '/a\0b.png')
 
@@ -250,7 +250,7 @@ def test_odd_names(tmp_path):
   root = _make(tmp_path, 'ä ö/\u4e2d.png', 'x y/1 2.png')
   with open(os.path.join(os.fsencode(root), b'x y', b'\xff.png'), 'wb') as file:
     file.write(b'no image')
-  source = open_lib.folder(root, 'train')
+  source = open_lib.open_source('folder', path=root)
   assert source.class_names == ('x y', 'ä ö')
   assert source.read(2).startswith(_PNG)
   source.bad.add(1, 'damaged')
@@ -259,15 +259,15 @@ def test_odd_names(tmp_path):
 
 def test_a_storage_that_fails_for_a_moment(tmp_path, monkeypatch):
   root = _make(tmp_path, 'a.png')
-  monkeypatch.setattr(paths_lib.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
   failures = iter([OSError(5, 'Input/output error')] * 2)
   def fail_twice(*arguments):
     for error in failures:
       raise error
     return open(*arguments)
   monkeypatch.setattr(folder, 'open', fail_twice, raising=False)
-  assert open_lib.folder(root, 'train').read(0).startswith(_PNG)
+  assert open_lib.open_source('folder', path=root).read(0).startswith(_PNG)
   # for a minute: no bad image, which would change the order from here on
   failures = iter([OSError(5, 'Input/output error')] * 100)
   with pytest.raises(TransientError, match='a.png.*Input/output'):
-    open_lib.folder(root, 'train').read(0)
+    open_lib.open_source('folder', path=root).read(0)

@@ -5,11 +5,11 @@ import gzip
 import numpy as np
 import pytest
 
-from byol_jax.data.sources import lists
+from byol_jax.data.sources import list as list_lib
 from byol_jax.data.sources import open as open_lib
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.storage import paths as paths_lib
+from byol_jax.storage import retry
 
 
 def _write(tmp_path, name, text):
@@ -20,7 +20,7 @@ def _write(tmp_path, name, text):
 
 def test_plain_text_is_paths_only(tmp_path):
   path = _write(tmp_path, 'all.txt', '# mine\na,b.jpg\n\nsub/ç d.png\r\n/abs.jpg')
-  listed = lists.read_list(path)
+  listed = list_lib.read_list(path)
   assert listed.root == str(tmp_path)
   assert listed.files == ['a,b.jpg', 'sub/ç d.png', '/abs.jpg']
   assert listed.labels is None and listed.class_names is None
@@ -36,37 +36,37 @@ def test_plain_text_is_paths_only(tmp_path):
     ('a.csv', 'x.jpg,2\r\n\r\n , \r\n"y, z.jpg",00\r\n'),
 ])
 def test_numbers_as_labels(tmp_path, name, text):
-  listed = lists.read_list(_write(tmp_path, name, text))
+  listed = list_lib.read_list(_write(tmp_path, name, text))
   assert listed.files == ['x.jpg', 'y, z.jpg']
   np.testing.assert_array_equal(listed.labels, np.array([2, 0], np.int32))
   assert listed.labels.dtype == np.int32 and listed.class_names is None
 
 
 def test_names_as_labels(tmp_path):
-  train = lists.read_list(_write(
+  train = list_lib.read_list(_write(
       tmp_path, 'train.csv', 'path,class\na.jpg,dog\nb.jpg,cat\nc.jpg,dog\n'))
   assert train.class_names == ('cat', 'dog')
   np.testing.assert_array_equal(train.labels, [1, 0, 1])
-  test = lists.read_list(_write(tmp_path, 'test.csv', 'd.jpg,dog\n'), 'test',
+  test = list_lib.read_list(_write(tmp_path, 'test.csv', 'd.jpg,dog\n'), 'test',
                          train.class_names)
   np.testing.assert_array_equal(test.labels, [1])
 
 
 def test_csv_without_labels(tmp_path):
   for text in ('path\na.jpg\n', 'a.jpg\n', ',File\n0,a.jpg\n', 'odd;name.jpg\n'):
-    listed = lists.read_list(_write(tmp_path, 'a.csv', text))
+    listed = list_lib.read_list(_write(tmp_path, 'a.csv', text))
     assert len(listed.files) == 1 and listed.files[0].endswith('.jpg')
     assert listed.labels is None
 
 
 def test_a_class_may_be_called_like_a_title(tmp_path):
-  listed = lists.read_list(_write(tmp_path, 'a.csv', 'a.jpg,image\nb.jpg,target\n'))
+  listed = list_lib.read_list(_write(tmp_path, 'a.csv', 'a.jpg,image\nb.jpg,target\n'))
   assert listed.files == ['a.jpg', 'b.jpg']
   assert listed.class_names == ('image', 'target')
 
 
 def test_files_without_an_extension(tmp_path):
-  listed = lists.read_list(_write(tmp_path, 'a.csv', 'x/1,cat\nx/2,dog\nx/3,0\n'))
+  listed = list_lib.read_list(_write(tmp_path, 'a.csv', 'x/1,cat\nx/2,dog\nx/3,0\n'))
   assert listed.files == ['x/1', 'x/2', 'x/3']
   assert listed.class_names == ('0', 'cat', 'dog')
 
@@ -119,14 +119,14 @@ def test_files_without_an_extension(tmp_path):
 def test_what_is_wrong_is_named(tmp_path, name, text, message):
   path = _write(tmp_path, name, text)
   with pytest.raises(UserError, match=message) as error:
-    lists.read_list(path)
+    list_lib.read_list(path)
   assert name in str(error.value)
 
 
 def test_a_class_that_training_lacks(tmp_path):
   path = _write(tmp_path, 'test.csv', 'a.jpg,cat\nb.jpg,cow\n')
   with pytest.raises(UserError, match="line 2: 'cow' is not one of the 2"):
-    lists.read_list(path, 'test', ('cat', 'dog'))
+    list_lib.read_list(path, 'test', ('cat', 'dog'))
 
 
 def test_both_lists_have_numbers_or_both_names(tmp_path):
@@ -146,29 +146,29 @@ def test_both_lists_have_numbers_or_both_names(tmp_path):
 
 def test_as_many_classes_as_images(tmp_path):
   rows = ''.join(f'{k}.jpg,{100_000 - k}\n' for k in range(100_001))
-  listed = lists.read_list(_write(tmp_path, 'a.csv', rows))
+  listed = list_lib.read_list(_write(tmp_path, 'a.csv', rows))
   assert listed.labels.max() == 100_000
 
 
 def test_a_list_that_is_missing(tmp_path):
   with pytest.raises(UserError, match='config.data.path'):
-    lists.read_list(str(tmp_path / 'no.txt'))
+    list_lib.read_list(str(tmp_path / 'no.txt'))
   with pytest.raises(UserError, match='config.data.test_path'):
-    lists.read_list(str(tmp_path / 'no.txt'), 'test')
+    list_lib.read_list(str(tmp_path / 'no.txt'), 'test')
 
 
 def test_a_storage_that_fails_for_a_moment(tmp_path, monkeypatch):
   path = _write(tmp_path, 'a.csv', 'a.jpg,0\nb.jpg,1\n')
-  monkeypatch.setattr(paths_lib.time, 'sleep', lambda seconds: None)
+  monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
   def fail(times):
     failures = iter([OSError(5, 'Input/output error')] * times)
     def read(*args, **kwargs):
       for error in failures:
         raise error
       return open(*args, **kwargs)
-    monkeypatch.setattr(lists, 'open', read, raising=False)
+    monkeypatch.setattr(list_lib, 'open', read, raising=False)
   fail(2)
-  assert lists.read_list(path).files == ['a.jpg', 'b.jpg']
+  assert list_lib.read_list(path).files == ['a.jpg', 'b.jpg']
   fail(100)
   with pytest.raises(TransientError, match='a.csv.*Input/output'):
-    lists.read_list(path)
+    list_lib.read_list(path)

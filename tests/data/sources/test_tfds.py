@@ -98,8 +98,8 @@ def test_other_formats_are_read_into_memory(tmp_path):
   assert isinstance(other.labels, np.ndarray)
   np.testing.assert_array_equal(source.labels, other.labels)
   with pytest.raises(UserError, match='parquet, too much to hold in memory'):
-    tfds_lib.open_records('tiny', 'train', str(tmp_path / 'parquet'),
-                          max_bytes=100)
+    tfds_lib.open_split(
+        table.Request(str(tmp_path / 'parquet'), tfds_name='tiny'), 'train', max_bytes=100)
 
 
 def _as_imagenet(folder, file_format, names):
