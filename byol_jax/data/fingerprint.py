@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent import futures
 import hashlib
 import os
 
 import numpy as np
 
+from byol_jax.data import workers
 from byol_jax.data.sources.table import Data
 
 
@@ -47,5 +47,4 @@ def file_states(data: Data, rows: Iterable[int]) -> list[list[int] | None]:
     except (OSError, ValueError):  # reading it will say why
       return None
     return [found.st_size, found.st_mtime_ns]
-  with futures.ThreadPoolExecutor(16) as pool:  # a network takes its time
-    return list(pool.map(state, rows, chunksize=64))
+  return list(workers.each(state, rows))

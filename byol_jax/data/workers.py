@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+import logging
 import os
 import threading
+import time
 from typing import Any, TypeVar
 
+from byol_jax.data.images import memory
+
+_console = logging.getLogger('byol_jax')
+
 T = TypeVar('T')
+FOR_STORAGE = 16  # threads that wait for a disk or a network more than they work
+_AHEAD = 4  # items a thread: enough for one that takes four times as long
 _CHUNK = 4  # parts of a job a task: less is overhead, more leaves threads idle
+_REPORT_SECONDS = 30.0
 
 
 def in_order(
@@ -30,6 +39,7 @@ def in_order(
     The result of each finish().
   """
   stop = stop or threading.Event()
+  memory.give_back()
 
   def run(make: Callable[[int], None], first: int, last: int) -> None:
     for k in range(first, last):
@@ -65,13 +75,23 @@ def in_order(
   return generate()
 
 
-def each(function: Callable[[Any], T], items: Iterable[Any], threads: int,
-         ahead: int) -> Iterator[T]:
-  """Yields function(item) in the items' order; `in_order` with one result a job."""
+def each(function: Callable[[Any], T], items: Iterable[Any],
+         threads: int = FOR_STORAGE) -> Iterator[T]:
+  """Yields function(item) in the items' order, which are taken one by one."""
   def job(item: Any) -> tuple[int, Callable[[int], None], Callable[[], T]]:
     result = []
     return 1, lambda _: result.append(function(item)), result.pop
-  return in_order(map(job, items), threads, ahead)
+  return in_order(map(job, items), threads, _AHEAD * threads)
+
+
+def told(results: Iterable[T], total: int, text: str) -> Iterator[T]:
+  """Yields the results, and logs now and then how far it is: text % (done, total)."""
+  reported = time.monotonic()
+  for done, result in enumerate(results, 1):
+    yield result
+    if time.monotonic() > reported + _REPORT_SECONDS:
+      reported = time.monotonic()
+      _console.info(text, done, total)
 
 
 def cores() -> int:

@@ -33,7 +33,6 @@ from byol_jax.tasks import data as data_lib
 _console = logging.getLogger('byol_jax')
 
 _PARTS = ('train', 'test')
-_AHEAD = 4  # images a thread: enough for one that takes four times as long
 
 
 class _Plan(NamedTuple):
@@ -219,7 +218,7 @@ def _write(source: table.Encoded, plan: _Plan, todo: Sequence[int],
 
   rows = [i for k in todo for i in plan.rows[k]]
   bar = console_lib.Progress(plan.folder, len(rows))
-  images = workers.each(make, rows, threads, ahead=_AHEAD * threads)
+  images = workers.each(make, rows, threads)
   with (futures.ThreadPoolExecutor(1) as finisher, contextlib.closing(bar),
         contextlib.closing(images)):
     finishing = None

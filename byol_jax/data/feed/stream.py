@@ -9,7 +9,7 @@ depends on nothing else either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 import threading
 from typing import Any
 
@@ -19,7 +19,6 @@ from byol_jax.data import workers
 from byol_jax.data.feed import order
 from byol_jax.data.images import crops
 from byol_jax.data.images import decode
-from byol_jax.data.images import memory
 from byol_jax.data.images.decode import BadImage
 from byol_jax.data.sources.table import Encoded
 from byol_jax.data.sources.table import Images
@@ -91,7 +90,7 @@ def train_batches(
     return len(wanted), make, finish
 
   steps = range(start_step, start_step + num_steps)
-  return _in_order(map(start, steps), threads, prefetch, stop)
+  return workers.in_order(map(start, steps), threads, prefetch, stop)
 
 
 def eval_batches(
@@ -144,7 +143,8 @@ def eval_batches(
 
     return batch_size, make, finish
 
-  return _in_order(map(start, rows.reshape(-1, batch_size)), threads, prefetch)
+  return workers.in_order(
+      map(start, rows.reshape(-1, batch_size)), threads, prefetch)
 
 
 def load_resident(
@@ -190,7 +190,7 @@ def load_resident(
 
     return len(rows), make, lambda: fits[rows.start:rows.stop].all()
 
-  for all_fit in _in_order(
+  for all_fit in workers.in_order(
       map(start, range(0, source.size, _RESIDENT_BATCH)), threads, ahead=2):
     if not all_fit:
       return None
@@ -228,11 +228,3 @@ def _try(source: Encoded, index: int, use: Callable[[bytes], None]) -> bool:
 def _labels(source: Encoded, indices: np.ndarray) -> dict[str, np.ndarray]:
   """{'labels': int32 [b]}, or nothing if the source has no labels."""
   return {} if source.labels is None else {'labels': source.labels[indices]}
-
-
-def _in_order(jobs: Iterable[tuple[int, Callable[[int], None], Callable[[], Any]]],
-              threads: int, ahead: int,
-              stop: threading.Event | None = None) -> Iterator[Any]:
-  """Works on the jobs as `workers.in_order` does, and lets freed batches go."""
-  memory.give_back()
-  return workers.in_order(jobs, threads, ahead, stop)

@@ -7,24 +7,20 @@ that is quick; a file in a bucket is read whole, so its index is kept in ~/.cach
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent import futures
 import contextlib
 import hashlib
 import io
 import logging
 import os
-import time
 
 import numpy as np
 
+from byol_jax.data import workers
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
-
-_THREADS = 16
-_REPORT_SECONDS = 30.0
 
 
 def indexes(paths: Sequence[str], find: Callable[[str], np.ndarray],
@@ -42,26 +38,15 @@ def indexes(paths: Sequence[str], find: Callable[[str], np.ndarray],
   Raises:
     ValueError, OSError: as `find`; TransientError: as `retry.insist`.
   """
-  reported, found = time.monotonic(), []
-  with futures.ThreadPoolExecutor(_THREADS) as pool:  # storage takes its time
-    try:
-      kept = list(pool.map(lambda path: _kept_at(path, kind), paths))
-      missing = sum(bool(file) and not os.path.exists(file) for file in kept)
-      if missing:
-        _console.info(
-            'finding the records of %d %s files in a bucket: they are read once '
-            'on this machine (files of the array_record format need not be)', missing,
-            kind)
-      for starts in pool.map(lambda path, file: kept_index(path, file, find),
-                             paths, kept):
-        found.append(starts)
-        if missing and time.monotonic() > reported + _REPORT_SECONDS:
-          reported = time.monotonic()
-          _console.info('%d of %d files', len(found), len(paths))
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise
-  return found
+  kept = list(workers.each(lambda path: _kept_at(path, kind), paths))
+  starts = workers.each(lambda both: kept_index(*both, find), zip(paths, kept))
+  missing = sum(bool(file) and not os.path.exists(file) for file in kept)
+  if missing:
+    _console.info(
+        'finding the records of %d %s files in a bucket: they are read once on this '
+        'machine (files of the array_record format need not be)', missing, kind)
+    starts = workers.told(starts, len(paths), '%d of %d files')
+  return list(starts)
 
 
 def kept_index(path: str, file: str | None,

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent import futures
-import logging
-import time
+import itertools
 from typing import Any, TypeVar
 
 import numpy as np
 
-_console = logging.getLogger('byol_jax')
+from byol_jax.data import workers
 
 T = TypeVar('T')
-THREADS = 16
 _PART = 64  # records that a thread reads at a time: handing each over takes long
-_REPORT_SECONDS = 30.0
 
 
 class Labels:
@@ -78,18 +74,8 @@ class FileNames(Sequence):
 
 def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Iterator[T]:
   """Yields read(row) of many rows, read by several threads; logs how far it is."""
-  rows, reported = list(rows), time.monotonic()
-  parts = [rows[k:k + _PART] for k in range(0, len(rows), _PART)]
-  if not parts:
-    return
-  with futures.ThreadPoolExecutor(THREADS) as pool:  # storage takes its time
-    try:
-      for k, values in enumerate(pool.map(lambda part: list(map(read, part)), parts)):
-        yield from values
-        if time.monotonic() > reported + _REPORT_SECONDS:
-          reported = time.monotonic()
-          _console.info('reading %s: %d of %d', what, k * _PART + len(values),
-                        len(rows))
-    except BaseException:
-      pool.shutdown(cancel_futures=True)
-      raise
+  rows = list(rows)
+  parts = workers.each(lambda part: list(map(read, part)),
+                       (rows[k:k + _PART] for k in range(0, len(rows), _PART)))
+  return workers.told(itertools.chain.from_iterable(parts), len(rows),
+                      f'reading {what}: %d of %d')

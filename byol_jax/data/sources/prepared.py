@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent import futures
 import functools
 import json
 import logging
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from byol_jax.data import bad as bad_lib
+from byol_jax.data import workers
 from byol_jax.data.records import descriptions
 from byol_jax.data.records import shards
 from byol_jax.data.sources import table
@@ -41,9 +41,8 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
   metadata = _metadata(path, split)
   if metadata is None:
     return None
-  with futures.ThreadPoolExecutor(16) as pool:  # a bucket takes its time
-    sidecars = list(pool.map(functools.partial(descriptions.check_shard, folder),
-                             metadata['shards']))
+  sidecars = list(workers.each(functools.partial(descriptions.check_shard, folder),
+                               metadata['shards']))
   names = [name for said in sidecars for name in said['names']]
   labels = [label for said in sidecars for label in said['labels'] or ()]
   if len(names) != metadata['images'] or labels and len(labels) != len(names):

@@ -9,7 +9,6 @@ once, still encoded.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent import futures
 import hashlib
 import json
 import logging
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from byol_jax.data import bad as bad_lib
+from byol_jax.data import workers
 from byol_jax.data.records import index as index_lib
 from byol_jax.data.records import shards
 from byol_jax.data.records import tfrecord
@@ -99,10 +99,13 @@ def open_split(request: table.Request, split: str,
       feature 'image', or is too large to be read into memory.
     TransientError: the storage fails for a minute.
   """
-  part = _find(_import_tfds(), request, split)
-  if part is None:
+  tfds = _import_tfds()
+  builder = tfds_folder.open_builder(tfds, request.tfds_name, request.path)
+  split = _choose_split(builder, split)
+  if split is None:
     return None
-  info, formats = part.info, part.tfds.core.FileFormat
+  part = _Part(tfds, builder, split, *_wanted_features(tfds, builder))
+  info, formats = part.info, tfds.core.FileFormat
   sizes = _sizes(part)
   if info.file_format == formats.ARRAY_RECORD:
     records = _by_random_access(part, _array_records(part))
@@ -112,11 +115,11 @@ def open_split(request: table.Request, split: str,
     records = _in_memory(part, sizes, max_bytes)
   labels, class_names = records.labels, None
   if labels is not None and _are_hidden(labels):
-    _console.info('%s, split %s: hidden labels, so none', info.full_name, part.split)
+    _console.info('%s, split %s: hidden labels, so none', info.full_name, split)
     labels = None
   if labels is not None:
     class_names = tuple(getattr(info.features[part.label], 'names', None) or ()) or None
-  names = records.names or _Numbers(info.full_name, part.split, part.size)
+  names = records.names or _Numbers(info.full_name, split, part.size)
   name = f'tfds {request.tfds_name or request.path}'
   return table.Encoded(
       records.read, part.size, labels, names, class_names, name,
@@ -156,14 +159,6 @@ def _import_tfds() -> Any:
         f"config.data.source='tfds' needs tensorflow_datasets ({error}): "
         'pip install tensorflow-datasets') from error
   return tfds
-
-
-def _find(tfds: Any, request: table.Request, split: str) -> _Part | None:
-  """Opens the data set and finds a split; None if there is nothing to test on."""
-  builder = tfds_folder.open_builder(tfds, request.tfds_name, request.path)
-  split = _choose_split(builder, split)
-  return None if split is None else _Part(
-      tfds, builder, split, *_wanted_features(tfds, builder))
 
 
 def _choose_split(builder: Any, split: str) -> str | None:
@@ -214,8 +209,7 @@ def _sizes(part: _Part) -> list[int]:
       raise part.damaged(f'{path} is missing') from error
     except OSError as error:
       raise part.damaged(error) from error
-  with futures.ThreadPoolExecutor(lazy.THREADS) as pool:  # storage takes its time
-    return list(pool.map(size, part.files))
+  return list(workers.each(size, part.files))
 
 
 def _array_records(part: _Part) -> Callable[[int], bytes]:
