@@ -1,8 +1,6 @@
 """task=prepare: what goes in comes out, after a kill too, and damage is named."""
 
 from concurrent import futures
-import io
-import itertools
 import json
 import os
 import resource
@@ -11,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import types
 
 import numpy as np
 from PIL import Image
@@ -24,13 +21,9 @@ from byol_jax.data.images import decode
 from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.images import shrink
 from byol_jax.data.records import descriptions
-from byol_jax.data.records import shards as shards_lib
 from byol_jax.data.records import writing
 from byol_jax.data.sources import open as open_lib
-from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.storage import paths as paths_lib
-from byol_jax.storage import retry
 from byol_jax.tasks import prepare
 
 pytest.importorskip('array_record')
@@ -108,15 +101,6 @@ def test_short_side(tmp_path):
   # older shards were decoded whole: none is mixed in
   assert metadata['decoded_at'] == 40
   assert metadata['images'] == 18 and metadata['source'].endswith('train')
-
-
-def test_records_smaller_than_views_are_told(tmp_path, caplog):
-  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out', short_side=20))
-  for image_size, times in ((20, 0), (21, 1)):
-    caplog.clear()
-    open_lib.open_source('prepared', path=str(tmp_path / 'out'), image_size=image_size)
-    assert [r.levelname for r in caplog.records] == ['WARNING'] * times
-  assert 'data.image_size = 21' in caplog.text
 
 
 def test_the_images_folder_is_no_output(tmp_path):
@@ -197,52 +181,6 @@ def test_several_threads_work_on_one_shard(tmp_path, monkeypatch):
   monkeypatch.setattr(shrink, 'smaller', smaller)
   prepare.run(config)
   assert _open(tmp_path / 'out').size == 18
-
-
-def test_at_most_a_quarter_of_the_files_are_shards(tmp_path, monkeypatch):
-  photos = _photos(tmp_path / 'photos', 45, size=(8, 8))
-  prepare.run(_config(photos, tmp_path / 'out'))  # 10 shards
-  limits = [(16, 16)]
-  monkeypatch.setattr(resource, 'getrlimit', lambda _: limits[-1])
-  monkeypatch.setattr(resource, 'setrlimit', lambda _, limit: limits.append(limit))
-  before, after = open_lib.open_source('folder', path=photos), _open(tmp_path / 'out')
-  wanted = np.random.default_rng(0).integers(0, 40, 3000).tolist()
-  with futures.ThreadPoolExecutor(8) as pool:
-    for k, data in zip(wanted, pool.map(after.read, wanted)):
-      assert data == before.read(k)
-  links = [os.path.join('/proc/self/fd', fd) for fd in os.listdir('/proc/self/fd')]
-  shards = [os.readlink(link) for link in links if os.path.islink(link)]
-  assert sum(str(tmp_path) in shard for shard in shards) == 4
-  # the limit of the system, 1,252 shards: raised where that is allowed
-  limits.append((1024, 2**20))
-  assert shards_lib._most_open(1252) == 1252 and limits[-1] == (5008, 2**20)
-  limits.append((1024, 4096))
-  assert shards_lib._most_open(1252) == 1024 and limits[-1] == (4096, 4096)
-
-
-def test_storage_that_fails_for_a_while(tmp_path, monkeypatch):
-  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
-  source = _open(tmp_path / 'out')
-  expected = [source.read(k) for k in range(18)]
-  module, failures = shards_lib.module(), []
-  def reader(path, options):
-    if failures:
-      raise RuntimeError(failures.pop())
-    return module.ArrayRecordReader(path, options)
-  monkeypatch.setattr(shards_lib, 'module', lambda: types.SimpleNamespace(
-      ArrayRecordReader=reader))
-  monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
-  busy = 'open() failed: Too many open files; opening a.array_record'
-  failures += [busy] * 5
-  source = _open(tmp_path / 'out')
-  assert [source.read(k) for k in range(18)] == expected
-  failures += [busy] * 50
-  with pytest.raises(TransientError, match='images-.*for . s now.*Too many'):
-    _open(tmp_path / 'out').read(0)
-  failures[:] = ['open() failed: No such file or directory; opening a'] * 50
-  with pytest.raises(UserError, match='record 0 of shard .*No such file'):
-    _open(tmp_path / 'out').read(0)
-  assert len(failures) == 49  # at once
 
 
 def test_otherwise_prepared_data_is_other_data(tmp_path):
@@ -364,23 +302,6 @@ def test_run_again_checks_every_shard(tmp_path, caplog):
     _open(tmp_path / 'out')
 
 
-def test_a_shard_of_another_size_is_named_at_the_start(tmp_path):
-  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
-  shard = tmp_path / 'out/train/images-00001-of-00005.array_record'
-  shard.write_bytes(shard.read_bytes()[:-100])
-  with pytest.raises(UserError, match='00001-of-00005.*bytes'):
-    _open(tmp_path / 'out')
-
-
-def test_a_damaged_record_is_named_or_bad(tmp_path):
-  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
-  _damage(tmp_path / 'out/train/images-00000-of-00005.array_record')
-  source = _open(tmp_path / 'out')
-  with pytest.raises(UserError, match='record . of shard .*00000-of-00005'):
-    for k in range(4):
-      source.read(k)
-
-
 def test_other_data_in_the_output_is_refused(tmp_path):
   photos = _photos(tmp_path / 'photos')
   prepare.run(_config(photos, tmp_path / 'out'))
@@ -486,15 +407,6 @@ def test_a_shard_without_a_usable_image(tmp_path):
   assert after.read(0) == (tmp_path / 'photos/train/a/008.jpg').read_bytes()
 
 
-def test_prepared_data_without_images_is_not_opened(tmp_path):
-  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
-  path = tmp_path / 'out/train/metadata.json'
-  said = json.loads(path.read_text())
-  path.write_text(json.dumps(said | {'images': 0, 'shards': []}))
-  with pytest.raises(UserError, match='has no images'):
-    _open(tmp_path / 'out')
-
-
 @pytest.mark.parametrize('file, change', [
     ('metadata.json', lambda said: []),
     ('metadata.json', lambda said: {'version': 1}),
@@ -563,35 +475,3 @@ def test_what_is_in_memory_needs_no_preparation(tmp_path):
   config.data.source = 'fashion_sample'
   with pytest.raises(UserError, match='no preparation'):
     prepare.run(config)
-
-
-@pytest.mark.parametrize('path, words', [
-    ('nowhere', 'no prepared data in .*nowhere/train.*data.path, or data.source'),
-    ('photos', 'no prepared data in .*photos/train.*data.path, or data.source'),
-    ('begun', 'not complete'), ('locked', 'not complete')])
-def test_a_path_that_is_not_prepared(tmp_path, path, words):
-  _photos(tmp_path / 'photos')
-  (tmp_path / 'begun/train').mkdir(parents=True)
-  (tmp_path / 'begun/train/images-00000-of-00002.array_record.tmp').touch()
-  (tmp_path / 'locked/train').mkdir(parents=True)
-  (tmp_path / 'locked/.prepare.lock').touch()
-  with pytest.raises(UserError, match=words):
-    _open(tmp_path / path)
-
-
-def test_a_copy_in_a_bucket_is_read_as_one_on_the_disk(tmp_path, monkeypatch):
-  """What is not array_record's own reading goes through epath."""
-  prepare.run(_config(_photos(tmp_path / 'photos'), tmp_path / 'out'))
-  here = _open(tmp_path / 'out')
-
-  def local(path):
-    return str(path).replace('gs://bucket', str(tmp_path))
-  epath, module = paths_lib.epath, shards_lib.module()
-  path_of = epath.Path
-  monkeypatch.setattr(epath, 'Path', lambda path: path_of(local(path)))
-  monkeypatch.setattr(shards_lib, 'module', lambda: types.SimpleNamespace(
-      ArrayRecordReader=lambda path, options: module.ArrayRecordReader(
-          local(path), options)))
-  there = _open('gs://bucket/out')
-  assert there.names == here.names
-  assert [there.read(k) for k in range(18)] == [here.read(k) for k in range(18)]

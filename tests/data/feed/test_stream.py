@@ -232,59 +232,10 @@ def test_too_many_end_the_run():
   assert "'image 1" in str(error.value) and 'truncated' in str(error.value)
 
 
-def test_several_processes_come_to_too_many_together():
-  names = [str(k) for k in range(40)]
-  processes = [bad.BadImages(names, 'them', 4) for _ in range(2)]
-  def share():
-    said = [process.reasons() for process in processes]
-    processes[1].add(9, 'met while the others speak')
-    ended = []
-    for process in processes:
-      try:
-        for reasons in said:
-          process.learn({str(k): why for k, why in reasons.items()})  # as JSON
-      except UserError as error:
-        ended.append(str(error))
-    return ended
-  for process in processes:
-    process.together = True
-  for k in range(2):
-    processes[0].add(k, 'empty')
-    processes[1].add(k + 1, 'damaged')
-  assert not share()  # 0, 1 and 2; the 9 is not told yet
-  processes[0].add(20, 'empty')
-  assert len(processes[1].reasons()) == 4
-  ended = share()
-  assert len(ended) == 2 and '5 of 40 images of them' in ended[0]
-  assert 'data.max_bad_images allows 4' in ended[0]
-
-
 def test_nothing_but_bad_images_ends_the_run():
   damaged = _damage(_encoded([(9, 9)] * 6), *range(6))
   with pytest.raises(UserError, match='in a row'):
     _train(damaged)
-
-
-@pytest.mark.parametrize('num_images, limit', [
-    (5, 1), (50, 5), (5000, 100), (50_000, 100), (1_281_167, 1281)])
-def test_default_limit(num_images, limit):
-  assert bad.default_limit(num_images) == limit
-
-
-def test_what_was_left_out_is_told_by_reason():
-  found = bad.BadImages(['a', 'b', 'c', 'b', 'b', 'b#2'] + ['z'] * 20, 'them', 26)
-  for index, why in ((1, 'empty'), (0, 'missing'), (3, 'empty'), (4, 'damaged')):
-    found.add(index, why)
-  assert found.summary() == ("4 of 26 images of them cannot be used: 'b', 'b' "
-                             "(empty); 'a' (missing); 'b' (damaged)")
-  found.add(5, 'empty')
-  assert found.report() == {'b': 'empty', 'a': 'missing', 'b#2': 'empty',
-                            'b#3': 'damaged', 'b#2#2': 'empty'}
-  for index in range(6, 26):
-    found.add(index, 'missing')
-  assert found.summary().count('(missing)') == 1
-  assert found.summary().endswith("(damaged); and 15 more")
-  assert len(found.report()) == 25
 
 
 def test_errors_of_the_source_itself_come_through():
