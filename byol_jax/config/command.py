@@ -143,17 +143,17 @@ def _loaded(path: str, file: str, arguments: list[str]) -> ml_collections.Config
 
 def _why(error: BaseException, file: str, line: int) -> str:
   """What is wrong with a config file, whose line raised an error if it is not 0."""
-  message, frames = str(error), list(traceback.walk_tb(error.__traceback__))
-  by = frames[-1][0].f_globals.get('__name__', '') if frames else ''
-  if by.startswith('ml_collections') and error.args:
+  name, message = type(error).__name__, str(error)
+  frames = list(traceback.walk_tb(error.__traceback__))
+  if frames and frames[-1][0].f_globals['__name__'].startswith('ml_collections'):
     # it names a part of the key that it does not know, first of all
-    unknown = re.match(r'(?:Key )?["\']([\w.]+)["\']', str(error.args[0]))
+    unknown = re.match(r'(?:Key ["\'])?([\w.]+)(?:["\'](?! object)|$)',
+                       message.replace('\\', '').strip('"\''))
     if unknown:
       linecache.checkcache(file)
       written = re.findall(r'\w+\.([\w.]+)', linecache.getline(file, line))
-      return rules.unknown(next((key for key in written if unknown[1] in key.split('.')
-                                 or unknown[1] == key), unknown[1]))
-  name = type(error).__name__
+      return rules.unknown(next((key for key in written
+                                 if f'.{unknown[1]}.' in f'.{key}.'), unknown[1]))
   return f'{name}: {message}' if message else name
 
 

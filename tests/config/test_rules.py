@@ -1,0 +1,96 @@
+"""What is refused in a config, whoever made it."""
+
+import os
+import re
+
+from ml_collections import config_dict
+import pytest
+
+from byol_jax.config import command
+from byol_jax.config import keys as keys_lib
+from byol_jax.config import rules
+from byol_jax.errors import UserError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def load(path, *overrides):
+  return command.parse(['byol_jax.main', f'--config={path}', *overrides])
+
+
+@pytest.mark.parametrize('key,value,words', [
+    ('train.batchsize', 3, 'train.batch_size'),
+    ('data.pth', 'x', 'data.path'),
+    ('nonsense', 1, 'unknown config key nonsense'),
+])
+def test_unknown_keys_name_the_nearest(key, value, words):
+  with pytest.raises(UserError, match=re.escape(words)):
+    load(f'{ROOT}/configs/fashion.py', f'--config.{key}={value}')
+
+
+@pytest.mark.parametrize('key,value', [
+    ('task', 'train'), ('seed', -1), ('data.source', 'web'),
+    ('data.image_size', 7), ('data.crop_area', [0.5, 0.1]),
+    ('data.crop_area', [0.5]), ('data.std', [0.0, 1.0, 1.0]),
+    ('data.center_share', 0.0), ('network.name', 'resnet51'),
+    ('network.width', 0.0), ('network.width', 1e-9), ('network.padding', 'valid'),
+    ('network.precision', 'float16'), ('network.predictor', 1),
+    ('train.batch_size', 0), ('train.batch_size', 2.0), ('train.batch_size', True),
+    ('train.tau_base', 1.1), ('train.tau_base', float('nan')),
+    ('train.epochs', 'many'), ('train.epochs', -1.0),
+    ('train.warmup_epochs', 1e9), ('train.accumulation_steps', 7),
+    ('train.base_learning_rate', -0.1), ('augment.view1.blur', 2.0),
+    ('augment.view2.blur_sigma', [0.0, 1.0]), ('evaluation.knn_k', 0),
+])
+def test_bad_values_are_named(key, value):
+  config = load(f'{ROOT}/configs/fashion.py').config
+  nested = config.to_dict()
+  *parents, last = key.split('.')
+  target = nested
+  for parent in parents:
+    target = target[parent]
+  target[last] = value
+  with pytest.raises(UserError, match=re.escape(key)):
+    rules.validate(config_dict.ConfigDict(nested))
+
+
+def test_missing_key_is_named():
+  nested = keys_lib.base().to_dict()
+  del nested['train']['epochs']
+  with pytest.raises(UserError, match='train.epochs'):
+    rules.validate(config_dict.ConfigDict(nested))
+
+
+@pytest.mark.parametrize('overrides,words', [
+    ('task=pretrain weights=run', '--config.init_from, to evaluate them --config='),
+    ('task=knn', 'config key weights is empty: task=knn takes --config.weights='),
+    ('init_from=encoder.safetensors', 'lacks the heads'),
+    ('task=compare', 'config key compare.workdirs is empty: set'),
+    ('data.source=same', "config key data.source is 'same': task=pretrain knows of no"),
+    ('data.source=folder', 'config key data.path is empty'),
+    ('data.source=tfds', 'config key data.tfds_name is empty'),
+    ('data.source=fake data.fake_images=1000000', 'more than data.resident_limit_mib'),
+    ('network.width=0.01', 'too small for a single channel'),
+    ('train.batch_size=36 train.accumulation_steps=5', 'train.accumulation_steps = 5'),
+    ('train.batch_size=3 train.accumulation_steps=3', 'less than two images'),
+    ('train.epochs=3 train.warmup_epochs=4', 'longer than the run: train.epochs = 3'),
+])
+def test_what_must_fit_together(overrides, words):
+  with pytest.raises(UserError, match=re.escape(words)):
+    load(f'{ROOT}/configs/fashion.py', *(
+        f'--config.{override}' for override in overrides.split()))
+
+
+def test_what_has_no_effect_is_refused():
+  config = load(f'{ROOT}/configs/knn.py', '--config.weights=w',
+                '--config.train.epochs=30').config
+  assert rules.touched(config, ('train.epochs', 'seed')) == {'train.epochs': 30.0}
+  rules.check_untouched(config, ('seed', 'data.mean'), 'nobody looks')
+  with pytest.raises(UserError, match='train.epochs is 30.0, but nobody looks: leave'):
+    rules.check_untouched(config, ('seed', 'train.epochs'), 'nobody looks')
+
+
+def test_batch_must_divide_over_the_devices():
+  rules.check_devices(64, 2, 8)
+  with pytest.raises(UserError, match='train.batch_size is 60.*48 is'):
+    rules.check_devices(60, 2, 8)
