@@ -5,12 +5,12 @@
 With one sub-folder a class the online probe and k-NN run too; a flat folder
 needs no labels. docs/input.md shows the layouts, with parts as train/ and test/
 too. Epochs, warm-up, learning rate, weight decay and tau are chosen from the
-number of images and the batch size (`config.resolve` says how); set any of them
+number of images and the batch size (config/schedule.py says how); set any of them
 yourself with --config.train.epochs=300 and so on. ResNet-50 at 224 pixels wants
 an accelerator; on a CPU start with
 
   --config.network.name=resnet18 --config.data.image_size=96 \\
-  --config.train.batch_size=64 --config.network.precision=float32
+  --config.train.batch_size=64
 """
 
 from byol_jax.config import base

@@ -95,14 +95,45 @@ def test_a_run_leaves_what_it_promises(data, tmp_path):
   assert any(name.startswith('events.out.tfevents') for name in os.listdir(out))
   assert (out / 'checkpoints' / '16').is_dir()
 
-  again = run(FASHION, *TINY, *data, '--workdir=out', cwd=tmp_path)
-  assert again.returncode == 0
+  # at keys of other tasks no pretraining looks
+  again = run(FASHION, *TINY, *data, '--workdir=out', '--config.finetune.batch_size=8',
+              '--config.logistic.l2=(1,)', '--config.network.precision=auto',
+              cwd=tmp_path)
+  assert again.returncode == 0, again.stderr
+  assert again.stdout.splitlines()[0].endswith('a device, float32')
   assert 'finished' in again.stdout and 'compil' not in again.stdout
 
   other = run(FASHION, *TINY, *data, '--workdir=out', '--config.train.tau_base=0.5',
               cwd=tmp_path)
   assert other.returncode == 2
   assert 'train.tau_base (0.' in other.stderr
+
+
+def test_a_run_keeps_the_precision_that_it_began_with(data, tmp_path):
+  """What a machine would choose is for new runs."""
+  arguments = [FASHION, *TINY, *data, '--config.network.name=resnet8',
+               '--config.train.epochs=1', '--config.evaluation.final=False',
+               '--config.train.warmup_epochs=0.5', '--workdir=out']
+  began = run(*arguments, '--config.network.precision=bfloat16', cwd=tmp_path)
+  assert began.returncode == 0, began.stderr
+  assert began.stdout.splitlines()[0].endswith('a device, bfloat16')
+  config = json.loads((tmp_path / 'out/config.json').read_text())
+  assert config['network']['precision'] == 'bfloat16'
+
+  on = run(*arguments, '--config.network.precision=auto', cwd=tmp_path)
+  assert on.returncode == 0, on.stderr
+  assert 'bfloat16 as this run began (a new one would take float32 here)' in (
+      on.stdout.splitlines()[0])
+  other = run(*arguments, '--config.network.precision=float32', cwd=tmp_path)
+  assert other.returncode == 2
+  assert "network.precision ('bfloat16' there, 'float32' now)" in other.stderr
+
+  (tmp_path / 'out/checkpoints').rename(tmp_path / 'none')  # nothing is kept: anew
+  new = run(*arguments, '--config.network.precision=auto', cwd=tmp_path)
+  assert new.returncode == 0, new.stderr
+  assert new.stdout.splitlines()[0].endswith('a device, float32')
+  config = json.loads((tmp_path / 'out/config.json').read_text())
+  assert config['network']['precision'] == 'float32'
 
 
 def test_a_killed_run_resumes_to_the_bit(data, tmp_path):

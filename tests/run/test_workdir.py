@@ -51,6 +51,19 @@ def test_what_may_change_and_what_may_not(tmp_path):
   claim({'seed': 1})
 
 
+def test_a_look_at_what_has_begun(tmp_path):
+  config = {'network': {'precision': 'float32'}, 'log': {'every': 5}}
+  workdir.record(str(tmp_path), config, {'images': 1})
+  assert workdir.begun(str(tmp_path)) == {}  # nothing is kept
+  (tmp_path / 'checkpoints/10').mkdir(parents=True)
+  assert workdir.begun(str(tmp_path)) == {
+      'network.precision': 'float32', 'log.every': 5, 'data_found.images': 1}
+  for damaged in ('', '{', '[]', '\0'):
+    (tmp_path / 'config.json').write_text(damaged)
+    assert workdir.begun(str(tmp_path)) == {}
+  assert workdir.begun(str(tmp_path / 'missing')) == {}
+
+
 def test_space_for_two_checkpoints(tmp_path):
   workdir.check_space(tmp_path, 1)
   with pytest.raises(UserError, match='MiB free, the checkpoints'):

@@ -179,3 +179,18 @@ def test_an_encoder_that_has_diverged(saved, run, kind, capsys):
   assert 'has diverged' in capsys.readouterr().err
   assert not (run / 'evaluations').exists()
   assert weights_lib.load(f'{run}/checkpoints/30', 'online').step == 30
+
+
+@pytest.mark.parametrize('stored,meant', [
+    ('float32', 'float32'), ('bfloat16', 'bfloat16'),
+    (None, 'bfloat16'),  # by a version that knew of nothing else
+    ('auto', 'float32'),  # on this machine
+])
+def test_a_config_of_an_older_version_means_what_it_meant(stored, meant):
+  config = keys_lib.base().to_dict()
+  del config['evaluation'], config['network']['precision']
+  if stored:
+    config['network']['precision'] = stored
+  complete = weights_lib._complete(json.loads(json.dumps(config)), 'run')
+  assert complete.network.precision == meant
+  assert complete.evaluation.knn_k == 20
