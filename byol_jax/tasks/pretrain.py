@@ -178,13 +178,14 @@ def _with_precision(config: ml_collections.ConfigDict,
   Returns:
     The config with it, and words on it for the console.
   """
+  names = ('', 'bfloat16', 'float32')
+  old = {} if jax.process_index() else workdir_lib.begun(workdir)
+  begun = (keys_lib.was() | old)['network.precision'] if old else ''
+  # on every process, whatever its config says: `hosts.agree` compares them later
+  begun = names[hosts.from_first(names.index(begun) if begun in names else 0)]
   if config.network.precision != 'auto':
     return config, config.network.precision
-  here, begun = schedule.precision('auto', jax.devices()[0].platform), None
-  if jax.process_index() == 0 and (old := workdir_lib.begun(workdir)):
-    begun = (keys_lib.was() | old)['network.precision']
-  names = ('', 'bfloat16', 'float32')
-  begun = names[hosts.from_first(names.index(begun) if begun in names else 0)]
+  here = schedule.precision('auto', jax.devices()[0].platform)
   config = config.copy_and_resolve_references()
   config.network.precision = begun or here
   return config, here if begun in ('', here) else (
