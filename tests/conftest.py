@@ -76,9 +76,30 @@ def _fresh_console():
   as_imported()
 
 
+# The emulator numbers the versions of an object, but neither tells the number to who
+# reads nor minds it in conditional writes, as Google does.
 _EMULATOR = '''
-import sys
-from gcp_storage_emulator import server
+import http, sys
+from gcp_storage_emulator import exceptions
+from gcp_storage_emulator.handlers import objects
+insert, download = objects.insert, objects.download
+def generation(request, storage, name):
+  try:
+    return storage.get_file_obj(request.params['bucket_name'], name)['generation']
+  except exceptions.NotFound:
+    return '0'
+def insert_if(request, response, storage, *args, **kwargs):
+  wanted = request.query.get('ifGenerationMatch')
+  if wanted and wanted[0] != generation(request, storage, request.query['name'][0]):
+    response.status = http.HTTPStatus.PRECONDITION_FAILED
+  else:
+    insert(request, response, storage, *args, **kwargs)
+def download_with(request, response, storage, *args, **kwargs):
+  response['x-goog-generation'] = generation(request, storage,
+                                             request.params['object_id'])
+  download(request, response, storage, *args, **kwargs)
+objects.insert, objects.download = insert_if, download_with
+from gcp_storage_emulator import server  # which has a table of them
 server.create_server('localhost', int(sys.argv[1]), in_memory=True,
                      default_bucket='bucket').run()
 '''
@@ -103,6 +124,7 @@ def _cloud():
   yield dict(
       STORAGE_EMULATOR_HOST=where, TENSORSTORE_GCS_HTTP_URL=where,
       CLOUD_STORAGE_EMULATOR_ENDPOINT=where,
+      GCE_METADATA_ROOT=f'localhost:{port}',  # tensorstore waits for one for 40 s
       FSSPEC_GCS='{"use_listings_cache": false, "token": "anon"}',
       GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT='false', EPATH_USE_TF='false',
       GOOGLE_CLOUD_PROJECT='test')

@@ -16,9 +16,8 @@ import time
 from typing import Any
 import uuid
 
-from etils import epath
-
 from byol_jax import ending
+from byol_jax import errors
 from byol_jax.errors import EXIT_CODE
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
@@ -30,18 +29,20 @@ _console = logging.getLogger('byol_jax')
 
 _BEAT_SECONDS = 5.0
 _STALE_BEATS = 4  # so many beats without a sign of life
-_SETTLE_SECONDS = 2.0  # until two that wrote at a time see who was last
+_SETTLE_SECONDS = 2.0  # without flock: until two that wrote at a time see who was last
 _MOST_BYTES = 4096
+_BUCKET_SECONDS = 60.0  # for one read or write, tries in between included
 
 
 @contextlib.contextmanager
 def lock(path: str) -> Iterator[None]:
   """Holds a directory or bucket for this process, until the end of the block.
 
-  The lock is a file that names its holder. On one machine the system knows
-  whether the holder lives (flock). From another machine, which may see the same
-  directory over a network, and in a bucket, the holder is alive if the file goes
-  on changing.
+  The lock is a file that names its holder. On one machine the system knows whether
+  the holder lives (flock). From another machine, which may see the same directory over
+  a network, and in a bucket, the holder is alive if the file goes on changing. A bucket
+  takes a write only from who has seen what is there; a directory without flock takes
+  all, and the last one has it.
 
   Raises:
     UserError: another process holds it; names it.
@@ -62,8 +63,8 @@ def lock(path: str) -> Iterator[None]:
         _console.info('%s was held by a process that has ended (%s): going on',
                       path, _name(holder))
       place.write(me | {'beat': 0})
-      if not place.is_guarded:  # two may have written at a time: the last one has it
-        time.sleep(_SETTLE_SECONDS)
+      if not place.is_guarded:  # another may have written at the same time
+        time.sleep(place.settle_seconds)
         now = _read(place)
         if now.get('id') != me['id']:
           raise _in_use(path, now)
@@ -99,6 +100,7 @@ class _Directory:
   def __init__(self, path: str):
     self.path = path
     self.is_guarded = True  # by the system
+    self.settle_seconds = _SETTLE_SECONDS
     try:
       self._descriptor = os.open(os.path.join(path, 'lock.json'),
                                  os.O_RDWR | os.O_CREAT, 0o666)
@@ -139,13 +141,16 @@ class _Directory:
 
 
 class _Bucket:
-  """The lock of a bucket, which nobody guards but those who look at it."""
+  """The lock of a bucket: written only where it is still what was read last."""
 
   is_guarded = False
+  settle_seconds = 0.0
 
   def __init__(self, path: str):
     self.path = path
-    self._file = epath.Path(path) / 'lock.json'
+    bucket, _, folder = path.removeprefix('gs://').partition('/')
+    self._store, self._name = paths_lib.store(bucket), os.path.join(folder, 'lock.json')
+    self._seen = b''  # which version was read or written last
 
   def take(self) -> None:
     pass
@@ -154,16 +159,21 @@ class _Bucket:
     return _is_dead_here(holder)
 
   def read(self) -> bytes:
-    try:
-      return self._file.read_bytes()[:_MOST_BYTES]
-    except FileNotFoundError:
-      return b''
+    found = self._store.read(self._name).result(timeout=_BUCKET_SECONDS)
+    self._seen = found.stamp.generation  # a missing one has one, too
+    return found.value[:_MOST_BYTES]
 
   def write(self, holder: dict[str, Any]) -> None:
-    self._file.write_bytes(json.dumps(holder).encode() + b'\n')
+    self._write(json.dumps(holder).encode() + b'\n')
 
   def clear(self) -> None:
-    self._file.write_bytes(b'')
+    self._write(b'{}\n')  # the emulator of the tests refuses b''
+
+  def _write(self, data: bytes) -> None:
+    """Writes, or does not: reading tells, as an answer may get lost."""
+    written = self._store.write(self._name, data, if_equal=self._seen).result(
+        timeout=_BUCKET_SECONDS)
+    self._seen = written.generation or self._seen
 
   def close(self) -> None:
     pass
@@ -220,7 +230,10 @@ def _is_dead_here(holder: dict[str, Any]) -> bool:
 
 
 def _namespace() -> str:
-  """What process numbers are numbers of: containers may share a host's name."""
+  """Returns the name of the space in which this process has its number.
+
+  Two containers may have the same host's name, and processes of the same number.
+  """
   try:
     return os.readlink('/proc/self/ns/pid')
   except OSError:
@@ -241,4 +254,5 @@ def cannot_write(path: str, error: Exception) -> UserError | TransientError:
   """The error for a workdir that does not take a file."""
   return failures.of_storage(
       f'cannot write to workdir {path}: '
-      f'{getattr(error, "strerror", None) or error}; set --workdir', error)
+      f'{getattr(error, "strerror", None) or errors.one_line(error)}; set --workdir',
+      error)

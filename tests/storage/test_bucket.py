@@ -72,7 +72,7 @@ def test_a_run_is_killed_and_goes_on_to_the_same_end(cloud, tmp_path):
            python(cloud, _READ, f'{workdir}/metrics.jsonl').splitlines()]
   # the lines of the killed run's last half minute may be lost
   assert steps == sorted(set(steps)) and steps[-1] == 60
-  assert python(cloud, _READ, f'{workdir}/lock.json') == ''
+  assert python(cloud, _READ, f'{workdir}/lock.json') == '{}\n'
 
   code, output = harness.run(scratch, f'--workdir={workdir}', **cloud)
   assert code == 0 and f'finished: {workdir}/results.json' in output
@@ -116,7 +116,7 @@ from etils import epath
 from byol_jax.run import lock
 from byol_jax.errors import UserError
 path = 'gs://bucket/lock'
-lock._BEAT_SECONDS, lock._SETTLE_SECONDS = 0.3, 0.5
+lock._BEAT_SECONDS = 0.3
 said = []
 def take():
   try:
@@ -154,11 +154,53 @@ def test_a_bucket_belongs_to_one_run(cloud):
   assert said[2:] == ['held', 'held']
 
 
+_AT_ONCE = '''
+import json, threading, time
+from byol_jax.run import lock
+from byol_jax.errors import UserError
+lock._BEAT_SECONDS = 0.3
+outcomes, start, end = [], threading.Barrier(4), threading.Event()
+read = lock._Bucket.read
+def read_together(self):  # all have read before any of them writes, one by one
+  data = read(self)
+  if not hasattr(self, 'has_met'):
+    self.has_met = True
+    time.sleep(0.1 * start.wait())
+  return data
+lock._Bucket.read = read_together
+def take(path):
+  try:
+    with lock.lock(path):
+      outcomes.append('held')
+      end.wait()
+  except UserError as error:
+    outcomes.append('in use' if 'in use by process' in str(error) else str(error))
+for k in range(5):
+  threads = [threading.Thread(target=take, args=(f'gs://bucket/at-once-{k}',))
+             for _ in range(4)]
+  for thread in threads:
+    thread.start()
+  while len(outcomes) < 4 * (k + 1):
+    end.wait(0.05)
+  end.set()
+  for thread in threads:
+    thread.join()
+  end.clear()
+print(json.dumps(outcomes))
+'''
+
+
+def test_of_many_that_start_at_a_time_one_goes_on(cloud):
+  outcomes = python(cloud, _AT_ONCE)
+  for k in range(0, 20, 4):
+    assert sorted(outcomes[k:k + 4]) == ['held', 'in use', 'in use', 'in use'], outcomes
+
+
 _TAKEN_OVER = '''
 import time
 from etils import epath
 from byol_jax.run import lock
-lock._BEAT_SECONDS, lock._SETTLE_SECONDS = 0.2, 0.2
+lock._BEAT_SECONDS = 0.2
 with lock.lock('gs://bucket/taken'):
   for _ in range(100):  # a beat may be under way, and overwrite it
     (epath.Path('gs://bucket/taken') / 'lock.json').write_text(
