@@ -67,7 +67,7 @@ class BadImages:
       if index not in self._why:
         self._why[index] = why
         if len(self._why) <= min(_TOLD, self.limit):
-          _console.warning('warning: left out %r of %s: %s',
+          _console.warning('left out %r of %s: %s',
                            str(self._names[index]), self._where, why)
       count = len(self._why)
     if not self.together:

@@ -73,7 +73,7 @@ class Store:
       seen = encode.usable(data, rows[:done])
       if not _same(encoder, data, seen, np.concatenate(parts)):
         _console.warning(
-            'WARNING: the features in %s are not what this encoder makes of these '
+            'the features in %s are not what this encoder makes of these '
             'images now: computing them again', folder)
         parts, done = [], 0
       else:
@@ -138,7 +138,7 @@ class Store:
     except Exception as error:  # untyped, of a bucket
       if not self._warned:
         self._warned = True
-        _console.warning('warning: cannot keep features in %s (%s); going on '
+        _console.warning('cannot keep features in %s (%s); going on '
                          'without', folder, error)
 
 

@@ -57,7 +57,7 @@ class Stages:
       try:
         files_lib.write_json(self._file, self._results)
       except OSError as error:
-        _console.warning('warning: cannot write %s (%s); going on without it',
+        _console.warning('cannot write %s (%s); going on without it',
                          self._file, error)
     return json.loads(json.dumps(result))
 
@@ -71,7 +71,7 @@ class Stages:
     except FileNotFoundError:
       pass
     except Exception as error:  # untyped, of a bucket
-      _console.warning('warning: cannot remove the checkpoints in %s (%s)',
+      _console.warning('cannot remove the checkpoints in %s (%s)',
                        self._workdir, error)
 
   @contextlib.contextmanager

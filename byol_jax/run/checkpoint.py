@@ -139,7 +139,7 @@ class Checkpoints:
     try:
       self.wait()
     except OSError as error:
-      _console.warning('WARNING: could not save (%s)', error)
+      _console.warning('could not save (%s)', error)
     finally:
       self._orbax.close()
 
@@ -178,7 +178,7 @@ class Checkpoints:
         opened = Opened(self._directory / str(step), self._orbax)
         state = opened.restore(like)
       except DamagedError as error:
-        _console.warning('WARNING: checkpoint %s is damaged: %s',
+        _console.warning('checkpoint %s is damaged: %s',
                          self._directory / str(step), error)
         damaged.append(step)
         continue
@@ -199,7 +199,7 @@ class Checkpoints:
     """Sets aside the checkpoints that would keep orbax from opening the others."""
     for step in self.steps():
       if name := orbax_repairs.unopenable(self._directory / str(step)):
-        _console.warning('WARNING: checkpoint %s is damaged: %s is not what orbax '
+        _console.warning('checkpoint %s is damaged: %s is not what orbax '
                          'writes', self._directory / str(step), name)
         self._set_aside([step])
 

@@ -18,16 +18,25 @@ EVERY_PROCESS = logging.INFO + 1  # the level of what each of them says
 def setup_console() -> logging.Logger:
   """Sends `console.info(...)` to stdout, as it is, on process 0 only.
 
-  Of other processes `console.log(EVERY_PROCESS, ...)` and warnings are shown. After
+  Other processes show `console.log(EVERY_PROCESS, ...)` and warnings. A warning is shown
+  as 'warning: ...', and whoever gives it does not write that word. To be called after
   jax.distributed.initialize, where that is called.
   """
   handler = logging.StreamHandler(sys.stdout)
-  handler.setFormatter(logging.Formatter('%(message)s'))
+  handler.setFormatter(_Lines())
   _console.handlers = [handler]
   _console.propagate = False
   _console.setLevel(
       logging.INFO if jax.process_index() == 0 else EVERY_PROCESS)
   return _console
+
+
+class _Lines(logging.Formatter):
+  """What was said, with a mark where it is a warning."""
+
+  def format(self, record: logging.LogRecord) -> str:
+    mark = 'warning: ' if record.levelno >= logging.WARNING else ''
+    return mark + super().format(record)
 
 
 def duration(seconds: float) -> str:

@@ -58,7 +58,7 @@ class Health:
                       if name in metrics)
     if self._on_nonfinite == 'skip' and self._in_a_row <= self._max_skipped:
       _console.warning(
-          'WARNING: step %d is not finite (%s): its update was skipped, %d in a '
+          'step %d is not finite (%s): its update was skipped, %d in a '
           'row of at most %d', step, terms, self._in_a_row, self._max_skipped)
       return
     many = (f' and {self._in_a_row - 1} before it'

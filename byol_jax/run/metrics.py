@@ -58,7 +58,7 @@ class RunLog:
     except OSError as error:
       if not self._warned:
         self._warned = True
-        _console.warning('warning: cannot write the log in %s (%s); training '
+        _console.warning('cannot write the log in %s (%s); training '
                         'goes on without it', self._workdir, error)
 
   def write(self, step: int, values: Mapping[str, Any]):

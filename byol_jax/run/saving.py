@@ -58,7 +58,7 @@ class Saver:
 
     def may_pass(error: Exception, wait: float) -> bool:
       if isinstance(error, OSError):
-        _console.warning('WARNING: could not save step %d (%s); trying again in %g s',
+        _console.warning('could not save step %d (%s); trying again in %g s',
                          step, error, wait)
       return isinstance(error, OSError)
 
@@ -90,6 +90,6 @@ class Saver:
       self._retry_at = self._clock() + wait
       self._sent = None
       _console.warning(
-          'WARNING: could not save (%s); training goes on, %s; trying again in '
+          'could not save (%s); training goes on, %s; trying again in '
           '%g s', error, self.last_good(), wait)
       return False

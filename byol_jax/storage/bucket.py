@@ -125,7 +125,7 @@ def mirrored(workdir: str) -> Iterator[str]:
         except Exception as error:  # pylint: disable=broad-exception-caught
           if not warned:
             _console.warning(
-                'warning: cannot copy the log to %s (%s); training goes on, and '
+                'cannot copy the log to %s (%s); training goes on, and '
                 'it is tried again every %g s', workdir, errors.one_line(error),
                 _SECONDS)
           warned = True
@@ -146,7 +146,7 @@ def mirrored(workdir: str) -> Iterator[str]:
           raise TransientError(
               f'cannot copy the results to {workdir} ({errors.one_line(error)}): the '
               'same command tries again') from error
-        _console.warning('warning: cannot copy the log to %s (%s)', workdir,
+        _console.warning('cannot copy the log to %s (%s)', workdir,
                          errors.one_line(error))
 
 

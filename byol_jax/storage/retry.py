@@ -101,7 +101,7 @@ def insist(read: Callable[[], T], where: str) -> T:
       return False
     failed += 1
     if failed == _TOLD:
-      _console.warning('warning: cannot read %s (%s); trying again for a minute',
+      _console.warning('cannot read %s (%s); trying again for a minute',
                        where, errors.one_line(error))
     return True
 

@@ -53,7 +53,7 @@ def run(workdirs: str) -> None:
   for folder in _folders(workdirs):
     found = _of_run(folder)
     if not found:
-      _console.warning('warning: %s has no results yet', folder)
+      _console.warning('%s has no results yet', folder)
     figures += found
   if not figures:
     raise UserError(f'config key compare.workdirs is {workdirs!r}: none of them has '
@@ -167,7 +167,7 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
 
 
 def _leave_out(path: epath.Path) -> None:
-  _console.warning('warning: %s is not what byol_jax writes: left out', path)
+  _console.warning('%s is not what byol_jax writes: left out', path)
 
 
 def _table(figures: list[_Figures], metric: str) -> str:

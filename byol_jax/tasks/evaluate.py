@@ -114,7 +114,7 @@ class _Evaluation:
         'data.eval_image_size and evaluation.center_share'))
     for key, value in rules.touched(
         config, keys_lib.unused(config.task)).items():
-      _console.warning('WARNING: config key %s is %r, but task=%s does not look '
+      _console.warning('config key %s is %r, but task=%s does not look '
                        'at it', key, value, config.task)
     with hosts.together('weights'):
       weights = weights_lib.load(config.weights, config.evaluation.network)
@@ -179,7 +179,7 @@ class _Evaluation:
     with hosts.together('embeddings'):
       self._write_embeddings(folder, features, data, rows)
     if data.bad:
-      _console.warning('WARNING: %s', data.bad.summary())
+      _console.warning('%s', data.bad.summary())
     _console.info('%d x %d features: %s', *features.shape, ', '.join(
         os.path.join(self._workdir, embed.FILES[x.strip()])
         for x in self._config.embed.formats.split(',')))
@@ -216,7 +216,7 @@ class _Evaluation:
                       os.path.join(self._workdir, 'results.json'))
         _console.info('\n%s', figures_lib.table(task, results))
         return
-      _console.warning('WARNING: %s is damaged: measuring again', results_path)
+      _console.warning('%s is damaged: measuring again', results_path)
     self._stages = stages_lib.Stages(self._workdir, folder)
     self._features = self._store()
     _console.info('%s: %d images of %s%s', train.name, table.size(train),
@@ -247,7 +247,7 @@ class _Evaluation:
       protocol['left_out'] = left_out
       for data in (train, test):
         if data is not None and data.bad:
-          _console.warning('WARNING: %s', data.bad.summary())
+          _console.warning('%s', data.bad.summary())
     results |= {'task': task, 'protocol': protocol}
     with hosts.together('results'):
       if jax.process_index() == 0:
@@ -285,7 +285,7 @@ class _Evaluation:
     if unseen:
       names = split.train[0].class_names
       _console.warning(
-          'WARNING: %d classes of the test images have no training image: %s; all '
+          '%d classes of the test images have no training image: %s; all '
           'images of theirs count as wrong', len(unseen), ', '.join(
               str(names[c] if names else c) for c in unseen[:10]))
     how = classifier.protocol | {

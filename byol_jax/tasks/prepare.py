@@ -173,7 +173,7 @@ def _prepare(source: table.Encoded, plan: _Plan, threads: int) -> None:
   whole = writing.finish(plan.folder, plan.files, fingerprint=plan.fingerprint,
                          **plan.how, class_names=plan.class_names)
   if source.bad:
-    _console.warning('WARNING: %s', source.bad.summary())
+    _console.warning('%s', source.bad.summary())
   _console.info(
       '%s: %d images in %d shards, %.1f MiB', plan.folder, whole['images'],
       len(plan.files), sum(shard['bytes'] for shard in whole['shards']) / 2**20)
@@ -272,7 +272,7 @@ def _alone(folder: str) -> Iterator[None]:
           'wait for its end, or choose another config key prepare.output'
       ) from error
     except OSError as error:  # a file system without locks
-      _console.warning('warning: cannot lock %s (%s): do not prepare twice '
+      _console.warning('cannot lock %s (%s): do not prepare twice '
                        'into one folder at a time', folder, error.strerror)
     lock.truncate(0)
     lock.write(f'process {os.getpid()} on {socket.gethostname()}')

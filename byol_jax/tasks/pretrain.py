@@ -338,7 +338,7 @@ def _measured(step: int, found: dict[str, float],
   _console.info('step %d  %s', step, '  '.join(
       f'{name} {value:.3g}' for name, value in found.items()))
   if warning:
-    _console.warning('WARNING: %s', warning)
+    _console.warning('%s', warning)
   return found
 
 
@@ -404,7 +404,7 @@ def _finish(opened: _Run, state: TrainState,
     if part is not None:
       bad_images.share_bad(part)  # also those met since the last log line
     if part is not None and part.bad:
-      _console.warning('WARNING: %s', part.bad.summary())
+      _console.warning('%s', part.bad.summary())
       left_out[name] = part.bad.report()
   if left_out:
     results['left_out'] = left_out

@@ -152,7 +152,7 @@ def _tell_damaged(checkpoints: checkpoint.Checkpoints, path: str, damaged: list[
     raise UserError(
         f'config key weights is {path!r}: checkpoint {damaged[-1]} is {what}; '
         f'the others: {find.listed(others)}') from error
-  _console.warning('WARNING: checkpoint %d of %s is %s: taking %d, the one '
+  _console.warning('checkpoint %d of %s is %s: taking %d, the one '
                    'before it', damaged[-1], path, what, others[-1])
 
 

@@ -220,5 +220,7 @@ def test_results_table():
 
 def test_console_prints_plain_lines(capsys):
   console_lib.setup_console()
-  console_lib.setup_console().info('step %d', 3)
-  assert capsys.readouterr().out == 'step 3\n'
+  console = console_lib.setup_console()
+  console.info('step %d', 3)
+  console.warning('cannot write %s', 'x')
+  assert capsys.readouterr().out == 'step 3\nwarning: cannot write x\n'

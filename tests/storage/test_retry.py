@@ -72,5 +72,5 @@ def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
         raise failures.pop()
       return 'data'
     assert retry.insist(read, 'a.png') == 'data'
-    assert [record.getMessage() for record in caplog.records] == [
-        'warning: cannot read a.png (hm); trying again for a minute'] * said
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ('WARNING', 'cannot read a.png (hm); trying again for a minute')] * said

@@ -225,8 +225,8 @@ def test_keys_of_other_tasks_are_told(run, tmp_path, capsys):
   assert call('knn', f'--config.weights={run}', f'--workdir={tmp_path}',
               '--config.finetune.labels=0.1', '--config.evaluation.knn_k=7') == 0
   warnings = [line for line in capsys.readouterr().out.splitlines()
-              if line.startswith('WARNING')]
-  assert warnings == ['WARNING: config key finetune.labels is 0.1, but task=knn does '
+              if line.startswith('warning')]
+  assert warnings == ['warning: config key finetune.labels is 0.1, but task=knn does '
                       'not look at it']
   # nor is it another config with them
   assert call('knn', f'--config.weights={run}', f'--workdir={tmp_path}',

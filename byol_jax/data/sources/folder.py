@@ -116,7 +116,7 @@ def list_folder(path: str, split: str) -> Listing | None:
   unreadable = []
   files = sorted(_walk(root, unreadable), key=os.fsencode)
   if unreadable:
-    _console.warning('warning: left out folders that may not be read: %s',
+    _console.warning('left out folders that may not be read: %s',
                      _named(unreadable))
   if not files:
     raise UserError(

@@ -50,7 +50,7 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
                             'its numbers contradict those of the shards')
   if 0 < metadata['short_side'] < request.image_size:
     _console.warning(
-        'WARNING: %s, %s: images were prepared with a short side of %d pixels, fewer '
+        '%s, %s: images were prepared with a short side of %d pixels, fewer '
         'than config key data.image_size = %d: they will be enlarged; prepare them '
         'anew, or set a smaller size', path, split, metadata['short_side'],
         request.image_size)
