@@ -102,8 +102,9 @@ def _is_machines(error: Exception) -> bool:
 def _exit(code: int) -> NoReturn:
   """Ends the process, without joining its threads.
 
-  Python would join them: those that orbax leaves behind a save that failed wait for
-  ten minutes, and a Ctrl-C meanwhile would end a process that has done its work.
+  Python would join them (https://github.com/python/cpython/issues/83993): those that
+  orbax leaves behind a save that failed wait for ten minutes, and a Ctrl-C meanwhile
+  would end a process that has done its work.
   """
   # of several, one that failed must not wait for the others: they would wait for
   # it in a barrier, while its heart goes on beating

@@ -28,7 +28,9 @@ _GATHERED_BYTES = 256 << 20  # of all processes, at a time
 _MEETING_SECONDS = 6 * 3600
 _meetings = itertools.count()  # the same everywhere: all make the same calls
 _USERS, _MACHINES = 'U', 'M'  # whose failure a message tells of
-_NO_CLUSTER = 'coordinator_address should be defined'  # jax's word for none
+# what jax's ValueError says where it finds no cluster, which has no type of its own
+# (https://github.com/jax-ml/jax/pull/12415 relies on it, too)
+_NO_CLUSTER = 'coordinator_address should be defined'
 
 
 def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:

@@ -71,7 +71,7 @@ class Checkpoints:
       if self._writes:
         self._directory.mkdir(parents=True, exist_ok=True)
         retry.again(self._set_aside_unopenable, retry.CHECKPOINT)
-      self._orbax = retry.again(lambda: orbax_repairs.Manager(
+      self._manager = retry.again(lambda: orbax_repairs.Manager(
           self._directory, max_to_keep=max_to_keep, keep_every=keep_every,
           writes=self._writes), retry.CHECKPOINT)
     except (UserError, TransientError):
@@ -113,26 +113,26 @@ class Checkpoints:
       return
     arrays = _to_numpy(trees.named(state))
     manifest = manifest_lib.make(arrays, meta)
-    with self._orbax.failures():
-      self._orbax.check_for_errors()
+    with self._manager.failures():
+      self._manager.orbax.check_for_errors()
       if step not in self.steps():
-        self._orbax.save(step, arrays, manifest)
+        self._manager.save(step, arrays, manifest)
 
   def check(self) -> None:
     """Raises OSError if a save has failed in the background; does not wait."""
     if self._writes:
-      with self._orbax.failures():
-        self._orbax.check_for_errors()
+      with self._manager.failures():
+        self._manager.orbax.check_for_errors()
 
   def is_saving(self) -> bool:
     """Whether a save is under way in the background."""
-    return self._orbax.is_saving()
+    return self._manager.orbax.is_saving_in_progress()
 
   def wait(self) -> None:
     """Returns when everything is on the disk; raises OSError if that failed."""
-    with self._orbax.failures():
-      self._orbax.wait()
-    self._orbax.clean()
+    with self._manager.failures():
+      self._manager.orbax.wait_until_finished()
+    self._manager.clean()
 
   def close(self) -> None:
     """Waits, then lets go of orbax's threads; a save that fails is a warning."""
@@ -141,7 +141,7 @@ class Checkpoints:
     except OSError as error:
       _console.warning('could not save (%s)', error)
     finally:
-      self._orbax.close()
+      self._manager.close()
 
   def open(self, step: int) -> Opened:
     """Opens a checkpoint to be read.
@@ -155,7 +155,7 @@ class Checkpoints:
     if step not in steps:
       raise UserError(f'there is no checkpoint of step {step} in {self._directory}; '
                       f'there are: {steps or "none"}')
-    return Opened(self._directory / str(step), self._orbax)
+    return Opened(self._directory / str(step), self._manager)
 
   def restore_latest(self, like: State) -> tuple[Opened, State] | None:
     """Restores the newest checkpoint that is what it was when it was written.
@@ -175,7 +175,7 @@ class Checkpoints:
     damaged = []
     for step in reversed(self.steps()):
       try:
-        opened = Opened(self._directory / str(step), self._orbax)
+        opened = Opened(self._directory / str(step), self._manager)
         state = opened.restore(like)
       except DamagedError as error:
         _console.warning('checkpoint %s is damaged: %s',
@@ -184,7 +184,7 @@ class Checkpoints:
         continue
       self._set_aside(damaged)
       if damaged:
-        self._orbax.reload()
+        self._manager.orbax.reload()
       return opened, state
     # in this session or an earlier one: never from the beginning by itself
     damaged += [path.name for path in self._directory.glob('*.damaged*')]
@@ -224,11 +224,11 @@ class Opened:
     digest: differs from that of every other checkpoint.
   """
 
-  def __init__(self, folder: epath.Path, orbax: orbax_repairs.Manager):
+  def __init__(self, folder: epath.Path, manager: orbax_repairs.Manager):
     """Reads the manifest of a complete checkpoint; raises as `Checkpoints.open`."""
     self.step = int(folder.name)
-    self._folder, self._orbax = folder, orbax
-    self._manifest = _insist(folder, lambda: orbax.read_manifest(self.step))
+    self._folder, self._manager = folder, manager
+    self._manifest = _insist(folder, lambda: manager.read_manifest(self.step))
     manifest_lib.check(self._manifest)
     self.leaves = manifest_lib.leaves(self._manifest)
     self.meta: dict[str, Any] = self._manifest['meta']
@@ -255,7 +255,8 @@ class Opened:
       raise UserError(
           f'checkpoint {self._folder} is of another network or optimizer: use its '
           'config, or another workdir (checkpoint / this run):\n  ' + differences)
-    return jax.tree.unflatten(jax.tree.structure(like), list(self.read(expected).values()))
+    arrays = self.read(expected)
+    return jax.tree.unflatten(jax.tree.structure(like), list(arrays.values()))
 
   def read(self, like: Mapping[str, Leaf]) -> dict[str, np.ndarray]:
     """Reads the leaves that have a wanted shape and dtype.
@@ -269,8 +270,9 @@ class Opened:
     Raises:
       DamagedError, TransientError: as `Checkpoints.open`.
     """
-    wanted = {name: leaf for name, leaf in like.items() if self.leaves.get(name) == leaf}
-    arrays = _insist(self._folder, lambda: self._orbax.read_arrays(self.step, wanted))
+    wanted = {name: leaf for name, leaf in like.items()
+              if self.leaves.get(name) == leaf}
+    arrays = _insist(self._folder, lambda: self._manager.read_arrays(self.step, wanted))
     for name, array in arrays.items():
       manifest_lib.check_array(self._manifest, name, array)
     return arrays

@@ -18,9 +18,9 @@ EVERY_PROCESS = logging.INFO + 1  # the level of what each of them says
 def setup_console() -> logging.Logger:
   """Sends `console.info(...)` to stdout, as it is, on process 0 only.
 
-  Other processes show `console.log(EVERY_PROCESS, ...)` and warnings. A warning is shown
-  as 'warning: ...', and whoever gives it does not write that word. To be called after
-  jax.distributed.initialize, where that is called.
+  Other processes show `console.log(EVERY_PROCESS, ...)` and warnings. A warning is
+  shown as 'warning: ...', and whoever gives it does not write that word. To be called
+  after jax.distributed.initialize, where that is called.
   """
   handler = logging.StreamHandler(sys.stdout)
   handler.setFormatter(_Lines())

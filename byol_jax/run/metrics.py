@@ -113,8 +113,9 @@ class RunLog:
 def _tensorboard_modules():
   """Imported when needed: tensorboardX loads torch where there is one.
 
-  Not its SummaryWriter: when a full disk has killed the thread that writes, its
-  next calls block for good.
+  Not its SummaryWriter: when a full disk has killed the thread that writes, its next
+  calls block for good (as https://github.com/tensorflow/tensorboard/issues/6167, whose
+  writer it has).
   """
   # pylint: disable=g-import-not-at-top
   from tensorboardX import record_writer

@@ -32,6 +32,9 @@ class Manager:
   """orbax's CheckpointManager for one process, which can save again after a failure.
 
   A checkpoint has two items: `state`, {name: array}, and `manifest`, JSON.
+
+  Attributes:
+    orbax: the manager of now, for what needs no repair.
   """
 
   def __init__(self, directory: epath.Path, *, max_to_keep: int | None,
@@ -50,7 +53,7 @@ class Manager:
         preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
         cleanup_tmp_directories=writes, create=False,
         multiprocessing_options=self._alone)
-    self._orbax = self._open()
+    self.orbax = self._open()
 
   def _open(self) -> ocp.CheckpointManager:
     return ocp.CheckpointManager(
@@ -61,7 +64,7 @@ class Manager:
   def save(self, step: int, arrays: Mapping[str, np.ndarray],
            manifest: Mapping[str, Any]) -> None:
     """Begins to write; returns when `arrays` may change."""
-    self._orbax.save(
+    self.orbax.save(
         step,
         args=ocp.args.Composite(
             # no empty arrays: https://github.com/google/orbax/issues/2587
@@ -72,33 +75,17 @@ class Manager:
         # https://github.com/google/orbax/issues/527
         force=True)
 
-  def check_for_errors(self) -> None:
-    """Raises what a write in the background has raised; does not wait."""
-    self._orbax.check_for_errors()
-
-  def is_saving(self) -> bool:
-    """Whether a write is under way in the background."""
-    return self._orbax.is_saving_in_progress()
-
-  def wait(self) -> None:
-    """Returns when nothing is under way; raises as `check_for_errors`."""
-    self._orbax.wait_until_finished()
-
-  def reload(self) -> None:
-    """Looks at the directory again."""
-    self._orbax.reload()
-
   def close(self) -> None:
     """Lets go of orbax's threads, whatever they say."""
     with contextlib.suppress(Exception):
-      self._orbax.close()
+      self.orbax.close()
 
   @contextlib.contextmanager
   def failures(self) -> Iterator[None]:
     """Turns what orbax raises within into OSError, and makes it able to save again.
 
-    A manager keeps the error of a failed save, and what that has left stays on the
-    disk: another manager takes its place (after
+    A manager raises the error of a failed save for ever, and leaves what was written on
+    the disk, so another takes its place (what came after
     https://github.com/google/orbax/issues/605).
     """
     try:
@@ -107,7 +94,7 @@ class Manager:
       with contextlib.suppress(Exception):  # the next call finds it as it is
         self.close()
         self.clean()
-        self._orbax = self._open()
+        self.orbax = self._open()
       raise OSError(errors.one_line(error)) from error
 
   def clean(self) -> None:
@@ -122,10 +109,11 @@ class Manager:
     for item, name in (('manifest', 'metadata'), ('state', '_METADATA')):
       if not is_small_json(self._directory / str(step) / item / name):
         raise DamagedError(f'{item}/{name} is damaged')
-    return self._orbax.restore(step, args=ocp.args.Composite(
+    return self.orbax.restore(step, args=ocp.args.Composite(
         manifest=ocp.args.JsonRestore()))['manifest']
 
-  def read_arrays(self, step: int, wanted: Mapping[str, Leaf]) -> dict[str, np.ndarray]:
+  def read_arrays(self, step: int,
+                  wanted: Mapping[str, Leaf]) -> dict[str, np.ndarray]:
     """Reads arrays of the item `state`.
 
     Args:
@@ -146,20 +134,20 @@ class Manager:
                for name, (shape, dtype) in wanted.items() if 0 not in shape}
     values = {}
     if targets:
-      stored = self._orbax.item_metadata(step)['state'].tree
+      stored = self.orbax.item_metadata(step)['state'].tree
       for name, target in targets.items():
-        # a chunk is unpacked whole, whatever the shape of its array (no issue known:
-        # give a small array's .zarray the `chunks` of a large one, and a chunk of zeros)
+        # a chunk is unpacked whole, whatever the shape of its array (no issue known: in
+        # the .zarray of a small array write large `chunks`, and a chunk of zeros)
         if name in stored and stored[name].storage.chunk_shape != target.shape:
           raise DamagedError(f'{name} is not stored as byol_jax stores it')
-      values = self._orbax.restore(step, args=ocp.args.Composite(
+      restore_args = ocp.checkpoint_utils.construct_restore_args(targets)
+      values = self.orbax.restore(step, args=ocp.args.Composite(
           state=ocp.args.PyTreeRestore(
-              targets, partial_restore=True,
-              restore_args=ocp.checkpoint_utils.construct_restore_args(targets))))['state']
+              targets, partial_restore=True, restore_args=restore_args)))['state']
     for name in targets:
       if not isinstance(values.get(name), (np.ndarray, jax.Array)):
         raise DamagedError(f'{name} is missing')
-    return {name: np.asarray(values[name]) if name in targets else np.zeros(shape, dtype)
+    return {name: np.asarray(values.get(name, np.zeros(shape, dtype)))
             for name, (shape, dtype) in wanted.items()}
 
 
@@ -187,9 +175,9 @@ def is_being_written(directory: epath.Path, step: int | None) -> bool:
 def unopenable(step_folder: epath.Path) -> str | None:
   """Names the file of a checkpoint that would end the opening of all, if there is one.
 
-  orbax reads the metadata of every checkpoint before anything else, and does not survive
-  a list, or a nest of lists (no issue known: write [] into _CHECKPOINT_METADATA, and
-  open the manager). It can do without the file.
+  orbax reads the metadata of every checkpoint before anything else, and does not
+  survive a list, or a nest of lists (no issue known: write [] into
+  _CHECKPOINT_METADATA, and open the manager). It can do without the file.
   """
   path = step_folder / '_CHECKPOINT_METADATA'
   return path.name if path.exists() and not is_small_json(path) else None
@@ -198,7 +186,8 @@ def unopenable(step_folder: epath.Path) -> str | None:
 def is_small_json(path: epath.Path) -> bool:
   """Whether a file holds a JSON object, and none that could fill the memory."""
   try:
-    with path.open('rb') as f:  # epath's stat fails where the owner has no name
+    # not stat: https://github.com/google/etils/issues/790
+    with path.open('rb') as f:
       data = f.read(_MOST_METADATA + 1)
     return len(data) <= _MOST_METADATA and isinstance(json.loads(data), dict)
   except (ValueError, RecursionError):

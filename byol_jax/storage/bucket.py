@@ -33,22 +33,26 @@ _PULLED = ('config.json', 'metrics.jsonl', 'results.json')  # gone on with
 def choose_library() -> None:
   """Lets paths go through gcsfs where it is installed, not through TensorFlow.
 
-  Before any bucket is opened. TensorFlow takes seconds to load, and, on some
-  machines, the accelerator. Listings must be fresh: tensorstore, too, writes. A
-  request without an answer must end, by default it never does. What kind a bucket is
-  takes a right that readers need not have. Failures we tell ourselves.
+  To be called before any bucket is opened. TensorFlow takes seconds to load, and, on
+  some machines, the accelerator.
   """
+  # by default a request without an answer never ends, neither does one of gcsfs:
+  # https://github.com/fsspec/gcsfs/pull/153
   os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS',
                         str(_REQUEST_SECONDS))
   os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES', '1')
   if importlib.util.find_spec('gcsfs'):
     os.environ.setdefault('EPATH_USE_TF', 'false')
+    # it does not see what tensorstore writes:
+    # https://github.com/fsspec/gcsfs/issues/647
     with contextlib.suppress(ValueError, TypeError):  # no JSON object: fsspec says so
       os.environ['FSSPEC_GCS'] = json.dumps(
           {'use_listings_cache': False, 'requests_timeout': _REQUEST_SECONDS}
           | json.loads(os.environ.get('FSSPEC_GCS', '{}')))
+    # it asks what kind each bucket is, which readers may lack the right to know:
+    # https://github.com/fsspec/gcsfs/pull/816
     os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
-    logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
+    logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # what fails is raised, too
 
 
 def prepare(workdir: str) -> None:

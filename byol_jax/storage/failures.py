@@ -52,13 +52,14 @@ _OF_NETWORKS = ('aiohttp', 'gcsfs', 'google.api_core', 'google.auth', 'google.cl
                 'requests', 'urllib3')
 
 
-def of_storage(message: str, error: BaseException) -> errors.UserError | errors.TransientError:
-  """The error for storage that refuses: the user's mistake, or a failure."""
+def of_storage(message: str,
+               error: BaseException) -> errors.UserError | errors.TransientError:
+  """Returns the error for storage that refuses: the user's mistake, or a failure."""
   return (errors.UserError if is_mistake(error) else errors.TransientError)(message)
 
 
 def is_mistake(error: BaseException) -> bool:
-  """Whether it is the user's, if nothing has worked before."""
+  """Whether an error is a mistake of the user's, if nothing has worked before."""
   number = number_of(error)
   return number is None or number in _MISTAKES
 
@@ -70,7 +71,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 def cause(error: BaseException) -> OSError | None:
-  """The storage's error that has led to an error, itself maybe; None if none did."""
+  """Returns the storage's error that has led to an error, or is it; None without."""
   chain = [error]
   while following := chain[-1].__cause__ or chain[-1].__context__:
     chain.append(following)
@@ -82,14 +83,14 @@ def cause(error: BaseException) -> OSError | None:
 
 
 def as_os_error(error: BaseException) -> OSError:
-  """One with a number; that of a failure if nothing is known."""
+  """Returns an OSError with a number: EIO, of a failure, where nothing is known."""
   if isinstance(error, OSError) and error.errno is not None:
     return error
   return OSError(number_of(error) or errno.EIO, f'{type(error).__name__}: {error}')
 
 
 def number_of(error: BaseException) -> int | None:
-  """The errno of an error, or one that stands for it; None if it is not storage's."""
+  """Returns an error's errno, or one that stands for it; None if not storage's."""
   if number := _known_number(error):
     return number
   is_failure = isinstance(error, OSError) or type(error).__module__.startswith(
@@ -98,7 +99,7 @@ def number_of(error: BaseException) -> int | None:
 
 
 def _known_number(error: BaseException) -> int | None:
-  """As `number_of`, but None of an error that says nothing but that it is one."""
+  """Returns what `number_of` does where the error itself tells it; else None."""
   if isinstance(error, OSError) and error.errno is not None:
     return error.errno
   for kind, number in _KINDS:
@@ -122,7 +123,7 @@ def _known_number(error: BaseException) -> int | None:
 
 
 def _of_status(status: int) -> int | None:
-  """As `number_of`, of an HTTP status."""
+  """Returns the errno that stands for an HTTP status; None for one that is no error."""
   known = {401: NO_LOGIN, 403: errno.EACCES, 404: errno.ENOENT, 408: errno.EIO,
            429: errno.EIO}
   if status in known:

@@ -28,7 +28,7 @@ def in_bucket(path: str | os.PathLike) -> bool:
 
 
 def stat(path: str) -> tuple[int, int]:
-  """A file's bytes, and when it changed, in seconds.
+  """Returns a file's size in bytes, and when it changed, in seconds.
 
   Raises:
     OSError: there is no such file, or it cannot be looked at.
@@ -36,12 +36,14 @@ def stat(path: str) -> tuple[int, int]:
   if in_bucket(path):
     found = _bucket(lambda: epath.Path(path).stat())
     return found.length, found.mtime
-  found = os.stat(path)  # epath's fails where the owner has no name
+  # epath's fails for an owner without a name:
+  # https://github.com/google/etils/issues/790
+  found = os.stat(path)
   return found.st_size, int(found.st_mtime)
 
 
 def version(path: str) -> str:
-  """What differs between all that a file in a bucket ever held.
+  """Returns what differs between all that a file in a bucket ever held.
 
   Raises:
     OSError: as `stat`.
@@ -55,7 +57,7 @@ def version(path: str) -> str:
 
 
 def is_dir(path: str) -> bool:
-  """As os.path.isdir, but never False for a folder that cannot be reached.
+  """Whether a path is a folder; never False for one that cannot be reached.
 
   Raises:
     OSError: it may not be looked at.
@@ -72,7 +74,7 @@ def is_dir(path: str) -> bool:
 
 
 def names(path: str) -> list[str]:
-  """Of the files and folders in a folder, in order; [] where there is none.
+  """Returns the names in a folder, in order; [] where there is no folder.
 
   Raises:
     OSError, TransientError: as `is_dir`.
@@ -88,9 +90,9 @@ def names(path: str) -> list[str]:
 
 
 def require(path: str) -> None:
-  """Tells a bucket that cannot be reached from a folder that is not there.
+  """Refuses a bucket that cannot be reached; a missing folder is none of its business.
 
-  epath's is_dir() and exists() do not; neither do TFDS's.
+  epath's is_dir() and exists() take both for a missing folder, and so does TFDS.
 
   Raises:
     UserError: it may not be read, or is no bucket of Google's.
@@ -110,7 +112,7 @@ def require(path: str) -> None:
 
 
 def refused(path: str, error: OSError) -> UserError:
-  """The error for what may not be read."""
+  """Returns the error for what may not be read."""
   login = ('; log in (gcloud auth application-default login), or check the rights of '
            "this machine's service account") if in_bucket(path) and error.errno in (
                errno.EACCES, failures.NO_LOGIN) else ''
@@ -118,7 +120,7 @@ def refused(path: str, error: OSError) -> UserError:
 
 
 def read_bytes(path: str) -> bytes:
-  """All of a file.
+  """Reads a whole file.
 
   Raises:
     OSError: it cannot be read.
@@ -127,9 +129,9 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_range(path: str, start: int, stop: int) -> bytes:
-  """The bytes from `start` to before `stop`, or fewer of a file that ends earlier.
+  """Reads the bytes from `start` to before `stop`.
 
-  Of one in a bucket that is an error.
+  A local file that ends earlier gives fewer; in a bucket that is an error.
 
   Raises:
     OSError: it cannot be read.
@@ -140,7 +142,7 @@ def read_range(path: str, start: int, stop: int) -> bytes:
 
 @contextlib.contextmanager
 def ranges(path: str) -> Iterator[Callable[[int, int], bytes]]:
-  """`read_range` of one file, many times: a local one is opened once."""
+  """Yields `read_range` of one file, for many calls: a local one is opened once."""
   if in_bucket(path):
     yield lambda start, stop: _bucket(lambda: _object_range(path, start, stop))
   else:
@@ -174,7 +176,7 @@ def store(bucket: str) -> Any:
 
 
 def _bucket(read: Callable[[], T]) -> T:
-  """read(), all of whose errors become OSErrors with a number."""
+  """Returns read(); whatever it raises becomes an OSError with a number."""
   try:
     return read()
   except ImportError as error:

@@ -40,8 +40,9 @@ class Policy(NamedTuple):
   first_patience: float = math.inf
 
 
-# Data is read for a minute. Below us gcsfs tries again, too, so that one try may take a
-# minute, and array_record's takes 17 minutes: three tries are made in five minutes.
+# Data is read for a minute. What is below tries again, too: one try of gcsfs may take a
+# minute, so three are begun within five minutes; one of array_record takes 17 minutes
+# (as https://github.com/facebookincubator/velox/pull/9064), and is the only one.
 READ = Policy((0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0), patience=60.0,
               first_tries=3, first_patience=300.0)
 # The run has not begun, or waits at its end: some twenty seconds.

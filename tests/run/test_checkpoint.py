@@ -271,7 +271,7 @@ def test_closing_reports_a_failed_save_and_does_not_raise(tmp_path, caplog,
   opened = two_steps(tmp_path)
   def fail():
     raise ValueError('no space left')
-  monkeypatch.setattr(opened._orbax._orbax, 'wait_until_finished', fail)
+  monkeypatch.setattr(opened._manager.orbax, 'wait_until_finished', fail)
   opened.close()
   assert 'could not save (no space left)' in caplog.text
 
