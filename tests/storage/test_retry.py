@@ -5,8 +5,8 @@ import errno
 import pytest
 
 from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
 from byol_jax.storage import failures
-from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
 
@@ -50,18 +50,6 @@ def test_a_try_that_takes_long_is_not_the_last(monkeypatch):
     assert len(failures) == 20 - tries
 
 
-def test_a_folder_that_fails_is_none_that_is_missing(tmp_path):
-  (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
-  (tmp_path / 'file').write_bytes(b'')
-  assert paths_lib.is_dir(str(tmp_path)) and paths_lib.names(str(tmp_path)) == [
-      'file', 'loop']
-  for name in ('none', 'file', 'file/x'):
-    assert not paths_lib.is_dir(str(tmp_path / name))
-  assert paths_lib.names(str(tmp_path / 'none')) == []
-  with pytest.raises(OSError):
-    paths_lib.is_dir(str(tmp_path / 'loop'))
-
-
 def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
   monkeypatch.setattr(retry.time, 'sleep', lambda seconds: None)
   for times, said in ((2, 0), (4, 1)):
@@ -74,3 +62,38 @@ def test_the_console_hears_of_what_lasts(monkeypatch, caplog):
     assert retry.insist(read, 'a.png') == 'data'
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ('WARNING', 'cannot read a.png (hm); trying again for a minute')] * said
+
+
+def test_a_policy_says_how_often_and_how_long(monkeypatch):
+  slept = []
+  monkeypatch.setattr(retry.time, 'sleep', slept.append)
+  now = [0.0]
+  monkeypatch.setattr(retry.time, 'monotonic', lambda: now[0])
+  policy = retry.Policy((1.0, 2.0, 3.0), patience=10.0, first_tries=1,
+                        first_patience=100.0)
+  tries = []
+  def fail(takes):
+    now[0] += takes
+    tries.append(takes)
+    raise ValueError('hm')
+  for takes, waits in ((0, [1, 2, 3]), (9, [1]), (99, [1]), (100, [])):
+    slept.clear(), tries.clear()
+    with pytest.raises(ValueError):
+      retry.again(lambda takes=takes: fail(takes), policy)
+    assert slept == waits and len(tries) == len(waits) + 1
+  slept.clear()
+  told = []
+  with pytest.raises(ValueError):
+    retry.again(lambda: fail(0), policy, lambda error, wait: told.append(wait) or wait < 2)
+  assert told == [1, 2] and slept == [1]
+
+
+@pytest.mark.parametrize('kind', [UserError, TransientError])
+def test_what_is_said_for_good_is_not_tried_again(kind):
+  tries = []
+  def fail():
+    tries.append(1)
+    raise kind('no')
+  with pytest.raises(kind):
+    retry.again(fail, retry.CHECKPOINT)
+  assert len(tries) == 1

@@ -123,46 +123,6 @@ def test_files_that_stay_missing(run, caplog, monkeypatch):
   assert 'damaged, or being removed by the run (' in warnings(caplog)[0]
 
 
-# ------------------------------------------------------------------ wrong paths
-def test_what_a_path_is_that_has_no_checkpoint(run):
-  def refused(path):
-    with pytest.raises(UserError) as error:
-      weights_lib.load(str(path), 'online')
-    said = str(error.value)
-    assert said.startswith(f'config key weights is {str(path)!r}: ')
-    assert '\n' not in said
-    return said
-  root = run.parent
-  assert 'no such file or folder' in refused(root / 'nowhere')
-  assert 'no such file or folder' in refused(root / 'nowhere' / 'checkpoints')
-  assert f'it holds runs: name one of them: {run}' in refused(root)
-  evaluation = run / 'evaluations' / 'finetune-30'
-  (evaluation / 'checkpoints' / 'stage').mkdir(parents=True)
-  (evaluation / 'config.json').write_text('{"task": "finetune"}')
-  for path in (evaluation, evaluation.parent):
-    assert refused(path).endswith(f'name the run that it belongs to, {run}')
-  shutil.copytree(evaluation, root / 'elsewhere')
-  assert 'name the weights that it measured' in refused(root / 'elsewhere')
-  (root / 'arrays.npz').write_bytes(b'PK')
-  assert 'neither a run nor an encoder' in refused(root / 'arrays.npz')
-  (root / 'exported').mkdir()
-  (root / 'exported' / 'encoder.safetensors').write_bytes(b'')
-  assert f'name {root}/exported/encoder.safetensors' in refused(root / 'exported')
-  (root / 'photos').mkdir()
-  assert 'not the workdir of a run' in refused(root / 'photos')
-  assert 'there are: 10, 20, 30' in refused(run / 'checkpoints' / '15')
-  (root / 'new' / 'checkpoints').mkdir(parents=True)
-  assert 'there is no checkpoint in' in refused(root / 'new')
-  (root / 'new' / 'checkpoints' / '10.damaged').mkdir()
-  assert '10.damaged is damaged' in refused(root / 'new')
-
-
-def test_a_run_may_lie_in_a_folder_called_evaluations(run, tmp_path):
-  (tmp_path / 'evaluations').mkdir()
-  run = run.rename(tmp_path / 'evaluations' / 'run')
-  assert weights_lib.load(str(run), 'online').step == 30
-
-
 # -------------------------------------------------------------------- diverged
 @pytest.mark.parametrize('kind', ['params', 'state'])
 def test_an_encoder_that_has_diverged(saved, run, kind, capsys):
