@@ -47,9 +47,8 @@ class Encoder:
     self._at_a_time = batch_size * jax.local_device_count()
     self._networks = mapped.replicate((self.params, self.state))
     spec = build.view_spec(weights.config)._replace(image_size=self.image_size)
-    self._encode = {
-        share: mapped.map_batches(encode.features_of(model, spec, share), batch_size)
-        for share in (1.0, self._center_share)}
+    self._encoder = encode.Encoder(model, spec, center_share=self._center_share,
+                                   batch_size=batch_size)
 
   def __call__(self, images: Sequence[bytes] | np.ndarray) -> np.ndarray:
     """Features of images, as task=embed makes them.
@@ -71,14 +70,14 @@ class Encoder:
           or images.shape[-1] not in (1, 3)):
         raise ValueError(f'images are {images.dtype} {images.shape}: give uint8 '
                          '[N, H, W, 3 or 1], or the bytes of files')
-      share = self._center_share
-      pixels = lambda images, rows: images[rows.start:rows.stop]
+      are_cropped, pixels = False, lambda images, rows: images[rows.start:rows.stop]
     else:  # the host crops and resizes: sizes differ
-      share, pixels = 1.0, self._decoded
+      are_cropped, pixels = True, self._decoded
     features = [np.zeros((0, self.feature_size), np.float32)]
     for start in range(0, len(images), self._at_a_time):
       rows = range(len(images))[start:start + self._at_a_time]
-      features.append(self._encode[share](self._networks, pixels(images, rows)))
+      features.append(self._encoder.of_pixels(
+          self._networks, pixels(images, rows), are_cropped=are_cropped))
     return np.concatenate(features)
 
   def _decoded(self, files: Sequence[bytes], rows: range) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 
 from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.sources import table
-from byol_jax.data.sources.table import Encoded
 from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
@@ -35,7 +34,7 @@ class Crops:
   """
 
   def __init__(self, model: Model, networks: Any, spec: views_lib.ViewSpec,
-               data: Images | Encoded, *, batch_size: int, seed: int,
+               data: table.Data, *, batch_size: int, seed: int,
                threads: int = 0):
     """Builds it.
 

@@ -11,46 +11,16 @@ import numpy as np
 
 from byol_jax.data.feed import stream
 from byol_jax.data.sources import table
-from byol_jax.data.sources.table import Encoded
-from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
+from byol_jax.evaluation import features as features_lib
+from byol_jax.evaluation.features import Features
 from byol_jax.networks.model import Model
 from byol_jax.run import bad_images
 from byol_jax.views import make as views_lib
 
 _CALIBRATION_BATCH = 256
-
-
-def subset(num_images: int, most: int, seed: int) -> np.ndarray:
-  """At most `most` of the images, chosen by the seed, ascending: int64 [n]."""
-  if num_images <= most:
-    return np.arange(num_images)
-  chosen = np.random.RandomState(seed).permutation(num_images)[:most]
-  return np.sort(chosen)
-
-
-def usable(data: table.Data, rows: np.ndarray) -> np.ndarray:
-  """The rows without the images that are known to be bad."""
-  if not data.bad:
-    return rows
-  return rows[[row not in data.bad for row in rows.tolist()]]
-
-
-def features_of(model: Model, spec: views_lib.ViewSpec,
-                share: float) -> Callable[[Any, jax.Array], jax.Array]:
-  """The pure (networks, uint8 images) -> features, in inference mode.
-
-  Args:
-    model: networks built with axis_name=None.
-    spec: size and normalization of the images.
-    share: the central crop's share of the shorter side.
-  """
-  def encode(networks, images):
-    images = views_lib.for_evaluation(images, spec, share)
-    features, _ = model.encoder.apply(*networks, images, False)
-    return features
-  return encode
+_CROPPED = 1.0  # the share that is left of images which the host has cropped
 
 
 class Encoder:
@@ -59,24 +29,27 @@ class Encoder:
   Each process takes a part of the images; every image counts once. A device
   always takes the same number of images at a time, which images share a call
   does not depend on the devices, and so features do not, to the bit.
+
+  Attributes:
+    model: the networks.
+    spec: size and normalization of the images.
+    center_share: the central crop's share of the shorter side.
+    batch_size: images that a device takes in one call.
+    threads: that decode; 0 for one a core.
   """
 
   def __init__(self, model: Model, spec: views_lib.ViewSpec, *,
                center_share: float, batch_size: int, threads: int = 0):
-    """Builds it.
-
-    Args:
-      model: networks built with axis_name=None.
-      spec: size and normalization of the images.
-      center_share: the central crop's share of the shorter side.
-      batch_size: images a device and call.
-      threads: that decode; 0 for one a core.
-    """
+    """Builds it; see the attributes. `model` is built with axis_name=None."""
+    self.model, self.spec, self.center_share = model, spec, center_share
+    self.batch_size, self.threads = batch_size, threads
     self.feature_size = model.feature_size
-    self._spec = spec
-    self._center_share = center_share
-    self._batch_size = batch_size
-    self._threads = threads
+
+    def encode(share):
+      def features(networks, images):
+        images = views_lib.for_evaluation(images, spec, share)
+        return model.encoder.apply(*networks, images, False)[0]
+      return mapped.map_batches(features, batch_size)
 
     def statistics(share, networks, images):
       params, state = networks
@@ -85,14 +58,10 @@ class Encoder:
       return dict(state) | dict(new)
 
     # The host crops encoded images itself, by the same rule.
-    self._share = {Images: center_share, Encoded: 1.0}
-    self._encode = {
-        kind: mapped.map_batches(features_of(model, spec, share), batch_size)
-        for kind, share in self._share.items()}
+    self._encode = {share: encode(share) for share in {_CROPPED, center_share}}
     self._statistics = jax.jit(statistics, static_argnums=0)
 
-  def __call__(self, networks: Any, data: table.Data,
-               rows: np.ndarray) -> np.ndarray:
+  def __call__(self, networks: Any, data: table.Data, rows: np.ndarray) -> Features:
     """Encodes images.
 
     Args:
@@ -101,29 +70,47 @@ class Encoder:
       rows: int [n], which ones.
 
     Returns:
-      Features float32 [n, D], without those of bad images: `usable` knows
-      afterwards which those are.
+      Features of those that could be read.
     """
-    encode = self._encode[type(data)]
-    return self._map(lambda images: encode(networks, images), data, rows,
+    share = self._share(data)
+    return self._map(lambda images: self._encode[share](networks, images), data, rows,
                      self.feature_size)
 
-  def _map(self, encode: Callable[[np.ndarray], np.ndarray], data: table.Data,
-           rows: np.ndarray, size: int) -> np.ndarray:
-    """float32 [n, size] of the usable images, each encoded by one process."""
-    bad_images.share_bad(data)
-    features = [np.zeros((0, size), np.float32)]  # there may be nothing to do
-    with hosts.together('evaluation'):
-      mine = hosts.my_part(usable(data, rows), self._batch_size)
-      features += [encode(images)[mask] for images, mask in self._images(
-          data, mine, self._batch_size * jax.local_device_count())]
-    bad_images.share_bad(data)
-    return hosts.gather(np.concatenate(features))
+  def of_pixels(self, networks: Any, images: np.ndarray, *,
+                are_cropped: bool) -> np.ndarray:
+    """Encodes pixels on the devices of this process alone.
 
-  def look(self, data: table.Data, rows: np.ndarray) -> None:
-    """Decodes images once, so that `usable` knows which of them are bad."""
-    if isinstance(data, Encoded):
-      self._map(lambda images: images[:, 0, 0, :1].astype(np.float32), data, rows, 1)
+    Args:
+      networks: as for a call.
+      images: uint8 [n, H, W, 1 or 3], n at most batch_size * local devices.
+      are_cropped: whether they are the central crops already.
+
+    Returns:
+      float32 [n, D].
+    """
+    share = _CROPPED if are_cropped else self.center_share
+    return self._encode[share](networks, images)
+
+  def pixels(self, data: table.Data, rows: np.ndarray, size: int) -> Features:
+    """Takes the images themselves for features: the baseline of every encoder.
+
+    Returns:
+      Features with x in [0, 1] and D = size * size * channels, cropped and left
+      out as the rest.
+    """
+    spec = self.spec._replace(image_size=size, mean=(0,) * 3, std=(1,) * 3)
+    channels = data.images.shape[-1] if isinstance(data, table.Images) else 3
+    shrink = jax.jit(lambda images: views_lib.for_evaluation(
+        images, spec, self._share(data))[..., :channels])
+    return self._map(lambda images: np.asarray(shrink(images)).reshape(
+        len(images), -1), data, rows, size * size * channels)
+
+  def readable(self, data: table.Data, rows: np.ndarray) -> np.ndarray:
+    """Decodes images once; returns the rows int [m] of those that can be read."""
+    if isinstance(data, table.Images):
+      return features_lib.readable(data, rows)
+    return self._map(lambda images: images[:, 0, 0, :1].astype(np.float32),
+                     data, rows, 1).rows
 
   def calibrate(self, networks: Any, data: table.Data, rows: np.ndarray) -> Any:
     """Gives an untrained network running statistics.
@@ -136,37 +123,53 @@ class Encoder:
     """
     params, state = networks
     bad_images.share_bad(data)  # all processes make the same statistics
-    for images, mask in self._images(data, usable(data, rows), _CALIBRATION_BATCH):
-      state = self._statistics(self._share[type(data)], (params, state),
-                               images[mask])
+    for images, mask in self._images(data, features_lib.readable(data, rows),
+                                     _CALIBRATION_BATCH):
+      state = self._statistics(self._share(data), (params, state), images[mask])
     return params, state
+
+  def _map(self, encode: Callable[[np.ndarray], np.ndarray], data: table.Data,
+           rows: np.ndarray, size: int) -> Features:
+    """Encodes each readable image by one process; x is [m, size]."""
+    bad_images.share_bad(data)
+    read = [np.zeros(0, bool)]
+    x = [np.zeros((0, size), np.float32)]  # there may be nothing to do
+    with hosts.together('evaluation'):
+      mine = hosts.my_part(features_lib.readable(data, rows), self.batch_size)
+      for images, mask in self._images(
+          data, mine, self.batch_size * jax.local_device_count()):
+        read.append(mask)
+        x.append(encode(images)[mask])
+    bad_images.share_bad(data)
+    mine = mine[np.concatenate(read)[:len(mine)]]  # without the padding
+    return Features(hosts.gather(mine.astype(np.int32)).astype(np.int64),
+                    hosts.gather(np.concatenate(x)))
+
+  def _share(self, data: table.Data) -> float:
+    """Returns the share of its images that the device is to cut out."""
+    return self.center_share if isinstance(data, table.Images) else _CROPPED
 
   def _images(self, data: table.Data, rows: np.ndarray,
               size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields uint8 [b, H, W, C], b <= size, and which could be read, bool [b].
 
-    Images in memory come whole; encoded ones are cropped and resized already.
+    Images in memory come whole; encoded ones are cropped and resized already, and
+    padded to b = size at the end.
     """
-    if isinstance(data, Images):
+    if isinstance(data, table.Images):
       for start in range(0, len(rows), size):
         images = data.images[rows[start:start + size]]
         yield images, np.ones(len(images), bool)
     else:
       for batch in stream.eval_batches(
-          data, batch_size=size, image_size=self._spec.image_size,
-          center_share=self._center_share, rows=rows, threads=self._threads):
+          data, batch_size=size, image_size=self.spec.image_size,
+          center_share=self.center_share, rows=rows, threads=self.threads):
         yield batch['images'], batch['mask']
 
-  def pixels(self, data: table.Data, rows: np.ndarray, size: int) -> np.ndarray:
-    """The images themselves as features: the baseline of every encoder.
 
-    Returns:
-      float32 [n, size * size * channels] in [0, 1], cropped and left out as
-      the rest.
-    """
-    spec = self._spec._replace(image_size=size, mean=(0,) * 3, std=(1,) * 3)
-    channels = data.images.shape[-1] if isinstance(data, Images) else 3
-    shrink = jax.jit(lambda images: views_lib.for_evaluation(
-        images, spec, self._share[type(data)])[..., :channels])
-    return self._map(lambda images: np.asarray(shrink(images)).reshape(
-        len(images), -1), data, rows, size * size * channels)
+def subset(num_images: int, most: int, seed: int) -> np.ndarray:
+  """Chooses at most `most` of the images by the seed, ascending: int64 [n]."""
+  if num_images <= most:
+    return np.arange(num_images)
+  chosen = np.random.RandomState(seed).permutation(num_images)[:most]
+  return np.sort(chosen)

@@ -1,7 +1,8 @@
-"""Features are computed once for each encoder and data set, and kept in parts.
+"""Features of images: which images they are of, and how they are kept on disk.
 
-A pass that was interrupted goes on behind its last part; a later evaluation of the
-same encoder on the same images reads what is there.
+Features are computed once for each encoder and data set, and kept in parts. A pass
+that was interrupted goes on behind its last part. A later evaluation of the same
+encoder on the same images reads what is there.
 """
 
 from __future__ import annotations
@@ -14,27 +15,49 @@ import io
 import json
 import logging
 import time
-from typing import Any
+from typing import Any, NamedTuple
 import zipfile
 
 from etils import epath
 import jax
 import numpy as np
 
-from byol_jax.data.sources.table import Encoded
-from byol_jax.data.sources.table import Images
+from byol_jax.data.sources import table
 from byol_jax.devices import hosts
-from byol_jax.evaluation import encode
 from byol_jax.run import console as console_lib
 from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
 
-Data = Images | Encoded
-Encode = Callable[[Data, np.ndarray], np.ndarray]
-
-_SECONDS = 10.0  # of a part, about: what an interruption loses
+_SECONDS = 10.0  # that a part takes, about: an interruption loses no more
 _PROBES = 32     # images that are encoded again, to see that all is as it was
+
+
+class Features(NamedTuple):
+  """Features, with the images that they are of: `data.labels[features.rows]`.
+
+  Attributes:
+    rows: int [m], of the data set: the wanted images that could be read, in the
+      order in which they were wanted.
+    x: float32 [m, D].
+  """
+  rows: np.ndarray
+  x: np.ndarray
+
+
+Encode = Callable[[table.Data, np.ndarray], Features]
+
+
+def readable(data: table.Data, rows: np.ndarray) -> np.ndarray:
+  """Returns the rows int [n] without the images that are known to be bad."""
+  if not data.bad:
+    return rows
+  return rows[[row not in data.bad for row in rows.tolist()]]
+
+
+def joined(parts: list[Features]) -> Features:
+  """Joins features that follow one another; one part or more."""
+  return Features(*map(np.concatenate, zip(*parts)))
 
 
 class Store:
@@ -51,27 +74,26 @@ class Store:
     self._folder = epath.Path(folder) if folder else None
     self._warned = False
 
-  def __call__(self, encoder: Encode, key: Mapping[str, Any], data: Data,
-               rows: np.ndarray, title: str) -> np.ndarray:
-    """Features of images, read or computed.
+  def __call__(self, encode: Encode, key: Mapping[str, Any], data: table.Data,
+               rows: np.ndarray, title: str) -> Features:
+    """Reads the features of images, and computes what is missing.
 
     Args:
-      encoder: (data, rows) -> float32 [n, D], without the bad images.
+      encode: (data, rows) -> Features.
       key: what tells this encoder and data set from all others: JSON.
       data: the images.
       rows: int [n], which ones.
-      title: of the progress line.
+      title: names the progress line.
 
     Returns:
-      float32 [n, D], without the bad images: `encode.usable` knows these now.
+      Features, of the images that could be read.
     """
     digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode())
     digest.update(np.ascontiguousarray(rows, np.int64).tobytes())
     folder = self._folder and self._folder / digest.hexdigest()[:16]
-    parts, done = self._read(folder, data)
+    parts, done = self._read(folder, data, rows)
     if done:
-      seen = encode.usable(data, rows[:done])
-      if not _same(encoder, data, seen, np.concatenate(parts)):
+      if not _same(encode, data, parts[0]):
         _console.warning(
             'the features in %s are not what this encoder makes of these '
             'images now: computing them again', folder)
@@ -86,18 +108,17 @@ class Store:
         while done < len(rows):
           began = time.monotonic()
           part = rows[done:done + size]
-          features = encoder(data, part)
-          self._write(folder, done, part, features, data)
-          parts.append(features)
+          parts.append(encode(data, part))
+          self._write(folder, done, part, parts[-1].x, data)
           done += len(part)
           bar.add(len(part))
           if hosts.from_first(time.monotonic() - began < _SECONDS / 2):
             size *= 2
-    return np.concatenate(parts)
+    return joined(parts)
 
-  def _read(self, folder: epath.Path | None,
-            data: Data) -> tuple[list[np.ndarray], int]:
-    """The parts that follow one another from the first image on."""
+  def _read(self, folder: epath.Path | None, data: table.Data,
+            rows: np.ndarray) -> tuple[list[Features], int]:
+    """Returns what was kept of the first images, in one part, and of how many."""
     parts, bad, done = [], {}, 0
     if folder is not None and jax.process_index() == 0:
       while True:
@@ -118,11 +139,11 @@ class Store:
       if data.bad is not None:
         data.bad.learn(reasons)
     width = max(hosts.gather_json(parts[0].shape[1] if parts else 0))
-    mine = (np.concatenate(parts) if parts else np.zeros((0, width), np.float32))
-    return [hosts.gather(mine)], done
+    mine = np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
+    return [Features(readable(data, rows[:done]), hosts.gather(mine))], done
 
   def _write(self, folder: epath.Path | None, start: int, rows: np.ndarray,
-             features: np.ndarray, data: Data) -> None:
+             x: np.ndarray, data: table.Data) -> None:
     """Keeps a part; where that fails the evaluation goes on without."""
     if folder is None or jax.process_index():
       return
@@ -130,7 +151,7 @@ class Store:
     bad = {row: why for row, why in (data.bad.reasons() if data.bad else {}).items()
            if row in of_part}
     file = io.BytesIO()
-    np.savez(file, features=features, bad=json.dumps(bad))
+    np.savez(file, features=x, bad=json.dumps(bad))
     try:
       folder.mkdir(parents=True, exist_ok=True)
       files_lib.write_bytes(folder / f'{start:09d}-{start + len(rows):09d}.npz',
@@ -142,13 +163,14 @@ class Store:
                          'without', folder, error)
 
 
-def _same(encoder: Encode, data: Data, rows: np.ndarray,
-          features: np.ndarray) -> bool:
-  """Whether some images still have the features that were kept of them."""
-  if len(rows) != len(features):
+def _same(encode: Encode, data: table.Data, kept: Features) -> bool:
+  """Returns whether some images still have the features that were kept."""
+  if len(kept.rows) != len(kept.x):  # others are bad now
     return False
-  probes = np.unique(np.linspace(0, len(rows) - 1, _PROBES).astype(int))
-  now = encoder(data, rows[probes])
+  if not len(kept.x):
+    return True
+  probes = np.unique(np.linspace(0, len(kept.rows) - 1, _PROBES).astype(int))
+  now = encode(data, kept.rows[probes]).x
   scale = np.abs(now).max(initial=0) + 1e-6
-  return now.shape == features[probes].shape and bool(np.allclose(
-      now, features[probes], rtol=0, atol=1e-2 * scale, equal_nan=True))
+  return now.shape == kept.x[probes].shape and bool(np.allclose(
+      now, kept.x[probes], rtol=0, atol=1e-2 * scale, equal_nan=True))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from byol_jax.data.sources import table
-from byol_jax.data.sources.table import Encoded
-from byol_jax.data.sources.table import Images
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import encode
+from byol_jax.evaluation import features as features_lib
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import logistic
 from byol_jax.evaluation import scores
@@ -20,16 +18,15 @@ from byol_jax.evaluation import splits
 L2_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # the probe chooses on held-out images
 RAW_PIXELS_SIZE = 32                      # larger images are shrunk to it
 CALIBRATION_IMAGES = 2048                 # for the untrained encoder's statistics
-Data = Images | Encoded
 
 
 def measure(
-    features: Callable[[Data, np.ndarray], np.ndarray], split: splits.Split, *, k: int,
+    features: features_lib.Encode, split: splits.Split, *, k: int,
     temperature: float, seed: int) -> tuple[dict[str, float], dict[str, Any]]:
   """k-NN and linear accuracy of one way to turn images into features.
 
   Args:
-    features: (data, rows) -> float32 [n, D].
+    features: (data, rows) -> Features.
     split: the images.
     k: neighbours.
     temperature: of their votes.
@@ -39,23 +36,24 @@ def measure(
     Figures in percent and their protocols.
   """
   train, test = features(*split.train), features(*split.test)
-  # now the bad ones are known
-  train_labels, test_labels = split.train_labels(), split.test_labels()
+  train_labels, test_labels = (
+      data.labels[of.rows] for (data, _), of in (
+          (split.train, train), (split.test, test)))
   classes = table.num_classes(split.train[0])
-  test, test_labels = checks.check_labelled(test, test_labels, classes, 'test')
+  queries, test_labels = checks.check_labelled(test.x, test_labels, classes, 'test')
   # with one image of each class there is nothing to choose on
   can_choose = np.bincount(train_labels).max(initial=0) > 1
   classifiers = {
-      'knn': knn.fit(train, train_labels, k=min(k, len(train)),
+      'knn': knn.fit(train.x, train_labels, k=min(k, len(train_labels)),
                      temperature=temperature, num_classes=classes),
       'linear': logistic.fit(
-          train, train_labels, num_classes=classes,
+          train.x, train_labels, num_classes=classes,
           l2_grid=L2_GRID if can_choose else L2_GRID[len(L2_GRID) // 2:][:1],
           standardize=True, seed=seed)}
   figures, protocol = {}, {}
   for name, classifier in classifiers.items():
     figures[f'{name}_top1'] = scores.top_k_accuracy(
-        classifier.scores(test), test_labels, 1)
+        classifier.scores(queries), test_labels, 1)
     protocol[name] = classifier.protocol | {'test_images': len(test_labels)}
   return figures, protocol
 
@@ -98,11 +96,9 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
     results[name], how = measure(features, split, k=k, temperature=temperature,
                                  seed=seed)
     protocol[f'{name}_classifiers'] = how
-  train_labels, test_labels = split.train_labels(), split.test_labels()
-  protocol['images'] = (f'{len(train_labels)} training images, '
-                        f'{split.description()}')
-  left_out = (len(rows) - len(train_labels),
-              len(split.test[1]) - len(test_labels))
+  num_train, num_test = how['knn']['train_images'], how['knn']['test_images']
+  protocol['images'] = f'{num_train} training images, {split.description(num_test)}'
+  left_out = (len(rows) - num_train, len(split.test[1]) - num_test)
   if any(left_out):
     protocol['left_out'] = (f'{left_out[0]} training and {left_out[1]} test '
                             'images that cannot be read')

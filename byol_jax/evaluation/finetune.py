@@ -23,7 +23,6 @@ import optax
 
 from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.sources import table
-from byol_jax.data.sources.table import Encoded
 from byol_jax.data.sources.table import Images
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
@@ -31,10 +30,10 @@ from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import crops
-from byol_jax.evaluation import encode as encode_lib
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
+from byol_jax.evaluation.features import Features
 from byol_jax.evaluation.scores import Classifier
 from byol_jax.methods import losses
 from byol_jax.networks import norm
@@ -45,7 +44,6 @@ from byol_jax.views import make as views_lib
 
 _console = logging.getLogger('byol_jax')
 
-Data = Images | Encoded
 PAPER_BATCH = 1024
 PAPER_STEPS = 12  # an epoch, of 1 % of ImageNet: smaller data gets smaller batches,
 SMALLEST_BATCH = 16  # but not so small that its statistics mean nothing
@@ -60,10 +58,10 @@ class _State(NamedTuple):
 
 
 def fit(
-    data: Data,
+    data: table.Data,
     networks: Any,
     network_config: ml_collections.ConfigDict,
-    encode: Callable[[Any, Data, np.ndarray], np.ndarray],
+    encode: Callable[[Any, table.Data, np.ndarray], Features],
     spec: views_lib.ViewSpec,
     *,
     num_classes: int,
@@ -78,7 +76,7 @@ def fit(
     stages: stages_lib.Stages,
     threads: int = 0,
     name: str = '',
-) -> Classifier:
+) -> tuple[Classifier, Any]:
   """Trains for every point of the grid, and once more for the best one.
 
   Args:
@@ -103,8 +101,8 @@ def fit(
     name: of this training among the stages.
 
   Returns:
-    The classifier, of (data, rows); chosen: 'learning_rate', 'epochs' and
-    'weight_decay'.
+    The classifier of features [M, D], chosen: 'learning_rate', 'epochs' and
+    'weight_decay'; and (params, state) of the encoder that was trained with it.
 
   Raises:
     UserError: there is nothing to choose on, all points of the grid diverge, or the
@@ -120,10 +118,8 @@ def fit(
                    encoder_rate=encoder_rate, batch_size=batch_size, seed=seed,
                    stages=stages, threads=threads)
 
-  def logits(trained, data, rows):
-    (encoder, head), statistics = trained
-    features = encode((encoder, statistics), data, rows)
-    return features @ np.asarray(head['w']) + np.asarray(head['b'])
+  def logits(head, x):
+    return x @ np.asarray(head['w']) + np.asarray(head['b'])
 
   chosen, figures = grid[0], {}
   if len(grid) > 1:
@@ -136,10 +132,10 @@ def fit(
     for point in grid:
       label = ', '.join(f'{key} {value:g}' for key, value in point.items())
       def try_it(point=point, label=label):
-        rows = np.arange(len(held_out))
-        said = logits(train(kept, f'{name}{label}', **point), others, rows)
+        (encoder, head), statistics = train(kept, f'{name}{label}', **point)
+        rows, x = encode((encoder, statistics), others, np.arange(len(held_out)))
         figure, likely = scores_lib.quality(
-            metric, said, others.labels[encode_lib.usable(others, rows)])
+            metric, logits(head, x), others.labels[rows])
         return figure, likely if np.isfinite(likely) else None  # JSON has no inf
       figure, likely = stages.once(
           f'{name}{label}, {len(kept)} images', try_it)
@@ -148,9 +144,10 @@ def fit(
       figures[label] = figure
       _console.info('%s%s: %.2f %% of the held-out images', name, label, figure)
     chosen = grid[scores_lib.best(qualities, 'finetune.learning_rates')]
-  trained = train(np.arange(len(labels)), f'{name}final', **chosen)
+  (encoder, head), statistics = train(
+      np.arange(len(labels)), f'{name}final', **chosen)
 
-  return Classifier(lambda data, rows: logits(trained, data, rows), chosen, {
+  return Classifier(lambda x: logits(head, x), chosen, {
       'method': 'fine-tuning of encoder and linear classifier, SGD with Nesterov '
                 'momentum 0.9',
       'labelled_images': len(labels),
@@ -167,13 +164,13 @@ def fit(
       'statistics': 'of the global batch; running averages for evaluation',
       'seed': seed,
       'num_classes': num_classes,
-  })
+  }), (encoder, statistics)
 
 
 class _Trainer:
   """Trains from the same beginning again and again."""
 
-  def __init__(self, data: Data, networks: Any,
+  def __init__(self, data: table.Data, networks: Any,
                network_config: ml_collections.ConfigDict, spec: views_lib.ViewSpec, *,
                num_classes: int, encoder_rate: float, batch_size: int, seed: int,
                stages: stages_lib.Stages, threads: int):

@@ -58,17 +58,16 @@ class Neighbours:
 
   def top1(self, networks: Any) -> float | None:
     """Of (params, state), in percent; None if too many images cannot be read."""
-    features = self._encoder(networks, self._train, self._rows)
-    usable = encode.usable(self._train, self._rows)  # now the bad ones are known
-    labels = np.asarray(self._train.labels[usable])
-    asked = self._is_query[np.isin(self._rows, usable)]
+    rows, x = self._encoder(networks, self._train, self._rows)
+    labels = np.asarray(self._train.labels[rows])
+    asked = self._is_query[np.isin(self._rows, rows)]
     if asked.all() or not asked.any():
       return None
     classifier = knn.fit(
-        features[~asked], labels[~asked], k=min(self._k, int(np.sum(~asked))),
+        x[~asked], labels[~asked], k=min(self._k, int(np.sum(~asked))),
         temperature=self._temperature, num_classes=table.num_classes(self._train))
     return scores.top_k_accuracy(
-        classifier.scores(features[asked]), labels[asked], 1)
+        classifier.scores(x[asked]), labels[asked], 1)
 
 
 class Monitor:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from byol_jax.data.sources import table
-from byol_jax.data.sources.table import Encoded
-from byol_jax.data.sources.table import Images
 from byol_jax.evaluation import encode
-
-Data = Images | Encoded
 
 
 class Split:
@@ -20,8 +16,8 @@ class Split:
     test: likewise.
   """
 
-  def __init__(self, train: Data, test: Data | None, *, most: int | None,
-               seed: int, pretrained_on: bool = True):
+  def __init__(self, train: table.Data, test: table.Data | None, *,
+               most: int | None, seed: int, pretrained_on: bool = True):
     """Chooses them.
 
     Args:
@@ -44,22 +40,13 @@ class Split:
       chosen = rest[encode.subset(len(rest), most, seed)]
       self.train, self.test = (train, chosen), (train, held_out)
 
-  def description(self) -> str:
-    """Of the test images, in words, once these have been read."""
-    count = len(self.test_labels())
+  def description(self, num_test: int) -> str:
+    """Says in words what the test images are, of which so many could be read."""
     if not self._held_out:
-      return f'{count} test images'
-    return (f'no test part: {count} training images, held out from the classifiers'
+      return f'{num_test} test images'
+    return (f'no test part: {num_test} training images, held out from the classifiers'
             + (' but seen, without labels, in pretraining' if self._pretrained_on
                else ''))
-
-  def train_labels(self) -> np.ndarray:
-    """Labels of the usable training images, once these have been read."""
-    return _labels(*self.train)
-
-  def test_labels(self) -> np.ndarray:
-    """Of the test images, likewise."""
-    return _labels(*self.test)
 
 
 def holdout_rows(labels: np.ndarray, fraction: float,
@@ -89,6 +76,3 @@ def labelled_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     chosen.append(rows[:max(round(fraction * len(rows)), 1)])
   return np.sort(np.concatenate(chosen))
 
-
-def _labels(data: Data, rows: np.ndarray) -> np.ndarray:
-  return data.labels[encode.usable(data, rows)]

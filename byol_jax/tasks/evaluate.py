@@ -26,8 +26,7 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.config import rules
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
-from byol_jax.data.sources.table import Encoded
-from byol_jax.data.sources.table import Images
+from byol_jax.data.sources.table import Data
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.errors import TransientError
@@ -46,6 +45,7 @@ from byol_jax.evaluation import logistic
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
+from byol_jax.evaluation.features import Features
 from byol_jax.evaluation.scores import Classifier
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
@@ -56,8 +56,6 @@ from byol_jax.weights import load as weights_lib
 
 _console = logging.getLogger('byol_jax')
 
-Data = Images | Encoded
-
 # by their data sets' own convention the accuracy is averaged over classes
 _MEAN_PER_CLASS = ('fgvc_aircraft', 'oxford_iiit_pet', 'caltech101',
                    'oxford_flowers102')
@@ -67,21 +65,24 @@ class _Training(NamedTuple):
   """All that a classifier is fitted to; the test images are not within reach."""
   data: Data
   rows: np.ndarray                         # int [n], of all of them
-  features: Callable[[], np.ndarray]       # float32 [m, D] of the usable ones
+  features: Callable[[], Features]
   networks: Callable[[], Any]              # (params, state), on the devices
   is_pixels: bool                          # features of no network
 
-  def labels(self) -> np.ndarray:
-    """int32 [m] of the usable images, once these have been read."""
-    return self.data.labels[encode.usable(self.data, self.rows)]
-
-  def features_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
-    """Checked."""
-    x = self.features()
-    labels = self.labels()
+  def features_and_labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns rows, features and labels of the readable images, checked."""
+    rows, x = self.features()
+    labels = self.data.labels[rows]
     checks.check_classes(labels)
-    return checks.check_labelled(x, labels, table.num_classes(self.data),
-                                 'training')
+    return rows, *checks.check_labelled(x, labels, table.num_classes(self.data),
+                                        'training')
+
+
+class _Fitted(NamedTuple):
+  """A classifier, and what goes into it."""
+  classifier: Classifier
+  rows: np.ndarray  # int [m]: the training images that could be read
+  features: Callable[[Data, np.ndarray], Features]  # of the test images
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None,
@@ -170,9 +171,9 @@ class _Evaluation:
     networks = mapped.replicate((self._weights.params, self._weights.state))
     key = self._key(self._weights.digest, data, split == self._data.data.test_split)
     store = self._store(always=True)
-    features = store(lambda data, rows: self._encoder(networks, data, rows), key,
-                     data, rows, f'{data.name}, {split}')
-    rows = encode.usable(data, rows)
+    rows, features = store(
+        lambda data, rows: self._encoder(networks, data, rows), key, data, rows,
+        f'{data.name}, {split}')
     if not np.isfinite(features).all():
       raise UserError('features are not finite: the encoder has diverged; use an '
                       'earlier checkpoint')
@@ -230,16 +231,18 @@ class _Evaluation:
       for seed in self._seeds():
         split = splits.Split(train, test, most=None, seed=seed,
                              pretrained_on=self._config.data.source == 'same')
-        each.append(self._one(kind, split, seed))
+        figures, how, num_train = self._one(kind, split, seed)
+        each.append((figures, how))
       results[kind] = figures_lib.over_seeds(
           task, [figures for figures, _ in each], each[0][1]['test_images'])
       protocols[kind] = each[0][1] if len(each) == 1 else [how for _, how in each]
-    count = str(len(split.train_labels()))
+    count = str(num_train)
     if task == 'finetune':
       count = f'{each[0][1]["labelled_images"]} of {count}'
     protocol = self._protocol() | {
         'data': train.name,
-        'images': f'{count} training images, {split.description()}',
+        'images': (f'{count} training images, '
+                   f'{split.description(how["test_images"])}'),
         'seeds': list(self._seeds()), 'metric': self._metric(), 'classifiers': protocols}
     left_out = {part: data.bad.report() for part, data in (
         ('train', train), ('test', test)) if data is not None and data.bad}
@@ -257,8 +260,8 @@ class _Evaluation:
     _console.info('results: %s', os.path.join(self._workdir, 'results.json'))
 
   def _one(self, kind: str, split: splits.Split,
-           seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(figures, protocol) of one encoder and seed."""
+           seed: int) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """(figures, protocol, training images) of one encoder and seed."""
     config, task = self._config, self._config.task
     name = ''.join(f'{part}, ' for part, is_told in (
         (kind.replace('_', ' '), config.evaluation.baselines),
@@ -270,82 +273,84 @@ class _Evaluation:
         *split.train, features=lambda: features('training', *split.train),
         networks=lambda: self._networks(kind, split.train),
         is_pixels=kind == figures_lib.RAW_PIXELS)
-    classifier: Classifier = fit(training, seed, name)
+    fitted: _Fitted = fit(training, seed, name)
+    if task != 'finetune':
+      fitted = fitted._replace(features=lambda *test: features('test', *test))
     # here, and not before, the test images are looked at
-    if task == 'finetune':
-      scores = classifier.scores(*split.test)
-      labels = split.test_labels()
-    else:
-      inputs = features('test', *split.test)
+    data, _ = split.test
+    rows, inputs = fitted.features(*split.test)
+    labels = data.labels[rows]
+    if task != 'finetune':
       inputs, labels = checks.check_labelled(
-          inputs, split.test_labels(), table.num_classes(split.train[0]), 'test')
-      scores = classifier.scores(inputs)
+          inputs, labels, table.num_classes(split.train[0]), 'test')
+    scores = fitted.classifier.scores(inputs)
     unseen = sorted(set(np.unique(labels).tolist())
-                    - set(np.unique(split.train_labels()).tolist()))
+                    - set(np.unique(split.train[0].labels[fitted.rows]).tolist()))
     if unseen:
       names = split.train[0].class_names
       _console.warning(
           '%d classes of the test images have no training image: %s; all '
           'images of theirs count as wrong', len(unseen), ', '.join(
               str(names[c] if names else c) for c in unseen[:10]))
-    how = classifier.protocol | {
+    how = fitted.classifier.protocol | {
         'test_images': len(labels), 'test_classes_without_training_images': unseen}
-    return scores_lib.measure(scores, labels) | classifier.chosen, how
+    return (scores_lib.measure(scores, labels) | fitted.classifier.chosen, how,
+            len(fitted.rows))
 
   # ------------------------------------------------------------- one protocol each
-  def _fit_knn(self, train: _Training, seed: int, name: str) -> Classifier:
+  def _fit_knn(self, train: _Training, seed: int, name: str) -> _Fitted:
     del seed, name
-    return knn.fit(*train.features_and_labels(), k=self._config.evaluation.knn_k,
-                   temperature=self._config.evaluation.knn_temperature,
-                   num_classes=table.num_classes(train.data))
+    rows, x, y = train.features_and_labels()
+    return _Fitted(knn.fit(x, y, k=self._config.evaluation.knn_k,
+                           temperature=self._config.evaluation.knn_temperature,
+                           num_classes=table.num_classes(train.data)), rows, None)
 
-  def _fit_logistic(self, train: _Training, seed: int, name: str) -> Classifier:
+  def _fit_logistic(self, train: _Training, seed: int, name: str) -> _Fitted:
     del name
     c = self._config.logistic
     grid = c.l2 or np.logspace(
         np.log10(c.l2_range[0]), np.log10(c.l2_range[1]), c.l2_values)
-    return logistic.fit(
-        *train.features_and_labels(), l2_grid=grid,
+    rows, x, y = train.features_and_labels()
+    return _Fitted(logistic.fit(
+        x, y, l2_grid=grid,
         num_classes=table.num_classes(train.data),
         standardize=c.standardize, metric=self._metric(),
         holdout_fraction=self._config.evaluation.holdout, seed=seed,
-        max_iterations=c.max_iterations)
+        max_iterations=c.max_iterations), rows, None)
 
-  def _fit_linear(self, train: _Training, seed: int, name: str) -> Classifier:
+  def _fit_linear(self, train: _Training, seed: int, name: str) -> _Fitted:
     c = self._config.linear_eval
     classes = table.num_classes(train.data)
     is_small = c.features == 'auto' and len(train.rows) < linear.SMALL
     if c.features == 'cached' or is_small or train.is_pixels:
-      x, y = train.features_and_labels()
+      usable, x, y = train.features_and_labels()
       source = linear.Cached(x, y, seed)
       held_out = lambda rows: (x[rows], y[rows])
     else:
-      self._look(train)
-      checks.check_classes(train.labels())
-      data = table.take(train.data, encode.usable(train.data, train.rows))
+      usable = self._readable(train)
+      data = table.take(train.data, usable)
+      checks.check_classes(np.asarray(data.labels))
       source = crops.Crops(
           self._model, train.networks(), self._spec, data,
           batch_size=self._config.evaluation.batch_size, seed=seed,
           threads=self._data.data.threads)
       def held_out(rows):
-        x = self._encoder(train.networks(), data, rows)
-        return checks.check_labelled(
-            x, data.labels[encode.usable(data, rows)], classes, 'training')
+        rows, x = self._encoder(train.networks(), data, rows)
+        return checks.check_labelled(x, data.labels[rows], classes, 'training')
     classifier = linear.fit(
         source, held_out, num_classes=classes, learning_rates=c.learning_rates,
         epochs=c.epochs, batch_size=c.batch_size, refit=c.refit,
         holdout_fraction=self._config.evaluation.holdout, metric=self._metric(),
         seed=seed, stages=self._stages, name=name)
-    return classifier._replace(protocol=classifier.protocol | {
+    return _Fitted(classifier._replace(protocol=classifier.protocol | {
         'features': 'of random crops and flips' if isinstance(source, crops.Crops)
-        else 'of centred images, computed once'})
+        else 'of centred images, computed once'}), usable, None)
 
-  def _fit_finetune(self, train: _Training, seed: int, name: str) -> Classifier:
+  def _fit_finetune(self, train: _Training, seed: int, name: str) -> _Fitted:
     c = self._config.finetune
-    self._look(train)
-    data, rows = train.data, encode.usable(train.data, train.rows)
-    labelled = rows[splits.labelled_rows(train.labels(), c.labels, seed)]
-    classifier = finetune.fit(
+    data, rows = train.data, self._readable(train)
+    labelled = rows[splits.labelled_rows(data.labels[rows], c.labels, seed)]
+    classifier, networks = finetune.fit(
         table.take(data, labelled), train.networks(),
         self._weights.config, self._encoder,
         self._spec, num_classes=table.num_classes(data), learning_rates=c.learning_rates,
@@ -353,17 +358,20 @@ class _Evaluation:
         batch_size=c.batch_size, holdout_fraction=self._config.evaluation.holdout,
         metric=self._metric(), seed=seed, stages=self._stages,
         threads=self._data.data.threads, name=name)
-    return classifier._replace(protocol=classifier.protocol | {'labels': c.labels})
+    return _Fitted(
+        classifier._replace(protocol=classifier.protocol | {'labels': c.labels}),
+        rows, lambda data, rows: self._encoder(networks, data, rows))
 
-  def _look(self, train: _Training) -> None:
+  def _readable(self, train: _Training) -> np.ndarray:
     """Finds the bad images before what trains on crops puts others in their place."""
     new = np.setdiff1d(train.rows, self._looked_at)
-    self._encoder.look(train.data, new)
+    self._encoder.readable(train.data, new)
     self._looked_at = np.union1d(self._looked_at, new)
+    return features_lib.readable(train.data, train.rows)
 
   # --------------------------------------------------------------------- features
   def _features_of(self, kind: str, train: tuple[Data, np.ndarray],
-                   ) -> Callable[[str, Data, np.ndarray], np.ndarray]:
+                   ) -> Callable[[str, Data, np.ndarray], Features]:
     """(part, data, rows) -> features of one kind of encoder."""
     if kind == figures_lib.RAW_PIXELS:
       side = min(self._spec.image_size, final.RAW_PIXELS_SIZE)

@@ -5,6 +5,7 @@ import numpy as np
 from byol_jax.data.sources.table import Images
 from byol_jax.evaluation import final
 from byol_jax.evaluation import splits
+from byol_jax.evaluation.features import Features
 
 
 def test_a_class_for_each_image_does_not_end_the_run():
@@ -13,7 +14,8 @@ def test_a_class_for_each_image_does_not_end_the_run():
   def images(n):
     return Images(rng.integers(0, 256, (n, 4, 4, 3), np.uint8),
                   np.arange(n).astype(np.int32), None, 'ids')
-  features = lambda data, rows: data.images[rows].reshape(len(rows), -1) / 255
+  features = lambda data, rows: Features(
+      rows, data.images[rows].reshape(len(rows), -1) / 255)
   split = splits.Split(images(6), images(6), most=None, seed=0)
   figures, protocol = final.measure(features, split, k=20, temperature=.07, seed=0)
   assert set(figures) == {'knn_top1', 'linear_top1'}

@@ -8,6 +8,7 @@ import pytest
 from byol_jax import main as main_lib
 from byol_jax.data.sources import table
 from byol_jax.evaluation import monitor
+from byol_jax.evaluation.features import Features
 from byol_jax.networks import architectures
 from byol_jax.tasks import pretrain
 
@@ -19,7 +20,7 @@ class Encoder:
     self.rows = rows
     rows = rows[[row not in data.bad for row in rows]] if data.bad else rows
     angle = data.images[rows, 0, 0, 0].astype(np.float32)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return Features(rows, np.stack([np.cos(angle), np.sin(angle)], axis=1))
 
 
 def make_data(n):
