@@ -9,14 +9,14 @@ import numpy as np
 
 from byol_jax.evaluation import scores
 
-# the kinds of encoders in results.json, and what the table calls them
-RAW_PIXELS = 'raw_pixels'
-_TITLES = {'byol': 'BYOL', 'untrained': 'untrained encoder', RAW_PIXELS: 'raw pixels'}
+TRAINED, UNTRAINED, RAW_PIXELS = 'byol', 'untrained', 'raw_pixels'
+# the kinds of encoders in results.json, and what tables call them
+KINDS = {TRAINED: 'BYOL', UNTRAINED: 'untrained encoder', RAW_PIXELS: 'raw pixels'}
 
 
 def over_seeds(task: str, each: list[dict[str, Any]],
                num_test: int) -> dict[str, Any]:
-  """The figures of one seed, or mean and deviation over several.
+  """Returns the figures of one seed, or mean and deviation over several.
 
   Args:
     task: that they are named by.
@@ -37,9 +37,9 @@ def over_seeds(task: str, each: list[dict[str, Any]],
 
 
 def table(task: str, results: dict[str, Any]) -> str:
-  """A row for each encoder."""
+  """Prints a row for each encoder."""
   lines = [f'{task:<20}{"top-1":>16}{"top-5":>9}{"per class":>11}  95 % interval']
-  for kind, title in _TITLES.items():
+  for kind, title in KINDS.items():
     if kind not in results:
       continue
     row = results[kind]
@@ -56,7 +56,7 @@ def table(task: str, results: dict[str, Any]) -> str:
 
 
 def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-  """The table at the end of a run.
+  """Prints the table at the end of a run.
 
   Args:
     results: as in results.json: `raw_pixels`, `untrained` and `byol`, each with
@@ -70,8 +70,7 @@ def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return '-' if value is None else f'{value:.1f}%'
 
   lines = [f'{"":<20}{"k-NN":>10}{"linear":>10}']
-  for name, title in (('raw_pixels', 'raw pixels'),
-                      ('untrained', 'untrained encoder'), ('byol', 'BYOL')):
+  for name, title in reversed(KINDS.items()):
     lines.append(f'{title:<20}{cell(name, "knn_top1"):>10}'
                  f'{cell(name, "linear_top1"):>10}')
   return '\n'.join(lines)

@@ -1,0 +1,145 @@
+"""Results as rows: the one reader of every results.json that byol_jax has written."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from byol_jax.evaluation import figures
+from byol_jax.evaluation import scores
+from byol_jax.storage import files as files_lib
+
+_console = logging.getLogger('byol_jax')
+
+_OF_THE_RUN = ('knn', 'linear')  # what the end of a pretraining measures
+
+
+class Row(NamedTuple):
+  """One figure of one encoder.
+
+  Attributes:
+    workdir: of the pretraining, or of an evaluation that lies elsewhere.
+    step: of the encoder.
+    encoder: one of `figures.KINDS`.
+    network: 'online' or 'target'.
+    task: 'knn', 'linear_eval', ...; at the end of a pretraining 'knn' or 'linear'.
+    name: of the evaluation; '' at the end of a pretraining.
+    number: of the evaluation among those of this name; '' for the first.
+    metric: one of `scores.FIGURES`.
+    value: in percent, the mean over the evaluation's seeds.
+    std: over these seeds; None for one.
+    n: test images; None where that was not written.
+    seed: of the pretraining.
+    group: the same for pretrainings that differ in their seed only.
+    protocol: of the evaluation.
+    how: of the classifier; with several seeds that of the first.
+  """
+  workdir: str
+  step: str
+  encoder: str
+  network: str
+  task: str
+  name: str
+  number: str
+  metric: str
+  value: float
+  std: float | None
+  n: int | None
+  seed: str
+  group: str
+  protocol: dict[str, Any]
+  how: dict[str, Any]
+
+
+def of_run(workdir: epath.Path) -> list[Row]:
+  """Reads the results of a pretraining and of the evaluations in its workdir.
+
+  Args:
+    workdir: of a pretraining, or of an evaluation. A file that is damaged is left
+      out, with a warning.
+  """
+  rows = _of_folder(workdir, workdir)
+  evaluations = workdir / 'evaluations'
+  if evaluations.is_dir():
+    for path in sorted(evaluations.iterdir()):
+      if path.is_dir():
+        rows += _of_folder(path, workdir)
+  return rows
+
+
+def _of_folder(path: epath.Path, workdir: epath.Path) -> list[Row]:
+  """Reads one results.json; `workdir` is that of the pretraining."""
+  file = path / 'results.json'
+  results = _read(file)
+  if results is None:
+    return []
+  # of an evaluation the pretraining's config says more
+  config = _read(workdir / 'config.json') or {}
+  # without a config nobody knows that it differs in its seed only
+  group = str(sorted((key, str(value)) for key, value in files_lib.flatten(
+      config).items() if key != 'seed' and not key.startswith('data_found.'))
+              ) if config else str(path)
+  try:
+    return [row._replace(workdir=str(workdir), seed=str(config.get('seed')), group=group)
+            for row in _rows(results, path)]
+  except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
+    _leave_out(file)  # someone's hand was in it
+    return []
+
+
+def _rows(results: dict[str, Any], path: epath.Path) -> list[Row]:
+  """Returns the figures in either shape: a pretraining's, or an evaluation's."""
+  protocol, task = results.get('protocol', {}), results.get('task')
+  step = str(protocol['step'] if 'step' in protocol else results['run']['steps'])
+  name, number = _name(results, path, step) if task else ('', '')
+  rows = []
+  for kind in reversed(figures.KINDS):
+    measured = results.get(kind, {})
+    for told in ([task] if task else _OF_THE_RUN):
+      for metric in scores.FIGURES:
+        value, std = (measured.get(f'{told}_{metric}{end}') for end in ('', '_std'))
+        if value is not None:
+          how = (protocol['classifiers'].get(kind, {}) if task else
+                 protocol.get(f'{kind}_classifiers', {}).get(told, {}))
+          how = dict(_of_first_seed(how))
+          rows.append(Row(
+              '', step, kind, protocol.get('network', 'online'), told, name, number,
+              metric, float(value), None if std is None else float(std),
+              how.get('test_images'), '', '', protocol, how))
+  return rows
+
+
+def _name(results: dict[str, Any], path: epath.Path, step: str) -> tuple[str, str]:
+  """Returns (NAME, '') for the folder NAME-STEP, (NAME, '2') for NAME-STEP-2."""
+  found = re.fullmatch(rf'(.+)-{step}(?:-(\d+))?', path.name)
+  if path.parent.name == 'evaluations' and found:
+    return found[1], found[2] or ''
+  labels = {str(how['labels']) for how in map(
+      _of_first_seed, results['protocol']['classifiers'].values()) if 'labels' in how}
+  return '_'.join([str(results['task']), *labels]), ''  # finetune_0.1
+
+
+def _of_first_seed(how: Any) -> dict[str, Any]:
+  """Returns a classifier's protocol, which is a list over several seeds."""
+  return how[0] if isinstance(how, list) else how
+
+
+def _read(path: epath.Path) -> dict[str, Any] | None:
+  """Reads a JSON object; None, and a word, where there is something else."""
+  try:
+    found = files_lib.parse_json(path.read_bytes())
+  except FileNotFoundError:
+    return None
+  except OSError:
+    found = None
+  if isinstance(found, dict):
+    return found
+  _leave_out(path)
+  return None
+
+
+def _leave_out(path: epath.Path) -> None:
+  _console.warning('warning: %s is not what byol_jax writes: left out', path)
