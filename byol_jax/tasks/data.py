@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from byol_jax.config import keys as keys_lib
 from byol_jax.data.feed import resident
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
@@ -64,8 +65,32 @@ def open_data(config: ml_collections.ConfigDict,
     if test is not None and test.labels is None:
       test = None
     classes = table.num_classes(train)
-    if test is not None and test.labels.max() >= classes:
+    if test is not None and (largest := table.largest_label(test)) >= classes:
       raise UserError(
-          f'{test.name} has a label {test.labels.max()}, the training part has 0 '
+          f'{test.name} has a label {largest}, the training part has 0 '
           f"to {classes - 1}: mend the labels or set --config.data.test_split=''")
   return train, test
+
+
+def of_weights(config: ml_collections.ConfigDict,
+               trained: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Returns the config that says which images an evaluation takes.
+
+  Args:
+    config: of the evaluation. With data.source='same' what it does not say comes
+      from the pretraining.
+    trained: of the pretraining.
+  """
+  result = config.copy_and_resolve_references().unlock()
+  default = keys_lib.base().data
+  if config.data.source == 'same':
+    for key in ('source', 'path', 'test_path', 'tfds_name', 'train_split',
+                'test_split', 'fake_images', 'fake_classes', 'resident',
+                'max_bad_images'):
+      if key == 'source' or config.data[key] == default[key]:
+        result.data[key] = trained.data[key]
+    result.seed = trained.seed if trained.data.source == 'fake' else config.seed
+  result.data.image_size = trained.data.image_size
+  if result.data.resident == 'yes':  # it is how they are fed that matters here
+    result.data.resident = 'auto'
+  return result.lock()

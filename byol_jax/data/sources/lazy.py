@@ -17,7 +17,10 @@ _PART = 64  # records that a thread reads at a time: handing each over takes lon
 class Labels:
   """The labels int32 [N]; each is read with its image or when it is asked for.
 
-  To read all of them at the start would be to read all images, too.
+  Reading all of them at the start means reading all images, too.
+
+  Attributes:
+    num_classes: how many there can be; the labels that occur may be fewer.
   """
   dtype = np.dtype(np.int32)
 
@@ -25,7 +28,7 @@ class Labels:
     self._read = read
     self._rows = np.arange(size)  # turns any way to index into numbers
     self._known = np.full(size, -1, np.int32)
-    self._num_classes = num_classes
+    self.num_classes = num_classes
 
   def put(self, index: int, label: int) -> None:
     """Notes a label that was read."""
@@ -45,10 +48,6 @@ class Labels:
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
     del copy
     return self[:].astype(dtype or self.dtype)
-
-  def max(self) -> int:
-    """Returns the largest label that there can be: the records tell which there are."""
-    return self._num_classes - 1
 
 
 class FileNames(Sequence):

@@ -90,12 +90,22 @@ def size(data: Data) -> int:
   return data.size
 
 
+def largest_label(data: Data) -> int:
+  """Returns the largest label of a labelled data set.
+
+  Where labels are read with their images it is the largest that there can be.
+  """
+  if isinstance(data.labels, lazy.Labels):
+    return data.labels.num_classes - 1
+  return int(data.labels.max())
+
+
 def num_classes(data: Data) -> int:
   """Returns the number of classes; 0 without labels."""
   if data.labels is None:
     return 0
   named = len(data.class_names) if data.class_names else 0
-  return max(named, int(data.labels.max()) + 1)
+  return max(named, largest_label(data) + 1)
 
 
 def described_classes(data: Data) -> str:
