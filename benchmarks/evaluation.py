@@ -20,6 +20,7 @@ import numpy as np
 from byol_jax.config import keys as keys_lib
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import linear
+from byol_jax.evaluation import scores
 from byol_jax.evaluation import stages
 
 _CLASSES = 10
@@ -55,10 +56,10 @@ def main():
   with tempfile.TemporaryDirectory() as folder:
     linear.fit(
         linear.Cached(x, y, seed=0), lambda rows: (x[rows], y[rows]),
-        num_classes=_CLASSES, learning_rates=config.linear_eval.learning_rates,
-        epochs=config.linear_eval.epochs, batch_size=config.linear_eval.batch_size,
-        refit=config.linear_eval.refit, holdout_fraction=config.evaluation.holdout,
-        metric='top1', seed=0, stages=stages.Stages(folder, folder)).scores(queries)
+        linear.Schedule(config.linear_eval.learning_rates, config.linear_eval.epochs,
+                        config.linear_eval.batch_size, config.linear_eval.refit),
+        scores.Choice(config.evaluation.holdout), num_classes=_CLASSES,
+        stages=stages.Stages(folder, folder)).scores(queries)
   linear_s = time.perf_counter() - start
   print(json.dumps({
       'knn_seconds': round(knn_s, 1), 'linear_eval_seconds': round(linear_s, 1),

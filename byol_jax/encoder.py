@@ -16,14 +16,13 @@ import numpy as np
 
 from byol_jax.data.images import decode
 from byol_jax.devices import mapped
-from byol_jax.evaluation import encode
+from byol_jax.evaluation import subject
 from byol_jax.storage import bucket
-from byol_jax.training import build
 from byol_jax.weights import load as weights_lib
 
 
 class Encoder:
-  """Images to features, on all local devices.
+  """Turns images into features, on all local devices.
 
   Attributes:
     params: {module: {name: float32 array}}, for fine-tuning in Haiku and optax.
@@ -37,21 +36,16 @@ class Encoder:
   def __init__(self, weights: weights_lib.Weights, image_size: int,
                center_share: float, batch_size: int):
     """`load` makes it."""
-    model = build.make_model(weights.config, 0, None)
-    data = weights.config.data
-    self.params, self.state, self.apply = (
-        weights.params, weights.state, model.encoder.apply)
-    self.feature_size = model.feature_size
-    self.image_size = image_size or data.eval_image_size or data.image_size
-    self._center_share = center_share or data.center_share
-    self._at_a_time = batch_size * jax.local_device_count()
+    self._encoder = encoder = subject.make_encoder(
+        weights, image_size=image_size, center_share=center_share,
+        batch_size=batch_size)
+    self.params, self.state = weights.params, weights.state
+    self.apply = encoder.model.encoder.apply
+    self.feature_size, self.image_size = encoder.feature_size, encoder.spec.image_size
     self._networks = mapped.replicate((self.params, self.state))
-    spec = build.view_spec(weights.config)._replace(image_size=self.image_size)
-    self._encoder = encode.Encoder(model, spec, center_share=self._center_share,
-                                   batch_size=batch_size)
 
   def __call__(self, images: Sequence[bytes] | np.ndarray) -> np.ndarray:
-    """Features of images, as task=embed makes them.
+    """Makes the features of images, as task=embed does.
 
     Args:
       images: the bytes of image files, of any size and each of the formats of
@@ -74,18 +68,20 @@ class Encoder:
     else:  # the host crops and resizes: sizes differ
       are_cropped, pixels = True, self._decoded
     features = [np.zeros((0, self.feature_size), np.float32)]
-    for start in range(0, len(images), self._at_a_time):
-      rows = range(len(images))[start:start + self._at_a_time]
+    at_a_time = self._encoder.batch_size * jax.local_device_count()
+    for start in range(0, len(images), at_a_time):
+      rows = range(len(images))[start:start + at_a_time]
       features.append(self._encoder.of_pixels(
           self._networks, pixels(images, rows), are_cropped=are_cropped))
     return np.concatenate(features)
 
   def _decoded(self, files: Sequence[bytes], rows: range) -> np.ndarray:
-    """uint8 [n, S, S, 3] of some of the files."""
+    """Returns some of the files as uint8 [n, S, S, 3]."""
     pixels = np.empty((len(rows), self.image_size, self.image_size, 3), np.uint8)
     def put(row: int) -> None:
       try:
-        decode.decode_eval(files[row], pixels[row - rows.start], self._center_share)
+        decode.decode_eval(files[row], pixels[row - rows.start],
+                           self._encoder.center_share)
       except decode.BadImage as error:
         raise decode.BadImage(f'images[{row}] is {error}') from error
     with futures.ThreadPoolExecutor() as pool:

@@ -87,6 +87,12 @@ def _run(asked: command.Command) -> int:
   elif task == 'preflight':
     from byol_jax.tasks import preflight
     return 0 if preflight.run(config, workdir) else 1
+  elif task == 'embed':
+    from byol_jax.tasks import embed
+    embed.run(config, named, asked.name)
+  elif task == 'export':
+    from byol_jax.tasks import export
+    export.run(config, named, asked.name)
   else:
     from byol_jax.tasks import evaluate
     evaluate.run(config, named, asked.name)

@@ -21,14 +21,13 @@ NAMES = ('networks.architectures', 'data.sources.names', 'views.recipes', 'metho
          'data.bad', 'data.images.crops')
 # module: the rooms and files that alone may import it
 WALLS = {
-    'ml_collections': ('config', 'tasks', 'training/build.py', 'weights',
-                       'evaluation/finetune.py'),
+    'ml_collections': ('config', 'tasks', 'training/build.py', 'weights'),
     'orbax': ('run/checkpoint.py', 'run/orbax_repairs.py', 'devices/barrier.py'),
     'tensorflow': ('data/records',),
     'tensorflow_datasets': ('data/sources/tfds.py',),
     'array_record': ('data/records/shards.py',),
-    'haiku': ('networks', 'methods', 'training', 'evaluation/finetune.py'),
-    'optax': ('training', 'evaluation/finetune.py'),
+    'haiku': ('networks', 'methods', 'training'),
+    'optax': ('training',),
     'numba': ('data/images',), 'PIL': ('data/images',),
 }
 # a room: what must not be imported there, inside of functions neither

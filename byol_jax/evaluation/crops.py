@@ -1,8 +1,10 @@
-"""Features of random crops and flips of the training images: linear evaluation."""
+"""Random crops and flips of training images: linear evaluation and fine-tuning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+import functools
+import threading
 from typing import Any
 
 import jax
@@ -10,11 +12,10 @@ import numpy as np
 
 from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.sources import table
-from byol_jax.data.sources.table import Images
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.evaluation import checks
-from byol_jax.networks.model import Model
+from byol_jax.evaluation import encode
 from byol_jax.views import make as views_lib
 from byol_jax.views import recipes
 
@@ -25,48 +26,88 @@ CROPS_AND_FLIPS = recipes.Recipe(
 _STEPS_AT_A_TIME = 8  # of all processes, at least
 
 
+class Feed:
+  """Crops of labelled images, which live on the devices or are cropped by the host.
+
+  Which image comes when, and how it is cut, is a pure function of (seed, step).
+  """
+
+  def __init__(self, data: table.Data, spec: views_lib.ViewSpec, *, seed: int,
+               threads: int):
+    """Takes the images, and size, area, aspect and normalization of the crops."""
+    self._spec = spec._replace(recipes=(CROPS_AND_FLIPS,))
+    self._make = functools.partial(
+        feed_lib.make, data, self._spec.crop, seed=seed, threads=threads)
+    self.labels = np.asarray(data.labels)
+
+  def shared(self) -> dict[str, np.ndarray]:
+    """Returns what has to be on every device: the images that live there."""
+    return self._make(batch_size=1).shared()
+
+  def batches(self, rows: np.ndarray, grid: np.ndarray, *, batch_size: int,
+              start_step: int, num_steps: int, stop: threading.Event | None = None,
+              ) -> Iterator[dict[str, np.ndarray]]:
+    """Yields what travels to the devices, in batches of some of the images.
+
+    Args:
+      rows: int [n], the images to learn from.
+      grid: int32, which of the global examples this host takes; see `feed.Feed`.
+      batch_size: global.
+      start_step: the first step.
+      num_steps: how many.
+      stop: ends the batches early once it is set.
+    """
+    return self._make(batch_size=batch_size, rows=rows).batches(
+        start_step, num_steps, grid, stop)
+
+  def views(self, shared: dict[str, jax.Array], key: jax.Array, step: jax.Array,
+            batch: dict[str, jax.Array]) -> jax.Array:
+    """Returns a device's normalized crops float32 [n, S, S, 3]."""
+    return views_lib.make({**shared, 'key': key}, step, batch, self._spec)[0]
+
+  def labels_of(self, labels: Any, batch: dict[str, Any]) -> Any:
+    """Returns the labels int32 [n] of a batch's images, on the host or a device.
+
+    Args:
+      labels: int32 [N], of all images.
+      batch: what `batches` yields. An image that cannot be read has another one in
+        its place, with that one's label.
+    """
+    return labels[batch['rows']] if 'rows' in batch else batch['labels']
+
+
 class Crops:
   """A frozen encoder's features of batches that are never the same twice.
 
-  Which image comes when, and how it is cut, is a pure function of (seed, step).
   The encoder does not learn, so the batches of several steps are encoded at a
   time, each by one process.
   """
 
-  def __init__(self, model: Model, networks: Any, spec: views_lib.ViewSpec,
-               data: table.Data, *, batch_size: int, seed: int,
-               threads: int = 0):
+  def __init__(self, encoder: encode.Encoder, networks: Any, data: table.Data, *,
+               seed: int):
     """Builds it.
 
     Args:
-      model: networks built with axis_name=None.
+      encoder: says how images are prepared; its model is run.
       networks: (params, state) of the encoder, replicated.
-      spec: of the crops: size, area, aspect and normalization.
       data: labelled images.
-      batch_size: images a device and call.
       seed: of order and crops.
-      threads: that decode; 0 for one a core.
     """
-    self._data, self._seed, self._threads = data, seed, threads
-    self._spec = spec = spec._replace(recipes=(CROPS_AND_FLIPS,))
-    self.labels = np.asarray(data.labels)
-    self.feature_size = model.feature_size
-    self._each = batch_size * jax.local_device_count()
+    self._feed = feed = Feed(data, encoder.spec, seed=seed, threads=encoder.threads)
+    self.labels = feed.labels
+    self.feature_size = encoder.feature_size
+    self._each = encoder.batch_size * jax.local_device_count()
+    self._shared = {'networks': networks}
+    if 'images' in (shared := feed.shared()):
+      self._shared['images'] = mapped.replicate(shared['images'])
     key = jax.random.PRNGKey(seed)
-    shared = {'networks': networks}
-    if isinstance(data, Images):
-      shared['images'] = mapped.replicate(data.images)
-    self._shared = shared
 
-    def encode(shared, batch):
+    def encoded(shared, batch):
       # `examples` are positions in the whole run: no other step has them
-      if isinstance(data, Images):
-        crops = views_lib.from_resident(key, 0, shared['images'], batch, spec)
-      else:
-        crops = views_lib.from_crops(key, 0, batch, spec)
-      return model.encoder.apply(*shared['networks'], crops[0], False)[0]
+      crops = feed.views(shared, key, 0, batch)
+      return encoder.model.encoder.apply(*shared['networks'], crops, False)[0]
 
-    self._encode = mapped.map_batches(encode, batch_size)
+    self._encode = mapped.map_batches(encoded, encoder.batch_size)
 
   def batches(self, rows: np.ndarray, start_step: int, num_steps: int,
               batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -81,35 +122,31 @@ class Crops:
     Yields:
       Features float32 [m, B, D] and labels int32 [m, B]; m differs.
     """
-    data = table.take(self._data, rows)
     at_a_time = max(_STEPS_AT_A_TIME, jax.process_count() * -(
         -self._each // batch_size))
-    grid = np.arange(batch_size, dtype=np.int32)
     for start in range(start_step, start_step + num_steps, at_a_time):
       steps = np.arange(start, min(start + at_a_time, start_step + num_steps))
       mine = hosts.my_part(steps)
       features = [np.zeros((0, batch_size, self.feature_size), np.float32)]
       labels = [np.zeros((0, batch_size), np.int32)]
       with hosts.together('evaluation'):
-        feed = feed_lib.make(data, self._spec.crop._replace(num_views=1),
-                             seed=self._seed, batch_size=batch_size,
-                             threads=self._threads)
-        for step, batch in zip(mine, feed.batches(
-            int(mine[0]) if len(mine) else 0, len(mine), grid)):
-          labels.append(self._labels(data, batch)[None])
-          batch['examples'] = (step * batch_size + grid).astype(np.int32)
-          if isinstance(data, Images):  # all of them are on the device
-            batch['rows'] = rows[batch['rows']].astype(np.int32)
-          batch.pop('labels', None)
-          features.append(np.concatenate([
-              self._encode(self._shared, {k: x[i:i + self._each]
-                                          for k, x in batch.items()})
-              for i in range(0, batch_size, self._each)])[None])
+        for x, y in self._of_steps(rows, mine, batch_size):
+          features.append(x[None])
+          labels.append(y[None])
         checks.check_finite(features[-1])  # 80 epochs come to nothing otherwise
       yield hosts.gather(np.concatenate(features)), hosts.gather(
           np.concatenate(labels))
 
-  def _labels(self, data, batch) -> np.ndarray:
-    """int32 [B]; of encoded images those of the ones that stand in for bad ones."""
-    return (data.labels[batch['rows']] if isinstance(data, Images) else
-            batch['labels']).astype(np.int32)
+  def _of_steps(self, rows: np.ndarray, steps: np.ndarray, batch_size: int,
+                ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields features [B, D] and labels int32 [B] of steps that follow one another."""
+    grid = np.arange(batch_size, dtype=np.int32)
+    for step, batch in zip(steps, self._feed.batches(
+        rows, grid, batch_size=batch_size, num_steps=len(steps),
+        start_step=int(steps[0]) if len(steps) else 0)):
+      labels = self._feed.labels_of(self.labels, batch).astype(np.int32)
+      batch['examples'] = (step * batch_size + grid).astype(np.int32)
+      batch.pop('labels', None)
+      yield np.concatenate([
+          self._encode(self._shared, {k: x[i:i + self._each] for k, x in batch.items()})
+          for i in range(0, batch_size, self._each)]), labels

@@ -44,6 +44,7 @@ class Encoder:
     self.model, self.spec, self.center_share = model, spec, center_share
     self.batch_size, self.threads = batch_size, threads
     self.feature_size = model.feature_size
+    self._looked_at: dict[int, tuple[table.Data, np.ndarray]] = {}
 
     def encode(share):
       def features(networks, images):
@@ -106,11 +107,13 @@ class Encoder:
         len(images), -1), data, rows, size * size * channels)
 
   def readable(self, data: table.Data, rows: np.ndarray) -> np.ndarray:
-    """Decodes images once; returns the rows int [m] of those that can be read."""
-    if isinstance(data, table.Images):
-      return features_lib.readable(data, rows)
-    return self._map(lambda images: images[:, 0, 0, :1].astype(np.float32),
-                     data, rows, 1).rows
+    """Decodes images, each once; returns the rows int [m] that can be read."""
+    if isinstance(data, table.Encoded):
+      _, known = self._looked_at.get(id(data), (data, rows[:0]))
+      self._map(lambda images: images[:, 0, 0, :1].astype(np.float32),
+                data, np.setdiff1d(rows, known), 1)
+      self._looked_at[id(data)] = data, np.union1d(rows, known)
+    return features_lib.readable(data, rows)
 
   def calibrate(self, networks: Any, data: table.Data, rows: np.ndarray) -> Any:
     """Gives an untrained network running statistics.

@@ -22,6 +22,7 @@ from etils import epath
 import jax
 import numpy as np
 
+from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.run import console as console_lib
@@ -73,6 +74,7 @@ class Store:
     self._at_a_time = at_a_time
     self._folder = epath.Path(folder) if folder else None
     self._warned = False
+    self._known: dict[int, tuple[table.Data, dict[str, Any]]] = {}
 
   def __call__(self, encode: Encode, key: Mapping[str, Any], data: table.Data,
                rows: np.ndarray, title: str) -> Features:
@@ -80,7 +82,7 @@ class Store:
 
     Args:
       encode: (data, rows) -> Features.
-      key: what tells this encoder and data set from all others: JSON.
+      key: what tells this encoder and its preparation from all others: JSON.
       data: the images.
       rows: int [n], which ones.
       title: names the progress line.
@@ -88,9 +90,7 @@ class Store:
     Returns:
       Features, of the images that could be read.
     """
-    digest = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(rows, np.int64).tobytes())
-    folder = self._folder and self._folder / digest.hexdigest()[:16]
+    folder = self._folder and self._folder / self._digest(key, data, rows)
     parts, done = self._read(folder, data, rows)
     if done:
       if not _same(encode, data, parts[0]):
@@ -115,6 +115,20 @@ class Store:
           if hosts.from_first(time.monotonic() - began < _SECONDS / 2):
             size *= 2
     return joined(parts)
+
+  def _digest(self, key: Mapping[str, Any], data: table.Data,
+              rows: np.ndarray) -> str:
+    """Names what the features depend on, as process 0 sees it."""
+    if id(data) not in self._known:  # takes a look at every file
+      states = [] if jax.process_index() else fingerprint.file_states(
+          data, range(table.size(data)))
+      self._known[id(data)] = data, {
+          'data': fingerprint.fingerprint(data), 'name': data.name,
+          'files': hashlib.sha256(json.dumps(states).encode()).hexdigest()}
+    key = self._known[id(data)][1] | dict(key)
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(rows, np.int64).tobytes())
+    return digest.hexdigest()[:16]
 
   def _read(self, folder: epath.Path | None, data: table.Data,
             rows: np.ndarray) -> tuple[list[Features], int]:

@@ -10,6 +10,7 @@ from byol_jax.data.sources import table
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import features as features_lib
+from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import knn
 from byol_jax.evaluation import logistic
 from byol_jax.evaluation import scores
@@ -23,7 +24,7 @@ CALIBRATION_IMAGES = 2048                 # for the untrained encoder's statisti
 def measure(
     features: features_lib.Encode, split: splits.Split, *, k: int,
     temperature: float, seed: int) -> tuple[dict[str, float], dict[str, Any]]:
-  """k-NN and linear accuracy of one way to turn images into features.
+  """Measures k-NN and linear accuracy of one way to turn images into features.
 
   Args:
     features: (data, rows) -> Features.
@@ -47,9 +48,10 @@ def measure(
       'knn': knn.fit(train.x, train_labels, k=min(k, len(train_labels)),
                      temperature=temperature, num_classes=classes),
       'linear': logistic.fit(
-          train.x, train_labels, num_classes=classes,
-          l2_grid=L2_GRID if can_choose else L2_GRID[len(L2_GRID) // 2:][:1],
-          standardize=True, seed=seed)}
+          train.x, train_labels, logistic.Penalties(
+              L2_GRID if can_choose else L2_GRID[len(L2_GRID) // 2:][:1],
+              standardize=True),
+          scores.Choice(seed=seed), num_classes=classes)}
   figures, protocol = {}, {}
   for name, classifier in classifiers.items():
     figures[f'{name}_top1'] = scores.top_k_accuracy(
@@ -61,7 +63,7 @@ def measure(
 def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.Split,
           *, k: int, temperature: float, image_size: int,
           seed: int) -> dict[str, Any]:
-  """Figures for the trained encoder, the untrained one and raw pixels.
+  """Measures the trained encoder, the untrained one and raw pixels.
 
   Args:
     encoder: runs networks over images.
@@ -81,9 +83,9 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
   data, rows = split.train
   untrained = encoder.calibrate(untrained, data, rows[:CALIBRATION_IMAGES])
   kinds = {
-      'byol': lambda *images: encoder(trained, *images),
-      'untrained': lambda *images: encoder(untrained, *images),
-      'raw_pixels': lambda *images: encoder.pixels(*images, side),
+      figures_lib.TRAINED: lambda *images: encoder(trained, *images),
+      figures_lib.UNTRAINED: lambda *images: encoder(untrained, *images),
+      figures_lib.RAW_PIXELS: lambda *images: encoder.pixels(*images, side),
   }
   results, protocol = {}, {
       'encoder': 'online network, running statistics, features before the heads',

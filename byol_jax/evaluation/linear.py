@@ -7,7 +7,7 @@ images, as one product; the rate is chosen on training images that are held out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import functools
 import logging
 from typing import NamedTuple, Protocol
@@ -30,6 +30,28 @@ MOMENTUM = 0.9
 PAPER_BATCH = 1024
 SMALL_BATCH, SMALL = 256, 100_000  # for fewer images: 1024 would make too few steps
 _STEPS_AT_A_TIME = 64
+
+
+class Schedule(NamedTuple):
+  """How long and how fast the classifier learns.
+
+  Attributes:
+    learning_rates: to choose from. A cosine takes each to 0.
+    epochs: passes over the training images.
+    batch_size: B; 0 for the paper's 1024, or 256 for fewer than 100,000 images;
+      never more than there are.
+    refit: whether the chosen rate then trains on all training images, or what the
+      choice was made of is the result.
+  """
+  learning_rates: Sequence[float]
+  epochs: float = 80.0
+  batch_size: int = 0
+  refit: bool = True
+
+  def batch_of(self, num_images: int, num_train: int) -> int:
+    """Returns the batch for some of the `num_train` training images."""
+    automatic = SMALL_BATCH if num_train < SMALL else PAPER_BATCH
+    return min(self.batch_size or automatic, num_images)
 
 
 class Source(Protocol):
@@ -68,7 +90,7 @@ class _Heads(NamedTuple):
 
 
 def _init(seed: int, feature_size: int, num_rates: int, num_classes: int) -> _Heads:
-  """The same beginning for all: truncated normal / sqrt(D), as everywhere."""
+  """Draws one beginning for all: truncated normal / sqrt(D), as everywhere."""
   w = jax.random.truncated_normal(
       jax.random.PRNGKey(seed), -2, 2, (feature_size, 1, num_classes))
   w = jnp.repeat(w / np.sqrt(feature_size), num_rates, axis=1)
@@ -77,7 +99,7 @@ def _init(seed: int, feature_size: int, num_rates: int, num_classes: int) -> _He
 
 
 def _logits(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
-  """[n, R, C] of features [n, D]."""
+  """Returns [n, R, C] for features [n, D]."""
   product = jnp.matmul(x, w.reshape(len(w), -1),
                        precision=jax.lax.Precision.HIGHEST)
   return product.reshape(-1, *b.shape) + b
@@ -85,7 +107,7 @@ def _logits(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _train_steps(heads: _Heads, step, features, labels, rates, total) -> _Heads:
-  """m steps: features [m, B, D], labels [m, B], rates [R]."""
+  """Does m steps: features [m, B, D], labels [m, B], rates [R]."""
   def loss(wb, x, y):
     log_likely = jax.nn.log_softmax(_logits(*wb, x))
     own = jnp.take_along_axis(log_likely, y[:, None, None], axis=2)
@@ -109,36 +131,23 @@ def _train_steps(heads: _Heads, step, features, labels, rates, total) -> _Heads:
 
 def fit(
     source: Source,
-    held_out_features,
+    held_out_features: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    schedule: Schedule,
+    choice: scores_lib.Choice,
     *,
     num_classes: int,
-    learning_rates: Sequence[float],
-    epochs: float,
-    batch_size: int,
-    holdout_fraction: float,
-    refit: bool,
-    metric: str,
-    seed: int,
     stages: stages_lib.Stages,
     name: str = '',
 ) -> Classifier:
-  """The best of some learning rates.
+  """Fits a classifier with the best of some learning rates.
 
   Args:
     source: of batches of features of the training images.
     held_out_features: rows -> (features float32 [n, D], labels int32 [n]) of
       training images as they are evaluated: centred, not cut at random.
+    schedule: learning rates, epochs and batch.
+    choice: of the rate; at most 10,009 images (the paper's number) are held out.
     num_classes: C.
-    learning_rates: to choose from. A cosine takes each to 0.
-    epochs: passes over the training images.
-    batch_size: B; 0 for the paper's 1024, or 256 for fewer than 100,000 images;
-      never more than there are.
-    holdout_fraction: share of every class that chooses, at most 10,009 images
-      (the paper's number) in all.
-    refit: whether the chosen rate then trains on all training images, or what the
-      choice was made of is the result.
-    metric: one of `scores.METRICS`, that chooses.
-    seed: of the held-out part and the initial weights.
     stages: what was done in an earlier session.
     name: of this training among the stages.
 
@@ -148,50 +157,26 @@ def fit(
   Raises:
     UserError: there is nothing to choose on.
   """
-  rates = sorted(set(map(float, learning_rates)))
+  rates = sorted(set(map(float, schedule.learning_rates)))
   num_train = len(source.labels)
-  everything = np.arange(num_train)
-  wanted = batch_size or (SMALL_BATCH if num_train < SMALL else PAPER_BATCH)
-  figures = {}
-
-  def train(what: str, rows: np.ndarray, rates: Sequence[float]) -> _Heads:
-    batch = min(wanted, len(rows))
-    total = max(int(epochs * len(rows) // batch), 1)
-    heads = _init(seed, source.feature_size, len(rates), num_classes)
-    with stages.opened(f'{name}{what}, {total} steps of {batch}') as stage:
-      step, heads = stage.restore(heads)
-      heads = jax.tree.map(jnp.array, heads)
-      bar = console_lib.Progress(f'{name}{what}: steps', total - step, 'step/s')
-      for features, labels in source.batches(rows, step, total - step, batch):
-        heads = _train_steps(heads, jnp.int32(step), features, labels,
-                             jnp.asarray(rates, jnp.float32), total)
-        step += len(features)
-        stage.save(step, heads, last=step == total)
-        bar.add(len(features))
-      bar.close()
-    return jax.tree.map(np.asarray, heads)
-
-  rate, heads = rates[0], None
+  train = functools.partial(_train, source, schedule, choice.seed, num_classes, stages)
+  rate, heads, figures, chosen_on = rates[0], None, {}, 'nothing: one value given'
+  trained_on = num_train
   if len(rates) > 1:
-    fraction = min(holdout_fraction, 10_009 / num_train)
-    kept, held_out = splits.holdout_rows(source.labels, fraction, seed)
+    fraction = min(choice.holdout, 10_009 / num_train)
+    kept, held_out = splits.holdout_rows(source.labels, fraction, choice.seed)
     if not len(held_out):
       raise UserError('config key linear_eval.learning_rates has several values to '
                       'choose from, but no class has two training images: list one')
-    heads = train('choosing', kept, rates)
-    x, y = held_out_features(held_out)
-    logits = np.asarray(_logits(heads.w, heads.b, x))
-    qualities = [scores_lib.quality(metric, logits[:, k], y)
-                 for k in range(len(rates))]
-    figures = {f'{r:g}': q.figure for r, q in zip(rates, qualities)}
-    best = scores_lib.best(qualities, 'linear_eval.learning_rates')
+    heads = train(f'{name}choosing', kept, rates)
+    best, figures = _best(heads, *held_out_features(held_out), rates, choice.metric, name)
     rate = rates[best]
-    _console.info('%slearning rate %g, by %.2f %% of %d held-out training images',
-                  name, rate, qualities[best].figure, len(y))
     heads = jax.tree.map(lambda x: x[..., best:best + 1, :], heads)
-  if heads is None or refit:
-    heads = train('all', everything, [rate])
-  trained_on = num_train if len(rates) == 1 or refit else len(kept)
+    chosen_on = (f'{len(held_out)} held-out training images, stratified; between '
+                 'equals by their cross-entropy')
+    trained_on = num_train if schedule.refit else len(kept)
+  if heads is None or schedule.refit:
+    heads = train(f'{name}all', np.arange(num_train), [rate])
 
   def scores(features: np.ndarray) -> np.ndarray:
     return np.asarray(_logits(heads.w, heads.b, features))[:, 0]
@@ -199,20 +184,50 @@ def fit(
   return Classifier(scores, {'learning_rate': rate}, {
       'method': 'linear classifier, SGD with Nesterov momentum',
       'momentum': MOMENTUM,
-      'epochs': epochs,
-      'batch_size': min(wanted, trained_on),
+      'epochs': schedule.epochs,
+      'batch_size': schedule.batch_of(trained_on, num_train),
       'learning_rate': rate,
       'learning_rates': rates,
       'schedule': 'cosine to 0',
-      'learning_rate_chosen_on': (
-          f'{len(held_out)} held-out training images, stratified; between equals by '
-          'their cross-entropy' if figures else
-          'nothing: one value given'),
-      f'held_out_{metric}': figures,
+      'learning_rate_chosen_on': chosen_on,
+      f'held_out_{choice.metric}': figures,
       'trained_on': trained_on,
       'weight_decay': 0,
-      'seed': seed,
+      'seed': choice.seed,
       'train_images': num_train,
       'feature_size': source.feature_size,
       'num_classes': num_classes,
   })
+
+
+def _train(source: Source, schedule: Schedule, seed: int, num_classes: int,
+           stages: stages_lib.Stages, name: str, rows: np.ndarray,
+           rates: Sequence[float]) -> _Heads:
+  """Trains a classifier for each rate, all on the same batches."""
+  batch = schedule.batch_of(len(rows), len(source.labels))
+  total = max(int(schedule.epochs * len(rows) // batch), 1)
+  heads = _init(seed, source.feature_size, len(rates), num_classes)
+  with stages.opened(f'{name}, {total} steps of {batch}') as stage:
+    step, heads = stage.restore(heads)
+    heads = jax.tree.map(jnp.array, heads)
+    bar = console_lib.Progress(f'{name}: steps', total - step, 'step/s')
+    for features, labels in source.batches(rows, step, total - step, batch):
+      heads = _train_steps(heads, jnp.int32(step), features, labels,
+                           jnp.asarray(rates, jnp.float32), total)
+      step += len(features)
+      stage.save(step, heads, last=step == total)
+      bar.add(len(features))
+    bar.close()
+  return jax.tree.map(np.asarray, heads)
+
+
+def _best(heads: _Heads, x: np.ndarray, labels: np.ndarray, rates: Sequence[float],
+          metric: str, name: str) -> tuple[int, dict[str, float]]:
+  """Returns which rate is best on held-out images, and the figure of each."""
+  logits = np.asarray(_logits(heads.w, heads.b, x))
+  qualities = [scores_lib.quality(metric, logits[:, k], labels)
+               for k in range(len(rates))]
+  best = scores_lib.best(qualities, 'linear_eval.learning_rates')
+  _console.info('%slearning rate %g, by %.2f %% of %d held-out training images',
+                name, rates[best], qualities[best].figure, len(labels))
+  return best, {f'{r:g}': q.figure for r, q in zip(rates, qualities)}

@@ -26,6 +26,20 @@ from byol_jax.evaluation.scores import Classifier
 from byol_jax.methods import losses
 
 
+class Penalties(NamedTuple):
+  """What is fitted.
+
+  Attributes:
+    l2: penalties to choose from.
+    standardize: whether features are first standardized by the mean and the
+      standard deviation of the images that the classifier is fitted to.
+    max_iterations: of L-BFGS, for each fit.
+  """
+  l2: Sequence[float]
+  standardize: bool
+  max_iterations: int = 200
+
+
 class _Fit(NamedTuple):
   parameters: np.ndarray    # [C, D + 1]: W, and b in the last column
   iterations: int
@@ -41,7 +55,7 @@ class _Data(NamedTuple):
 def _prepare(
     train: np.ndarray, labels: np.ndarray, standardize: bool,
 ) -> tuple[_Data, Callable[[np.ndarray], jax.Array]]:
-  """Centres features and turns them to their principal axes; how to do the same.
+  """Centres features and turns them to their principal axes; returns how, too.
 
   Neither changes objective or result, as the bias is free: `_fit` uses the axes.
   Standardizing does. A constant column then becomes zero.
@@ -103,29 +117,19 @@ def _fit(data: _Data, l2: float, start: np.ndarray,
 def fit(
     train_features: np.ndarray,
     train_labels: np.ndarray,
+    penalties: Penalties,
+    choice: scores_lib.Choice = scores_lib.Choice(),
     *,
     num_classes: int,
-    l2_grid: Sequence[float],
-    standardize: bool,
-    holdout_fraction: float = 0.1,
-    metric: str = 'top1',
-    seed: int = 0,
-    max_iterations: int = 200,
 ) -> Classifier:
-  """The best linear classifier of frozen features.
+  """Fits the linear classifier of frozen features that generalizes best.
 
   Args:
     train_features: [N, D].
     train_labels: [N], in [0, num_classes).
+    penalties: to choose from, and how each is fitted.
+    choice: of the penalty, by the metric (then by the cross-entropy).
     num_classes: number of classes.
-    l2_grid: penalties to choose from, by the metric on the held-out part (then
-      by its cross-entropy).
-    standardize: whether features are first standardized by the mean and the
-      standard deviation of the images that the classifier is fitted to.
-    holdout_fraction: share of every class of the training images that chooses.
-    metric: one of `scores.METRICS`.
-    seed: of that split.
-    max_iterations: of L-BFGS, for each fit.
 
   Returns:
     The classifier, of features [M, D]; chosen: 'l2'.
@@ -135,38 +139,14 @@ def fit(
   """
   train_features, train_labels = checks.check_labelled(
       train_features, train_labels, num_classes, 'training')
-  grid = sorted(set(map(float, l2_grid)), reverse=True)  # easiest problem first
-  if not grid or not (np.isfinite(grid).all() and grid[-1] >= 0):
-    raise UserError(f'config key logistic.l2 is {list(l2_grid)}: it must list one '
-                    'or more numbers >= 0')
-  if not 0 < holdout_fraction < 1:
-    raise UserError(f'config key evaluation.holdout is {holdout_fraction}: it must '
-                    'lie between 0 and 1')
-  if max_iterations < 1:
-    raise UserError(f'config key logistic.max_iterations is {max_iterations}: it '
-                    'must be at least 1')
-
+  grid = _checked(penalties, choice)
   start = np.zeros((num_classes, train_features.shape[1] + 1))
   l2, held_out_figures = grid[0], {}
   if len(grid) > 1:
-    kept, held_out = splits.holdout_rows(train_labels, holdout_fraction, seed)
-    if not len(held_out):
-      raise UserError('there are several penalties to choose from, but no class has '
-                      'two training images: list one, --config.logistic.l2=(0.001,)')
-    held_out_labels = train_labels[held_out]
-    data, turn = _prepare(train_features[kept], train_labels[kept], standardize)
-    held_out_x = turn(train_features[held_out])
-    qualities = []
-    for candidate in grid:
-      found = _fit(data, candidate, start, max_iterations)
-      start = found.parameters
-      logits = np.asarray(_logits(found.parameters, held_out_x))
-      qualities.append(scores_lib.quality(metric, logits, held_out_labels))
-      held_out_figures[f'{candidate:g}'] = qualities[-1].figure
-    l2 = grid[scores_lib.best(qualities, 'logistic.l2')]
-
-  data, turn = _prepare(train_features, train_labels, standardize)
-  found = _fit(data, l2, np.zeros_like(start), max_iterations)
+    l2, held_out_figures = _choose(train_features, train_labels, grid, start,
+                                   penalties, choice)
+  data, turn = _prepare(train_features, train_labels, penalties.standardize)
+  found = _fit(data, l2, start, penalties.max_iterations)
 
   def scores(features: np.ndarray) -> np.ndarray:
     return np.asarray(_logits(found.parameters, turn(features)))
@@ -175,17 +155,52 @@ def fit(
       'method': 'multinomial logistic regression, L-BFGS',
       'objective': 'mean cross-entropy + l2 / 2 ||W||^2, the bias is free',
       'features': 'frozen, ' + ('standardized by the training images'
-                                if standardize else 'as they are'),
+                                if penalties.standardize else 'as they are'),
       'l2': l2,
       'l2_grid': grid[::-1],
-      'l2_chosen_on': (f'{holdout_fraction:g} of the training images, stratified'
+      'l2_chosen_on': (f'{choice.holdout:g} of the training images, stratified'
                        if held_out_figures else 'nothing: one value given'),
-      f'held_out_{metric}': held_out_figures,
-      'seed': seed,
-      'max_iterations': max_iterations,
+      f'held_out_{choice.metric}': held_out_figures,
+      'seed': choice.seed,
+      'max_iterations': penalties.max_iterations,
       'iterations': found.iterations,
       'converged': found.converged,
       'train_images': len(train_labels),
       'feature_size': train_features.shape[1],
       'num_classes': num_classes,
   })
+
+
+def _checked(penalties: Penalties, choice: scores_lib.Choice) -> list[float]:
+  """Returns the penalties, the easiest problem first, or says what is wrong."""
+  grid = sorted(set(map(float, penalties.l2)), reverse=True)
+  if not grid or not (np.isfinite(grid).all() and grid[-1] >= 0):
+    raise UserError(f'config key logistic.l2 is {list(penalties.l2)}: it must list '
+                    'one or more numbers >= 0')
+  if not 0 < choice.holdout < 1:
+    raise UserError(f'config key evaluation.holdout is {choice.holdout}: it must '
+                    'lie between 0 and 1')
+  if penalties.max_iterations < 1:
+    raise UserError(f'config key logistic.max_iterations is '
+                    f'{penalties.max_iterations}: it must be at least 1')
+  return grid
+
+
+def _choose(features: np.ndarray, labels: np.ndarray, grid: Sequence[float],
+            start: np.ndarray, penalties: Penalties, choice: scores_lib.Choice,
+            ) -> tuple[float, dict[str, float]]:
+  """Returns the penalty that is best on held-out images, and the figure of each."""
+  kept, held_out = splits.holdout_rows(labels, choice.holdout, choice.seed)
+  if not len(held_out):
+    raise UserError('there are several penalties to choose from, but no class has '
+                    'two training images: list one, --config.logistic.l2=(0.001,)')
+  data, turn = _prepare(features[kept], labels[kept], penalties.standardize)
+  held_out_x, held_out_labels = turn(features[held_out]), labels[held_out]
+  qualities, figures = [], {}
+  for candidate in grid:
+    found = _fit(data, candidate, start, penalties.max_iterations)
+    start = found.parameters  # is near the next one's
+    logits = np.asarray(_logits(found.parameters, held_out_x))
+    qualities.append(scores_lib.quality(choice.metric, logits, held_out_labels))
+    figures[f'{candidate:g}'] = qualities[-1].figure
+  return grid[scores_lib.best(qualities, 'logistic.l2')], figures

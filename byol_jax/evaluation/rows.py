@@ -142,4 +142,4 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
 
 
 def _leave_out(path: epath.Path) -> None:
-  _console.warning('warning: %s is not what byol_jax writes: left out', path)
+  _console.warning('%s is not what byol_jax writes: left out', path)

@@ -33,6 +33,20 @@ class Classifier(NamedTuple):
   protocol: dict[str, Any]
 
 
+class Choice(NamedTuple):
+  """How a protocol chooses between candidates, on training images alone.
+
+  Attributes:
+    holdout: share of every class of the training images that is held out to choose
+      on.
+    metric: one of `METRICS`, that is to be high on them.
+    seed: of the held-out part, and of all else in the fit that is random.
+  """
+  holdout: float = 0.1
+  metric: str = 'top1'
+  seed: int = 0
+
+
 class Quality(NamedTuple):
   """How good a candidate is on held-out images: more is better.
 

@@ -40,7 +40,7 @@ def run(workdirs: str) -> None:
     found = [row for row in rows_lib.of_run(folder)
              if (row.metric, row.protocol.get('metric')) != ('mean_per_class', 'top1')]
     if not found:
-      _console.warning('warning: %s has no results yet', folder)
+      _console.warning('%s has no results yet', folder)
     rows += found
   if not rows:
     raise UserError(f'config key compare.workdirs is {workdirs!r}: none of them has '

@@ -84,9 +84,8 @@ def build(config: ml_collections.ConfigDict, num_images: int,
         axis_name=mapped.AXIS,
         skip_nonfinite=config.safety.on_nonfinite == 'skip')
 
-  eval_spec = spec._replace(
-      image_size=config.data.eval_image_size or spec.image_size)
-  return Program(init, update, make_views, method, unmapped_model, spec, eval_spec)
+  return Program(init, update, make_views, method, unmapped_model, spec,
+                 eval_view(config)[0])
 
 
 def view_spec(config: ml_collections.ConfigDict) -> views_lib.ViewSpec:
@@ -105,6 +104,25 @@ def view_spec(config: ml_collections.ConfigDict) -> views_lib.ViewSpec:
 def make_method(config: ml_collections.ConfigDict) -> Method:
   """Makes the method that config.method names."""
   return importlib.import_module(method_names.METHODS[config.method.name]).make()
+
+
+def eval_view(config: ml_collections.ConfigDict, image_size: int = 0,
+              center_share: float = 0.0) -> tuple[views_lib.ViewSpec, float]:
+  """How a run's encoder sees images in evaluations: the one rule for it.
+
+  Args:
+    config: of the run.
+    image_size: pixels; 0: data.eval_image_size or, where that is 0, the size of the
+      views.
+    center_share: the centre crop's share of the shorter side; 0: the run's.
+
+  Returns:
+    The spec, of that size, and the share.
+  """
+  spec = view_spec(config)
+  return spec._replace(
+      image_size=image_size or config.data.eval_image_size or spec.image_size,
+  ), center_share or config.data.center_share
 
 
 def make_model(config: ml_collections.ConfigDict, num_classes: int,

@@ -1,5 +1,6 @@
 """Features know which images they are of, however many cannot be read."""
 
+import hashlib
 import io
 import json
 
@@ -9,6 +10,7 @@ from PIL import Image
 import pytest
 
 from byol_jax.data import bad
+from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.devices import mapped
 from byol_jax.evaluation import encode
@@ -103,12 +105,18 @@ def test_the_files_are_those_of_version_0_1(tmp_path):
     made.extend(rows.tolist())
     rows = features_lib.readable(data, rows)
     return Features(rows, np.stack([rows, rows + .5], 1).astype(np.float32))
-  folder = tmp_path / '5cc4f1114f95a2db'  # made of the key and the rows
+  key = {'encoder': 'x', 'image_size': 8}
+  whole = key | {'data': fingerprint.fingerprint(data), 'name': data.name,
+                 'files': hashlib.sha256(json.dumps(fingerprint.file_states(
+                     data, range(6))).encode()).hexdigest()}
+  digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()
+                          + rows.astype(np.int64).tobytes())
+  folder = tmp_path / digest.hexdigest()[:16]
   folder.mkdir()
   np.savez(folder / '000000000-000000004.npz', bad=json.dumps({1: 'is broken'}),
            features=np.array([[0, .5], [2, 2.5], [3, 3.5]], np.float32))
   found = features_lib.Store(str(tmp_path), 2)(
-      encoder, {'encoder': 'x', 'image_size': 8}, data, rows, 'six')
+      encoder, key, data, rows, 'six')
   assert found.rows.tolist() == [0, 2, 3, 4, 5]
   np.testing.assert_array_equal(found.x[:, 0], found.rows)
   assert made == [0, 2, 3, 4, 5]  # three to see that all is as it was

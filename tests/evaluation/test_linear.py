@@ -27,13 +27,14 @@ TRAIN, TEST = clusters(600, 0), clusters(500, 1)
 
 
 def fit(folder, train=TRAIN, source=None, **settings):
-  settings = dict(
-      num_classes=6, learning_rates=RATES, epochs=10, batch_size=64,
-      holdout_fraction=.2, refit=True, metric='top1', seed=0,
-      stages=stages.Stages(str(folder), str(folder))) | settings
+  settings = dict(num_classes=6, holdout=.2, learning_rates=RATES, epochs=10,
+                  batch_size=64) | settings
+  num_classes, holdout = settings.pop('num_classes'), settings.pop('holdout')
   source = source or linear.Cached(*train, seed=0)
-  return linear.fit(source, lambda rows: (train[0][rows], train[1][rows]),
-                    **settings)
+  return linear.fit(
+      source, lambda rows: (train[0][rows], train[1][rows]),
+      linear.Schedule(**settings), scores.Choice(holdout), num_classes=num_classes,
+      stages=stages.Stages(str(folder), str(folder)))
 
 
 def test_five_rates_in_one_pass_are_five_runs(tmp_path):
@@ -128,9 +129,10 @@ def test_fashion_features_against_scikit_learn(tmp_path):
   theirs = 100 * linear_model.LogisticRegression(
       C=1 / (l2 * len(train[0])), max_iter=1000).fit(*train).score(*test)
   for found, within in (
-      (logistic.fit(*train, l2_grid=[l2], num_classes=10, standardize=False), 0.2),
+      (logistic.fit(*train, logistic.Penalties([l2], standardize=False),
+                    num_classes=10), 0.2),
       (fit(tmp_path, train=train, num_classes=10, epochs=80, batch_size=0,
-           learning_rates=(.4, .3, .2, .1, .05), holdout_fraction=.1), 0.5)):
+           learning_rates=(.4, .3, .2, .1, .05), holdout=.1), 0.5)):
     ours = scores.top_k_accuracy(found.scores(test[0]), test[1], 1)
     assert ours == pytest.approx(theirs, abs=within)
   assert 80 < theirs < 86

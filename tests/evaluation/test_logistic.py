@@ -7,7 +7,6 @@ from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import logistic
 from byol_jax.evaluation import scores
-from byol_jax.evaluation import splits
 
 
 def correlated(num, classes=7, seed=0, size=30):
@@ -28,10 +27,12 @@ TRAIN, TEST = correlated(1500), correlated(2000, seed=1)
 
 
 def probe(train=TRAIN, test=TEST, **settings):
-  settings = dict(num_classes=7, l2_grid=[1e-3], max_iterations=60,
+  settings = dict(num_classes=7, l2=[1e-3], max_iterations=60,
                   standardize=True) | settings
-  classifier = logistic.fit(*train, **settings)
-  features, labels = checks.check_labelled(*test, settings['num_classes'], 'test')
+  num_classes, holdout = settings.pop('num_classes'), settings.pop('holdout', .1)
+  classifier = logistic.fit(*train, logistic.Penalties(**settings),
+                            scores.Choice(holdout), num_classes=num_classes)
+  features, labels = checks.check_labelled(*test, num_classes, 'test')
   return (scores.measure(classifier.scores(features), labels) | classifier.chosen
           | {'protocol': classifier.protocol})
 
@@ -47,7 +48,7 @@ def test_equals_scikit_learn(l2, standardize):
       C=1 / (l2 * len(TRAIN[0])), tol=1e-8, max_iter=20_000)
   model.fit(scaler.transform(TRAIN[0]), TRAIN[1])
   expected = 100 * model.score(scaler.transform(TEST[0]), TEST[1])
-  results = probe(l2_grid=[l2], max_iterations=1000, standardize=standardize)
+  results = probe(l2=[l2], max_iterations=1000, standardize=standardize)
   assert results['top1'] == pytest.approx(expected, abs=.2)
   assert results['protocol']['converged']
   assert 50 < expected < 99
@@ -55,49 +56,36 @@ def test_equals_scikit_learn(l2, standardize):
 
 def test_chooses_on_held_out_training_images():
   grid = [1e-4, 1e-2, 3.]
-  results = probe(l2_grid=grid)
+  results = probe(l2=grid)
   protocol = results['protocol']
   assert set(protocol['held_out_top1']) == {'0.0001', '0.01', '3'}
   best = max(protocol['held_out_top1'].values())
   assert protocol['held_out_top1'][f'{results["l2"]:g}'] == best
   # refitted to all training images, not to the part
   assert results['top1'] == pytest.approx(
-      probe(l2_grid=[results['l2']])['top1'], abs=.1)
+      probe(l2=[results['l2']])['top1'], abs=.1)
   assert results['top5'] > results['top1']
 
 
 def test_choice_never_sees_the_test_set():
   grid = [1e-4, 1e-2, 3.]
   shuffled = TEST[0], np.random.default_rng(0).permutation(TEST[1])
-  ours, wrong = probe(l2_grid=grid), probe(l2_grid=grid, test=shuffled)
+  ours, wrong = probe(l2=grid), probe(l2=grid, test=shuffled)
   assert wrong['top1'] < 30 < ours['top1']
   assert wrong['l2'] == ours['l2']
   assert wrong['protocol'] == ours['protocol']
 
 
-def test_holdout_is_stratified_and_seeded():
-  labels = np.repeat([0, 1, 2, 3], [100, 40, 2, 1])
-  kept, held_out = splits.holdout_rows(labels, .1, seed=0)
-  assert sorted([*kept, *held_out]) == list(range(len(labels)))
-  assert np.bincount(labels[held_out]).tolist() == [10, 4, 1]
-  again = splits.holdout_rows(labels, .1, seed=0)[1]
-  other = splits.holdout_rows(labels, .1, seed=1)[1]
-  assert np.array_equal(held_out, again)
-  assert not np.array_equal(held_out, other)
-  # half of everything, yet no class is lost to the classifier
-  assert set(labels[splits.holdout_rows(labels, .9, seed=0)[0]]) == {0, 1, 2, 3}
-
-
 def test_iterations_are_bounded():
-  protocol = probe(l2_grid=[1e-6], max_iterations=3)['protocol']
+  protocol = probe(l2=[1e-6], max_iterations=3)['protocol']
   assert protocol['iterations'] == 3 and not protocol['converged']
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(l2_grid=[]), 'logistic.l2 is'),
-    (dict(l2_grid=[-1.]), 'logistic.l2 is'),
-    (dict(l2_grid=[float('nan'), 1.]), 'logistic.l2 is'),
-    (dict(holdout_fraction=1.), 'evaluation.holdout is'),
+    (dict(l2=[]), 'logistic.l2 is'),
+    (dict(l2=[-1.]), 'logistic.l2 is'),
+    (dict(l2=[float('nan'), 1.]), 'logistic.l2 is'),
+    (dict(holdout=1.), 'evaluation.holdout is'),
     (dict(max_iterations=0), 'logistic.max_iterations is'),
     (dict(num_classes=6), 'training labels lie in'),
 ])
@@ -115,5 +103,5 @@ def test_bad_features():
     probe(train=(TRAIN[0] * 1e19, TRAIN[1]))
   one_each = TRAIN[0][:7], np.arange(7)
   with pytest.raises(UserError, match='no class has two'):
-    probe(train=one_each, l2_grid=[1e-3, 1e-2])
+    probe(train=one_each, l2=[1e-3, 1e-2])
   assert probe(train=one_each)['protocol']['train_images'] == 7

@@ -12,6 +12,7 @@ from byol_jax.data.bad import BadImages
 from byol_jax.data.feed.resident import Resident
 from byol_jax.data.feed.streamed import Streamed
 from byol_jax.data.images.crops import CropSpec
+from byol_jax.data.sources import table
 from byol_jax.data.sources.table import Data
 from byol_jax.data.sources.table import Images
 
@@ -49,7 +50,7 @@ class Feed(Protocol):
 
 
 def make(data: Data, crop: CropSpec, *, seed: int, batch_size: int,
-         threads: int = 0, prefetch: int = 2) -> Feed:
+         rows: np.ndarray | None = None, threads: int = 0, prefetch: int = 2) -> Feed:
   """Chooses the feed: images in memory live on the devices, others are streamed.
 
   Args:
@@ -57,9 +58,12 @@ def make(data: Data, crop: CropSpec, *, seed: int, batch_size: int,
     crop: how views of streamed images are cut.
     seed: of the order and the crops.
     batch_size: global.
+    rows: int [n], the images that are fed; None for all.
     threads: that decode; 0 for one a core.
     prefetch: batches to work on at a time.
   """
   if isinstance(data, Images):
-    return Resident(data, seed, batch_size)
+    return Resident(data, seed, batch_size, rows)
+  if rows is not None:
+    data = table.take(data, rows)
   return Streamed(data, crop, seed, batch_size, threads, prefetch)

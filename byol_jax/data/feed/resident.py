@@ -64,10 +64,12 @@ class Resident(NamedTuple):
     data: the images.
     seed: of their order.
     batch_size: global.
+    rows: int [n], the images that are fed; None for all.
   """
   data: Images
   seed: int
   batch_size: int
+  rows: np.ndarray | None = None
 
   def shared(self) -> dict[str, np.ndarray]:
     """Returns what lives on the devices: 'images', and 'labels' if there are any."""
@@ -78,8 +80,11 @@ class Resident(NamedTuple):
               stop: threading.Event | None = None) -> Iterator[dict[str, np.ndarray]]:
     """Yields 'rows' and 'examples', int32, shaped like the grid: see `feed.Feed`."""
     del stop  # nothing here takes long
+    num_images = self.data.size if self.rows is None else len(self.rows)
     for step in range(start_step, start_step + num_steps):
-      rows = order.rows(self.seed, step, self.batch_size, len(self.data.images))
+      rows = order.rows(self.seed, step, self.batch_size, num_images)
+      if self.rows is not None:
+        rows = self.rows[rows]
       yield {'rows': rows[grid].astype(np.int32), 'examples': grid}
 
   def bad(self) -> None:

@@ -1,0 +1,126 @@
+"""Where an evaluation writes: a workdir of its own, beside the encoder's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import itertools
+import logging
+import os
+import re
+from typing import Any, NamedTuple
+
+import jax
+
+from byol_jax.devices import hosts
+from byol_jax.errors import TransientError
+from byol_jax.run import workdir as workdir_lib
+from byol_jax.storage import files as files_lib
+from byol_jax.weights import find
+from byol_jax.weights import load as weights_lib
+
+_console = logging.getLogger('byol_jax')
+
+
+class Place(NamedTuple):
+  """An opened workdir.
+
+  Attributes:
+    workdir: a directory or bucket, as the user reads it.
+    folder: stands for it, for small files (`workdir.opened`).
+  """
+  workdir: str
+  folder: str
+
+  def named(self, file: str) -> str:
+    """Returns a file's path, as the user reads it."""
+    return os.path.join(self.workdir, file)
+
+  def results(self) -> dict[str, Any] | None:
+    """Returns process 0's results.json; None where there is none, or a damaged one."""
+    path = os.path.join(self.folder, 'results.json')
+    if not hosts.from_first(os.path.exists(path)):
+      return None
+    results = hosts.gather_json(files_lib.read_json(path))[0]
+    if isinstance(results, dict):
+      return results
+    _console.warning('%s is damaged: measuring again', path)
+    return None
+
+  def write_results(self, results: Mapping[str, Any]) -> None:
+    """Writes results.json; process 0 calls this.
+
+    Raises:
+      TransientError: it cannot be written.
+    """
+    path = os.path.join(self.folder, 'results.json')
+    try:
+      files_lib.write_json(path, results)
+    except OSError as error:
+      raise TransientError(f'cannot write {path} ({error}): make room, and the '
+                           'same command goes on') from error
+
+
+def root(weights: weights_lib.Weights) -> str:
+  """Returns the workdir that the weights lie in; for a file one of its own."""
+  if weights.path.endswith(weights_lib.SUFFIX):
+    return os.path.join('runs', f'encoder-{weights.digest[:8]}')
+  return os.path.dirname(find.parse(weights.path)[0])
+
+
+def beside(weights: weights_lib.Weights, name: str, other_data: str) -> str:
+  """Returns a workdir for each thing that people measure beside one another.
+
+  Args:
+    weights: the encoder.
+    name: of the config file.
+    other_data: names the data set, if it is not that of the pretraining; else ''.
+  """
+  if weights.network != 'online':
+    name += f'_{weights.network}'
+  if other_data:
+    name += '_' + re.sub(r'[^\w.]+', '_', other_data)[:60]
+  return os.path.join(root(weights), 'evaluations', f'{name}-{weights.step}')
+
+
+@contextlib.contextmanager
+def opened(path: str, *, is_named: bool, config: dict[str, Any], found: dict[str, Any],
+           free_keys: Sequence[str], defaults: Mapping[str, Any]) -> Iterator[Place]:
+  """Opens the workdir of an evaluation until the end of the block.
+
+  Args:
+    path: the workdir. What another evaluation has left there stays, and PATH-2,
+      PATH-3, ... is taken.
+    is_named: whether the user has named it: then it is taken, or refused.
+    config: of the evaluation, as a dict.
+    found: what the encoder and the data turned out to be.
+    free_keys: beginnings of the keys that may differ in the same evaluation.
+    defaults: of all keys, flat.
+
+  Yields:
+    The free workdir, or that of this very evaluation.
+
+  Raises:
+    UserError: the named one holds another evaluation, or cannot be used.
+  """
+  is_first = jax.process_index() == 0
+  place = path
+  for number in itertools.count(2):
+    with contextlib.ExitStack() as stack:
+      why = ''
+      with hosts.together('workdir'):
+        folder = stack.enter_context(workdir_lib.opened(place, is_first=is_first))
+        if is_first:
+          try:
+            workdir_lib.compare(folder, place, config, found, free_keys, defaults)
+            workdir_lib.record(folder, config, found)
+          except workdir_lib.AnotherRun as error:
+            if is_named:
+              raise
+            why = str(error).splitlines()[0]
+      if not hosts.from_first(bool(why)):
+        yield Place(place, folder)
+        return
+    place = f'{path}-{number}'
+    if is_first:
+      _console.info('%s; looking at %s', why, place)

@@ -1,0 +1,175 @@
+"""The protocols by name: each fits a classifier to training images alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from byol_jax.data.sources import table
+from byol_jax.evaluation import checks
+from byol_jax.evaluation import crops
+from byol_jax.evaluation import figures
+from byol_jax.evaluation import finetune
+from byol_jax.evaluation import knn
+from byol_jax.evaluation import linear
+from byol_jax.evaluation import logistic
+from byol_jax.evaluation import splits
+from byol_jax.evaluation.features import Features
+from byol_jax.evaluation.scores import Choice
+from byol_jax.evaluation.scores import Classifier
+from byol_jax.evaluation.stages import Stages
+from byol_jax.evaluation.subject import Subject
+from byol_jax.networks.model import Model
+
+
+class Training(NamedTuple):
+  """What a classifier is fitted to; the test images are not within reach.
+
+  Attributes:
+    subject: the encoder.
+    data: labelled images.
+    rows: int [n], which of them.
+    choice: how something is chosen.
+    stages: what was done in an earlier session.
+    name: of this training among the stages, and in what is printed.
+  """
+  subject: Subject
+  data: table.Data
+  rows: np.ndarray
+  choice: Choice
+  stages: Stages
+  name: str
+
+  @property
+  def num_classes(self) -> int:
+    """Returns C of the whole data set."""
+    return table.num_classes(self.data)
+
+  def features(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns rows, features and labels of the images that can be read, checked."""
+    rows, x = self.subject.features(self.data, self.rows, is_test=False)
+    labels = self.data.labels[rows]
+    checks.check_classes(labels)
+    return rows, *checks.check_labelled(x, labels, self.num_classes, 'training')
+
+  def readable(self) -> np.ndarray:
+    """Returns the rows of the images that can be read.
+
+    What trains on crops would put others in the place of bad ones.
+    """
+    return self.subject.encoder.readable(self.data, self.rows)
+
+  def test_features(self, data: table.Data, rows: np.ndarray) -> Features:
+    """Returns the frozen encoder's features of test images, checked."""
+    found = self.subject.features(data, rows, is_test=True)
+    checks.check_labelled(found.x, data.labels[found.rows], self.num_classes, 'test')
+    return found
+
+
+class Fitted(NamedTuple):
+  """A classifier, and what makes its inputs.
+
+  Attributes:
+    classifier: of features.
+    rows: int [m], the training images that could be read.
+    features: (data, rows) -> the features of test images.
+  """
+  classifier: Classifier
+  rows: np.ndarray
+  features: Callable[[table.Data, np.ndarray], Features]
+
+
+class Knn(NamedTuple):
+  """k-NN: how many neighbours vote, and the temperature of their votes."""
+  k: int
+  temperature: float
+
+  def fit(self, train: Training) -> Fitted:
+    """Takes the training images for neighbours."""
+    rows, x, y = train.features()
+    return Fitted(knn.fit(x, y, k=self.k, temperature=self.temperature,
+                          num_classes=train.num_classes), rows, train.test_features)
+
+
+class Logistic(NamedTuple):
+  """Logistic regression with one of some penalties."""
+  penalties: logistic.Penalties
+
+  def fit(self, train: Training) -> Fitted:
+    """Fits it to the features of centred images."""
+    rows, x, y = train.features()
+    return Fitted(logistic.fit(x, y, self.penalties, train.choice,
+                               num_classes=train.num_classes),
+                  rows, train.test_features)
+
+
+class Linear(NamedTuple):
+  """Linear evaluation on 'crops', on 'cached' features or, by size, on 'auto'."""
+  features: str
+  schedule: linear.Schedule
+
+  def fit(self, train: Training) -> Fitted:
+    """Fits it to the features of crops, or of centred images."""
+    is_small = self.features == 'auto' and len(train.rows) < linear.SMALL
+    if (self.features == 'cached' or is_small
+        or train.subject.kind == figures.RAW_PIXELS):
+      how = 'of centred images, computed once'
+      rows, x, y = train.features()
+      source = linear.Cached(x, y, train.choice.seed)
+      held_out = lambda rows: (x[rows], y[rows])
+    else:
+      how = 'of random crops and flips'
+      rows = train.readable()
+      source, held_out = _crops(train, rows)
+    classifier = linear.fit(
+        source, held_out, self.schedule, train.choice, num_classes=train.num_classes,
+        stages=train.stages, name=train.name)
+    return Fitted(_with(classifier, features=how), rows, train.test_features)
+
+
+def _crops(train: Training, rows: np.ndarray):
+  """Returns the source of a linear evaluation's batches, and of held-out features."""
+  data, encoder, networks = (
+      table.take(train.data, rows), train.subject.encoder, train.subject.networks)
+  source = crops.Crops(encoder, networks, data, seed=train.choice.seed)
+  checks.check_classes(source.labels)
+
+  def held_out(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    rows, x = encoder(networks, data, rows)
+    return checks.check_labelled(x, data.labels[rows], train.num_classes, 'training')
+
+  return source, held_out
+
+
+class Finetune(NamedTuple):
+  """Fine-tuning of the encoder with a share of the labels.
+
+  Attributes:
+    labels: the share of every class.
+    grid: what is tried.
+    make_model: decay rate of the running averages -> the networks, for use in a
+      mapped function.
+  """
+  labels: float
+  grid: finetune.Grid
+  make_model: Callable[[float], Model]
+
+  def fit(self, train: Training) -> Fitted:
+    """Trains encoder and classifier."""
+    rows = train.readable()
+    labelled = rows[splits.labelled_rows(
+        train.data.labels[rows], self.labels, train.choice.seed)]
+    encoder = train.subject.encoder
+    classifier, networks = finetune.fit(
+        table.take(train.data, labelled), train.subject.networks, encoder,
+        self.make_model, self.grid, train.choice, num_classes=train.num_classes,
+        stages=train.stages, name=train.name)
+    return Fitted(_with(classifier, labels=self.labels), rows,
+                  lambda data, rows: encoder(networks, data, rows))
+
+
+def _with(classifier: Classifier, **more: Any) -> Classifier:
+  """Returns the classifier with more in its protocol."""
+  return classifier._replace(protocol=classifier.protocol | more)

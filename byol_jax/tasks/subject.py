@@ -1,0 +1,129 @@
+"""The encoder that a config names, and where what is found out about it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import logging
+import os
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from byol_jax import __version__
+from byol_jax.config import keys as keys_lib
+from byol_jax.config import rules
+from byol_jax.devices import hosts
+from byol_jax.evaluation import encode
+from byol_jax.evaluation import features as features_lib
+from byol_jax.evaluation import place as place_lib
+from byol_jax.evaluation import subject as subject_lib
+from byol_jax.tasks import data as data_lib
+from byol_jax.weights import load as weights_lib
+
+_console = logging.getLogger('byol_jax')
+
+
+class Named(NamedTuple):
+  """What a config of the tasks `keys.EVALUATING` names.
+
+  Attributes:
+    config: the evaluation's.
+    weights: the encoder.
+    encoder: runs it over images.
+    data: the config of the images: that of the evaluation, or of the pretraining.
+    workdir: for what is written.
+    is_named: whether the user has named the workdir.
+  """
+  config: ml_collections.ConfigDict
+  weights: weights_lib.Weights
+  encoder: encode.Encoder
+  data: ml_collections.ConfigDict
+  workdir: str
+  is_named: bool
+
+  @contextlib.contextmanager
+  def opened(self, found: dict[str, Any]) -> Iterator[place_lib.Place]:
+    """Opens the workdir; `found` says what the data turned out to be.
+
+    Raises:
+      UserError: --workdir holds another evaluation.
+    """
+    with place_lib.opened(
+        self.workdir, is_named=self.is_named, config=self.config.to_dict(),
+        found=found | {'encoder': self.weights.digest, 'step': self.weights.step},
+        free_keys=(*keys_lib.free(self.config.task), 'data_found.weights'),
+        defaults=keys_lib.was()) as place:
+      yield place
+
+  def subjects(self, *, always_kept: bool = False) -> subject_lib.Subjects:
+    """Returns the encoder and its baselines.
+
+    All tasks on the same weights share the features that are kept.
+    """
+    c = self.config.evaluation
+    folder = os.path.join(place_lib.root(self.weights), 'evaluations', 'features')
+    return subject_lib.Subjects(self.weights, self.encoder, features_lib.Store(
+        folder if c.cache or always_kept else None,
+        c.batch_size * jax.device_count()))
+
+  def protocol(self) -> dict[str, Any]:
+    """Says what was evaluated and how, whatever the task."""
+    task, spec = self.config.task, self.encoder.spec
+    protocol = self.weights.describe() | {
+        'encoder': 'frozen: running statistics, features before the heads'
+        if task != 'finetune' else 'the beginning of the training',
+    } | subject_lib.preparation(self.weights, self.encoder) | {
+        'splits': [self.data.data.train_split, self.data.data.test_split],
+        'version': __version__, 'jax': jax.__version__}
+    if task in ('linear_eval', 'finetune'):
+      protocol |= {'crop_area': list(spec.area), 'crop_aspect': list(spec.aspect)}
+    return protocol
+
+
+def load(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> Named:
+  """Loads the encoder, and sees to it that all processes have the same.
+
+  Args:
+    config: a valid config.
+    workdir: for what is written; None: WORKDIR/evaluations/NAME-STEP of the weights'
+      WORKDIR, which is runs/encoder-DIGEST for an exported file. The target network
+      or other data are named behind NAME; what is there already with another config
+      or other data stays, and NAME-STEP-2 is taken.
+    name: of the config file.
+
+  Raises:
+    UserError: the weights cannot be used, or a key has no effect that it seems to
+      have.
+  """
+  rules.check_untouched(config, keys_lib.of_the_weights(), (
+      f'task={config.task} takes it from the weights; what it takes of its own is '
+      'data.eval_image_size and evaluation.center_share'))
+  for key, value in rules.touched(config, keys_lib.unused(config.task)).items():
+    _console.warning('config key %s is %r, but task=%s does not look '
+                     'at it', key, value, config.task)
+  with hosts.together('weights'):
+    weights = weights_lib.load(config.weights, config.evaluation.network)
+  hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
+               'config': config.to_dict(), 'weights': weights.digest})
+  data = data_lib.of_weights(config, weights.config)
+  encoder = subject_lib.make_encoder(
+      weights, image_size=config.data.eval_image_size,
+      center_share=config.evaluation.center_share,
+      batch_size=config.evaluation.batch_size, threads=data.data.threads)
+  _console.info(
+      '%s of step %d: the %s network, %s; images of %d pixels', config.weights,
+      weights.step, weights.network, weights.describe()['architecture'],
+      encoder.spec.image_size)
+  return Named(config, weights, encoder, data,
+               workdir or place_lib.beside(weights, name, _other_data(config)),
+               workdir is not None)
+
+
+def _other_data(config: ml_collections.ConfigDict) -> str:
+  """Names the data, where the config names others than those of the pretraining."""
+  data = config.data
+  if data.source == 'same' and not data.path and not data.tfds_name:
+    return ''
+  return data.tfds_name or os.path.basename(data.path.rstrip('/')) or data.source
