@@ -10,72 +10,20 @@ import sys
 import numpy as np
 from PIL import Image
 import pytest
+from tiny import call
+from tiny import FEW
+from tiny import figures
+from tiny import results
+from tiny import ROOT
+from tiny import SMALLEST
 
-from byol_jax import main as main_lib
+from byol_jax.evaluation import protocols
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages
-from byol_jax.networks import architectures
 from byol_jax.run import checkpoint
 from byol_jax.tasks import evaluate
+from byol_jax.tasks import subject
 from byol_jax.weights import load as weights_lib
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TINY = [
-    '--config.network.width=0.25', '--config.data.image_size=8',
-    '--config.data.eval_image_size=8', '--config.train.batch_size=32',
-    '--config.network.projector_hidden_size=16',
-    '--config.network.predictor_hidden_size=16',
-    '--config.network.projection_size=8', '--config.train.epochs=4',
-    '--config.checkpoint.every_steps=10', '--config.evaluation.examples=64',
-    '--config.evaluation.batch_size=16', '--config.log.tensorboard=False']
-FEW = ['--config.evaluation.batch_size=16', '--config.linear_eval.epochs=4',
-       '--config.linear_eval.batch_size=48', '--config.logistic.l2_values=5',
-       '--config.finetune.labels=0.5', '--config.finetune.batch_size=32',
-       '--config.finetune.epochs=(2,)', '--config.finetune.learning_rates=(.1,.01)']
-
-
-# One block instead of three: the compiler takes most of the time.
-_SMALLEST = """
-from byol_jax.networks import resnet
-resnet.ARCHITECTURES['resnet8'] = resnet.Architecture((1,), False, (16,), 16)
-"""
-
-
-def call(task, *arguments):
-  """Exit code of a task, in this process, on eight devices."""
-  file, _, argument = task.partition(':')
-  path = f'{ROOT}/configs/{file}.py' + (f':{argument}' if argument else '')
-  return main_lib.main(['byol_jax.main', f'--config={path}', '--distributed=off',
-                        *arguments])
-
-
-def results(folder):
-  with open(f'{folder}/results.json', encoding='utf-8') as f:
-    return json.load(f)
-
-
-@pytest.fixture(name='run', scope='module')
-def _run(tmp_path_factory):
-  """A pretraining's workdir: 20 steps of a tiny network, 160 + 90 noisy images."""
-  root = tmp_path_factory.mktemp('evaluate')
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(architectures.ARCHITECTURES, 'resnet8',
-                  architectures.Architecture((1,), False, (16,), 16))
-    yield _pretrained(root)
-
-
-def _pretrained(root):
-  rng = np.random.RandomState(0)
-  arrays = {}
-  for split, n in (('train', 160), ('test', 90)):
-    labels = np.arange(n) % 4
-    images = rng.randint(0, 150, (n, 12, 12, 3)) + 15 * labels[:, None, None, None]
-    arrays |= {f'x_{split}': images.astype(np.uint8), f'y_{split}': labels}
-  np.savez(root / 'tiny.npz', **arrays)
-  workdir = str(root / 'run')
-  assert call('fashion', *TINY, '--config.data.source=npz',
-              f'--config.data.path={root / "tiny.npz"}', f'--workdir={workdir}') == 0
-  return workdir
 
 
 @pytest.fixture(name='measured', scope='module')
@@ -94,12 +42,6 @@ def _measured(run):
     assert not any(os.scandir(f'{folder}/checkpoints')) if os.path.exists(
         f'{folder}/checkpoints') else name in ('knn', 'logistic')
   return found
-
-
-def figures(said):
-  """The numbers of results.json, without the protocol."""
-  return {kind: said[kind] for kind in ('byol', 'untrained', 'raw_pixels')
-          if kind in said}
 
 
 def test_every_task_measures_all_kinds_of_encoders(measured):
@@ -162,7 +104,7 @@ def test_one_device_says_the_same_to_the_digit(run, measured, tmp_path):
   paths = [f'{ROOT}/configs/{file}.py{colon}{argument}' for file, colon, argument in (
       task.partition(':') for task in tasks)]
   done = subprocess.run(
-      [sys.executable, '-c', f'{_SMALLEST}from byol_jax import main\n'
+      [sys.executable, '-c', f'{SMALLEST}from byol_jax import main\n'
        f'for path in {paths}:\n'
        f'  code = main.main(["", f"--config={{path}}", *{arguments}])\n'
        '  assert code == 0, code\n'],
@@ -250,24 +192,6 @@ def test_features_are_computed_once(run, measured, tmp_path, capsys):
   assert figures(results(tmp_path / 'a')) == figures(results(tmp_path / 'b'))
 
 
-def test_embed_shares_the_features_of_images_that_fit_into_memory(
-    run, tmp_path, capsys):
-  rng = np.random.default_rng(0)
-  for folder in ('train/a', 'train/b', 'test/a', 'test/b'):
-    (tmp_path / 'photos' / folder).mkdir(parents=True)
-    for k in range(20):
-      Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).save(
-          tmp_path / 'photos' / folder / f'{k}.png')
-  arguments = [f'--config.weights={run}', '--config.data.source=folder',
-               f'--config.data.path={tmp_path / "photos"}']
-  assert call('knn', *arguments, f'--workdir={tmp_path / "knn"}') == 0
-  capsys.readouterr()
-  assert call('embed', *arguments, f'--workdir={tmp_path / "embed"}') == 0
-  assert '40 of 40 features were computed before' in capsys.readouterr().out
-  found = np.load(tmp_path / 'embed/embeddings.npz')
-  assert found['names'][[0, -1]].tolist() == ['a/0.png', 'b/9.png']
-
-
 @pytest.mark.parametrize('task', ['linear_eval:crops', 'finetune:1.0'])
 def test_bad_images_do_not_teach(run, tmp_path, task):
   """Nor does another image teach twice in their place."""
@@ -289,54 +213,6 @@ def test_bad_images_do_not_teach(run, tmp_path, task):
   assert how['labelled_images' if 'finetune' in task else 'trained_on'] == 46
 
 
-def test_interrupted_embedding_goes_on(run, tmp_path, monkeypatch, capsys):
-  from byol_jax.evaluation import features
-  monkeypatch.setattr(features, '_SECONDS', 0)  # parts stay small
-  photos = tmp_path / 'photos'
-  photos.mkdir()
-  rng = np.random.default_rng(0)
-  for k in range(100):
-    Image.fromarray(rng.integers(0, 256, (15, 12, 3), np.uint8)).save(
-        photos / f'{k:03d}.png')
-  (photos / '050.png').write_bytes(b'not a picture')
-  arguments = ['embed', f'--config.weights={run}', '--config.evaluation.batch_size=4',
-               '--config.data.source=folder', f'--config.data.path={photos}']
-  assert call(*arguments, f'--workdir={tmp_path / "whole"}') == 0
-  shutil.rmtree(f'{run}/evaluations/features')
-  write, written = features.Store._write, []
-  def break_off(*arguments):
-    write(*arguments)
-    written.append(0)
-    if len(written) == 2:
-      raise KeyboardInterrupt
-  monkeypatch.setattr(features.Store, '_write', break_off)
-  with pytest.raises(KeyboardInterrupt):
-    call(*arguments, f'--workdir={tmp_path / "broken"}')
-  capsys.readouterr()
-  assert call(*arguments, f'--workdir={tmp_path / "broken"}') == 0
-  assert '64 of 100 features were computed before' in capsys.readouterr().out
-  whole, gone_on = (dict(np.load(tmp_path / name / 'embeddings.npz'))
-                    for name in ('whole', 'broken'))
-  assert set(whole) == {'features', 'names'}  # a flat folder has no labels
-  for name, array in whole.items():
-    np.testing.assert_array_equal(gone_on[name], array)
-  assert whole['features'].shape == (99, whole['features'].shape[1])
-  assert '050.png' not in whole['names'] and whole['names'][51] == '052.png'
-  # Parquet says the same
-  parquet = pytest.importorskip('pyarrow.parquet')
-  table = parquet.read_table(tmp_path / 'whole' / 'embeddings.parquet')
-  assert table['name'].to_pylist() == whole['names'].tolist()
-  np.testing.assert_array_equal(
-      np.stack(table['feature'].to_numpy()), whole['features'])
-  # a file that was mended, and one that changed under its name
-  for name in ('050.png', '007.png'):
-    Image.fromarray(rng.integers(0, 256, (15, 12, 3), np.uint8)).save(photos / name)
-  assert call(*arguments, f'--workdir={tmp_path / "mended"}') == 0
-  mended = np.load(tmp_path / 'mended' / 'embeddings.npz')['features']
-  same = (np.delete(mended, 50, 0) == whole['features']).all(1)
-  assert len(mended) == 100 and np.flatnonzero(~same).tolist() == [7]
-
-
 @pytest.mark.parametrize('task, saves', [
     ('finetune', (3, 10)), ('linear_eval:crops', (2, 4))])
 def test_interrupted_training_goes_on(run, tmp_path, monkeypatch, task, saves):
@@ -356,21 +232,6 @@ def test_interrupted_training_goes_on(run, tmp_path, monkeypatch, task, saves):
       call(*arguments, f'--workdir={tmp_path / "broken"}')
   assert call(*arguments, f'--workdir={tmp_path / "broken"}') == 0
   assert figures(results(tmp_path / 'whole')) == figures(results(tmp_path / 'broken'))
-
-
-def test_exported_file_and_steps_are_the_same_encoder(run, measured, tmp_path):
-  assert call('export', f'--config.weights={run}', f'--workdir={tmp_path}') == 0
-  file = f'{tmp_path}/encoder.safetensors'
-  for weights in (file, f'{run}/checkpoints/20', f'{run}/checkpoints'):
-    out = tmp_path / weights.strip('/').replace('/', '_')
-    assert call('knn', f'--config.weights={weights}', f'--workdir={out}', *FEW) == 0
-    assert results(out)['byol'] == measured['knn']['byol']
-  target = tmp_path / 'target'
-  assert call('knn', f'--config.weights={run}', f'--workdir={target}', *FEW,
-              '--config.evaluation.network=target') == 0
-  assert results(target)['protocol']['network'] == 'target'
-  assert results(target)['protocol']['digest'] != (
-      measured['knn']['protocol']['digest'])
 
 
 def test_seeds_give_mean_and_deviation(run, tmp_path):
@@ -407,22 +268,22 @@ def test_no_fit_reaches_the_test_images(run, tmp_path, monkeypatch):
     def test(self, value):
       self._test = value
   monkeypatch.setattr(evaluate.splits, 'Split', Guarded)
-  for task, name in (('knn', 'knn'), ('logistic', 'logistic'),
-                     ('linear_eval', 'linear'), ('finetune', 'finetune')):
+  for task, protocol in (('knn', protocols.Knn), ('logistic', protocols.Logistic),
+                         ('linear_eval', protocols.Linear),
+                         ('finetune', protocols.Finetune)):
     fitted.clear()
-    fit = getattr(evaluate._Evaluation, f'_fit_{name}')
-    def then(*arguments, fit=fit):
+    def then(*arguments, fit=protocol.fit):
       classifier = fit(*arguments)
       fitted.append(classifier)
       return classifier
-    monkeypatch.setattr(evaluate._Evaluation, f'_fit_{name}', then)
+    monkeypatch.setattr(protocol, 'fit', then)
     assert call(task, f'--config.weights={run}', *FEW,
                 f'--workdir={tmp_path / task}') == 0
     assert len(fitted) == 1
 
 
 def test_a_signal_ends_a_training_at_its_next_step(run, tmp_path):
-  command = [sys.executable, '-c', f'{_SMALLEST}import runpy\n'
+  command = [sys.executable, '-c', f'{SMALLEST}import runpy\n'
              'runpy.run_module("byol_jax.main", run_name="__main__")',
              f'--config={ROOT}/configs/linear_eval.py', *FEW,
              f'--config.weights={run}', f'--workdir={tmp_path / "out"}',
@@ -569,18 +430,6 @@ def test_weights_that_cannot_be_used(run, tmp_path, capsys):
   assert 'another architecture' in refused(f'--config.weights={tmp_path / "other"}')
 
 
-def test_a_file_with_a_flipped_bit(run, tmp_path, capsys):
-  weights = weights_lib.load(run, 'online')
-  path = tmp_path / 'encoder.safetensors'
-  weights_lib.save(weights, str(path))
-  assert weights_lib.load(str(path), 'online').digest == weights.digest
-  data = bytearray(path.read_bytes())
-  data[-100] ^= 1
-  path.write_bytes(data)
-  assert call('knn', f'--config.weights={path}', f'--workdir={tmp_path / "o"}') == 2
-  assert 'damaged' in capsys.readouterr().err
-
-
 def test_a_checkpoint_that_is_written_or_removed(run, tmp_path, monkeypatch):
   shutil.copytree(run, tmp_path / 'run')
   folder = tmp_path / 'run' / 'checkpoints'
@@ -636,7 +485,7 @@ def test_features_that_are_not_finite(run, tmp_path, capsys, monkeypatch):
     params = {module: {name: array * np.nan for name, array in leaves.items()}
               for module, leaves in weights.params.items()}
     return weights._replace(params=params, digest='nan')
-  monkeypatch.setattr(evaluate.weights_lib, 'load', diverged)
+  monkeypatch.setattr(subject.weights_lib, 'load', diverged)
   for task in ('knn', 'logistic', 'linear_eval', 'embed'):
     assert call(task, f'--config.weights={run}', *FEW,
                 f'--workdir={tmp_path / task}') == 2
