@@ -1,0 +1,220 @@
+"""Settles a run before its first step: precision, data, workdir, checkpoint, state.
+
+The order is that of `tasks/pretrain.py`. What is saved is compared with this run before
+anything is compiled, and the state is restored before the feed starts at its step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from byol_jax import __version__
+from byol_jax.config import keys as keys_lib
+from byol_jax.config import rules
+from byol_jax.config import schedule
+from byol_jax.data import fingerprint
+from byol_jax.data.feed import feed as feed_lib
+from byol_jax.data.images import large
+from byol_jax.data.sources import table
+from byol_jax.devices import hosts
+from byol_jax.devices import mapped
+from byol_jax.errors import UserError
+from byol_jax.run import checkpoint
+from byol_jax.run import console as console_lib
+from byol_jax.run import workdir as workdir_lib
+from byol_jax.tasks import data as data_lib
+from byol_jax.training import build
+from byol_jax.training.step import TrainState
+from byol_jax.weights import init_from
+
+_console = logging.getLogger('byol_jax')
+
+_SMALL = 50 << 20  # bytes that any run writes beside its checkpoints
+
+
+class Run(NamedTuple):
+  """A run whose data is open.
+
+  Attributes:
+    config: resolved.
+    workdir: as the user named it.
+    train: the training part.
+    test: the test part; None without one, or without labels.
+    found: what the data turned out to be, to be compared when the run goes on.
+    total_steps: of the whole run.
+    program: its pure functions.
+    feed: its batches.
+  """
+  config: ml_collections.ConfigDict
+  workdir: str
+  train: table.Data
+  test: table.Data | None
+  found: dict[str, Any]
+  total_steps: int
+  program: build.Program
+  feed: feed_lib.Feed
+
+  @property
+  def meta(self) -> dict[str, Any]:
+    """What lies beside the arrays of a checkpoint."""
+    meta = {'config': self.config.to_dict(), 'data_found': self.found,
+            'version': __version__, 'jax': jax.__version__}
+    if self.feed.bad() is not None:
+      meta['bad_images'] = {
+          str(index): why for index, why in self.feed.bad().reasons().items()}
+    return meta
+
+
+def announce(config: ml_collections.ConfigDict,
+             workdir: str) -> ml_collections.ConfigDict:
+  """Checks the batch against the devices, and says who computes and how precisely.
+
+  Returns:
+    The config with the precision that was decided on.
+  """
+  batch_size = config.train.batch_size
+  rules.check_devices(batch_size, config.train.accumulation_steps,
+                      jax.device_count())
+  each = batch_size // jax.device_count()
+  config, precision = _with_precision(config, workdir)
+  _console.log(
+      console_lib.EVERY_PROCESS,
+      'byol_jax %s, jax %s, process %d of %d: %d local of %d %s devices; batch '
+      '%d, %d a process, %d a device, %s', __version__, jax.__version__,
+      jax.process_index(), jax.process_count(), jax.local_device_count(),
+      jax.device_count(), jax.devices()[0].platform, batch_size,
+      each * jax.local_device_count(), each, precision)
+  return config
+
+
+def _with_precision(config: ml_collections.ConfigDict,
+                    workdir: str) -> tuple[ml_collections.ConfigDict, str]:
+  """Decides what network.precision 'auto' is: what the run began with, if it has.
+
+  Returns:
+    The config with it, and words on it for the console.
+  """
+  names = ('', 'bfloat16', 'float32')
+  old = {} if jax.process_index() else workdir_lib.begun(workdir)
+  begun = (keys_lib.was() | old)['network.precision'] if old else ''
+  # on every process, whatever its config says: `hosts.agree` compares them later
+  begun = names[hosts.from_first(names.index(begun) if begun in names else 0)]
+  if config.network.precision != 'auto':
+    return config, config.network.precision
+  here = schedule.precision('auto', jax.devices()[0].platform)
+  config = config.copy_and_resolve_references()
+  config.network.precision = begun or here
+  return config, here if begun in ('', here) else (
+      f'{begun} as this run began (a new one would take {here} here)')
+
+
+def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
+  """Opens the data, which settles the schedule; says what was found."""
+  with hosts.together('data'):
+    train, test = data_lib.open_data(config)
+    num_images = table.size(train)
+    config = schedule.resolve(config, num_images)
+  total_steps = schedule.total_steps(config, num_images)
+  labelled, num_classes = train.labels is not None, table.num_classes(train)
+  found = {'images': num_images, 'classes': num_classes,
+           'fingerprint': fingerprint.fingerprint(train)}
+  hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
+               'config': config.to_dict(), 'data': found})
+  program = build.build(config, num_images, num_classes)
+  feed = feed_lib.make(
+      large.watching(train, config.data.image_size), program.spec.crop,
+      seed=config.seed, batch_size=config.train.batch_size,
+      threads=config.data.threads, prefetch=config.data.prefetch)
+  _console.info(
+      '%s: %d training images%s, %s%s', train.name, num_images,
+      f' of {table.described_classes(train)}' if labelled else ', no labels: no '
+      'probe, no k-NN', 'streamed' if feed.bad() is not None else 'on the device',
+      f'; {table.size(test)} to test' if test is not None else
+      '; no test part' if labelled else '')
+  _console.info(
+      'schedule: %g epochs = %d steps, %g of warm-up, base learning rate %g, '
+      'weight decay %g, tau from %g', config.train.epochs, total_steps,
+      config.train.warmup_epochs, config.train.base_learning_rate,
+      config.train.weight_decay,
+      config.train.tau_base ** schedule.tau_power(config))
+  return Run(config, workdir, train, test, found, total_steps, program, feed)
+
+
+def open_workdir(opened: Run, stack: contextlib.ExitStack,
+                 ) -> tuple[str, checkpoint.Checkpoints]:
+  """Opens the workdir for this run alone: its folder, and its checkpoints."""
+  config, is_first = opened.config, jax.process_index() == 0
+  with hosts.together('workdir'):
+    folder = stack.enter_context(
+        workdir_lib.opened(opened.workdir, is_first=is_first))
+    if is_first:
+      workdir_lib.compare(folder, opened.workdir, config.to_dict(), opened.found,
+                          keys_lib.free('pretrain'), keys_lib.was())
+  # process 0 sets aside what cannot be opened
+  checkpoints = hosts.in_turn('checkpoints', lambda: stack.enter_context(
+      contextlib.closing(checkpoint.Checkpoints(
+          os.path.join(opened.workdir, 'checkpoints'), config.checkpoint.keep,
+          keep_every=config.checkpoint.keep_every))))
+  return folder, checkpoints
+
+
+def put_on_devices(opened: Run, folder: str, saved: checkpoint.Opened | None,
+                   state: TrainState | None) -> tuple[TrainState, Any]:
+  """Puts the state, restored or new, and what is shared onto the devices."""
+  config, program = opened.config, opened.program
+  with hosts.together('workdir'):
+    if jax.process_index() == 0:
+      size = sum(math.prod(x.shape) * x.dtype.itemsize
+                 for x in jax.tree.leaves(jax.eval_shape(program.init)))
+      # one is written before the one that it replaces is removed
+      workdir_lib.check_space(opened.workdir,
+                              _SMALL + (1 if saved else 2) * size)
+      workdir_lib.record(folder, config.to_dict(), opened.found)
+  if saved:
+    _console.info('resuming %s at step %d', opened.workdir, saved.step)
+    if opened.feed.bad() is not None:
+      with hosts.together('bad images'):  # those of earlier sessions count, too
+        opened.feed.bad().learn(saved.meta.get('bad_images', {}))
+  else:
+    state = program.init()
+    if config.init_from:
+      with hosts.together('init_from'):
+        state = init_from.initialize(state, config.init_from)
+  shared = {'key': jax.random.PRNGKey(config.seed)} | opened.feed.shared()
+  return mapped.replicate(state), mapped.replicate(shared)
+
+
+def restore(checkpoints: checkpoint.Checkpoints, like: Any, meta: dict[str, Any],
+            workdir: str) -> tuple[checkpoint.Opened | None, Any]:
+  """Returns the checkpoint that all processes take and its state; two Nones for none.
+
+  Process 0 chooses; the others must be able to read the same.
+  """
+  opened, state = None, None
+  with hosts.together('checkpoints'):
+    if jax.process_index() == 0:
+      opened, state = checkpoints.restore_latest(like) or (None, None)
+      if opened:
+        workdir_lib.require_same(
+            *({key: m[key] for key in ('data_found',)} | m['config']
+              for m in (opened.meta, meta)),
+            f'the checkpoint of step {opened.step} in workdir {workdir}',
+            keys_lib.free('pretrain'), keys_lib.was())
+  step = hosts.from_first(opened.step if opened else 0)
+  with hosts.together('checkpoints'):
+    if step and not opened:
+      try:
+        opened = checkpoints.open(step)
+        state = opened.restore(like)
+      except checkpoint.DamagedError as error:
+        raise UserError(f'cannot read checkpoint {step} of workdir {workdir} as '
+                        f'process 0 can ({error})') from error
+  hosts.agree({f'checkpoint {step}': opened.digest if opened else ''})
+  return opened, state
