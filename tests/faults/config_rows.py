@@ -360,7 +360,7 @@ def _command_line(rng: np.random.Generator) -> tuple[list[str], str]:
   for _ in range(rng.integers(4)):
     kind = rng.random()
     if kind < 0.5:
-      groups.append(legal.pop())  # a list given twice grows
+      groups.append(legal.pop())
     elif kind < 0.75:
       groups.append(one(_WRONG))
       verdict = 'wrong' if verdict == 'legal' else verdict
@@ -371,10 +371,8 @@ def _command_line(rng: np.random.Generator) -> tuple[list[str], str]:
       groups.append((_noise(''.join(one(_LEGAL)), rng),))
       verdict = 'either'
   order = rng.permutation(len(groups))
-  if rng.random() < 0.8:  # ml_collections wants the file before its keys
+  if rng.random() < 0.8:  # any order is as good
     order = range(len(groups))
-  else:
-    verdict = 'either' if verdict == 'legal' else verdict
   return [argument for k in order for argument in groups[k]], verdict
 
 
