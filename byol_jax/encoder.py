@@ -52,8 +52,8 @@ class Encoder:
         docs/input.md; or pixels, uint8 [N, H, W, 3] or [N, H, W, 1].
 
     Returns:
-      float32 [N, D]. Of pixels the centre crop is resized without rounding to whole
-      numbers, of files with it.
+      float32 [N, D]. The centre crop of a file is rounded to whole numbers after it
+      was resized, that of pixels is not.
 
     Raises:
       decode.BadImage: a file is no picture that can be used; says which.

@@ -1,4 +1,4 @@
-"""What every evaluation on frozen features asks of its inputs."""
+"""Checks of features and labels, before a classifier is fitted to them."""
 
 from __future__ import annotations
 

@@ -47,15 +47,9 @@ class Feed:
   def batches(self, rows: np.ndarray, grid: np.ndarray, *, batch_size: int,
               start_step: int, num_steps: int, stop: threading.Event | None = None,
               ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields what travels to the devices, in batches of some of the images.
+    """Yields batches of the images `rows`, int [n], as they travel to the devices.
 
-    Args:
-      rows: int [n], the images to learn from.
-      grid: int32, which of the global examples this host takes; see `feed.Feed`.
-      batch_size: global.
-      start_step: the first step.
-      num_steps: how many.
-      stop: ends the batches early once it is set.
+    For the other arguments see `feed.Feed`; `batch_size` is global.
     """
     return self._make(batch_size=batch_size, rows=rows).batches(
         start_step, num_steps, grid, stop)
@@ -68,10 +62,8 @@ class Feed:
   def labels_of(self, labels: Any, batch: dict[str, Any]) -> Any:
     """Returns the labels int32 [n] of a batch's images, on the host or a device.
 
-    Args:
-      labels: int32 [N], of all images.
-      batch: what `batches` yields. An image that cannot be read has another one in
-        its place, with that one's label.
+    An image that cannot be read has another one in its place, with that one's label;
+    `labels` are those of all images, int32 [N].
     """
     return labels[batch['rows']] if 'rows' in batch else batch['labels']
 
@@ -111,17 +103,7 @@ class Crops:
 
   def batches(self, rows: np.ndarray, start_step: int, num_steps: int,
               batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields the batches of several steps at a time, the same on all processes.
-
-    Args:
-      rows: int [n], the images to learn from.
-      start_step: the first step.
-      num_steps: how many.
-      batch_size: B.
-
-    Yields:
-      Features float32 [m, B, D] and labels int32 [m, B]; m differs.
-    """
+    """See `linear.Source`: some steps at a time, the same on all processes."""
     at_a_time = max(_STEPS_AT_A_TIME, jax.process_count() * -(
         -self._each // batch_size))
     for start in range(start_step, start_step + num_steps, at_a_time):

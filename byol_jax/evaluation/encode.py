@@ -96,8 +96,8 @@ class Encoder:
     """Takes the images themselves for features: the baseline of every encoder.
 
     Returns:
-      Features with x in [0, 1] and D = size * size * channels, cropped and left
-      out as the rest.
+      Features with x in [0, 1] and D = size * size * channels. Images are cropped,
+      and left out, as for a call.
     """
     spec = self.spec._replace(image_size=size, mean=(0,) * 3, std=(1,) * 3)
     channels = data.images.shape[-1] if isinstance(data, table.Images) else 3

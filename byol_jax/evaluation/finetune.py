@@ -37,7 +37,7 @@ SMALLEST_BATCH = 16  # but not so small that its statistics mean nothing
 
 
 class Grid(NamedTuple):
-  """What is tried.
+  """The values that are tried, and what is common to them.
 
   Attributes:
     learning_rates: a cosine from each to 0; not scaled with the batch.

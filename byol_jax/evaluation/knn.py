@@ -24,7 +24,7 @@ _QUERIES = 512  # test rows of a device at a time; with a tile they bound the me
 
 def fit(train_features: np.ndarray, train_labels: np.ndarray, *, k: int,
         temperature: float, num_classes: int) -> Classifier:
-  """A weighted vote of the k nearest training images.
+  """Makes the classifier: a weighted vote of the k nearest training images.
 
   Args:
     train_features: [N, D].
@@ -73,7 +73,7 @@ def fit(train_features: np.ndarray, train_labels: np.ndarray, *, k: int,
 
 def nearest(train: np.ndarray, queries: np.ndarray,
             k: int) -> tuple[np.ndarray, np.ndarray]:
-  """The k most similar training rows of each query, by cosine.
+  """Finds the k most similar training rows of each query, by cosine.
 
   The queries are spread over the devices of all processes, the training rows
   pass over them in tiles.
@@ -106,7 +106,7 @@ def nearest(train: np.ndarray, queries: np.ndarray,
 
 
 def _search(tile, batch):
-  """The best of what is known and a tile of training rows."""
+  """Returns the best of what is known and a tile of training rows."""
   rows, first, count = tile
   queries, best_similarities, best_rows = batch
   similarities = jnp.matmul(l2_normalize(queries), l2_normalize(rows).T,

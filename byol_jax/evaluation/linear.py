@@ -33,7 +33,7 @@ _STEPS_AT_A_TIME = 64
 
 
 class Schedule(NamedTuple):
-  """How long and how fast the classifier learns.
+  """Learning rates, epochs and batch of the classifier.
 
   Attributes:
     learning_rates: to choose from. A cosine takes each to 0.
@@ -55,7 +55,7 @@ class Schedule(NamedTuple):
 
 
 class Source(Protocol):
-  """Where batches of features come from: `Cached` or `crops.Crops`."""
+  """A source of batches of features: `Cached` or `crops.Crops`."""
   labels: np.ndarray  # int32 [N], of the training images
   feature_size: int
 
@@ -169,7 +169,8 @@ def fit(
       raise UserError('config key linear_eval.learning_rates has several values to '
                       'choose from, but no class has two training images: list one')
     heads = train(f'{name}choosing', kept, rates)
-    best, figures = _best(heads, *held_out_features(held_out), rates, choice.metric, name)
+    best, figures = _best(heads, *held_out_features(held_out), rates, choice.metric,
+                          name)
     rate = rates[best]
     heads = jax.tree.map(lambda x: x[..., best:best + 1, :], heads)
     chosen_on = (f'{len(held_out)} held-out training images, stratified; between '

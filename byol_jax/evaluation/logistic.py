@@ -27,7 +27,7 @@ from byol_jax.methods import losses
 
 
 class Penalties(NamedTuple):
-  """What is fitted.
+  """Candidates, and how each is fitted.
 
   Attributes:
     l2: penalties to choose from.

@@ -1,4 +1,4 @@
-"""What is measured every so often during a run: collapse, and k-NN.
+"""Measures every so often during a run: collapse, and k-NN.
 
 On training images alone: whoever picks a checkpoint by these figures must not have
 picked it on the test images.
@@ -57,7 +57,7 @@ class Neighbours:
         f'others, k {min(k, len(self._rows) - num_queries)}')
 
   def top1(self, networks: Any) -> float | None:
-    """Of (params, state), in percent; None if too many images cannot be read."""
+    """Measures (params, state), in percent; None if too many images cannot be read."""
     rows, x = self._encoder(networks, self._train, self._rows)
     labels = np.asarray(self._train.labels[rows])
     asked = self._is_query[np.isin(self._rows, rows)]

@@ -1,4 +1,4 @@
-"""Where an evaluation writes: a workdir of its own, beside the encoder's."""
+"""The place where an evaluation writes: a workdir of its own, beside the encoder's."""
 
 from __future__ import annotations
 
@@ -71,10 +71,8 @@ def root(weights: weights_lib.Weights) -> str:
 def beside(weights: weights_lib.Weights, name: str, other_data: str) -> str:
   """Returns a workdir for each thing that people measure beside one another.
 
-  Args:
-    weights: the encoder.
-    name: of the config file.
-    other_data: names the data set, if it is not that of the pretraining; else ''.
+  It is named after the config file and, unless they are the usual ones, the network
+  and the data set: `other_data` is '' for that of the pretraining.
   """
   if weights.network != 'online':
     name += f'_{weights.network}'
@@ -89,8 +87,7 @@ def opened(path: str, *, is_named: bool, config: dict[str, Any], found: dict[str
   """Opens the workdir of an evaluation until the end of the block.
 
   Args:
-    path: the workdir. What another evaluation has left there stays, and PATH-2,
-      PATH-3, ... is taken.
+    path: the workdir. If another evaluation is there, PATH-2, PATH-3, ... is taken.
     is_named: whether the user has named it: then it is taken, or refused.
     config: of the evaluation, as a dict.
     found: what the encoder and the data turned out to be.

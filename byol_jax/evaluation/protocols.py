@@ -25,7 +25,7 @@ from byol_jax.networks.model import Model
 
 
 class Training(NamedTuple):
-  """What a classifier is fitted to; the test images are not within reach.
+  """All that a classifier is fitted to; the test images are not within reach.
 
   Attributes:
     subject: the encoder.
@@ -34,6 +34,7 @@ class Training(NamedTuple):
     choice: how something is chosen.
     stages: what was done in an earlier session.
     name: of this training among the stages, and in what is printed.
+    num_classes: C of the whole data set.
   """
   subject: Subject
   data: table.Data
@@ -41,11 +42,7 @@ class Training(NamedTuple):
   choice: Choice
   stages: Stages
   name: str
-
-  @property
-  def num_classes(self) -> int:
-    """Returns C of the whole data set."""
-    return table.num_classes(self.data)
+  num_classes: int
 
   def features(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns rows, features and labels of the images that can be read, checked."""
@@ -144,14 +141,7 @@ def _crops(train: Training, rows: np.ndarray):
 
 
 class Finetune(NamedTuple):
-  """Fine-tuning of the encoder with a share of the labels.
-
-  Attributes:
-    labels: the share of every class.
-    grid: what is tried.
-    make_model: decay rate of the running averages -> the networks, for use in a
-      mapped function.
-  """
+  """Fine-tuning with a share of the labels; `make_model`: see `finetune.fit`."""
   labels: float
   grid: finetune.Grid
   make_model: Callable[[float], Model]

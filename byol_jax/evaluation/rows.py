@@ -83,14 +83,14 @@ def _of_folder(path: epath.Path, workdir: epath.Path) -> list[Row]:
       config).items() if key != 'seed' and not key.startswith('data_found.'))
               ) if config else str(path)
   try:
-    return [row._replace(workdir=str(workdir), seed=str(config.get('seed')), group=group)
-            for row in _rows(results, path)]
+    return _rows(results, path, str(workdir), str(config.get('seed')), group)
   except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
     _leave_out(file)  # someone's hand was in it
     return []
 
 
-def _rows(results: dict[str, Any], path: epath.Path) -> list[Row]:
+def _rows(results: dict[str, Any], path: epath.Path, workdir: str, seed: str,
+          group: str) -> list[Row]:
   """Returns the figures in either shape: a pretraining's, or an evaluation's."""
   protocol, task = results.get('protocol', {}), results.get('task')
   step = str(protocol['step'] if 'step' in protocol else results['run']['steps'])
@@ -106,9 +106,9 @@ def _rows(results: dict[str, Any], path: epath.Path) -> list[Row]:
                  protocol.get(f'{kind}_classifiers', {}).get(told, {}))
           how = dict(_of_first_seed(how))
           rows.append(Row(
-              '', step, kind, protocol.get('network', 'online'), told, name, number,
-              metric, float(value), None if std is None else float(std),
-              how.get('test_images'), '', '', protocol, how))
+              workdir, step, kind, protocol.get('network', 'online'), told, name,
+              number, metric, float(value), None if std is None else float(std),
+              how.get('test_images'), seed, group, protocol, how))
   return rows
 
 

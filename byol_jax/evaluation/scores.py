@@ -1,4 +1,4 @@
-"""What a classifier is, how one is chosen, and its figures on test images.
+"""Classifiers, how one of them is chosen, and its figures on test images.
 
 A protocol's `fit` sees training images only: whatever it chooses, it chooses on
 some that it holds out of them. The test images are first touched by `measure`, for
@@ -20,11 +20,10 @@ FIGURES = ('top1', 'top5', 'mean_per_class')
 
 
 class Classifier(NamedTuple):
-  """What `fit` returns.
+  """A fitted classifier of features.
 
   Attributes:
-    scores: test inputs, of the kind that it was fitted to -> [M, C], the
-      likeliest class highest.
+    scores: features [M, D] -> [M, C], the likeliest class highest.
     chosen: what was chosen on held-out training images, by name.
     protocol: how, in words and numbers: JSON.
   """
@@ -34,7 +33,7 @@ class Classifier(NamedTuple):
 
 
 class Choice(NamedTuple):
-  """How a protocol chooses between candidates, on training images alone.
+  """The rule by which a protocol chooses, on training images alone.
 
   Attributes:
     holdout: share of every class of the training images that is held out to choose
@@ -48,7 +47,7 @@ class Choice(NamedTuple):
 
 
 class Quality(NamedTuple):
-  """How good a candidate is on held-out images: more is better.
+  """A candidate's worth on held-out images: more is better.
 
   Attributes:
     figure: one of `METRICS`, in percent; 0 if it has diverged.
@@ -60,7 +59,7 @@ class Quality(NamedTuple):
 
 
 def quality(metric: str, scores: np.ndarray, labels: np.ndarray) -> Quality:
-  """Of a candidate's logits [M, C], for images with labels int [M]."""
+  """Judges a candidate's logits [M, C] of images with labels int [M]."""
   if not np.isfinite(scores).all():
     return Quality(0.0, -np.inf)
   logits = scores - scores.max(axis=1, keepdims=True).astype(np.float64)
@@ -72,7 +71,7 @@ def quality(metric: str, scores: np.ndarray, labels: np.ndarray) -> Quality:
 
 
 def best(qualities: Sequence[Quality], key: str) -> int:
-  """Which candidate is the best one; of equal ones the first.
+  """Returns the index of the best candidate, the first of equal ones.
 
   Raises:
     UserError: all have diverged; names the config key that they come from.
@@ -84,7 +83,7 @@ def best(qualities: Sequence[Quality], key: str) -> int:
 
 
 def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-  """Figures of a classifier, in percent.
+  """Measures a classifier, in percent.
 
   Args:
     scores: [M, C].
@@ -115,7 +114,7 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def interval(percent: float, n: int) -> list[float]:
-  """Wilson's 95 % interval of a share that n images gave, in percent."""
+  """Returns Wilson's 95 % interval of a share that n images gave, in percent."""
   p = percent / 100
   middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
   half = _Z / (1 + _Z**2 / n) * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n * n))
@@ -123,7 +122,7 @@ def interval(percent: float, n: int) -> list[float]:
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-  """Percentage of rows of scores [N, C] with the label among the k highest.
+  """Returns the percentage of rows of scores [N, C] with the label among the k best.
 
   A class with the same score as the label's counts as ahead of it if its
   number is lower.
@@ -132,7 +131,7 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 
 def mean_per_class(scores: np.ndarray, labels: np.ndarray) -> float:
-  """The mean over the classes that occur of each one's accuracy, in percent."""
+  """Returns the mean accuracy, in percent, over the classes that occur."""
   correct = _among(scores, labels, 1)
   counts = np.bincount(labels)
   right = np.bincount(labels, weights=correct)
@@ -141,7 +140,7 @@ def mean_per_class(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _among(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-  """bool [N]: whether the label is among the k highest scores; never of NaN."""
+  """Tells whether the label is among the k highest scores, never for NaN: bool [N]."""
   own = np.take_along_axis(scores, labels[:, None], axis=1)
   classes = np.arange(scores.shape[1])
   # not `scores > own`: no number is above NaN, and all would be right

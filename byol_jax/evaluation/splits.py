@@ -1,4 +1,4 @@
-"""Which images teach, which choose and which test."""
+"""Divides images into those that teach, that choose and that test."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def holdout_rows(labels: np.ndarray, fraction: float,
 
 
 def labelled_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-  """A share of the rows, the same of every class and at least one: int64 [n]."""
+  """Chooses a share of the rows of every class, at least one: int64 [n]."""
   if fraction >= 1:
     return np.arange(len(labels))
   rng = np.random.default_rng(seed)

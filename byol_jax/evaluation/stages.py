@@ -47,7 +47,7 @@ class Stages:
         self._results = json.load(f)
 
   def once(self, name: str, act: Callable[[], Any]) -> Any:
-    """What act() returned in this session or an earlier one: JSON."""
+    """Returns what act() returned in this session or an earlier one: JSON."""
     known = hosts.gather_json(self._results.get(name))[0]  # process 0's
     if known is not None:
       return known
@@ -62,7 +62,7 @@ class Stages:
     return json.loads(json.dumps(result))
 
   def remove(self) -> None:
-    """Frees the room of the checkpoints: the evaluation is finished. Process 0's."""
+    """Removes the checkpoints of a finished evaluation; process 0 calls this."""
     folder = epath.Path(self._workdir) / 'checkpoints'
     try:
       for path in folder.iterdir():
@@ -76,9 +76,9 @@ class Stages:
 
   @contextlib.contextmanager
   def opened(self, name: str) -> Iterator[Stage]:
-    """A training run within.
+    """Opens a training run until the end of the block.
 
-    Ctrl-C and SIGTERM end it at its next save. Of several processes they end each
+    Ctrl-C and SIGTERM end it at its next save. With several processes they end each
     at once, which loses a minute.
 
     Args:
@@ -104,7 +104,7 @@ class Stage:
     self._saved_at = time.monotonic()
 
   def restore(self, like: State) -> tuple[int, State]:
-    """(steps done, state) to go on from; `like` itself at the beginning."""
+    """Returns (steps done, state) to go on from; `like` itself at the beginning."""
     opened, state = None, None
     with hosts.together('checkpoints'):
       if jax.process_index() == 0:

@@ -1,4 +1,4 @@
-"""What is evaluated: an encoder or its baseline, and the features that it makes."""
+"""An encoder that is measured, or a baseline of it, and the features that it makes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,7 @@ from byol_jax.weights import load as weights_lib
 
 def make_encoder(weights: weights_lib.Weights, *, image_size: int, center_share: float,
                  batch_size: int, threads: int = 0) -> encode.Encoder:
-  """Builds what runs an encoder over images, prepared as its run says.
-
-  Args:
-    weights: the encoder.
-    image_size: pixels; 0: as its run says.
-    center_share: the centre crop's share of the shorter side; 0: likewise.
-    batch_size: images that a device takes in one call.
-    threads: that decode; 0 for one a core.
-  """
+  """Builds what runs an encoder over images; see `build.eval_view` and `Encoder`."""
   spec, share = build.eval_view(weights.config, image_size, center_share)
   return encode.Encoder(build.make_model(weights.config, 0, None), spec,
                         center_share=share, batch_size=batch_size, threads=threads)
@@ -52,13 +44,9 @@ class Subject(NamedTuple):
 
   def features(self, data: table.Data, rows: np.ndarray, *, is_test: bool,
                title: str = '') -> features_lib.Features:
-    """Returns the features of some images, computed once.
+    """Returns the features of the images `rows`, int [n], computed once.
 
-    Args:
-      data: where the images are.
-      rows: int [n], which ones.
-      is_test: whether they are for the test.
-      title: of the progress line; '' says kind, number and part.
+    The progress line's title '' says kind, number and part.
     """
     if self.kind == figures.RAW_PIXELS:
       return self.encoder.pixels(
@@ -70,42 +58,25 @@ class Subject(NamedTuple):
         self.key | {'is_test': is_test}, data, rows, title)
 
 
-class Subjects:
-  """Makes the subjects of one encoder."""
+def make(kind: str, weights: weights_lib.Weights, encoder: encode.Encoder,
+         store: features_lib.Store, data: table.Data, rows: np.ndarray) -> Subject:
+  """Makes the trained encoder ready to be measured, or one of its baselines.
 
-  def __init__(self, weights: weights_lib.Weights, encoder: encode.Encoder,
-               store: features_lib.Store):
-    """Takes the trained encoder, what runs it, and where features are kept."""
-    self._weights, self._encoder, self._store = weights, encoder, store
-    self._made: dict[tuple[str, str], Subject] = {}
-
-  def __call__(self, kind: str, data: table.Data, rows: np.ndarray) -> Subject:
-    """Returns the subject of one kind.
-
-    Args:
-      kind: one of `figures.KINDS`.
-      data: training images.
-      rows: int [n], which ones: the first of them give an untrained encoder its
-        statistics.
-    """
-    calibrating = rows[:final.CALIBRATION_IMAGES] if kind == figures.UNTRAINED else (
-        rows[:0])
-    which = hashlib.sha256(
-        np.ascontiguousarray(calibrating, np.int64).tobytes()).hexdigest()[:16]
-    if (kind, which) not in self._made:
-      weights, encoder, digest, networks = (
-          self._weights, self._encoder, self._weights.digest, None)
-      if kind == figures.TRAINED:
-        networks = mapped.replicate((weights.params, weights.state))
-      elif kind == figures.UNTRAINED:
-        digest = f'untrained {weights.config.seed} {digest} {which}'
-        before = weights_lib.untrained(weights)
-        networks = mapped.replicate(jax.tree.map(np.asarray, encoder.calibrate(
-            (before.params, before.state), data, calibrating)))
-      self._made[kind, which] = Subject(
-          kind, encoder, networks, {'encoder': digest} | preparation(weights, encoder),
-          self._store)
-    return self._made[kind, which]
+  The first of the training images `rows`, int [n], give an untrained encoder its
+  statistics.
+  """
+  digest, networks = weights.digest, None
+  if kind == figures.TRAINED:
+    networks = mapped.replicate((weights.params, weights.state))
+  elif kind == figures.UNTRAINED:
+    rows = np.ascontiguousarray(rows[:final.CALIBRATION_IMAGES], np.int64)
+    digest = (f'untrained {weights.config.seed} {digest} '
+              f'{hashlib.sha256(rows.tobytes()).hexdigest()[:16]}')
+    before = weights_lib.untrained(weights)
+    networks = mapped.replicate(jax.tree.map(np.asarray, encoder.calibrate(
+        (before.params, before.state), data, rows)))
+  key = {'encoder': digest} | preparation(weights, encoder)
+  return Subject(kind, encoder, networks, key, store)
 
 
 def preparation(weights: weights_lib.Weights,

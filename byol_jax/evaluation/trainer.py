@@ -38,10 +38,9 @@ class Trainer:
     Args:
       data: labelled images.
       networks: (params, state) of the encoder to start from.
-      head: the parameters to start from, that the loss takes.
+      head: the parameters of the loss to start from.
       encoder: says how images are prepared.
-      make_model: decay rate of the running averages -> the networks, for use in a
-        mapped function.
+      make_model: see `finetune.fit`.
       loss: to minimise.
       encoder_rate: the encoder's learning rate over that of the head.
       seed: of order and crops.

@@ -120,7 +120,7 @@ def _table(rows: list[Row]) -> str:
 
 
 def _mean(values: list[float]) -> str:
-  """Prints the mean with the deviation, and of how many: not every run has every figure."""
+  """Prints mean and deviation, and their number: not every run has every figure."""
   spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
   return f'{_cell(float(np.mean(values)), spread)} n={len(values)}'
 

@@ -76,10 +76,8 @@ def of_weights(config: ml_collections.ConfigDict,
                trained: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Returns the config that says which images an evaluation takes.
 
-  Args:
-    config: of the evaluation. With data.source='same' what it does not say comes
-      from the pretraining.
-    trained: of the pretraining.
+  With data.source='same' what `config` does not say is as it was in the pretraining,
+  whose config is `trained`.
   """
   result = config.copy_and_resolve_references().unlock()
   default = keys_lib.base().data

@@ -37,12 +37,12 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     if data is None:
       raise UserError(f'config key embed.split is {split!r}: the data set has no '
                       'such part')
-  with named.opened({'data': fingerprint.fingerprint(data)}) as place:
+  with named.opened(data=fingerprint.fingerprint(data)) as place:
     rows = np.arange(table.size(data))
-    encoder = named.subjects(always_kept=True)(figures.TRAINED, data, rows)
-    features = encoder.features(
-        data, rows, is_test=split == named.data.data.test_split,
-        title=f'{data.name}, {split}')
+    features = named.subject(
+        figures.TRAINED, named.store(always=True), data, rows).features(
+            data, rows, is_test=split == named.data.data.test_split,
+            title=f'{data.name}, {split}')
     if not np.isfinite(features.x).all():
       raise UserError('features are not finite: the encoder has diverged; use an '
                       'earlier checkpoint')

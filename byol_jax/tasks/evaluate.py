@@ -64,9 +64,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
   with hosts.together('data'):
     train, test = data_lib.open_data(named.data)
     _check(train, test, config)
-  with named.opened({
-      'data': fingerprint.fingerprint(train),
-      'test': '' if test is None else fingerprint.fingerprint(test)}) as place:
+  with named.opened(
+      data=fingerprint.fingerprint(train),
+      test='' if test is None else fingerprint.fingerprint(test)) as place:
     results = place.results()
     if results is not None:
       _console.info('measured before: %s', place.named('results.json'))
@@ -104,7 +104,7 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
   """Returns results.json: every kind of encoder, with every seed."""
   config, task = named.config, named.config.task
   seeds = range(config.seed, config.seed + config.evaluation.seeds)
-  metric, protocol, subjects = _metric(named), _protocol(named), named.subjects()
+  metric, protocol, store = _metric(named), _protocol(named), named.store()
   results, classifiers = {}, {}
   for kind in _kinds(config):
     each = []
@@ -114,8 +114,9 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
       name = ''.join(f'{part}, ' for part, is_told in (
           (kind.replace('_', ' '), config.evaluation.baselines),
           (f'seed {seed}', len(seeds) > 1)) if is_told)
-      each.append(_one(protocol, subjects(kind, *split.train), split, scores_lib.Choice(
-          config.evaluation.holdout, metric, seed), stages, name))
+      each.append(_one(
+          protocol, named.subject(kind, store, *split.train), split,
+          scores_lib.Choice(config.evaluation.holdout, metric, seed), stages, name))
     num_test = each[0].how['test_images']
     results[kind] = figures_lib.over_seeds(
         task, [one.figures for one in each], num_test)
@@ -138,8 +139,8 @@ def _one(protocol: Any, encoder: Subject, split: splits.Split,
          choice: scores_lib.Choice, stages: stages_lib.Stages, name: str) -> Measured:
   """Measures one encoder with one seed."""
   data, rows = split.train
-  fitted = protocol.fit(
-      protocols.Training(encoder, data, rows, choice, stages, name))
+  fitted = protocol.fit(protocols.Training(
+      encoder, data, rows, choice, stages, name, table.num_classes(data)))
   # here, and not before, the test images are looked at
   test, rows = split.test
   rows, inputs = fitted.features(test, rows)

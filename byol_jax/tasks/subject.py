@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import contextlib
 import logging
 import os
@@ -10,10 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 
 from byol_jax import __version__
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import rules
+from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import features as features_lib
@@ -26,7 +27,7 @@ _console = logging.getLogger('byol_jax')
 
 
 class Named(NamedTuple):
-  """What a config of the tasks `keys.EVALUATING` names.
+  """All that the config of a task in `keys.EVALUATING` names.
 
   Attributes:
     config: the evaluation's.
@@ -43,30 +44,26 @@ class Named(NamedTuple):
   workdir: str
   is_named: bool
 
-  @contextlib.contextmanager
-  def opened(self, found: dict[str, Any]) -> Iterator[place_lib.Place]:
-    """Opens the workdir; `found` says what the data turned out to be.
-
-    Raises:
-      UserError: --workdir holds another evaluation.
-    """
-    with place_lib.opened(
+  def opened(self, **found: str) -> contextlib.AbstractContextManager[place_lib.Place]:
+    """Opens the workdir; `found` says what the data turned out to be."""
+    return place_lib.opened(
         self.workdir, is_named=self.is_named, config=self.config.to_dict(),
         found=found | {'encoder': self.weights.digest, 'step': self.weights.step},
         free_keys=(*keys_lib.free(self.config.task), 'data_found.weights'),
         defaults=keys_lib.was()) as place:
       yield place
 
-  def subjects(self, *, always_kept: bool = False) -> subject_lib.Subjects:
-    """Returns the encoder and its baselines.
-
-    All tasks on the same weights share the features that are kept.
-    """
+  def store(self, *, always: bool = False) -> features_lib.Store:
+    """Returns where features are kept: all tasks on the same weights share them."""
     c = self.config.evaluation
     folder = os.path.join(place_lib.root(self.weights), 'evaluations', 'features')
-    return subject_lib.Subjects(self.weights, self.encoder, features_lib.Store(
-        folder if c.cache or always_kept else None,
-        c.batch_size * jax.device_count()))
+    return features_lib.Store(folder if c.cache or always else None,
+                              c.batch_size * jax.device_count())
+
+  def subject(self, kind: str, store: features_lib.Store, data: table.Data,
+              rows: np.ndarray) -> subject_lib.Subject:
+    """Returns the encoder of one kind; see `subject.make`."""
+    return subject_lib.make(kind, self.weights, self.encoder, store, data, rows)
 
   def protocol(self) -> dict[str, Any]:
     """Says what was evaluated and how, whatever the task."""

@@ -31,7 +31,7 @@ class State(NamedTuple):
 
 
 class Rates(NamedTuple):
-  """How far a step goes; float32 scalars, traced: other values compile nothing.
+  """Values of a training run: float32 scalars, traced, so that none compiles anew.
 
   Attributes:
     learning_rate: of the head at the first step.

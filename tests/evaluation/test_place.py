@@ -24,8 +24,9 @@ def test_beside_the_weights(path, network, other, expected):
 
 def opened(path, config, is_named=False, measured=True):
   """Opens a place, and leaves results there."""
-  with place_lib.opened(str(path), is_named=is_named, config=config, found={'data': 'x'},
-                        free_keys=('free',), defaults={'k': 20}) as place:
+  with place_lib.opened(
+      str(path), is_named=is_named, config=config, found={'data': 'x'},
+      free_keys=('free',), defaults={'k': 20}) as place:
     if measured:
       place.write_results({'k': config.get('k')})
     return place

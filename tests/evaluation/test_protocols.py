@@ -33,7 +33,7 @@ def _train(tmp_path):
   labels = np.random.default_rng(0).integers(0, 4, 60).astype(np.int32)
   data = table.Images(np.zeros((60, 2, 2, 3), np.uint8), labels, None, 'x')
   return protocols.Training(Subject(), data, np.arange(50), Choice(0.2),
-                            stages.Stages(str(tmp_path), str(tmp_path)), '')
+                            stages.Stages(str(tmp_path), str(tmp_path)), '', 4)
 
 
 @pytest.mark.parametrize('protocol', [

@@ -15,8 +15,8 @@ RUN = {
         'knn': {'k': 20, 'test_images': 90}, 'linear': {'l2': 0.1, 'test_images': 90}}}}
 TUNED = {
     'task': 'finetune', 'untrained': {}, 'byol': {
-        'finetune_top1': 80.0, 'finetune_top1_std': 1.5, 'finetune_mean_per_class': 79.0,
-        'finetune_seeds': [{}, {}]},
+        'finetune_top1': 80.0, 'finetune_top1_std': 1.5,
+        'finetune_mean_per_class': 79.0, 'finetune_seeds': [{}, {}]},
     'protocol': {'step': 20, 'network': 'target', 'classifiers': {'byol': [
         {'labels': 0.1, 'test_images': 90}, {'labels': 0.1, 'test_images': 90}]}}}
 
@@ -49,7 +49,8 @@ def test_both_shapes(tmp_path):
 
 @pytest.mark.parametrize('folder, step, name, number', [
     ('knn-20', 20, 'knn', ''), ('knn-20-20', 20, 'knn-20', ''),
-    ('knn-1-12', 1, 'knn', '12'), ('linear_eval_crops-20-3', 20, 'linear_eval_crops', '3'),
+    ('knn-1-12', 1, 'knn', '12'),
+    ('linear_eval_crops-20-3', 20, 'linear_eval_crops', '3'),
     ('mine', 20, 'finetune_0.1', ''), ('knn-30', 20, 'finetune_0.1', '')])
 def test_the_name_of_an_evaluation(tmp_path, folder, step, name, number):
   write(tmp_path / 'evaluations' / folder, TUNED | {

@@ -55,29 +55,31 @@ def images(num=12, seed=0):
                       np.arange(num) % 2, None, 'noise')
 
 
-@pytest.fixture(name='subjects')
-def _subjects(weights, tmp_path):
-  return subject.Subjects(weights, make_encoder(weights),
-                          features_lib.Store(str(tmp_path / 'kept'), 16))
+@pytest.fixture(name='make')
+def _make(weights, tmp_path):
+  encoder = make_encoder(weights)
+  store = features_lib.Store(str(tmp_path / 'kept'), 16)
+  return lambda kind, data, rows: subject.make(
+      kind, weights, encoder, store, data, rows)
 
 
-def test_an_untrained_encoder_is_calibrated_once_for_the_same_images(subjects):
+def test_an_untrained_encoder_is_named_by_what_it_is_calibrated_on(make):
   data = images()
-  one = subjects(figures.UNTRAINED, data, np.arange(10))
-  assert subjects(figures.UNTRAINED, data, np.arange(10)) is one
-  other = subjects(figures.UNTRAINED, data, np.arange(2, 12))
+  one = make(figures.UNTRAINED, data, np.arange(10))
+  assert make(figures.UNTRAINED, data, np.arange(10)).key == one.key
+  other = make(figures.UNTRAINED, data, np.arange(2, 12))
   assert one.key['encoder'].startswith('untrained 0 trained ')
   assert one.key['encoder'] != other.key['encoder']
   assert one.key | {'encoder': ''} == other.key | {'encoder': ''}
 
 
-def test_features_of_each_kind(subjects, tmp_path):
+def test_features_of_each_kind(make, tmp_path):
   data, rows = images(), np.arange(4, 12)
   made = {}
   for kind in figures.KINDS:
     if kind == figures.TRAINED:
       continue  # this one has no statistics
-    found = subjects(kind, data, rows).features(data, rows, is_test=False)
+    found = make(kind, data, rows).features(data, rows, is_test=False)
     assert found.rows.tolist() == rows.tolist() and np.isfinite(found.x).all()
     made[kind] = found.x
   np.testing.assert_allclose(  # the images themselves, of 7 of 8 pixels' centre

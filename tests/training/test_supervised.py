@@ -9,7 +9,8 @@ from byol_jax.training import supervised
 
 def encode(params, statistics, images, is_training):
   assert is_training
-  features = images.reshape(len(images), -1) @ params['conv']['w'] + params['norm']['scale']
+  x = images.reshape(len(images), -1)
+  features = x @ params['conv']['w'] + params['norm']['scale']
   return features, {'mean': statistics['mean'] + 1}
 
 
