@@ -1,4 +1,4 @@
-"""Where all processes meet."""
+"""A barrier at which all processes meet."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _give_up(where: Mapping[str, Any], seconds: int) -> None:
 
 
 def is_one_of_several() -> bool:
-  """Whether `initialize` has joined other processes."""
+  """Tells whether `initialize` has joined other processes."""
   return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
@@ -156,8 +156,8 @@ def in_turn(what: str, act: Callable[[], T]) -> T:
 def _meet() -> None:
   """Waits for the others, hours if need be; a collective may give up in seconds.
 
-  One of them may have to list millions of files, or to read a data set's records for
-  an index. That one has died ends the waiting: nobody hears its heart beat.
+  One of them may have to list millions of files, or to read a data set's records for an
+  index. If one dies the waiting ends, as nobody hears its heart beat any more.
   """
   from byol_jax.devices import barrier  # pylint: disable=g-import-not-at-top  # slow
   barrier.wait_for_all(f'byol_jax-{next(_meetings)}', _MEETING_SECONDS)
@@ -194,14 +194,14 @@ def agree(values: Mapping[str, Any]) -> None:
 
 
 def from_first(value: int) -> int:
-  """Process 0's value, on every process."""
+  """Returns process 0's value on every process."""
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def my_part(rows: np.ndarray, unit: int = 1) -> np.ndarray:
-  """This process's share of the rows [n, ...]; the shares follow one another.
+  """Returns this process's share of the rows [n, ...]; shares follow one another.
 
   Each share but the last one is a multiple of `unit` long.
   """
@@ -211,7 +211,7 @@ def my_part(rows: np.ndarray, unit: int = 1) -> np.ndarray:
 
 
 def gather(rows: np.ndarray) -> np.ndarray:
-  """Every process's rows, in the order of the processes.
+  """Gathers every process's rows, in the order of the processes.
 
   Args:
     rows: [n, ...]; n differs between the processes, the rest does not.
@@ -234,7 +234,7 @@ def gather(rows: np.ndarray) -> np.ndarray:
 
 
 def gather_json(value: Any) -> list[Any]:
-  """Every process's value, in the order of the processes."""
+  """Gathers every process's value, in the order of the processes."""
   if jax.process_count() == 1:
     return [value]
   data = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -245,7 +245,7 @@ def gather_json(value: Any) -> list[Any]:
 
 
 def code_digest() -> str:
-  """SHA-256 of this package's source files."""
+  """Returns the SHA-256 of this package's source files."""
   root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
   digest = hashlib.sha256()
   for folder, subfolders, files in os.walk(root):

@@ -1,4 +1,4 @@
-"""Bad images that one process has met, known to all."""
+"""The bad images that one process has met, told to all."""
 
 from __future__ import annotations
 

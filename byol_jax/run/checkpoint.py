@@ -1,8 +1,8 @@
 """Checkpoints: saved in the background, and read to the bit or not at all.
 
 A checkpoint holds the leaves of the train state as one flat {name: array}, and a
-manifest, JSON (manifest.py). What is read is compared with the manifest; a checkpoint
-that fails is set aside under another name, and the one before it is taken.
+manifest, JSON (manifest.py). Arrays that are read are compared with the manifest; a
+checkpoint that fails is set aside under another name, and the one before it is taken.
 
 Of several processes the first one writes, alone: no barrier stands between a slow disk
 and the others' training. orbax does the writing and reading (orbax_repairs.py).
@@ -85,7 +85,7 @@ class Checkpoints:
     return orbax_repairs.steps(self._directory)
 
   def is_being_written(self, step: int | None) -> bool:
-    """Whether there is an unfinished checkpoint of a step; None for any."""
+    """Tells whether there is an unfinished checkpoint of a step; None for any."""
     return orbax_repairs.is_being_written(self._directory, step)
 
   def latest(self) -> int | None:
@@ -125,7 +125,7 @@ class Checkpoints:
         self._manager.orbax.check_for_errors()
 
   def is_saving(self) -> bool:
-    """Whether a save is under way in the background."""
+    """Tells whether a save is under way in the background."""
     return self._manager.orbax.is_saving_in_progress()
 
   def wait(self) -> None:

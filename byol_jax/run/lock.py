@@ -167,7 +167,7 @@ class _Bucket:
     self._write(json.dumps(holder).encode() + b'\n')
 
   def clear(self) -> None:
-    self._write(b'{}\n')  # the emulator of the tests refuses b''
+    self._write(b'')
 
   def _write(self, data: bytes) -> None:
     """Writes, or does not: reading tells, as an answer may get lost."""
@@ -180,7 +180,7 @@ class _Bucket:
 
 
 def _read(place: _Directory | _Bucket) -> dict[str, Any]:
-  """The holder; {} where there is none. Raises where that cannot be read."""
+  """Reads the holder; {} where there is none. Raises where that cannot be read."""
   data = retry.again(place.read, retry.LOCK)  # whose errors are untyped, of a bucket
   try:
     holder = json.loads(data)
@@ -216,7 +216,7 @@ def _end_if_taken(place: _Directory | _Bucket, me: dict[str, Any]) -> None:
 
 
 def _is_dead_here(holder: dict[str, Any]) -> bool:
-  """Whether a process was one of this machine, and is no more."""
+  """Tells whether a holder was a process of this machine, and is none now."""
   if (holder.get('host') != socket.gethostname()
       or holder.get('namespace') != _namespace()):
     return False
@@ -251,7 +251,7 @@ def _in_use(path: str, holder: dict[str, Any]) -> UserError:
 
 
 def cannot_write(path: str, error: Exception) -> UserError | TransientError:
-  """The error for a workdir that does not take a file."""
+  """Returns the error for a workdir that does not take a file."""
   return failures.of_storage(
       f'cannot write to workdir {path}: '
       f'{getattr(error, "strerror", None) or errors.one_line(error)}; set --workdir',

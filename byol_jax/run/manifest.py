@@ -1,9 +1,9 @@
-"""What a checkpoint says of itself, so that no wrong array is ever taken for right.
+"""The manifest of a checkpoint, by which no wrong array is ever taken for right.
 
-Storage flips bits, orbax notices none of them in the arrays, casts dtypes
-without a word, and knows nothing of the run. So beside the arrays lies a
-manifest in JSON: the name, shape, dtype and CRC-32 of each leaf, what the run
-wants to remember (its config), a format version, and the SHA-256 of all that.
+Storage flips bits. orbax notices none of them in the arrays, casts dtypes without a
+word, and knows nothing of the run. So a manifest in JSON lies beside the arrays: the
+name, shape, dtype and CRC-32 of each leaf, the config and whatever else the run wants
+to keep, a format version, and the SHA-256 of the rest of the manifest.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class DamagedError(Exception):
 
 
 def make(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> dict:
-  """The manifest of some arrays.
+  """Makes the manifest of some arrays.
 
   Args:
     arrays: the leaves by name.
-    meta: what else to keep: JSON.
+    meta: JSON to keep beside them.
 
   Returns:
     JSON of lists, dicts, strings and numbers.
@@ -89,7 +89,7 @@ def _is_leaf(leaf: Any) -> bool:
 
 
 def leaves(manifest: Mapping[str, Any]) -> dict[str, Leaf]:
-  """Shape and dtype of each leaf, by name."""
+  """Returns shape and dtype of each leaf, by name."""
   return {name: (tuple(leaf['shape']), leaf['dtype'])
           for name, leaf in manifest['leaves'].items()}
 
@@ -103,7 +103,7 @@ def check_array(manifest: Mapping[str, Any], name: str, array: np.ndarray) -> No
 
 
 def differences(saved: Mapping[str, Leaf], expected: Mapping[str, Leaf]) -> str:
-  """The first leaves that are missing, unknown or of another kind, '' if none."""
+  """Lists the first leaves that are missing, unknown or of another kind; '' if none."""
   def text(leaf: Leaf | None) -> str:
     return f'{leaf[1]}{list(leaf[0])}' if leaf else 'missing'
   lines = [f'{name[:_MOST_SHOWN]}: {text(saved.get(name))[:_MOST_SHOWN]} / '
@@ -117,7 +117,7 @@ def differences(saved: Mapping[str, Leaf], expected: Mapping[str, Leaf]) -> str:
 
 
 def crc32(array: np.ndarray) -> int:
-  """CRC-32 of an array's bytes: finds every flipped bit, 3 GB/s."""
+  """Returns the CRC-32 of an array's bytes: it finds every flipped bit, at 3 GB/s."""
   return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 

@@ -168,7 +168,7 @@ def steps(directory: epath.Path) -> list[int]:
 
 
 def is_being_written(directory: epath.Path, step: int | None) -> bool:
-  """Whether there is an unfinished checkpoint of a step; None for any."""
+  """Tells whether there is an unfinished checkpoint of a step; None for any."""
   return any(directory.glob(f'{"*" if step is None else step}.{_UNFINISHED}*'))
 
 
@@ -184,7 +184,7 @@ def unopenable(step_folder: epath.Path) -> str | None:
 
 
 def is_small_json(path: epath.Path) -> bool:
-  """Whether a file holds a JSON object, and none that could fill the memory."""
+  """Tells whether a file holds a JSON object, and none that could fill the memory."""
   try:
     # not stat: https://github.com/google/etils/issues/790
     with path.open('rb') as f:
@@ -246,7 +246,7 @@ class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
 
 
 def _reading_device() -> jax.Device:
-  """A processor where there is one: what is read goes on to numpy."""
+  """Returns a processor where there is one, as arrays go on to numpy from there."""
   try:
     return jax.local_devices(backend='cpu')[0]
   except RuntimeError:  # JAX_PLATFORMS leaves it out

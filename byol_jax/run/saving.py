@@ -33,7 +33,7 @@ class Saver:
     self._sent: int | None = None  # not known to be on the disk yet
 
   def wants_retry(self) -> bool:
-    """Whether a save has failed and it is time for another; looks, too."""
+    """Looks after the last save; tells whether one has failed and it is time again."""
     if self._sent is not None:
       under_way = self._checkpoints.is_saving()  # first: it may fail in between
       if self._guard(self._checkpoints.check) and not under_way:
@@ -42,7 +42,7 @@ class Saver:
         self._sent is None and self._clock() >= self._retry_at)
 
   def save(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
-    """As `Checkpoints.save`; a failure is reported, not raised."""
+    """Saves as `Checkpoints.save` does; a failure is reported, not raised."""
     if self._guard(lambda: self._checkpoints.save(step, state, meta)):
       self._sent = step
 
@@ -71,7 +71,7 @@ class Saver:
           'command again') from error
 
   def last_good(self) -> str:
-    """Where the run can go on from, in words."""
+    """Says where the run can go on from."""
     try:
       step = self._checkpoints.latest()
     except Exception as error:  # untyped, of a bucket

@@ -30,7 +30,7 @@ class AnotherRun(UserError):
 
 @contextlib.contextmanager
 def opened(path: str, *, is_first: bool) -> Iterator[str]:
-  """The folder for a run's small files, until the end of the block.
+  """Opens the folder for a run's small files, until the end of the block.
 
   Process 0 makes it if it is missing, and holds it alone.
 
@@ -78,12 +78,10 @@ def _prepare(path: str) -> None:
 
 
 def check_space(path: str, needed_bytes: int) -> None:
-  """Checks that there is room.
-
-  A bucket has no end.
+  """Checks that a directory has room; a bucket always has.
 
   Raises:
-    UserError: there is not.
+    UserError: it has not.
   """
   if paths_lib.in_bucket(path):
     return
@@ -113,14 +111,14 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
             free_keys: Sequence[str], defaults: Mapping[str, Any]) -> None:
   """Checks that config.json, where there is one, is of this very run.
 
-  One of a run that has not kept anything yet does not count: its command may have
-  been wrong.
+  The file of a run that has kept nothing yet does not count: its command may have been
+  wrong.
 
   Args:
-    path: the directory.
-    workdir: that it stands for, if that is a bucket; else itself.
+    path: the folder that `opened` gave.
+    workdir: the bucket that it stands for; else the same folder.
     config: resolved, as a dict.
-    found: what the data turned out to be; other images are another run.
+    found: number, classes and fingerprint of the data; other images are another run.
     free_keys: beginnings of the keys that may change.
     defaults: as for `require_same`.
 
@@ -149,7 +147,7 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
 
 
 def _has_begun(path: str, workdir: str) -> bool:
-  """Whether there is anything that another run could spoil."""
+  """Tells whether there is anything that another run could spoil."""
   if any(os.path.exists(os.path.join(path, name)) for name in _KEPT):
     return True
   try:
@@ -161,10 +159,10 @@ def _has_begun(path: str, workdir: str) -> bool:
 
 
 def record(path: str, config: dict[str, Any], found: dict[str, Any]) -> None:
-  """Writes config.json; after all else was found to be of this run, too.
+  """Writes config.json, once all else was found to be of this run, too.
 
   Raises:
-    UserError: that does not work.
+    UserError, TransientError: it cannot be written.
   """
   try:
     files_lib.write_json(os.path.join(path, 'config.json'),
@@ -178,12 +176,12 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
   """Checks a config against that of an earlier session.
 
   Args:
-    old: that one, maybe of an older version.
-    new: the one of now.
-    where: that one lies, for messages.
+    old: the earlier config, maybe of an older version.
+    new: the config of now.
+    where: the place of the earlier one, for messages.
     free_keys: beginnings of the keys that may differ.
-    defaults: {'data.path': value, ...}, of keys that an older version did not have:
-      a new key does by default what was done before there was one.
+    defaults: {'data.path': value, ...}, for keys that an older version did not have:
+      by default a new key does what was done before there was one.
 
   Raises:
     AnotherRun: names the keys that differ.

@@ -1,8 +1,8 @@
-"""A workdir in a bucket (gs://...): what of it needs a folder, and its copying.
+"""A workdir in a bucket (gs://...), and the local folder that stands for it.
 
-Checkpoints and the lock go to the bucket directly. The rest of a run's files is
-small and grows by lines, which objects in a bucket cannot: they live in a local
-folder, from which what has changed is copied every half minute, and at the end.
+Checkpoints and the lock go to the bucket directly. The other files of a run are small
+and grow by lines, which an object in a bucket cannot. They live in a local folder; the
+files that have changed are copied to the bucket every half minute, and at the end.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def choose_library() -> None:
 
 
 def prepare(workdir: str) -> None:
-  """Writes to the bucket.
+  """Checks that the bucket takes a file.
 
   Raises:
-    UserError: that does not work.
+    UserError: it does not, or is no bucket of Google's.
     TransientError: the bucket cannot be reached.
   """
   if not workdir.startswith('gs://'):
@@ -80,17 +80,17 @@ def prepare(workdir: str) -> None:
 
 @contextlib.contextmanager
 def mirrored(workdir: str) -> Iterator[str]:
-  """A folder that holds the small files of a run in a bucket.
+  """Makes a folder that holds the small files of a run in a bucket.
 
   Args:
     workdir: the bucket's.
 
   Yields:
-    The folder. What is written there is in the bucket soon, and at the latest
-    when the block has ended.
+    The folder. A file that is written there is in the bucket after half a minute, and
+    at the latest when the block has ended.
 
   Raises:
-    UserError: what the bucket holds already may not be read.
+    UserError: the files of an earlier session may not be read.
     TransientError: the bucket cannot be reached; or the last copy failed, though all
       went well otherwise.
   """

@@ -1,7 +1,7 @@
-"""What an error of storage means: the user's mistake, or a failure that passes.
+"""Errors of storage: the user's mistake, or a failure that passes.
 
-Each library has errors of its own: gcsfs those of five packages, some without a number
-or a text, TensorFlow its, array_record RuntimeErrors, tensorstore ValueErrors.
+Each library has errors of its own. gcsfs raises those of five packages, some without a
+number or a text; array_record raises RuntimeErrors, and tensorstore ValueErrors.
 `number_of` knows them all.
 """
 
@@ -16,10 +16,10 @@ from byol_jax import errors
 
 _REFUSED = errno.ENOTSUP  # stands for a request that a bucket will never grant
 NO_LOGIN = errno.EPERM  # for one without a valid login, which may be renewed soon
-# errors of the file itself, which will be there tomorrow
+# the file itself is at fault, and will be tomorrow
 _FINAL = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
           errno.ENAMETOOLONG, _REFUSED}
-# of what nothing has been read from or written to yet
+# the user's mistake, where nothing has been read or written there before
 _MISTAKES = _FINAL | {
     NO_LOGIN, errno.EROFS, errno.EINVAL, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ,
     errno.EFBIG, errno.EXDEV, errno.EMLINK, errno.EBADF, errno.ENODEV, errno.ENXIO,
@@ -33,7 +33,7 @@ _NUMBERS = {'NotFoundError': errno.ENOENT, 'PermissionDeniedError': errno.EACCES
                  'ResourceExhaustedError', 'InternalError', 'UnknownError'), errno.EIO)
 _OF_PATHS = re.compile(r'\b(reading|opening) [^;]+')  # may hold any word
 _OF_THE_SYSTEM = {os.strerror(number): number for number in errno.errorcode}
-# What errors without a number say. gcsfs: 'Forbidden: ', 'Bad Request: ', 'Bucket is
+# Texts of errors without a number. gcsfs: 'Forbidden: ', 'Bad Request: ', 'Bucket is
 # requester pays'. Google's login: 'invalid_grant'. array_record: 'open() failed: Too
 # many open files; opening ...', 'Retry policy exhausted' and 'Permanent error', with
 # Google's answer. tensorstore: "[http_response_code='403']", "[os_error_code='28']",
@@ -47,7 +47,7 @@ _TEXTS = (
     (re.compile(r'Retry policy exhausted|\b(UNAVAILABLE|DEADLINE_EXCEEDED|'
                 r'RESOURCE_EXHAUSTED|ABORTED): '), errno.EIO),
 )
-# packages of which errors that say nothing else are failures of a network
+# an error of these packages that says nothing else is a failure of the network
 _OF_NETWORKS = ('aiohttp', 'gcsfs', 'google.api_core', 'google.auth', 'google.cloud',
                 'requests', 'urllib3')
 
@@ -59,13 +59,13 @@ def of_storage(message: str,
 
 
 def is_mistake(error: BaseException) -> bool:
-  """Whether an error is a mistake of the user's, if nothing has worked before."""
+  """Tells whether an error is a mistake of the user's, if nothing has worked before."""
   number = number_of(error)
   return number is None or number in _MISTAKES
 
 
 def may_pass(error: BaseException) -> bool:
-  """Whether the same read may succeed later."""
+  """Tells whether the same read may succeed later."""
   number = number_of(error)
   return number is not None and number not in _FINAL
 

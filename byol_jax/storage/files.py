@@ -34,7 +34,7 @@ def write_json(path: str | os.PathLike, obj: Any) -> None:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-  """What `write_json` wrote; None where there is nothing, or nothing of use."""
+  """Reads a local JSON file; None where there is none, or none that can be used."""
   try:
     with open(path, 'rb') as f:
       return parse_json(f.read())
@@ -43,7 +43,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-  """The value; None of what is no JSON."""
+  """Returns the value that JSON holds; None for bytes that are no JSON."""
   try:
     return json.loads(data)
   except (ValueError, RecursionError):
@@ -93,7 +93,7 @@ def to_disk(path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-  """What JSON can hold: NaN and infinity, which it cannot, become null."""
+  """Returns a value as JSON can hold it; NaN and infinity become null."""
   if isinstance(value, Mapping):
     return {str(key): plain(item) for key, item in value.items()}
   if isinstance(value, (list, tuple)):

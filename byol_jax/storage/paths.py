@@ -23,7 +23,7 @@ T = TypeVar('T')
 
 
 def in_bucket(path: str | os.PathLike) -> bool:
-  """Whether the operating system cannot read it, gs://... for example."""
+  """Tells whether a path is out of the operating system's reach, as gs://... is."""
   return '://' in os.fspath(path)
 
 
@@ -43,7 +43,7 @@ def stat(path: str) -> tuple[int, int]:
 
 
 def version(path: str) -> str:
-  """Returns what differs between all that a file in a bucket ever held.
+  """Returns a text that changes whenever a file in a bucket does.
 
   Raises:
     OSError: as `stat`.
@@ -57,7 +57,7 @@ def version(path: str) -> str:
 
 
 def is_dir(path: str) -> bool:
-  """Whether a path is a folder; never False for one that cannot be reached.
+  """Tells whether a path is a folder; never False for one that cannot be reached.
 
   Raises:
     OSError: it may not be looked at.

@@ -1,7 +1,7 @@
-"""What is tried again, how often and how long: one policy each, by name.
+"""Calls that are made again when they fail: one policy each, by name.
 
-Storage fails for a moment: a network, a disk, too many open files. What cannot be read
-only for now must not count as a bad image: another would take its place, in this
+Storage fails for a moment: a network, a disk, too many open files. An image that cannot
+be read now must not count as a bad one: another image would take its place, in this
 process and not in others or after a restart.
 """
 

@@ -50,8 +50,7 @@ class Named(NamedTuple):
         self.workdir, is_named=self.is_named, config=self.config.to_dict(),
         found=found | {'encoder': self.weights.digest, 'step': self.weights.step},
         free_keys=(*keys_lib.free(self.config.task), 'data_found.weights'),
-        defaults=keys_lib.was()) as place:
-      yield place
+        defaults=keys_lib.was())
 
   def store(self, *, always: bool = False) -> features_lib.Store:
     """Returns where features are kept: all tasks on the same weights share them."""

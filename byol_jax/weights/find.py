@@ -26,7 +26,7 @@ _MOST_LOOKED_AT = 200      # a folder of images has many more
 
 
 def parse(path: str) -> tuple[str, int | None]:
-  """The folder of the checkpoints, and the step that the path names if any.
+  """Returns the folder of the checkpoints, and the step if the path names one.
 
   Args:
     path: WORKDIR, WORKDIR/checkpoints or WORKDIR/checkpoints/STEP.
@@ -67,13 +67,13 @@ def opened(path: str, key: str, *,
 
 def is_gone(checkpoints: checkpoint.Checkpoints, step: int,
             error: Exception) -> bool:
-  """Whether a checkpoint that cannot be read has been removed.
+  """Tells whether a checkpoint that cannot be read has been removed.
 
   Args:
-    checkpoints: that it is one of.
-    step: its own.
-    error: what reading it has raised. Where a file could not be read, the run may
-      be at removing them, and the folder is watched for some seconds.
+    checkpoints: of the run.
+    step: of the checkpoint.
+    error: raised by reading it. If a file could not be read, the run may be removing
+      the checkpoint now, and the folder is watched for some seconds.
   """
   end = time.monotonic() + (_SECONDS_TO_REMOVE if error.__cause__ else 0)
   while step in checkpoints.steps():
@@ -84,13 +84,13 @@ def is_gone(checkpoints: checkpoint.Checkpoints, step: int,
 
 
 def listed(found: Collection[int]) -> str:
-  """Steps for a message."""
+  """Writes steps for a message."""
   return ', '.join(map(str, found)) or 'none'
 
 
 def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
               key: str, without: Collection[int]) -> int:
-  """The step, once it is complete."""
+  """Returns the step, once it is complete."""
   folder = epath.Path(parse(path)[0])
   end = time.monotonic() + _SECONDS_TO_WRITE
   told = False
@@ -114,7 +114,7 @@ def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
 
 
 def _what_it_is(path: str) -> str:
-  """Of a path without checkpoints, in words, with what to name instead."""
+  """Says what a path without checkpoints is, and what to name instead."""
   here = epath.Path(path)
   if not here.exists():
     return 'there are no checkpoints, as there is no such file or folder'

@@ -1,4 +1,4 @@
-"""Starting a run from the weights of another: explicit, and told in full."""
+"""A run that starts from the weights of another: all that is taken is named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from byol_jax.weights import find
 
 _console = logging.getLogger('byol_jax')
 
-# What a new run may take: networks, but neither step nor momentum.
+# a new run takes networks, but neither step nor momentum
 _TAKEN = ('online_params', 'online_state', 'target_params', 'target_state')
 _MOST_TOLD = 8
 
@@ -23,7 +23,7 @@ _MOST_TOLD = 8
 def initialize(state: TrainState, path: str) -> TrainState:
   """Takes over the arrays of a checkpoint that fit by name, shape and dtype.
 
-  Nothing is cast, cut or padded. What was taken and what was left is logged.
+  Nothing is cast, cut or padded. The arrays that are left as they were are logged.
 
   Args:
     state: of step 0.

@@ -62,7 +62,7 @@ class Weights(NamedTuple):
   digest: str
 
   def describe(self) -> dict[str, Any]:
-    """For protocols: what was evaluated."""
+    """Returns what a protocol says of the weights that were evaluated."""
     n = self.config.network
     return {'weights': self.path, 'step': self.step, 'network': self.network,
             'architecture': f'{n.name}, width {n.width:g}, stem {n.stem}, '
@@ -78,8 +78,8 @@ def load(path: str, network: str) -> Weights:
     network: 'online' or 'target'; a file has only one of them.
 
   Returns:
-    The encoder. Of a WORKDIR the newest sound one: a checkpoint that is damaged is
-    told of, and the one before it is taken.
+    The encoder; for a WORKDIR the newest sound one. A checkpoint that is damaged is
+    named in a warning, and the one before it is taken.
 
   Raises:
     UserError: there is no such checkpoint or file, it is damaged, has diverged, or
@@ -96,7 +96,7 @@ def load(path: str, network: str) -> Weights:
 
 
 def untrained(weights: Weights) -> Weights:
-  """The encoder as it was before its first step, without statistics."""
+  """Returns the encoder as it was before its first step, without statistics."""
   config = weights.config
   model = build.make_model(config, 0, None)
   images = np.zeros((2, config.data.image_size, config.data.image_size, 3),
@@ -111,7 +111,7 @@ def untrained(weights: Weights) -> Weights:
 
 
 def _from_checkpoint(path: str, network: str):
-  """(config, leaves {'params': ..., 'state': ...}, network, step)."""
+  """Returns (config, leaves {'params': ..., 'state': ...}, network, step)."""
   damaged = []
   while True:
     checkpoints, step = find.opened(path, 'weights', without=damaged)
@@ -141,7 +141,7 @@ def _from_checkpoint(path: str, network: str):
 
 def _tell_damaged(checkpoints: checkpoint.Checkpoints, path: str, damaged: list[int],
                   error: Exception) -> None:
-  """A warning that an older checkpoint is taken; UserError if none may be."""
+  """Warns that an older checkpoint is taken; UserError if none may be."""
   if isinstance(error, UserError):  # a newer byol_jax wrote it
     raise UserError(f'cannot read checkpoint {damaged[-1]} of {path!r}: {error}'
                     ) from error
@@ -179,7 +179,7 @@ def save(weights: Weights, path: str) -> None:
 
 
 def _from_file(path: str, network: str):
-  """As `_from_checkpoint`."""
+  """Returns the same as `_from_checkpoint`."""
   try:
     data = epath.Path(path).read_bytes()
     size = int.from_bytes(data[:8], 'little')
@@ -264,7 +264,7 @@ def _check_finite(weights: Weights) -> None:
 
 
 def _complete(config: Any, path: str) -> ml_collections.ConfigDict:
-  """The config of a run, with what it did not have yet as it was then."""
+  """Returns the config of a run, with what it did not have yet as it was then."""
   if not isinstance(config, Mapping):
     raise UserError(f'{path!r} does not say of what config it is')
   complete = keys_lib.base().unlock()
@@ -282,13 +282,13 @@ def _complete(config: Any, path: str) -> ml_collections.ConfigDict:
 
 
 def _encoder_only(tree: Mapping[str, Any]) -> dict[str, Any]:
-  """What belongs to the encoder, without projector and predictor."""
+  """Returns the leaves of the encoder, without projector and predictor."""
   return {module: dict(leaves) for module, leaves in tree.items()
           if module.split('/')[0] == 'encoder'}
 
 
 def _digest(tree: Any) -> str:
-  """16 hexadecimal digits of SHA-256 of all arrays and names."""
+  """Returns 16 hexadecimal digits of the SHA-256 of all names and arrays."""
   digest = hashlib.sha256()
   for name, array in trees_lib.named(tree).items():
     digest.update(name.encode() + b'\0')

@@ -80,7 +80,7 @@ def _child() -> None:
     elif kind == 'config':
       with open(os.path.join(path, 'results.json'), 'w', encoding='utf-8'):
         pass  # there is something to spoil
-      workdir.compare(path, path, {'seed': 0}, {'images': 1}, ())
+      workdir.compare(path, path, {'seed': 0}, {'images': 1}, (), {})
       outcome = 'claimed'
     else:
       checkpoints = checkpoint.Checkpoints(os.path.join(path, 'checkpoints'))
