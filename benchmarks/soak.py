@@ -21,9 +21,9 @@ import tempfile
 import threading
 import time
 
+import input as input_benchmark
 import numpy as np
 
-import input as input_benchmark
 from byol_jax.data.feed import stream
 from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.sources import open as open_lib

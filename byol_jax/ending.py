@@ -38,4 +38,4 @@ def end(code: int, tell: Callable[[], None]) -> NoReturn:
   teller = threading.Thread(target=quietly, daemon=True)
   teller.start()
   teller.join(_SECONDS_TO_TELL)
-  os._exit(code)  # pylint: disable=protected-access
+  os._exit(code)

@@ -15,7 +15,6 @@ from byol_jax.run import signals
 # What is imported later takes seconds, in which Ctrl-C would end in a traceback.
 LEAVING = signals.for_good() if __name__ == '__main__' else None
 
-# pylint: disable=wrong-import-position,g-import-not-at-top,g-bad-import-order
 import atexit
 from collections.abc import Sequence
 import contextlib
@@ -116,7 +115,7 @@ def _exit(code: int) -> NoReturn:
   # it in a barrier, while its heart goes on beating
   hosts = sys.modules.get('byol_jax.devices.hosts')
   if not (code and hosts and hosts.is_one_of_several()):
-    atexit._run_exitfuncs()  # pylint: disable=protected-access
+    atexit._run_exitfuncs()
   ending.exit_saying(code, '', sys.stdout)
 
 

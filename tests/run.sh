@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sets up everything from nothing and runs the tests.
+# Sets up everything from nothing and runs the linter and the tests.
 #
-#   bash tests/run.sh                    all tests
-#   bash tests/run.sh tests/test_step.py -k devices     what pytest takes
+#   bash tests/run.sh                    the linter and all tests
+#   bash tests/run.sh tests/run -k lock  what pytest takes
 #   bash tests/run.sh -n 0 -x --pdb      in one process instead of two
 #   bash tests/run.sh --faults           the fault matrix at full length: hours
 #   bash tests/run.sh --faults C1 C10    some of its rows
@@ -18,6 +18,8 @@ if [ "${1:-}" = --faults ]; then
   shift
   exec env JAX_PLATFORMS=cpu "$PYTHON" tests/faults/run.py "$@"
 fi
+
+"$PYTHON" -m ruff check --quiet .
 
 # Eight CPU devices stand in for eight cores of a TPU.
 export JAX_PLATFORMS=cpu

@@ -15,9 +15,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'faults'))
 
-# pylint: disable=wrong-import-position
-from byol_jax.data.feed import order
 import harness
+
+from byol_jax.data.feed import order
 
 # The program, which notes the bytes of every example that it feeds: after jax is
 # set up, in main(), as it must be.

@@ -4,3 +4,5 @@ A config file starts from `config.base()` and states what differs.
 """
 
 from byol_jax.config.keys import base
+
+__all__ = ['base']

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import importlib.machinery
 import importlib.util
 import linecache
@@ -11,8 +10,7 @@ import os
 import re
 import sys
 import traceback
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 

@@ -6,8 +6,7 @@ A config file starts from `base()` and states what differs.
 from __future__ import annotations
 
 import textwrap
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import difflib
 import operator
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from byol_jax.errors import UserError
 

@@ -121,7 +121,7 @@ def together(what: str) -> Iterator[None]:
     _meet()
   except Exception:  # one of them is dead
     if mine is not None:
-      raise mine  # pylint: disable=raise-missing-from
+      raise mine  # noqa: B904  # `from` would take the place of its own cause
     raise
   data = text.encode(errors='backslashreplace')
   data = data[:_MESSAGE_BYTES].ljust(_MESSAGE_BYTES, b'\0')
@@ -159,7 +159,7 @@ def _meet() -> None:
   One of them may have to list millions of files, or to read a data set's records for an
   index. If one dies the waiting ends, as nobody hears its heart beat any more.
   """
-  from byol_jax.devices import barrier  # pylint: disable=g-import-not-at-top  # slow
+  from byol_jax.devices import barrier  # slow
   barrier.wait_for_all(f'byol_jax-{next(_meetings)}', _MEETING_SECONDS)
 
 

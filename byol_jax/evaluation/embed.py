@@ -66,8 +66,8 @@ def _npz(features, names, labels, class_names) -> bytes:
 
 
 def _parquet(features, names, labels, class_names) -> bytes:
-  import pyarrow  # pylint: disable=g-import-not-at-top
-  from pyarrow import parquet  # pylint: disable=g-import-not-at-top
+  import pyarrow
+  from pyarrow import parquet
   flat = pyarrow.array(np.ascontiguousarray(features, np.float32).reshape(-1))
   columns = {
       'name': pyarrow.array(names.tolist()),

@@ -7,8 +7,7 @@ encoder on the same images reads what is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import contextlib
 import hashlib
 import io

@@ -43,7 +43,7 @@ def table(task: str, results: dict[str, Any]) -> str:
     if kind not in results:
       continue
     row = results[kind]
-    def cell(name):
+    def cell(name, row=row):
       value, spread = row.get(f'{task}_{name}'), row.get(f'{task}_{name}_std')
       return '-' if value is None else f'{value:.2f}%' + (
           '' if spread is None else f' +-{spread:.2f}')

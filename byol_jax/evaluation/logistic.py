@@ -25,6 +25,8 @@ from byol_jax.evaluation import splits
 from byol_jax.evaluation.scores import Classifier
 from byol_jax.methods import losses
 
+_ANY_CHOICE = scores_lib.Choice()
+
 
 class Penalties(NamedTuple):
   """Candidates, and how each is fitted.
@@ -118,7 +120,7 @@ def fit(
     train_features: np.ndarray,
     train_labels: np.ndarray,
     penalties: Penalties,
-    choice: scores_lib.Choice = scores_lib.Choice(),
+    choice: scores_lib.Choice = _ANY_CHOICE,
     *,
     num_classes: int,
 ) -> Classifier:

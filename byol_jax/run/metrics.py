@@ -117,7 +117,6 @@ def _tensorboard_modules():
   calls block for good (as https://github.com/tensorflow/tensorboard/issues/6167, whose
   writer it has).
   """
-  # pylint: disable=g-import-not-at-top
   from tensorboardX import record_writer
   from tensorboardX.proto import event_pb2
   from tensorboardX.proto import summary_pb2

@@ -210,7 +210,7 @@ def why_unreadable(folder: epath.Path) -> Exception | None:
     return None
   except FileNotFoundError:
     return None  # nothing to be had by waiting
-  except Exception as error:  # pylint: disable=broad-exception-caught
+  except Exception as error:
     return error
 
 

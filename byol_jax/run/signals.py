@@ -58,7 +58,7 @@ def for_good() -> Leaving:
 
   For programs, before they import what takes seconds. `on_signals` joins in.
   """
-  global _program  # pylint: disable=global-statement
+  global _program
   _program = _watch()
   return _program[0]
 

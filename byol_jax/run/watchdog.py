@@ -82,7 +82,7 @@ class Watchdog:
     stacks = '\n'.join(
         f'Thread {names.get(ident, "?")}:\n'
         + ''.join(traceback.format_stack(frame))
-        for ident, frame in sys._current_frames().items())  # pylint: disable=protected-access
+        for ident, frame in sys._current_frames().items())
     with contextlib.suppress(Exception):
       with open(self._dump_path, 'a', encoding='utf-8') as f:
         f.write(f'{time.ctime()}  {said}\n{stacks}\n')

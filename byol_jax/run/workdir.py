@@ -102,7 +102,7 @@ def begun(workdir: str) -> dict[str, Any]:
     data = (epath.Path(workdir) / 'config.json').read_bytes()
     if len(data) <= _MOST_CONFIG and _has_begun(workdir, workdir):
       return files_lib.flatten(files_lib.parse_json(data))
-  except Exception:  # pylint: disable=broad-exception-caught  # untyped, of a bucket
+  except Exception:  # untyped, of a bucket
     pass
   return {}
 
@@ -154,7 +154,7 @@ def _has_begun(path: str, workdir: str) -> bool:
     return any((epath.Path(workdir) / 'checkpoints').iterdir())
   except FileNotFoundError:
     return False
-  except Exception:  # pylint: disable=broad-exception-caught  # untyped, of a bucket
+  except Exception:  # untyped, of a bucket
     return True
 
 

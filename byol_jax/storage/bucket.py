@@ -126,7 +126,7 @@ def mirrored(workdir: str) -> Iterator[str]:
       while not stop.wait(_SECONDS):
         try:
           copy()
-        except Exception as error:  # pylint: disable=broad-exception-caught
+        except Exception as error:
           if not warned:
             _console.warning(
                 'cannot copy the log to %s (%s); training goes on, and '
@@ -145,7 +145,7 @@ def mirrored(workdir: str) -> Iterator[str]:
       copying.join()
       try:
         copy()
-      except Exception as error:  # pylint: disable=broad-exception-caught
+      except Exception as error:
         if ended_well:
           raise TransientError(
               f'cannot copy the results to {workdir} ({errors.one_line(error)}): the '

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import functools
@@ -50,7 +49,7 @@ def version(path: str) -> str:
     UserError: gcsfs is not installed.
   """
   def look() -> dict[str, Any]:
-    import fsspec  # pylint: disable=g-import-not-at-top  # etils has it
+    import fsspec  # etils has it
     return fsspec.filesystem('gs').info(path)
   found = _bucket(look)
   return repr([found.get(key) for key in ('size', 'generation', 'md5Hash', 'updated')])
@@ -167,7 +166,7 @@ def store(bucket: str) -> Any:
   a second with it, and 5,800 with this (nginx on the same two cores). gcsfs writes
   conditionally only what is not there yet.
   """
-  import tensorstore  # pylint: disable=g-import-not-at-top  # slow
+  import tensorstore  # slow
   return tensorstore.KvStore.open({
       'driver': 'gcs', 'bucket': bucket, 'context': {
           'gcs_request_concurrency': {'limit': 128},

@@ -273,7 +273,7 @@ def _begin_child() -> None:
   parent = multiprocessing.parent_process()
   def end_with_parent():
     parent.join()
-    os._exit(1)  # pylint: disable=protected-access
+    os._exit(1)
   threading.Thread(target=end_with_parent, daemon=True).start()
 
 
@@ -394,7 +394,7 @@ def _hosts(devices: list[jax.Device]) -> int:
 
 def _key(config: ml_collections.ConfigDict) -> str:
   """Changes with all that could change the report."""
-  import libtpu  # pylint: disable=g-import-not-at-top
+  import libtpu
   return hashlib.sha256(json.dumps(
       [config.to_dict(), jax.__version__, libtpu.__version__, hosts.code_digest()],
       sort_keys=True).encode()).hexdigest()

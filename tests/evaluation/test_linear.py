@@ -80,8 +80,7 @@ class _Breaks(linear.Cached):
     self._blocks = blocks
 
   def batches(self, *arguments):
-    for block in itertools.islice(super().batches(*arguments), self._blocks):
-      yield block
+    yield from itertools.islice(super().batches(*arguments), self._blocks)
     raise KeyboardInterrupt
 
 

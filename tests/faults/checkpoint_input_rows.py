@@ -38,7 +38,7 @@ def make_state(seed: int) -> State:
 
 def saved(folder: pathlib.Path) -> pathlib.Path:
   """A workdir with the checkpoints of steps 1 and 2, made once."""
-  from byol_jax.run import checkpoint  # pylint: disable=g-import-not-at-top
+  from byol_jax.run import checkpoint
   if not folder.exists():
     checkpoints = checkpoint.Checkpoints(folder / 'checkpoints')
     for step in (1, 2):
@@ -65,11 +65,10 @@ class _Trap:
 def _child() -> None:
   """Opens a trap; prints what came of it, and the most memory it took."""
   kind, path = sys.argv[1:]
-  # pylint: disable=g-import-not-at-top,broad-exception-caught
-  from byol_jax.run import checkpoint
-  from byol_jax.run import workdir
   from byol_jax.data.sources import open as open_lib
   from byol_jax.errors import UserError
+  from byol_jax.run import checkpoint
+  from byol_jax.run import workdir
   from byol_jax.run.manifest import DamagedError
   from byol_jax.storage import retry
   retry.CHECKPOINT = retry.Policy(())
@@ -137,13 +136,11 @@ _BOMBS = {
 
 def _rewrite(step: pathlib.Path, change: Callable[[dict[str, Any]], Any]):
   """Changes a manifest, under a right SHA-256."""
-  # pylint: disable-next=g-import-not-at-top
   from byol_jax.run import manifest as manifest_lib
   path = step / 'manifest' / 'metadata'
   body = json.loads(path.read_text())
   del body['sha256']
   body = change(body) or body
-  # pylint: disable-next=protected-access
   path.write_text(json.dumps(body | {'sha256': manifest_lib._sha256(body)}))
 
 
@@ -155,7 +152,7 @@ def _forge(step: pathlib.Path, inflated: bytes | int = b'', **changes: Any):
     inflated: so many zero bytes as the chunk; 0 for none.
     **changes: of the metadata.
   """
-  import tensorstore as ts  # pylint: disable=g-import-not-at-top
+  import tensorstore as ts
   store = ts.KvStore.open({
       'driver': 'ocdbt', 'base': f'file://{step}/state/'}).result()
   key = 'params.encoder.w/'
@@ -452,9 +449,8 @@ _OTHER_RUNS = (
          'or changed'))
 def other_networks(cases: int, scratch: pathlib.Path) -> Outcome:
   """A checkpoint of another network, dtype, optimizer or number of classes."""
-  # pylint: disable=g-import-not-at-top
-  from byol_jax.run import checkpoint
   from byol_jax.errors import UserError
+  from byol_jax.run import checkpoint
   failures = []
   folder = saved(scratch / 'saved')
   checkpoints = checkpoint.Checkpoints(folder / 'checkpoints')

@@ -9,11 +9,10 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-import numpy as np
-
 import harness
 from harness import Outcome
 from harness import row
+import numpy as np
 
 
 class State(NamedTuple):
@@ -35,14 +34,13 @@ def make_state(seed: int) -> State:
 
 
 def same(a, b) -> bool:
-  import jax  # pylint: disable=g-import-not-at-top
+  import jax
   return all(np.asarray(x).tobytes() == np.asarray(y).tobytes()
              for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 def saved(folder: pathlib.Path, *steps: int) -> pathlib.Path:
   """A folder with the checkpoints of some steps, made once."""
-  # pylint: disable=g-import-not-at-top
   from byol_jax.run import checkpoint
   from byol_jax.storage import retry
   retry.CHECKPOINT = retry.Policy(())  # what is damaged stays so
@@ -60,8 +58,8 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def outcome_of(folder: pathlib.Path) -> tuple[str, int | None]:
   """What restoring the newest does: ('step', N), or the error's type."""
-  from byol_jax.run import checkpoint  # pylint: disable=g-import-not-at-top
-  from byol_jax.errors import UserError  # pylint: disable=g-import-not-at-top
+  from byol_jax.errors import UserError
+  from byol_jax.run import checkpoint
   checkpoints = checkpoint.Checkpoints(folder)
   try:
     found = checkpoints.restore_latest(make_state(0))
@@ -197,7 +195,7 @@ def foreign_files(cases, scratch):
         failures.append(f'{name}: {got}')
       elif any('tmp' in left for left in os.listdir(hit)):
         failures.append(f'{name}: not cleaned')
-    except Exception as error:  # pylint: disable=broad-exception-caught
+    except Exception as error:
       failures.append(f'{name}: {type(error).__name__} {error}')
   return Outcome(min(cases, len(todo)), failures)
 

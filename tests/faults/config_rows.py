@@ -86,8 +86,8 @@ _ODD_FILES = {
      'nothing written; or a run that can be built')
 def config_values(cases: int, scratch: pathlib.Path) -> Outcome:
   """Every config key with every kind of mistake, as a flag and in the file."""
-  from byol_jax.config import keys as keys_lib  # pylint: disable=g-import-not-at-top
-  from byol_jax.storage import files as files_lib  # pylint: disable=g-import-not-at-top
+  from byol_jax.config import keys as keys_lib
+  from byol_jax.storage import files as files_lib
   base = files_lib.flatten(keys_lib.base())
   todo = [(key, kind, how) for key in base for kind in _KINDS
           for how in ('flag', 'file')] + [(text, '', '') for text in _ODD_FILES]
@@ -222,7 +222,6 @@ def _distance(a: str, b: str) -> int:
 
 def _parse(file: pathlib.Path, *arguments: str):
   """(config, message of a refusal, failure): one of them is not None."""
-  # pylint: disable=g-import-not-at-top
   from byol_jax.config import command
   from byol_jax.errors import UserError
   argv = ['byol_jax.main', f'--config={file}', *filter(None, arguments)]
@@ -230,19 +229,19 @@ def _parse(file: pathlib.Path, *arguments: str):
     config = command.parse(argv).config
   except UserError as error:
     return None, str(error), None
-  except BaseException as error:  # pylint: disable=broad-exception-caught
+  except BaseException as error:
     return None, None, f'{type(error).__name__}: {error}'
   return config, None, None
 
 
 def _cannot_be_built(config: Any, key: str) -> str | None:
   """Why a run that was accepted has no data, schedule or networks."""
-  # pylint: disable=g-import-not-at-top
   import jax
+
   from byol_jax.config import schedule
+  from byol_jax.errors import UserError
   from byol_jax.tasks import data as data_lib
   from byol_jax.training import build
-  from byol_jax.errors import UserError
   try:
     for images in (64, 1281167):
       with contextlib.suppress(UserError):
@@ -254,14 +253,14 @@ def _cannot_be_built(config: Any, key: str) -> str | None:
       jax.eval_shape(built.init)
   except UserError:
     return None
-  except BaseException as error:  # pylint: disable=broad-exception-caught
+  except BaseException as error:
     return f'accepted, then {type(error).__name__}: {error}'
   return None
 
 
 def _networks_as_they_were() -> contextlib.AbstractContextManager:
   """Undoes, behind it, what the tiny config does to the networks' table."""
-  from byol_jax.networks import architectures  # pylint: disable=g-import-not-at-top
+  from byol_jax.networks import architectures
   return mock.patch.dict(architectures.ARCHITECTURES)
 
 
@@ -390,9 +389,8 @@ def _noise(text: str, rng: np.random.Generator) -> str:
 
 def _main(arguments: list[str], folder: pathlib.Path) -> tuple[Any, str, str]:
   """main() in this process: (exit code, stdout, stderr), and no run."""
-  # pylint: disable=g-import-not-at-top
-  from byol_jax.devices import hosts
   from byol_jax import main as main_lib
+  from byol_jax.devices import hosts
   from byol_jax.tasks import prepare
   from byol_jax.tasks import pretrain
   console = logging.getLogger('byol_jax')
@@ -408,7 +406,7 @@ def _main(arguments: list[str], folder: pathlib.Path) -> tuple[Any, str, str]:
       code = main_lib.main(['byol_jax.main', *arguments])
   except _Accepted:
     code = 'accepted'
-  except BaseException as error:  # pylint: disable=broad-exception-caught
+  except BaseException as error:
     code = f'{type(error).__name__}: {error}'
   finally:
     console.handlers, console.propagate = handlers, propagate
@@ -481,11 +479,10 @@ _COMBINATIONS = (
      bound='each refused by a rule that names the keys')
 def combinations(cases: int, scratch: pathlib.Path) -> Outcome:
   """Values that are legal by themselves but not together."""
-  # pylint: disable=g-import-not-at-top
   from byol_jax.config import rules
   from byol_jax.config import schedule
-  from byol_jax.tasks import data as data_lib
   from byol_jax.errors import UserError
+  from byol_jax.tasks import data as data_lib
   del scratch
   failures = []
   order = harness.rng('G3').permutation(len(_COMBINATIONS))[:cases]

@@ -51,13 +51,13 @@ def hosts_and_threads(cases, scratch):
 def resume_late_in_an_epoch(cases, scratch):
   """A run on 1,281,167 images goes on at 90 % of an epoch."""
   del scratch
-  # pylint: disable=g-import-not-at-top
+  import numpy as np
+  import simplejpeg
+
   from byol_jax.data import bad
   from byol_jax.data.feed import stream
   from byol_jax.data.images.crops import CropSpec
   from byol_jax.data.sources import table
-  import numpy as np
-  import simplejpeg
   size = 1_281_167
   data = simplejpeg.encode_jpeg(np.full((64, 64, 3), 90, np.uint8))
   source = table.Encoded(

@@ -7,11 +7,10 @@ import shutil
 import signal
 import time
 
-import numpy as np
-
 import harness
 from harness import Outcome
 from harness import row
+import numpy as np
 import run_rows
 
 INJECTED = (str(harness.HERE / 'injected_main.py'),)
@@ -67,9 +66,9 @@ def skipped_in_a_row(cases, scratch):
     for count, code_wanted in ((most, 0), (most + 1, 2)):
       work = scratch / f'run{case}-{count}'
       code, output = injected(
-          scratch, 'grads:12', f'--workdir={work}', FAULT_COUNT=str(count),
-          *('--config.safety.on_nonfinite=skip',
-            f'--config.safety.max_skipped={most}'))
+          scratch, 'grads:12', f'--workdir={work}',
+          '--config.safety.on_nonfinite=skip',
+          f'--config.safety.max_skipped={most}', FAULT_COUNT=str(count))
       if code != code_wanted or 'Traceback' in output:
         failures.append(f'{count} of {most}: exit {code}: {harness.tail(output)}')
   return Outcome(2 * cases, failures)

@@ -46,7 +46,7 @@ def main(names: list[str]) -> int:
     scratch.mkdir()
     try:
       done = row.run(row.cases, scratch)
-    except Exception:  # pylint: disable=broad-exception-caught
+    except Exception:
       done = harness.Outcome(0, [traceback.format_exc()])
     shutil.rmtree(scratch, ignore_errors=True)
     seconds = round(time.monotonic() - started)
@@ -56,7 +56,7 @@ def main(names: list[str]) -> int:
           f'{"; " + done.note if done.note else ""}', flush=True)
     for failure in done.failures[:10]:
       print(f'  {failure}', flush=True)
-    import jax  # pylint: disable=g-import-not-at-top
+    import jax
     results[name] = {
         'title': row.title, 'cases': done.cases,
         'failures': len(done.failures), 'bound': row.bound, 'seconds': seconds,

@@ -186,7 +186,7 @@ def stopped_twice(cases, scratch):
       failures.append(f'exit {code}: {harness.tail(output)}')
     code, output = harness.run(scratch, f'--workdir={work}')
     if code or (wrong := compare(work, *expected)):
-      failures.append(f'afterwards exit {code}: {harness.tail(output)}')
+      failures.append(f'afterwards exit {code}: {wrong if not code else harness.tail(output)}')
   return Outcome(cases, failures, f'exit codes {sorted(set(codes))}')
 
 
@@ -337,7 +337,7 @@ def two_runs_in_a_workdir(cases, scratch):
     (work / 'config.json').unlink()
     code, output = harness.run(scratch, f'--workdir={work}')
     if code or (wrong := compare(work, *expected)):
-      failures.append(f'after the kill: exit {code}: {harness.tail(output)}')
+      failures.append(f'after the kill: exit {code}: {wrong if not code else harness.tail(output)}')
   return Outcome(cases, failures)
 
 

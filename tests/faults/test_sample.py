@@ -8,7 +8,6 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-# pylint: disable=g-import-not-at-top
 import harness
 import rows
 

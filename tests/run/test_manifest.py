@@ -78,7 +78,6 @@ def test_another_format_is_not_damage():
   body = made() | {'format': 2}
   del body['sha256']
   with pytest.raises(UserError, match='has format 2, this byol_jax reads format 1'):
-    # pylint: disable-next=protected-access
     manifest.check(body | {'sha256': manifest._sha256(body)})
 
 

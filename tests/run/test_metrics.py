@@ -193,7 +193,7 @@ def test_full_disk_costs_lines_only(tmp_path):
     try:
       for event in events(folder):
         logged.append(event.step)
-    except Exception:    # pylint: disable=broad-except
+    except Exception:
       pass
   assert 1 in logged and 100 in logged
 

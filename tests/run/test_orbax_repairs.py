@@ -90,7 +90,7 @@ def test_readers_leave_what_is_being_written(manager, folder):
 
 
 def test_an_array_that_would_fill_the_memory_is_not_read(manager, folder):
-  import tensorstore  # pylint: disable=g-import-not-at-top
+  import tensorstore
   store = tensorstore.KvStore.open({
       'driver': 'ocdbt', 'base': f'file://{folder}/2/state/'}).result()
   said = json.loads(store.read('w/.zarray').result().value)

@@ -11,6 +11,7 @@ from byol_jax.errors import UserError
 from byol_jax.run import workdir
 from byol_jax.storage import files as files_lib
 
+
 def test_what_may_change_and_what_may_not(tmp_path):
   config = {'a': {'b': 1, 'c': (1, 2)}, 'log': {'every': 5}}
   def claim(config, found=1):

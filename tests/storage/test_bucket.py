@@ -11,7 +11,8 @@ import time
 import pytest
 
 sys.path.append(os.path.join(os.path.dirname(os.path.dirname(__file__)), 'faults'))
-import harness  # pylint: disable=wrong-import-position
+import harness
+
 
 def python(cloud, code, *arguments):
   """Runs a script; what it printed last, as JSON."""
@@ -223,9 +224,8 @@ def test_a_bucket_that_cannot_be_written(cloud, tmp_path, workdir, said):
 
 def test_the_log_survives_a_network_that_fails(tmp_path, monkeypatch):
   """Training goes on while copies fail; the last one is an error."""
-  # pylint: disable=g-import-not-at-top
-  from byol_jax.storage import bucket
   from byol_jax.errors import TransientError
+  from byol_jax.storage import bucket
   monkeypatch.setattr(bucket, '_SECONDS', 0.05)
   remote = tmp_path / 'remote'
   remote.mkdir()

@@ -19,7 +19,7 @@ _JSON = b'{"error": {"code": %d, "message": "%s"}}'
     (400, b'', False, True), (400, b'invalid name', False, True)])
 def test_what_google_answers(status, said, is_passing, is_mistake):
   retry = pytest.importorskip('gcsfs.retry')
-  with pytest.raises(Exception) as caught:  # pylint: disable=pytest-raises
+  with pytest.raises(Exception) as caught:
     retry.validate_response(status, _JSON % (status, said), 'b/timed out/UNAVAILABLE')
   assert failures.may_pass(caught.value) == is_passing
   kind = UserError if is_mistake else TransientError

@@ -10,7 +10,7 @@ from byol_jax.networks import architectures
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-import tiny  # pylint: disable=wrong-import-position,g-import-not-at-top
+import tiny
 
 
 @pytest.fixture(name='pretrained', scope='session')

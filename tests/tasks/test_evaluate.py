@@ -143,7 +143,7 @@ def test_another_config_has_a_place_of_its_own(run, measured, tmp_path, capsys):
   for k in (3, 5, 3):
     assert call('knn', f'--config.weights={run}', f'--config.evaluation.knn_k={k}') == 0
   said = capsys.readouterr().out
-  assert f'evaluation.knn_k (20 there, 5 now)' in said
+  assert 'evaluation.knn_k (20 there, 5 now)' in said
   assert said.count('measured before') == 1
   found = [results(x)['protocol']['classifiers']['byol']['k']
            for x in (base, f'{base}-2', f'{base}-3')]

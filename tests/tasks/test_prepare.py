@@ -18,8 +18,8 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.data import fingerprint
 from byol_jax.data.feed import stream
 from byol_jax.data.images import decode
-from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.images import shrink
+from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.records import descriptions
 from byol_jax.data.records import writing
 from byol_jax.data.sources import open as open_lib

@@ -156,7 +156,7 @@ def promised_pixels(data: bytes) -> int:
   try:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
       return image.width * image.height
-  except Exception:  # pylint: disable=broad-except  # `decode` says why
+  except Exception:  # `decode` says why
     return 0
 
 

@@ -79,7 +79,7 @@ def by_number(
 def module() -> Any:
   """Imports array_record; UserError says how to get it."""
   try:
-    from array_record.python import array_record_module  # pylint: disable=g-import-not-at-top
+    from array_record.python import array_record_module
   except ImportError as error:
     raise UserError(f'array_record files need array_record ({error}): pip install '
                     'array_record') from error
@@ -92,7 +92,7 @@ def _most_open(shards: int) -> int:
   Raises the limit as far as the system lets a process do that: to open a shard
   again for an image takes an eighth of the time to decode it.
   """
-  import resource  # pylint: disable=g-import-not-at-top  # not on Windows
+  import resource  # not on Windows
   kind, wanted = resource.RLIMIT_NOFILE, 4 * shards
   soft, hard = resource.getrlimit(kind)
   if soft == resource.RLIM_INFINITY:

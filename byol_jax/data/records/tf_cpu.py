@@ -27,7 +27,7 @@ def import_tf() -> Any:
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
   with _silent_stderr():
     try:
-      import tensorflow as tf  # pylint: disable=g-import-not-at-top
+      import tensorflow as tf
     except ImportError as error:
       raise UserError(
           'this data source needs TensorFlow, which cannot be imported '

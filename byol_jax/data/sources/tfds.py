@@ -153,7 +153,7 @@ def _import_tfds() -> Any:
   """Imports tensorflow_datasets, once TensorFlow was made quiet."""
   import_tf()
   try:
-    import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+    import tensorflow_datasets as tfds
   except ImportError as error:
     raise UserError(
         f"config.data.source='tfds' needs tensorflow_datasets ({error}): "

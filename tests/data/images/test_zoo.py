@@ -363,7 +363,7 @@ _OTHERS = {  # that take as much, or whose makers take long
     'png.rgba16': lambda: _rgba16(6300),
     'bmp.runs': lambda: _bmp_rle8(np.tile(RGB, (55, 40, 1))),
 }
-_DECODE_ALL = """
+_DECODE_ALL = r"""
 import json, os, re, sys, time
 from byol_jax.data.images import decode
 figures = {{}}
