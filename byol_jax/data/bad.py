@@ -16,12 +16,12 @@ _TOLD = 10  # so many are named one by one, and again in the summary
 
 
 def default_limit(num_images: int) -> int:
-  """How many may be bad: 100 or 0.1 %, whichever is more, but at most a tenth."""
+  """Returns how many may be bad: 100 or 0.1 %, the larger, but at most a tenth."""
   return min(max(100, num_images // 1000), max(num_images // 10, 1))
 
 
 class BadImages:
-  """The bad images of one source that this process knows of; for many threads.
+  """Holds the bad images of one source that this process knows; for many threads.
 
   Attributes:
     limit: how many there may be.
@@ -73,16 +73,16 @@ class BadImages:
       self._check(count)
 
   def reasons(self) -> dict[int, str]:
-    """Why, by index, in the order in which they were met."""
+    """Returns why, by index, in the order in which they were met."""
     with self._lock:
       return dict(self._why)
 
   def learn(self, reasons: Mapping[int, str]) -> None:
-    """Takes in what a process has met, maybe this one; it has told.
+    """Takes in the bad images that a process has met and told, maybe this one.
 
     Raises:
-      UserError: more than the limit were learned. What only this process has met
-        since does not count: the others must come to the same.
+      UserError: more than the limit were learned. Images that only this process has
+        met since do not count: all processes must come to the same.
     """
     with self._lock:
       for index, why in reasons.items():
@@ -98,7 +98,7 @@ class BadImages:
           f'{self.limit}: mend or remove them, or raise it')
 
   def summary(self) -> str:
-    """One line: how many there are, and which came first, by reason."""
+    """Returns a line: how many there are, and which came first, by reason."""
     names = collections.defaultdict(list)
     with self._lock:
       for index, why in itertools.islice(self._why.items(), _TOLD):
@@ -110,7 +110,7 @@ class BadImages:
             f'used: {told}{more}')
 
   def report(self) -> dict[str, str]:
-    """Why, by name, in the order in which they were met.
+    """Returns why, by name, in the order in which they were met.
 
     A second 'a.jpg' is 'a.jpg#2': a list may name a file twice.
     """

@@ -1,4 +1,4 @@
-"""Where the random resized crop falls: the reference's rule, for any array library.
+"""Places the random resized crop: the reference's rule, for any array library.
 
 The streaming path computes its boxes with plain numbers, the device-resident
 path with `jax.numpy`, the tests with numpy. All call the one function below.

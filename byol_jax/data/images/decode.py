@@ -1,9 +1,9 @@
-"""Encoded bytes to uint8 pixels: two training views, or the centre.
+"""Decodes encoded bytes to uint8 pixels: two training views, or the centre.
 
-Whatever comes in, what comes out is RGB and upright: gray images are repeated,
-CMYK and YCCK converted, palettes looked up, 16 bits become the upper 8, an EXIF
-orientation is applied, transparency is dropped without blending, and of several
-frames the first counts. Everything else is a `BadImage`.
+The pixels are always RGB and upright: gray images are repeated, CMYK and YCCK
+converted, palettes looked up, 16 bits become the upper 8, an EXIF orientation is
+applied, transparency is dropped without blending, and of several frames the first
+counts. Everything else is a `BadImage`.
 
 JPEGs go through libjpeg-turbo (simplejpeg), with the accurate DCT and smooth
 upsampling, the rest through Pillow, which is asked for the formats below only:
@@ -35,8 +35,8 @@ _FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')
 # Pillow warns of oddities once a process; what matters is raised.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
-# A header may promise anything. What is read takes 1 GB and about 2 s at most on the
-# way: fewer pixels where they take more (`_most_pixels`).
+# A header may promise anything. An image that is read takes 1 GB and about 2 s at most
+# on the way: fewer pixels where they take more (`_most_pixels`).
 MAX_PIXELS = 80_000_000
 _MAX_WIDE_PIXELS = 40_000_000
 _MAX_RUN_LENGTH_PIXELS = 5_000_000
@@ -46,7 +46,7 @@ _STRIP = 256             # rows that are converted at a time
 # A progressive JPEG is drawn in some ten scans, each of all its pixels; one of a few
 # bytes may have thousands. These many pixels take two seconds: 12 scans of the largest.
 _MAX_DRAWN = 1_000_000_000
-# Of a JPEG within a TIFF; libtiff's own limit is 100. Pillow's widest have 18.
+# The scans of a JPEG within a TIFF; libtiff allows 100, Pillow's widest have 18.
 os.environ.setdefault('LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER', '20')
 
 _large = threading.RLock()
@@ -66,8 +66,8 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
   Args:
     data: a JPEG, PNG, GIF, BMP, WebP or TIFF file.
     at_least: 0 for its own size; else a JPEG may come at a half, a quarter or an
-      eighth of it, as long as both sides have so many pixels. That takes less than
-      half the time (a part of its discrete cosine transform does), and averages as
+      eighth of it, as long as both sides have so many pixels. It takes less than half
+      the time, as a part of the discrete cosine transform is enough, and averages as
       antialiasing does.
 
   Returns:
@@ -137,7 +137,7 @@ def decode_eval(data: bytes, out: np.ndarray,
 
 
 def turn(pixels: int) -> contextlib.AbstractContextManager:
-  """Large images are worked on one after the other.
+  """Lets large images be worked on one after the other only.
 
   With any number of threads the memory that they take on the way is that of one. A
   thread may take its turn again: `decode` does so itself.
@@ -152,7 +152,7 @@ def turn(pixels: int) -> contextlib.AbstractContextManager:
 
 
 def promised_pixels(data: bytes) -> int:
-  """How many pixels a header says there are; 0 where it cannot be read."""
+  """Returns the number of pixels that a header promises; 0 where it has none."""
   try:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
       return image.width * image.height
@@ -234,7 +234,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _most_pixels(image: Image.Image, data: bytes) -> int:
-  """How many pixels an image may have that Pillow has opened."""
+  """Returns how many pixels an image that Pillow has opened may have."""
   codec, args = image.tile[0][::3] if image.tile else ('', '')
   if codec == 'bmp_rle':  # a loop in Python
     return _MAX_RUN_LENGTH_PIXELS

@@ -1,4 +1,4 @@
-"""What the markers of a JPEG say that its decoders do not tell.
+"""Reads from the markers of a JPEG what its decoders do not tell.
 
 A JPEG is a row of segments, each FF, a marker, and for most its length; behind SOS
 come the entropy-coded pixels, in which FF is followed by 00 or a restart marker only
@@ -52,7 +52,7 @@ def drawing(data: bytes) -> tuple[int, int, int]:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
   """Yields the markers up to EOI, each with where its content starts and ends.
 
-  What lies between segments is passed over, as libjpeg does: were the walk to end
+  Bytes between segments are passed over, as libjpeg does: were the walk to end
   there, a few bytes of garbage would hide the scans behind them.
   """
   position = 2
@@ -65,7 +65,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _orientation(tiff: bytes) -> int:
-  """The orientation in the first directory of an EXIF block."""
+  """Returns the orientation in the first directory of an EXIF block."""
   order = {b'II*\0': '<', b'MM\0*': '>'}.get(tiff[:4])
   if order is None or len(tiff) < 8:
     return 1

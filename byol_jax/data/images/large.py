@@ -18,10 +18,10 @@ _FIRST = 16  # images that are looked at
 
 
 def watched(read: Callable[[int], bytes], image_size: int) -> Callable[[int], bytes]:
-  """A source's `read` that looks at the headers of the first images it returns.
+  """Returns a source's `read` that looks at the headers of its first images.
 
   Args:
-    read: of a source (`sources.Encoded`).
+    read: that of a source (`table.Encoded`).
     image_size: of the views.
 
   Returns:

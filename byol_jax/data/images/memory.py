@@ -1,4 +1,4 @@
-"""Large arrays go back to the system once they are freed.
+"""Lets large arrays go back to the system once they are freed.
 
 glibc takes what is freed once as a sign that such sizes come again, and from then on
 cuts them out of its heaps (mallopt(3), M_MMAP_THRESHOLD): batches of 20 MB between

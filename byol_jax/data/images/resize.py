@@ -20,12 +20,12 @@ def _compiled(function: Callable) -> Callable:
 
 @_compiled
 def _taps(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-  """Which four neighbours of `size` pixels make each of `count` new ones.
+  """Finds the four neighbours of `size` pixels that make each of `count` new ones.
 
   Returns:
     The first neighbour, from -2, int64 [count], and the weights of the four,
-    float32 [count, 4]: Keys' cubic (a = -0.5). What lies outside has weight 0
-    and its share goes to the others.
+    float32 [count, 4]: Keys' cubic (a = -0.5). A neighbour outside has
+    weight 0 and its share goes to the others.
   """
   first = np.empty(count, np.int64)
   weight = np.empty((count, 4), np.float32)
@@ -88,7 +88,7 @@ def cut(image: np.ndarray, box: tuple[int, int, int, int],
         out: np.ndarray) -> None:
   """Resizes `image[top:top + h, left:left + w]` into `out`.
 
-  What `tf.image.resize(..., 'bicubic', antialias=False)` of the box computes
+  The result is `tf.image.resize(..., 'bicubic', antialias=False)` of the box
   (half-pixel centres, Keys' kernel, no neighbours from outside of the box), to
   rounding, at a fraction of the time: rows first, then columns. The arithmetic
   is float32 in a fixed order, so the result is the same on every machine.

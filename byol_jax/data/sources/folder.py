@@ -78,8 +78,8 @@ def list_folder(path: str, split: str) -> Listing | None:
   part are passed over, and named on the console: they may have been meant as classes.
 
   Counted are jpg, jpeg, png, webp, bmp, gif, tif and tiff files, in upper or lower
-  case. What starts with a dot is skipped, and a subfolder that may not be read is
-  left out with a warning. Symbolic links are followed; a broken one is listed and
+  case. A name that starts with a dot is skipped, and a subfolder that may not be read
+  is left out with a warning. Symbolic links are followed; a broken one is listed and
   found to be bad on reading.
 
   Each folder is listed once, however many links lead to it: at its own place if
