@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -44,6 +45,8 @@ def byol_loss(prediction1: jax.Array, prediction2: jax.Array,
   Returns:
     A scalar.
   """
+  chex.assert_rank(prediction1, 2)
+  chex.assert_equal_shape([prediction1, prediction2, target1, target2])
   target1, target2 = jax.lax.stop_gradient((target1, target2))
   return jnp.mean(regression_loss(prediction1, target2)
                   + regression_loss(prediction2, target1))
@@ -51,6 +54,8 @@ def byol_loss(prediction1: jax.Array, prediction2: jax.Array,
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """Mean softmax cross-entropy of logits [B, K] and labels int [B]."""
+  chex.assert_rank([logits, labels], [2, 1])
+  chex.assert_equal_shape_prefix([logits, labels], 1)
   log_probabilities = jax.nn.log_softmax(logits)
   picked = jnp.take_along_axis(log_probabilities, labels[:, None], axis=-1)
   return -jnp.mean(picked)

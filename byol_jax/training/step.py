@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -126,6 +127,7 @@ def _loss(
   Returns:
     The total loss, and what the pass leaves behind.
   """
+  chex.assert_rank(views, 5)
   online_params, probe_params = trained
 
   def run(network, params, net_state, which):
@@ -147,6 +149,7 @@ def _loss(
 
   outputs = Pass(online, target)
   loss, metrics = method.loss(outputs, state.carried, axis_name)
+  chex.assert_rank([loss, *metrics.values()], 0)  # this device's means
   normalized = losses.l2_normalize(jax.lax.stop_gradient(
       online.projection.reshape(-1, online.projection.shape[-1])))
   metrics = metrics | {

@@ -9,6 +9,7 @@ collapses whatever the target does, and a fixed random target is learnt from.
 import functools
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,8 +153,8 @@ def test_without_predictor_it_collapses_and_says_so(tau):
 
 def test_tau_1_learns_from_a_fixed_random_target():
   result = _train(use_predictor=True, tau=1.0)
-  jax.tree.map(np.testing.assert_array_equal, result.end.target_params,
-               result.start.target_params)
+  chex.assert_trees_all_equal(result.end.target_params,
+                              result.start.target_params)
   final = result.losses[-20:].mean()
   assert final < 0.5 * result.losses[:5].mean()
   # and not by predicting the mean of the targets for every image: that would

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,8 +98,7 @@ def test_devices_compute_the_same(name, num_sub_batches):
   np.testing.assert_allclose(said['loss'], also['loss'], rtol=1e-4)
   np.testing.assert_allclose(said['batch_projection_std'],
                              also['batch_projection_std'], rtol=1e-3)
-  for name_, memory in one.carried.items():
-    np.testing.assert_allclose(memory, four.carried[name_], rtol=1e-3, atol=1e-4)
+  chex.assert_trees_all_close(one.carried, four.carried, rtol=1e-3, atol=1e-4)
 
 
 def test_without_target_views_no_target_runs():
@@ -115,5 +115,5 @@ def test_what_is_carried_advances_once_a_sub_batch():
     # the newest come first, the oldest of before are gone
     np.testing.assert_array_equal(new.carried['memory'][BATCH:], first[:MEMORY - BATCH])
   # the target is a copy of the online network after each step
-  jax.tree.map(np.testing.assert_array_equal, new.target_params,
-               {name: new.online_params[name] for name in new.target_params})
+  chex.assert_trees_all_equal(new.target_params, {
+      name: new.online_params[name] for name in new.target_params})

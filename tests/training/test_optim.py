@@ -2,6 +2,7 @@
 
 import os
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,7 +131,7 @@ def test_the_first_step_changes_only_the_momentum(lars):
   state = optimizer.init(params)
   updates, state = optimizer.update(grads, state, params, step=jnp.int32(0))
   new = optax.apply_updates(params, updates)
-  jax.tree.map(np.testing.assert_array_equal, new, params)
+  chex.assert_trees_all_equal(new, params)
   assert np.abs(state[2].trace['net/linear']['w']).min() > 0
   updates, _ = optimizer.update(grads, state, params, step=jnp.int32(1))
   assert np.abs(updates['net/linear']['w']).min() > 0

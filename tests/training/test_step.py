@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -212,8 +213,8 @@ def test_target_at_tau_1_and_tau_0(state, tau, step):
   new, metrics = _update()(state, _views(1, dtype=np.float32))
   assert float(metrics['tau']) == tau and int(new.step) == step + 1
   if tau == 1:  # fixed, to the bit
-    jax.tree.map(np.testing.assert_array_equal, new.target_params,
-                 state.target_params)
+    chex.assert_trees_all_equal(new.target_params,
+                                state.target_params)
   else:  # the online network after its update
     new_online = {m: new.online_params[m] for m in new.target_params}
     _assert_close(new.target_params, new_online, 1e-6)
@@ -235,8 +236,8 @@ def test_the_target_starts_from_its_own_key_or_as_a_copy():
   assert len(weights) > 4
   assert not any(equal(own, m) for m in weights)
   assert all(equal(copy, m) for m in weights)
-  jax.tree.map(np.testing.assert_array_equal, own.online_params,
-               copy.online_params)
+  chex.assert_trees_all_equal(own.online_params,
+                              copy.online_params)
 
 
 # ----------------------------------------------------------------- the probe
@@ -247,7 +248,7 @@ def test_the_probes_gradient_does_not_reach_the_encoder(state):
       state, batch, _given_views, _make_model(), BYOL, None)[1][0])
   (online, probe), (same, different) = (gradients(state, b)
                                         for b in (batch, other))
-  jax.tree.map(np.testing.assert_array_equal, online, same)
+  chex.assert_trees_all_equal(online, same)
   assert np.abs(probe['classifier']['w'] - different['classifier']['w']).max() > (
       1e-3)
 
