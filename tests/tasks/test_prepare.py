@@ -356,10 +356,10 @@ def test_a_full_disk(tmp_path, monkeypatch):
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
   assert not os.listdir(tmp_path / 'out/train')
 
-  def dump(*_, **__):
+  def full(*_):
     raise OSError(28, 'No space left on device')
   with monkeypatch.context() as patch:
-    patch.setattr(writing.json, 'dump', dump)
+    patch.setattr(writing.files_lib, 'write_bytes', full)
     with pytest.raises(UserError, match='00000-of-00005.json.*No space left'):
       prepare.run(config)
   assert 'images-00000-of-00005.array_record' not in os.listdir(
