@@ -1,7 +1,7 @@
 """orbax with its repairs: nothing else in run/ knows it.
 
-Each repair says what it works around, and where that was reported. Where it says "no
-issue known", it was seen with orbax-checkpoint 0.12.8 as described.
+Each repair says what it works around, and where that was reported. "No issue known" is
+followed by a way to see it, with orbax-checkpoint 0.12.8.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ class Manager:
 def steps(directory: epath.Path) -> list[int]:
   """Returns the steps of the complete checkpoints, ascending; damaged ones too.
 
-  orbax's own list has 007, and files, too (no issue known: make such a folder beside
-  a checkpoint, and look at all_steps()).
+  orbax's own list is that of a manager, as it was when it last looked. Older versions
+  had 007, and files, in it; 0.12.8 has not.
   """
   found = []
   for path in directory.iterdir() if directory.is_dir() else ():

@@ -221,9 +221,8 @@ def lower_bound(found: Compiled, device_kind: str) -> tuple[float, str]:
   """The least time of a step, and whence it comes.
 
   For a v5e the compiler's own sum comes out at minus two minutes, for a v6e below the
-  arithmetic; there the chip's published peak is all that can be said. (No issue known;
-  seen with libtpu 0.0.42: compile configs/imagenet_r50.py for v5e-8, and look at
-  cost_analysis()['optimal_seconds'].)
+  arithmetic; there the chip's published peak is all that can be said. (No issue known:
+  'optimal_seconds' of the cost_analysis() of configs/imagenet_r50.py.)
 
   Args:
     found: what the compiler says.

@@ -214,8 +214,7 @@ def _sizes(part: _Part) -> list[int]:
 
 def _array_records(part: _Part) -> Callable[[int], bytes]:
   """Returns a function that reads a record of a part, the whole serialized example."""
-  # not TFDS's own data source, which keeps every shard open (no issue known; seen with
-  # tfds 4.9.10: more shards than a process may have open files)
+  # not TFDS's own data source, which keeps every shard open (no issue known)
   return _by_number(part, shards.reader(part.files))
 
 
