@@ -12,9 +12,9 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'prepare.', 'preflight.', 'task')
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
                     'weights')
-_OF_THE_WEIGHTS_IN_0_1 = ('network.', 'augment.', 'train.', 'data.image_size',
-                          'data.crop_area', 'data.crop_aspect', 'data.center_share',
-                          'data.mean', 'data.std')
+_OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
+                   'data.crop_area', 'data.crop_aspect', 'data.center_share',
+                   'data.mean', 'data.std', 'method.')  # the last since 0.1
 _FREE_IN_EVALUATIONS_IN_0_1 = (
     'log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch', 'data.path',
     'data.test_path', 'evaluation.cache', 'weights')
@@ -72,7 +72,7 @@ def test_a_resumed_pretraining_may_differ_where_it_learns_the_same():
   assert free == _that_begin(_FREE_IN_0_1 + _NEVER_LOOKED_AT)
   compared = keys.KEYS.keys() - free
   assert compared == _that_begin((
-      'seed', 'init_from', 'network.', 'augment.', 'train.', 'data.')) - free
+      'seed', 'init_from', 'data.') + _OF_THE_WEIGHTS) - free
 
 
 @pytest.mark.parametrize('task', keys.EVALUATING)
@@ -81,7 +81,7 @@ def test_a_resumed_evaluation_may_differ_where_it_measures_the_same(task):
                        if task not in tasks)
   # the encoder's digest is compared, and with it what the weights have brought
   assert set(keys.free(task)) == unused | _that_begin(
-      _FREE_IN_EVALUATIONS_IN_0_1 + _OF_THE_WEIGHTS_IN_0_1)
+      _FREE_IN_EVALUATIONS_IN_0_1 + _OF_THE_WEIGHTS)
   # what no evaluation looks at is told, too
   assert set(keys.unused(task)) - unused == {
       name for name in _that_begin(('log.', 'checkpoint.', 'safety.', 'data.prefetch'))
@@ -89,7 +89,7 @@ def test_a_resumed_evaluation_may_differ_where_it_measures_the_same(task):
 
 
 def test_what_describes_the_encoder():
-  assert set(keys.of_the_weights()) == _that_begin(_OF_THE_WEIGHTS_IN_0_1)
+  assert set(keys.of_the_weights()) == _that_begin(_OF_THE_WEIGHTS)
 
 
 @pytest.mark.parametrize('task', keys.TASKS)
