@@ -128,11 +128,11 @@ def test_a_run_keeps_the_precision_that_it_began_with(data, tmp_path):
   assert other.returncode == 2
   assert "network.precision ('bfloat16' there, 'float32' now)" in other.stderr
 
-  (tmp_path / 'out/checkpoints').rename(tmp_path / 'none')  # nothing is kept: anew
-  new = run(*arguments, '--config.network.precision=auto', cwd=tmp_path)
+  new = run(*arguments, '--config.network.precision=auto', '--workdir=new',
+            cwd=tmp_path)
   assert new.returncode == 0, new.stderr
   assert new.stdout.splitlines()[0].endswith('a device, float32')
-  config = json.loads((tmp_path / 'out/config.json').read_text())
+  config = json.loads((tmp_path / 'new/config.json').read_text())
   assert config['network']['precision'] == 'float32'
 
 
