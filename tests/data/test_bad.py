@@ -67,5 +67,5 @@ def test_the_limit_ends_the_run_and_names_the_first(caplog):
                      'config key data.max_bad_images allows 2'):
     found.add(9, 'empty')
   assert [r.getMessage() for r in caplog.records] == [
-      "warning: left out '4.jpg' of them: empty",
-      "warning: left out '7.jpg' of them: damaged"]
+      "left out '4.jpg' of them: empty",
+      "left out '7.jpg' of them: damaged"]

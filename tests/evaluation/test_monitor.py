@@ -101,7 +101,7 @@ def test_a_run_looks_at_no_test_image_before_its_end(tmp_path, monkeypatch, caps
     encoded.append((len(data.images), len(rows)))
     return encode(self, networks, data, rows)
   monkeypatch.setattr(pretrain.encode.Encoder, '__call__', note)
-  monkeypatch.setattr(pretrain.report, 'final', lambda *_, **__: {
+  monkeypatch.setattr(pretrain.final, 'final', lambda *_, **__: {
       'protocol': {'images': ''}})
   assert main_lib.main([
       'main', '--config=configs/fashion.py', '--distributed=off',

@@ -30,7 +30,7 @@ def test_a_label_is_read_once():
 
 def test_it_looks_like_an_array():
   labels, asked = _labels(10)
-  assert len(labels) == 10 and labels.dtype == np.int32 and labels.max() == 6
+  assert len(labels) == 10 and labels.dtype == np.int32 and labels.num_classes == 7
   assert not asked  # the records' features tell the number of classes
   assert labels[:].dtype == np.int32 and np.asarray(labels, np.int64).dtype == np.int64
   with pytest.raises(IndexError):
