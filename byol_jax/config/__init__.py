@@ -1,4 +1,4 @@
-"""What can be said of a run: keys, kinds, rules, and the command line.
+"""The config of a run: keys, kinds of values, rules, and the command line.
 
 A config file starts from `config.base()` and states what differs.
 """

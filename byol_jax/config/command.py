@@ -1,4 +1,4 @@
-"""The command line: argv becomes a config, or a line that says what is wrong."""
+"""The command line: turns argv into a config, or says what is wrong in one line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Command(NamedTuple):
 
 
 def help_text() -> str:
-  """The usage, and every flag and key with its default, its use and its range."""
+  """Returns the usage, and every flag and key with its default, use and range."""
   return (f'{USAGE}\n\nFlags, each with its default:\n'
           + '\n'.join(key.described(name) for name, key in FLAGS.items())
           + f'\n\nKeys of the config, likewise:\n{keys_lib.described()}')
@@ -56,10 +56,10 @@ def parse(argv: Sequence[str], flags: Mapping[str, Key] = FLAGS) -> Command:
 
   Args:
     argv: the program's name and its arguments.
-    flags: those beside --config.key; `config` is one of them.
+    flags: the flags beside --config.key; `config` is one of them.
 
   Raises:
-    UserError: anything is wrong with it.
+    UserError: anything is wrong with the command line.
   """
   given = _given(argv[1:], flags)
   path = given.pop('config', None)
@@ -81,7 +81,7 @@ def parse(argv: Sequence[str], flags: Mapping[str, Key] = FLAGS) -> Command:
 
 
 def _given(arguments: Sequence[str], flags: Mapping[str, Key]) -> dict[str, Any]:
-  """The values of the command line: {'workdir': ..., 'config.data.path': ...}."""
+  """Returns the command line's values: {'workdir': ..., 'config.data.path': ...}."""
   known = dict(flags) | {f'config.{name}': key for name, key in keys_lib.KEYS.items()}
   given, rest = {}, iter(arguments)
   for argument in rest:
@@ -107,7 +107,7 @@ def _given(arguments: Sequence[str], flags: Mapping[str, Key]) -> dict[str, Any]
 
 
 def _unknown(flag: str) -> str:
-  """What to say of a flag that there is not."""
+  """Returns the message for a flag that does not exist."""
   shown = ' '.join(flag.split())[:_MOST_SHOWN]
   if flag.startswith('config.'):
     return rules.unknown(shown.removeprefix('config.'))
@@ -140,11 +140,11 @@ def _loaded(path: str, file: str, arguments: list[str]) -> ml_collections.Config
 
 
 def _why(error: BaseException, file: str, line: int) -> str:
-  """What is wrong with a config file, whose line raised an error if it is not 0."""
+  """Returns what is wrong with a config file; `line` is where, 0 if unknown."""
   name, message = type(error).__name__, str(error)
   frames = list(traceback.walk_tb(error.__traceback__))
   if frames and frames[-1][0].f_globals['__name__'].startswith('ml_collections'):
-    # it names a part of the key that it does not know, first of all
+    # the message begins with a part of the unknown key
     unknown = re.match(r'(?:Key ["\'])?([\w.]+)(?:["\'](?! object)|$)',
                        message.replace('\\', '').strip('"\''))
     if unknown:
@@ -156,7 +156,7 @@ def _why(error: BaseException, file: str, line: int) -> str:
 
 
 def _line(error: BaseException | None, file: str) -> int:
-  """The line where an error was raised in a file, or was first of all; 0 for none."""
+  """Returns the line of a file where an error or its cause was raised; 0 for none."""
   line = 0
   while error is not None:
     for frame, number in traceback.walk_tb(error.__traceback__):

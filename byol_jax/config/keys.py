@@ -1,4 +1,4 @@
-"""Every key of a run, once: default, kind, help, and the tasks that look at it.
+"""All keys of a config, each once: default, kind, help, and the tasks that read it.
 
 A config file starts from `base()` and states what differs.
 """
@@ -31,7 +31,7 @@ PRETRAIN = ('pretrain',)
 LEARNING = ('pretrain', 'preflight')  # they build the train step
 CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
 MEASURING = ('knn',) + CHOOSING
-EVALUATING = MEASURING + ('embed', 'export')  # what is done with `weights`
+EVALUATING = MEASURING + ('embed', 'export')  # they take `weights`
 TASKS = ('pretrain', 'prepare', 'preflight') + EVALUATING + ('compare',)
 
 
@@ -44,11 +44,11 @@ class Key(NamedTuple):
     help: what it is for.
     was: its value for a config of an older version that lacks it, where that is not
       the default of today.
-    tasks: that look at it.
-    free: the tasks that learn or measure the same with any value. It says where files
-      are, how fast to go or what to write, and may differ when they are resumed.
-    of_the_weights: whether it describes the encoder or how its images are prepared;
-      tasks that take `weights` take it from them.
+    tasks: the tasks that read the key.
+    free: the tasks that learn or measure the same with any value, so that it may differ
+      when they go on. Such a key says where files are, how fast to go, what to write.
+    of_the_weights: whether the key describes the encoder or how its images are
+      prepared. Tasks that take `weights` take its value from them.
   """
   default: Any
   kind: Kind
@@ -59,7 +59,7 @@ class Key(NamedTuple):
   of_the_weights: bool = False
 
   def described(self, name: str) -> str:
-    """The lines of --help."""
+    """Returns the lines of --help for the key."""
     return '\n'.join([f'  --{name}={self.default}', *textwrap.wrap(
         f'{self.help} [{self.kind.words}]', 88, initial_indent=' ' * 6,
         subsequent_indent=' ' * 6)])
@@ -71,11 +71,11 @@ _ABOUT: dict[str, str] = {}  # section: its title
 
 def _add(section: str, tasks: tuple[str, ...], *, free: tuple[str, ...] = (),
          of_the_weights: bool = False, **keys: tuple[Any, ...]) -> None:
-  """Adds keys to a section: each a tuple of Key's first fields; the others are alike.
+  """Adds keys to a section, each as a tuple of Key's first fields.
 
   Args:
     section: its name and, once, its title behind a colon.
-    tasks, free, of_the_weights: see `Key`.
+    tasks, free, of_the_weights: the same for all the keys; see `Key`.
     **keys: (default, kind, help) or (default, kind, help, was).
   """
   section, _, title = section.partition(': ')
@@ -283,7 +283,7 @@ _add(
 
 
 def base() -> ml_collections.ConfigDict:
-  """The paper's 1000-epoch run of ResNet-50 (section 3.3), on no data yet."""
+  """Returns the paper's 1000-epoch run of ResNet-50 (section 3.3), without data."""
   c = ml_collections.ConfigDict()
   for name, key in KEYS.items():
     *sections, last = name.split('.')
@@ -301,34 +301,31 @@ def base() -> ml_collections.ConfigDict:
 
 
 def free(task: str) -> tuple[str, ...]:
-  """The keys that may differ when a task is resumed.
-
-  It does not look at them, or learns and measures the same with any value.
-  """
+  """Returns the keys that may differ when a task goes on: they do not change it."""
   return tuple(name for name, key in KEYS.items()
                if task not in key.tasks or task in key.free)
 
 
 def unused(task: str) -> tuple[str, ...]:
-  """The keys that a task does not look at, without those `of_the_weights`."""
+  """Returns the keys that a task does not read, except those `of_the_weights`."""
   return tuple(name for name, key in KEYS.items()
                if task not in key.tasks and not key.of_the_weights)
 
 
 def of_the_weights() -> tuple[str, ...]:
-  """The keys that evaluations take from the weights."""
+  """Returns the keys that evaluations take from the weights."""
   return tuple(name for name, key in KEYS.items() if key.of_the_weights)
 
 
 def was() -> dict[str, Any]:
-  """Every key as a config means it that was written before there was the key."""
+  """Returns each key's value for a config that is older than the key."""
   return {name: list(value) if isinstance(value, tuple) else value
           for name, key in KEYS.items()
           for value in [key.default if key.was is None else key.was]}
 
 
 def described() -> str:
-  """The lines of --help, section by section."""
+  """Returns the lines of --help, section by section."""
   return '\n'.join(
       f'\n{section}{": " * bool(section)}{title}\n' + '\n'.join(
           key.described(f'config.{name}') for name, key in KEYS.items()

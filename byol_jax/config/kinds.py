@@ -1,4 +1,4 @@
-"""Kinds of values in a config: each reads a text, checks a value and says its range."""
+"""Kinds of values in a config: each reads a text, checks a value, names its range."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _BOOLEANS = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0'
 
 
 class Kind(NamedTuple):
-  """What a key or a flag takes.
+  """The kind of a key's or a flag's values.
 
   Attributes:
-    type: its type in a ConfigDict.
+    type: their type in a ConfigDict.
     words: what is allowed, for people.
     parse: reads a text of the command line; raises ValueError.
-    refusal: value -> what it must be; '' where it is allowed.
+    refusal: value -> what the value must be; '' where it is allowed.
   """
   type: type
   words: str
@@ -49,7 +49,7 @@ class Kind(NamedTuple):
 
 
 def number(*, words: str = '', **bounds: float) -> Kind:
-  """A number that 32 bits can hold.
+  """Makes the kind of a number that 32 bits can hold.
 
   Args:
     words: what is allowed; by default the bounds.
@@ -59,17 +59,17 @@ def number(*, words: str = '', **bounds: float) -> Kind:
 
 
 def whole(*, words: str = '', **bounds: int) -> Kind:
-  """A whole number, with the arguments of `number`."""
+  """Makes the kind of a whole number; arguments as for `number`."""
   return _number(int, 'a whole number', words, bounds)
 
 
 def share() -> Kind:
-  """A number from 0 to 1."""
+  """Makes the kind of a number from 0 to 1."""
   return number(at_least=0, at_most=1, words='a number from 0 to 1')
 
 
 def flag() -> Kind:
-  """True or False."""
+  """Makes the kind of True and False."""
   def parse(text):
     if text.lower() not in _BOOLEANS:
       raise ValueError(text)
@@ -80,7 +80,7 @@ def flag() -> Kind:
 
 
 def text() -> Kind:
-  """Any text that can name a file."""
+  """Makes the kind of a text that can name a file."""
   def refusal(value):
     if not isinstance(value, str):
       return 'a string'
@@ -89,31 +89,31 @@ def text() -> Kind:
 
 
 def choice(*names: str) -> Kind:
-  """One of some names."""
+  """Makes the kind of one of some names."""
   words = f'one of {", ".join(names)}'
   return Kind(str, words, str, lambda value: '' if isinstance(
       value, str) and value in names else words)
 
 
 def numbers(count: int, each: Kind) -> Kind:
-  """So many numbers of a kind."""
+  """Makes the kind of a list of `count` numbers."""
   return _list(f'{count} numbers, each {each.words}', each,
                lambda values: len(values) == count)
 
 
 def pair(limit: str = '', **bounds: float) -> Kind:
-  """A range: two numbers above 0, the smaller one first; `limit` says the bounds."""
+  """Makes the kind of two numbers above 0, the smaller first; `limit`: the bounds."""
   words = 'two numbers above 0, the smaller one first'
   return _list(f'{words}, {limit}' if limit else words, number(above=0, **bounds),
                lambda values: len(values) == 2 and values[0] <= values[1])
 
 
 def list_of(*, zero: bool = False, empty: bool = False) -> Kind:
-  """Up to 100 numbers up to 1e6.
+  """Makes the kind of a list of up to 100 numbers up to 1e6.
 
   Args:
     zero: whether 0 is allowed.
-    empty: whether there may be none.
+    empty: whether the list may be empty.
   """
   least = 'at_least' if zero else 'above'
   return _list(
@@ -124,7 +124,7 @@ def list_of(*, zero: bool = False, empty: bool = False) -> Kind:
 
 
 def automatic(kind: Kind) -> Kind:
-  """None, which is chosen for the run, or a value of another kind."""
+  """Makes the kind of None, which the run replaces, or of a value of another kind."""
   return Kind(kind.type, f'{kind.words}; or None, automatic',
               lambda text: None if text == 'None' else kind.parse(text),
               lambda value: '' if value is None else kind.refusal(value))
@@ -164,16 +164,16 @@ def _list(words: str, each: Kind, fits: Callable[[Any], bool]) -> Kind:
 
 
 def shown(value: Any) -> str:
-  """Returns a value for a message, cut where it is long."""
+  """Returns a value as a message shows it, cut where it is long."""
   try:
     text = repr(value)
-  except ValueError:  # of thousands of digits
+  except ValueError:  # it has thousands of digits
     text = f'a huge {type(value).__name__}'
   return text if len(text) <= _MOST_SHOWN else f'{text[:_MOST_SHOWN]}...'
 
 
 def nearest(key: str, keys: list[str]) -> str:
-  """' (did you mean KEY?)', or '' where nothing is near."""
+  """Returns ' (did you mean KEY?)', or '' where no key is near."""
   within = [k for k in keys if k.startswith(f'{key}.')]
   if within:
     return f' (a section: set one of its keys, such as {within[0]})'

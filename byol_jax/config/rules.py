@@ -1,4 +1,4 @@
-"""What must fit together in a config."""
+"""The rules of a config: values that must fit together."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def validate(config: ml_collections.ConfigDict) -> None:
   """Checks keys, types and values.
 
   Args:
-    config: what the config file and the overrides made.
+    config: the config file's values with those of the command line.
 
   Raises:
-    UserError: naming the first key that is wrong, and what is allowed.
+    UserError: names the first key that is wrong, and what is allowed.
   """
   check_keys(config)
   for key, value in files_lib.flatten(config).items():
@@ -34,7 +34,7 @@ def check_keys(config: ml_collections.ConfigDict) -> None:
   """Checks that a config has the keys of `base()`, and no others.
 
   Raises:
-    UserError: names the first one.
+    UserError: names the first key that is missing or unknown.
   """
   flat = files_lib.flatten(config)
   for key in flat:
@@ -47,7 +47,7 @@ def check_keys(config: ml_collections.ConfigDict) -> None:
 
 
 def unknown(key: str) -> str:
-  """Names the key that is nearest to one that there is not."""
+  """Returns the message for an unknown key, with the nearest key."""
   return f'unknown config key {key}{kinds.nearest(key, list(keys_lib.KEYS))}'
 
 
@@ -103,7 +103,7 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
 
 
 def touched(config: ml_collections.ConfigDict, keys: Collection[str]) -> dict[str, Any]:
-  """The values of those keys that differ from `base()`."""
+  """Returns the values of the given keys that differ from `base()`."""
   default = files_lib.flatten(keys_lib.base())
   return {key: value for key, value in files_lib.flatten(config).items()
           if key in keys and value != default[key]}
@@ -111,15 +111,15 @@ def touched(config: ml_collections.ConfigDict, keys: Collection[str]) -> dict[st
 
 def check_untouched(config: ml_collections.ConfigDict, keys: Collection[str],
                     why: str) -> None:
-  """Checks that nobody has set what would have no effect.
+  """Checks that the user has set no key that has no effect.
 
   Args:
-    config: what the user wants.
-    keys: those that would have none.
-    why: that is so.
+    config: the user's config.
+    keys: the keys without effect.
+    why: the reason, for the message.
 
   Raises:
-    UserError: names the key.
+    UserError: names the key that was set.
   """
   for key, value in touched(config, keys).items():
     raise UserError(f'config key {key} is {kinds.shown(value)}, but {why}: '

@@ -1,4 +1,4 @@
-"""What is automatic in a config, and the steps of a run."""
+"""The automatic values of a config, and the steps of a run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def resolve(config: ml_collections.ConfigDict, num_images: int,
 
   Args:
     config: a valid config.
-    num_images: of the training part.
-    platform: of the devices, for `precision`.
+    num_images: the size of the training part.
+    platform: the devices' platform, for `precision`.
 
   Returns:
-    A copy without None and with a precision.
+    A copy of the config without None and with a precision.
 
   Raises:
     UserError: the data set or the run is too small for the batch.
@@ -97,17 +97,17 @@ def precision(wanted: str, platform: str) -> str:
 
 
 def tau_power(config: ml_collections.ConfigDict) -> float:
-  """What tau is raised to: `optim.ema_rate`."""
+  """Returns the power that tau is raised to (`optim.ema_rate`)."""
   train = config.train
   return train.batch_size / train.tau_batch_size if train.tau_batch_size else 1.0
 
 
 def total_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
-  """T = floor(epochs * images / batch), as the reference rounds."""
+  """Returns T = floor(epochs * images / batch), as the reference rounds."""
   return int(config.train.epochs * num_images // config.train.batch_size)
 
 
 def warmup_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
-  """W = floor(warm-up epochs * images / batch)."""
+  """Returns W = floor(warm-up epochs * images / batch)."""
   return int(config.train.warmup_epochs * num_images
              // config.train.batch_size)
