@@ -1,4 +1,4 @@
-"""What travels to the devices for a step, and what lives there: names and shapes.
+"""Names and shapes of the arrays that travel to the devices, and that live there.
 
 A batch has leaves [devices, N, n, ...]: N sub-batches of n examples. Streamed images
 travel as the host's crops, resident ones as indices into the data set.
@@ -44,7 +44,7 @@ def resident(grid: tuple[int, ...]) -> Shapes:
 
 
 def shared(images: tuple[int, ...] | None, labelled: bool) -> Shapes:
-  """Describes what lives on the devices.
+  """Describes the arrays that live on the devices.
 
   Args:
     images: [N, H, W, C] of a resident data set; None where images travel.

@@ -1,7 +1,6 @@
-"""What a config means: the pure functions of a run.
+"""Builds the pure functions of a run from its config.
 
-Pretraining, the benchmarks and whatever compiles the step ahead of time build
-it here, so that all of them speak of the same step.
+Pretraining, preflight and the benchmarks build the step here, so all have the same.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Program(NamedTuple):
     update: (state, shared, batch) -> (state, metrics), for `mapped.pmap_update`:
       `shared` and `batch` as batch.py describes them.
     make_views: (shared, step, batch) -> views [V, n, S, S, 3].
-    method: what is learned.
+    method: the method of learning.
     unmapped_model: the networks, for use outside of the mapped step.
     spec: how views are made.
     eval_spec: how images are prepared for evaluation.
@@ -54,7 +53,7 @@ def build(config: ml_collections.ConfigDict, num_images: int,
 
   Args:
     config: resolved (`schedule.resolve`).
-    num_images: of the training part.
+    num_images: the size of the training part.
     num_classes: 0 without labels, which leaves out the probe.
 
   Returns:
@@ -108,10 +107,10 @@ def make_method(config: ml_collections.ConfigDict) -> Method:
 
 def eval_view(config: ml_collections.ConfigDict, image_size: int = 0,
               center_share: float = 0.0) -> tuple[views_lib.ViewSpec, float]:
-  """How a run's encoder sees images in evaluations: the one rule for it.
+  """Returns how a run's encoder sees images in evaluations; nothing else decides it.
 
   Args:
-    config: of the run.
+    config: the run's config.
     image_size: pixels; 0: data.eval_image_size or, where that is 0, the size of the
       views.
     center_share: the centre crop's share of the shorter side; 0: the run's.

@@ -1,4 +1,4 @@
-"""Measures that tell a run that learns from one that collapses.
+"""Measures that distinguish a run that learns from one that collapses.
 
 BYOL's objective has a trivial solution: the same output for every image, loss
 0. None of these measures is part of the objective. The functions from
@@ -23,7 +23,7 @@ def _normalize(x: jax.Array) -> jax.Array:
 
 
 def projection_std(z: jax.Array) -> jax.Array:
-  """Spread of the l2-normalised vectors over the sphere: mean_d std(n(z)_d).
+  """Computes the spread of l2-normalised vectors on the sphere: mean_d std(n(z)_d).
 
   Multiplied by sqrt(D), the inverse of what vectors spread evenly over the
   sphere have: 1 = spread out, 0 = collapsed to one point (SimSiam, arXiv
@@ -40,7 +40,7 @@ def projection_std(z: jax.Array) -> jax.Array:
 
 
 def alignment(x: jax.Array, y: jax.Array) -> jax.Array:
-  """mean_i ||n(x_i) - n(y_i)||^2, in [0, 4] (arXiv 2005.10242, alpha = 2).
+  """Computes mean_i ||n(x_i) - n(y_i)||^2, in [0, 4] (arXiv 2005.10242, alpha = 2).
 
   Args:
     x: [N, D], from one view of each image.
@@ -54,7 +54,7 @@ def alignment(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def uniformity(x: jax.Array, t: float = 2.0) -> jax.Array:
-  """log mean_{i<j} exp(-t ||n(x_i) - n(x_j)||^2) (arXiv 2005.10242).
+  """Computes log mean_{i<j} exp(-t ||n(x_i) - n(x_j)||^2) (arXiv 2005.10242).
 
   Takes N^2 floats of memory.
 
@@ -74,7 +74,7 @@ def uniformity(x: jax.Array, t: float = 2.0) -> jax.Array:
 
 
 def predictor_explained(prediction: jax.Array, target: jax.Array) -> jax.Array:
-  """Share of the targets' variance that the prediction explains.
+  """Computes the share of the targets' variance that the prediction explains.
 
   1 - sum_i ||n(t_i) - n(p_i)||^2 / sum_i ||n(t_i) - mean_j n(t_j)||^2
 
@@ -94,7 +94,7 @@ def predictor_explained(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def effective_rank(x: jax.Array | np.ndarray, eps: float = 1e-7) -> float:
-  """RankMe: exp(entropy of the normalised singular values) (arXiv 2210.02885).
+  """Computes RankMe: exp(entropy of normalised singular values) (arXiv 2210.02885).
 
   p_k = s_k / sum_j s_j + eps, rank = exp(-sum_k p_k log p_k). Not centered, as
   in the paper. Runs on the host in float64 by way of the smaller Gram matrix:
@@ -103,7 +103,7 @@ def effective_rank(x: jax.Array | np.ndarray, eps: float = 1e-7) -> float:
 
   Args:
     x: [N, D].
-    eps: of the paper; keeps log p finite.
+    eps: the paper's; keeps log p finite.
 
   Returns:
     A number in [1, min(N, D)]; 1.0 for all zeros, nan for non-finite x.
@@ -135,7 +135,7 @@ def collapse_measures(
     prediction: jax.Array,
     target: jax.Array,
 ) -> dict[str, float]:
-  """All measures for N images seen in two views each.
+  """Computes all measures for N images seen in two views each.
 
   A few hundred to a few thousand images are plenty; the ranks are bounded by
   N, so compare them between runs with the same N only.
@@ -171,7 +171,7 @@ def collapse_measures(
 # not measured; a rank is only judged where it could be large.
 MIN_PROJECTION_STD = 0.1
 MIN_RANK = 2.0
-MIN_RANK_SHARE = 0.005    # of min(N, D)
+MIN_RANK_SHARE = 0.005    # share of min(N, D)
 SMALLEST_JUDGED_RANK_BOUND = 16
 
 
@@ -182,14 +182,14 @@ def collapse_warning(
     feature_size: int,
     projection_size: int,
 ) -> str | None:
-  """Says whether the measures mean collapse, and what to do about it.
+  """Returns a warning if the measures mean collapse, with what to do about it.
 
   Complete collapse: all projections are one point. Dimensional collapse: they
   differ, but the projections or the features fill next to no dimensions.
 
   Args:
-    measures: of `collapse_measures`.
-    num_examples: N that they were taken over.
+    measures: the result of `collapse_measures`.
+    num_examples: N, the number of images measured.
     feature_size: F.
     projection_size: P.
 

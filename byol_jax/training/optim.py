@@ -12,12 +12,12 @@ Schedule = Callable[[jax.Array], jax.Array]  # step -> value
 
 
 def _as_float(step) -> jax.Array:
-  """The step in the widest float enabled (float32 holds 2^24 steps exactly)."""
+  """Returns the step in the widest float enabled (float32 is exact up to 2^24)."""
   return jnp.asarray(step, jnp.result_type(float))
 
 
 def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> Schedule:
-  """Learning rate: linear from 0 to peak, then half a cosine to 0.
+  """Makes the learning rate: linear from 0 to peak, then half a cosine to 0.
 
   Evaluated at the step's index before the update: at step 0 the rate is 0, and
   the first update changes nothing but momentum, target and statistics (paper,
@@ -42,7 +42,7 @@ def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> Schedule:
 
 
 def ema_rate(tau_base: float, total_steps: int, power: float = 1.0) -> Schedule:
-  """The target's step size 1 - tau, with tau from tau_base to 1 by a cosine.
+  """Makes the target's step size 1 - tau; tau goes from tau_base to 1 by a cosine.
 
   1 - tau = (1 - tau_base) (cos(pi k / K) + 1) / 2 (paper, section 3.3). The
   small number is what the update uses, so it is what is computed: float32 tau
@@ -68,7 +68,7 @@ def ema_rate(tau_base: float, total_steps: int, power: float = 1.0) -> Schedule:
 
 
 def adapted(params) -> object:
-  """True for the leaves that weight decay and LARS adaptation apply to.
+  """Marks the leaves that weight decay and LARS adaptation apply to.
 
   Excluded are biases (name 'b') and everything in a module with 'norm' in its
   name (paper, section 3.3). By name: the scales of batch normalization have
@@ -88,7 +88,7 @@ def adapted(params) -> object:
 
 def _scale_by_schedule_at_step(
     schedule: Schedule) -> optax.GradientTransformationExtraArgs:
-  """Multiplies by -schedule(step); the step is the train state's, no copy."""
+  """Multiplies by -schedule(step); the step is the train state's own."""
   def update(updates, state, params=None, *, step, **unused):
     del params, unused
     rate = schedule(step)
@@ -122,7 +122,7 @@ def lars(
     trust_coefficient: float = 1e-3,
     momentum: float = 0.9,
 ) -> optax.GradientTransformationExtraArgs:
-  """LARS as the paper uses it (You et al. 2017; paper, section 3.3).
+  """Makes LARS as the paper uses it (You et al. 2017; paper, section 3.3).
 
     g  <- g + weight_decay p                            (adapted leaves)
     g  <- g trust_coefficient ||p|| / ||g||             (adapted leaves)

@@ -91,12 +91,12 @@ def init(
 
 
 def _only(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-  """The modules of `tree` that `like` has too."""
+  """Returns the modules of `tree` that `like` has too."""
   return {module: tree[module] for module in like}
 
 
 class _Said(NamedTuple):
-  """What a pass leaves behind beside its loss."""
+  """The results of a pass beside its loss."""
   online_state: hk.State
   target_state: hk.State
   outputs: Pass
@@ -116,16 +116,16 @@ def _loss(
 
   Args:
     trained: online and probe parameters.
-    state: for the target's parameters, both networks' statistics and what the
+    state: gives the target's parameters, both networks' statistics and what the
       method carries.
     views: [V, n, H, W, C], normalized.
     labels: int32 [n] or None.
     model: the networks.
-    method: what is learned.
+    method: gives the loss.
     axis_name: the mapped axis.
 
   Returns:
-    The total loss, and what the pass leaves behind.
+    The total loss, and the other results of the pass.
   """
   chex.assert_rank(views, 5)
   online_params, probe_params = trained
@@ -171,7 +171,7 @@ def _loss(
 
 
 def _spread(moments: jax.Array) -> jax.Array:
-  """Std of the normalized projection over the global batch, x sqrt(d).
+  """Computes the std of the normalized projection over the global batch, x sqrt(d).
 
   1 is spread over the whole sphere, 0 is collapse (diagnostics.py says more,
   less often).
@@ -231,12 +231,12 @@ def update(
   """Does one step of a run (paper, algorithm 1).
 
   Args:
-    state: before the step.
+    state: the state before the step.
     batch: this device's share, leaves [N, n, ...] for N sub-batches. With
       N > 1 gradients are averaged over the sub-batches, each normalized by its
       own statistics, and optimizer and target move once (paper, appendix G.2).
     model: the networks, built with the same axis_name.
-    method: what is learned: views, loss and the target's rule.
+    method: the views, the loss and the target's rule.
     optimizer: see `optim.lars`.
     learning_rate: the optimizer's schedule, to be logged.
     ema_rate: schedule of 1 - tau.

@@ -1,7 +1,7 @@
 """The supervised train step: an encoder and a head learn from labels.
 
 Pure functions over one NamedTuple, SGD with Nesterov momentum 0.9 and a cosine to 0.
-What is learned is the caller's loss; nothing here knows devices or configs.
+The caller gives the loss; nothing here knows devices or configs.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Rates(NamedTuple):
   """Values of a training run: float32 scalars, traced, so that none compiles anew.
 
   Attributes:
-    learning_rate: of the head at the first step.
-    total: steps, at which a cosine has brought it to 0.
-    weight_decay: of weights, not of biases and normalization.
+    learning_rate: the head's, at the first step.
+    total: steps, after which a cosine has brought it to 0.
+    weight_decay: decays weights, not biases and normalization.
   """
   learning_rate: jax.Array
   total: jax.Array
@@ -76,17 +76,17 @@ def update(state: State, images: jax.Array, targets: Any, rates: Rates, *,
   """Does one step.
 
   Args:
-    state: the state before it.
+    state: the state before the step.
     images: float32 [n, S, S, 3], normalized.
-    targets: [n, ...], what the loss compares them with.
+    targets: [n, ...], the values that the loss compares with.
     rates: learning rate, steps and weight decay.
     encode: (params, statistics, images, is_training) -> (features, statistics).
-    loss: to minimise.
+    loss: is minimised.
     encoder_rate: the encoder's learning rate over that of the head.
     axis_name: the mapped axis that gradients are averaged over, or None.
 
   Returns:
-    The state after it.
+    The state after the step.
   """
   def objective(params):
     encoder, head = params

@@ -22,7 +22,7 @@ GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 
 
 class _Draws(NamedTuple):
-  """What is random about one view of n images; uniform in [0, 1)."""
+  """The random numbers of one view of n images, uniform in [0, 1)."""
   crop: jax.Array        # [n, 4]
   flip: jax.Array        # [n]
   jitter: jax.Array      # [n]
@@ -36,7 +36,7 @@ class _Draws(NamedTuple):
 
 def draws(key: jax.Array, step: jax.Array, examples: jax.Array,
           view: int) -> _Draws:
-  """All random numbers of one view.
+  """Draws all random numbers of one view.
 
   Args:
     key: the run's key, made of its seed.
@@ -59,7 +59,7 @@ def draws(key: jax.Array, step: jax.Array, examples: jax.Array,
 
 
 def to_planes(images: jax.Array) -> Planes:
-  """uint8 [n, H, W, 1 or 3] to planes in [0, 1]; gray is repeated."""
+  """Turns uint8 [n, H, W, 1 or 3] into planes in [0, 1]; gray is repeated."""
   scaled = images.astype(jnp.float32) / 255.0
   channels = [scaled[..., i] for i in range(images.shape[-1])]
   return tuple(channels * 3 if len(channels) == 1 else channels)
@@ -118,7 +118,7 @@ def crop_and_resize(images: jax.Array, top: jax.Array, left: jax.Array,
 
 def _bicubic_matrix(start: jax.Array, length: jax.Array, side: int,
                     size: int) -> jax.Array:
-  """Matrices [n, size, side] that resize [start, start + length) to size.
+  """Makes matrices [n, size, side] that resize [start, start + length) to size.
 
   Keys' cubic kernel with a = -1/2, no antialiasing, pixel centres at halves,
   weights outside of the crop dropped and the rest renormalized: what
@@ -138,14 +138,14 @@ def _bicubic_matrix(start: jax.Array, length: jax.Array, side: int,
 
 def _separable(rows: jax.Array, plane: jax.Array,
                columns: jax.Array) -> jax.Array:
-  """rows [n, h, H] x plane [n, H, W] x columns' [n, w, W] -> [n, h, w]."""
+  """Multiplies rows [n, h, H], plane [n, H, W], columns' [n, w, W]: [n, h, w]."""
   precision = jax.lax.Precision.HIGH  # bf16 or TF32 products would show
   half = jnp.einsum('nhi,nij->nhj', rows, plane, precision=precision)
   return jnp.einsum('nhj,nwj->nhw', half, columns, precision=precision)
 
 
 def _each(draw: jax.Array, x: jax.Array) -> jax.Array:
-  """[n] to [n, 1, 1], to go with planes."""
+  """Reshapes [n] to [n, 1, 1], to go with planes."""
   return draw.reshape(-1, *(1,) * (x.ndim - 1))
 
 
@@ -197,7 +197,7 @@ def adjust_hue_and_saturation(planes: Planes, delta: jax.Array,
 
 
 def color_jitter(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
-  """Brightness, contrast, saturation and hue in a random order per image.
+  """Changes brightness, contrast, saturation, hue in a random order per image.
 
   Evaluating four slots with a choice of four operations each would cost
   sixteen operations an image once the choices are batched. Hue and saturation
@@ -232,7 +232,7 @@ def color_jitter(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
 
 
 def grayscale(planes: Planes) -> Planes:
-  """0.2989 r + 0.5870 g + 0.1140 b in all planes."""
+  """Computes 0.2989 r + 0.5870 g + 0.1140 b in all planes."""
   gray = sum(w * p for w, p in zip(GRAY_WEIGHTS, planes))
   return (gray, gray, gray)
 
@@ -269,7 +269,7 @@ def solarize(planes: Planes, threshold: float = 0.5) -> Planes:
 
 
 def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
-  """Flip, jitter, grayscale, blur, solarize, in this order; in [0, 1].
+  """Applies flip, jitter, grayscale, blur, solarize, in this order; in [0, 1].
 
   Operations of probability 0 cost nothing.
   """
@@ -292,5 +292,5 @@ def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
 
 def normalize(planes: Planes, mean: tuple[float, ...],
               std: tuple[float, ...]) -> jax.Array:
-  """Planes in [0, 1] to images [n, H, W, 3], (x - mean) / std per channel."""
+  """Makes of planes in [0, 1] images [n, H, W, 3], (x - mean) / std per channel."""
   return jnp.stack([(p - m) / s for p, m, s in zip(planes, mean, std)], axis=-1)

@@ -1,7 +1,4 @@
-"""From what travels to the device to what the networks see.
-
-Training: two augmented views of each image. Evaluation: the image, centred.
-"""
+"""Makes the views that the networks see: random in training, centred in evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from byol_jax.views import recipes
 
 
 class ViewSpec(NamedTuple):
-  """How views are made; static values.
+  """The rule by which views are made; static values.
 
   Attributes:
     image_size: side of a view in pixels.
@@ -35,7 +32,7 @@ class ViewSpec(NamedTuple):
 
   @property
   def crop(self) -> crops.CropSpec:
-    """How the host cuts the views of streamed images."""
+    """Returns how the host cuts the views of streamed images."""
     return crops.CropSpec(self.image_size, len(self.recipes), self.area, self.aspect)
 
 
@@ -44,8 +41,8 @@ def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Arr
   """Makes the views of a batch, whichever way it is fed.
 
   Args:
-    shared: on the devices: the run's 'key'; the data set's 'images' where only
-      indices travel.
+    shared: the arrays on the devices: the run's 'key', and the data set's 'images'
+      where only indices travel.
     step: int32 scalar.
     batch: as for `from_crops` or `from_resident`.
     spec: how.
@@ -60,7 +57,7 @@ def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Arr
 
 def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
                   batch: dict[str, jax.Array], spec: ViewSpec) -> jax.Array:
-  """Views of images that live on the device: crop, then augment.
+  """Makes views of images that live on the device: crops, then augments.
 
   Args:
     key: the run's key.
@@ -84,7 +81,7 @@ def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
 
 def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
                spec: ViewSpec) -> jax.Array:
-  """Views of images that the host has cropped.
+  """Makes views of images that the host has cropped.
 
   Args:
     key: the run's key.
@@ -109,7 +106,7 @@ def _finish(planes, draws, spec: ViewSpec, i: int) -> jax.Array:
 
 def for_evaluation(images: jax.Array, spec: ViewSpec,
                    center_share: float = crops.CENTER_SHARE) -> jax.Array:
-  """Centre crops, resized and normalized.
+  """Makes centre crops, resized and normalized.
 
   Args:
     images: uint8 [n, H, W, 1 or 3].
