@@ -1,4 +1,4 @@
-"""BYOL: predict what a slowly moving copy of the network says of another view.
+"""BYOL: predict how a slowly moving copy of the network projects another view.
 
 Grill et al. 2020 (arXiv:2006.07733), section 3.1 and algorithm 1. Two networks see
 both views v and v' of each image:
@@ -25,9 +25,9 @@ def loss(outputs: method.Pass, carried: method.Carried,
   """Computes ||n(p) - n(z')||^2 in both directions (equation 2, and below it).
 
   Args:
-    outputs: of both networks for both views.
+    outputs: both networks' outputs for both views.
     carried: {}.
-    axis_name: unused: no example meets another one.
+    axis_name: unused, since no example meets another one.
 
   Returns:
     The sum of both directions, the mean over this device's examples, in [0, 8].
@@ -39,7 +39,7 @@ def loss(outputs: method.Pass, carried: method.Carried,
 
 
 def make() -> method.Method:
-  """Returns the method."""
+  """Returns BYOL."""
   return method.Method(
       title='BYOL', online_views=(0, 1), target_views=(0, 1),
       joint_statistics=False, loss=loss, follow=method.moving_average,

@@ -1,4 +1,4 @@
-"""The contract of a method: what is learned, whatever learns it.
+"""The contract between the train step and a method of self-supervised learning.
 
 The step (`training/step.py`) knows no method's name. It makes the views, runs the
 networks that the method asks for, differentiates the method's loss and lets the
@@ -27,19 +27,19 @@ class Pass(NamedTuple):
   Attributes:
     online: fields [V, n, .], float32 (or wider), in the order of
       `Method.online_views`. Gradients flow through it.
-    target: likewise, of `Method.target_views`; None where no target runs.
+    target: likewise for `Method.target_views`; None where no target runs.
   """
   online: Outputs
   target: Outputs | None
 
 
 class Meaning(NamedTuple):
-  """The logged loss, for people.
+  """The range of the logged loss, for people.
 
   Attributes:
     low: the lowest possible value.
-    high: the highest one; None where there is none.
-    chance: the value of outputs that know nothing of the images; None where the
+    high: the highest possible value; None without a bound.
+    chance: the value for outputs that do not depend on the images; None where the
       range says enough.
   """
   low: float
@@ -57,7 +57,7 @@ class Method(NamedTuple):
   """A method of self-supervised learning, as pure functions.
 
   Attributes:
-    title: its name in tables.
+    title: the method's name in tables.
     online_views: the views that the online network sees.
     target_views: the views that the target network sees; () for no target.
     joint_statistics: whether batch normalization takes its statistics over all
@@ -67,8 +67,8 @@ class Method(NamedTuple):
     follow: (target, online, rate) -> target: the target's parameters after the
       optimizer's step, from the new online ones of the same modules; `rate` is
       1 - tau. See `moving_average`, `copied`.
-    meaning: of the logged loss.
-    init: key -> what is carried from step to step beside the networks, equal on
+    meaning: the logged loss's range.
+    init: key -> the arrays carried from step to step beside the networks, equal on
       all devices. {} adds nothing to a checkpoint.
     advance: (outputs, carried, axis_name) -> carried, after each sub-batch.
   """

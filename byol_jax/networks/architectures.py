@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Architecture(NamedTuple):
-  """What tells one ResNet from another."""
-  blocks: tuple[int, ...]    # in each group
+  """The sizes of one ResNet."""
+  blocks: tuple[int, ...]    # blocks in each group
   bottleneck: bool
-  channels: tuple[int, ...]  # that each group puts out
+  channels: tuple[int, ...]  # outputs of each group
   stem_channels: int = 64
 _BASIC = (64, 128, 256, 512)
 _BOTTLENECK = (256, 512, 1024, 2048)
@@ -43,6 +43,6 @@ STEMS = {
 
 
 def minimum_image_size(architecture: Architecture, stem: str) -> int:
-  """The smallest image side that leaves a pixel to every stride."""
+  """Returns the smallest image side that leaves a pixel to every stride."""
   first = STEMS[stem].stride * (2 if STEMS[stem].max_pool else 1)
   return first * 2 ** (len(architecture.blocks) - 1)

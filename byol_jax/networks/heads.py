@@ -9,7 +9,7 @@ from byol_jax.networks.resnet import NormFactory
 
 
 class MLP(hk.Module):
-  """Linear -> batch normalization -> ReLU -> linear without bias or norm."""
+  """A perceptron: linear, batch normalization, ReLU, linear without bias or norm."""
 
   def __init__(self, hidden_size: int, output_size: int, *, norm: NormFactory,
                name: str):

@@ -17,7 +17,7 @@ from byol_jax.networks import resnet
 
 
 class Precision(NamedTuple):
-  """dtypes of the parameters and of the arithmetic between them.
+  """The dtypes of the parameters and of the arithmetic between them.
 
   Batch statistics, the features and everything after the heads are float32 (or
   wider) in every policy.
@@ -34,17 +34,17 @@ PRECISIONS = {
 
 
 class Outputs(NamedTuple):
-  """What the networks say of a batch; float32 (or wider)."""
-  features: jax.Array            # y, [B, D]: what an encoder is trained for
+  """The networks' outputs for a batch, float32 (or wider)."""
+  features: jax.Array            # y, [B, D]
   projection: jax.Array          # z, [B, P]
   prediction: jax.Array | None   # q(z), [B, P]; None from the target
 
 
 class Model(NamedTuple):
-  """Transformed functions (images, is_training, views=1) -> Outputs.
+  """The networks: transformed functions (images, is_training, views=1) -> Outputs.
 
   `online` and `target` share the names of their parameters; the target has no
-  predictor. `encoder` is what they begin with, and returns the features alone.
+  predictor. `encoder` is their first part, and returns the features alone.
   `probe` maps features to logits. `feature_size` is D.
   """
   online: hk.TransformedWithState
@@ -56,7 +56,7 @@ class Model(NamedTuple):
 
 @contextlib.contextmanager
 def _precision(policy: Precision):
-  """Creates every parameter in one dtype; hands it out in the one asked for.
+  """Creates every parameter in one dtype, and casts it to the one asked for.
 
   Convolutions and linear layers ask for their input's dtype, normalization
   layers for float32.
@@ -95,15 +95,15 @@ def make_model(
     architecture: an entry of `resnet.ARCHITECTURES`.
     width: see `resnet.ResNet`, as are `stem`, `padding` and `last_gamma`.
     stem: the first layers.
-    padding: of the convolutions.
+    padding: the convolutions' padding.
     last_gamma: initial scale of each block's last normalization.
     projector_hidden_size: hidden units of the projector.
     projection_size: outputs of projector and predictor.
     predictor_hidden_size: hidden units of the predictor.
     use_predictor: False makes the predictor the identity, an ablation that
       collapses (paper, table 5b).
-    bn_decay_rate: of the running averages of batch normalization.
-    bn_eps: of batch normalization.
+    bn_decay_rate: decay of the running averages of batch normalization.
+    bn_eps: added to the variance of batch normalization.
     num_classes: outputs of the probe; 0 where there are no labels.
     precision: an entry of `PRECISIONS`.
     axis_name: the mapped axis that batch statistics are averaged over. None

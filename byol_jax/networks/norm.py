@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 def average_over(tree: Any, axis_name: str | None) -> Any:
-  """The mean over a mapped axis; of one device, or unmapped, the tree itself.
+  """Averages a tree over a mapped axis; one device, or no axis, leaves it as it is.
 
   XLA runs a mean over one CPU device as a copy with a barrier.
   """
@@ -48,7 +48,7 @@ class BatchNorm(hk.Module):
     """Builds the module.
 
     Args:
-      decay_rate: of the running averages.
+      decay_rate: decay of the running averages.
       eps: added to the variance.
       axis_name: the mapped axis to average the statistics over; None: local.
       scale_init: initializer of the scale (gamma); None: ones.
@@ -96,7 +96,7 @@ class BatchNorm(hk.Module):
     return out.astype(x.dtype).reshape(x.shape)
 
   def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance per view: two arrays [views, 1, ..., 1, C]."""
+    """Returns mean and biased variance per view, each [views, 1, ..., 1, C]."""
     axes = tuple(range(1, x.ndim - 1))
     moments = jnp.stack([jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)])
     moments = average_over(moments, self._axis_name)  # one all-reduce

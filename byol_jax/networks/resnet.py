@@ -16,17 +16,17 @@ NormFactory = Callable[..., Callable[[jax.Array, bool, int], jax.Array]]
 
 
 def _conv(channels: int, kernel: int, stride: int, padding: str, name: str):
-  """A convolution without bias; `padding` as in `ResNet`."""
+  """Makes a convolution without bias; `padding` as in `ResNet`."""
   return hk.Conv2D(
       channels, kernel, stride=stride, with_bias=False, name=name,
       padding='SAME' if padding == 'same' else [(kernel // 2,) * 2] * 2)
 
 
 def _max_pool(x: jax.Array, padding: str) -> jax.Array:
-  """3x3 max-pooling with stride 2, in the form that each platform does best.
+  """Pools by the maximum, 3x3 with stride 2, in the form that each platform does best.
 
-  Where equal values are the largest of a window, a TPU gives the gradient to the
-  first of them, the others share it out.
+  If several values are the largest of a window, a TPU gives the gradient to the first
+  of them; other platforms share it out.
   """
   pads = [(0, 0)] * x.ndim
   for axis in (1, 2):
@@ -40,13 +40,13 @@ def _max_pool(x: jax.Array, padding: str) -> jax.Array:
 
 
 def _max_pool_windows(x: jax.Array, pads) -> jax.Array:
-  """A windowed reduction. On a TPU the slices would move 1.3 GB a step more."""
+  """Reduces windows. On a TPU the slices would move 1.3 GB a step more."""
   return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1),
                                (1, 2, 2, 1), pads)
 
 
 def _max_pool_slices(x: jax.Array, pads) -> jax.Array:
-  """The maximum of shifted slices, rows then columns.
+  """Takes the maximum of shifted slices, rows then columns.
 
   The gradient of a windowed reduction carries the index of every maximum through
   memory on a CPU.
@@ -98,7 +98,7 @@ class Block(hk.Module):
 
 
 class BlockGroup(hk.Module):
-  """Blocks of one resolution; the first one strides and may project."""
+  """The blocks of one resolution; the first one strides and may project."""
 
   def __init__(self, channels: int, num_blocks: int, stride: int,
                project: bool, make_block, name: str):
@@ -115,7 +115,7 @@ class BlockGroup(hk.Module):
 
 
 class ResNet(hk.Module):
-  """A ResNet without classifier: images to mean-pooled features."""
+  """A ResNet without classifier: turns images into mean-pooled features."""
 
   def __init__(
       self,
