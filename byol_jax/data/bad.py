@@ -12,11 +12,11 @@ from byol_jax.errors import UserError
 
 _console = logging.getLogger('byol_jax')
 
-_TOLD = 10  # so many are named one by one, and again in the summary
+_TOLD = 10  # images named one by one, and again in the summary
 
 
 def default_limit(num_images: int) -> int:
-  """Returns how many may be bad: 100 or 0.1 %, the larger, but at most a tenth."""
+  """Returns how many may be bad: the larger of 100 and 0.1 %, at most a tenth."""
   return min(max(100, num_images // 1000), max(num_images // 10, 1))
 
 
@@ -25,15 +25,15 @@ class BadImages:
 
   Attributes:
     limit: how many there may be.
-    together: whether `add` leaves the limit to `learn`: of several processes that
-      train, each meets its own, and all must end at the same step.
+    together: whether `learn` checks the limit instead of `add`. Several processes
+      that train meet different images, but must all end at the same step.
   """
 
   def __init__(self, names: Sequence[str], where: str, limit: int | None = None):
     """Starts with none.
 
     Args:
-      names: of all images, for messages.
+      names: the names of all images, for messages.
       where: the source's name, for messages.
       limit: how many may be bad; None: `default_limit`.
     """
@@ -52,15 +52,15 @@ class BadImages:
     return index in self._why
 
   def add(self, index: int, why: str) -> None:
-    """Notes that an image is bad; once is enough, again is harmless.
+    """Notes that an image is bad; may be called again for the same image.
 
     Args:
-      index: of the image.
+      index: the image's index.
       why: the message of its `decode.BadImage`.
 
     Raises:
-      UserError: there are more than the limit, and it is not left to `learn`;
-        names the first of them.
+      UserError: there are more than the limit, and `together` is not set; names
+        the first of them.
     """
     with self._lock:
       if index not in self._why:
@@ -73,16 +73,16 @@ class BadImages:
       self._check(count)
 
   def reasons(self) -> dict[int, str]:
-    """Returns why, by index, in the order in which they were met."""
+    """Returns the reasons by index, in the order in which the images were met."""
     with self._lock:
       return dict(self._why)
 
   def learn(self, reasons: Mapping[int, str]) -> None:
-    """Takes in the bad images that a process has met and told, maybe this one.
+    """Notes the bad images that a process has shared with all, this one included.
 
     Raises:
-      UserError: more than the limit were learned. Images that only this process has
-        met since do not count: all processes must come to the same.
+      UserError: more than the limit were shared. Images that only this process has
+        met since do not count: all processes must decide alike.
     """
     with self._lock:
       for index, why in reasons.items():
@@ -98,7 +98,7 @@ class BadImages:
           f'{self.limit}: mend or remove them, or raise it')
 
   def summary(self) -> str:
-    """Returns a line: how many there are, and which came first, by reason."""
+    """Returns one line: how many there are, and the first ones by reason."""
     names = collections.defaultdict(list)
     with self._lock:
       for index, why in itertools.islice(self._why.items(), _TOLD):
@@ -110,7 +110,7 @@ class BadImages:
             f'used: {told}{more}')
 
   def report(self) -> dict[str, str]:
-    """Returns why, by name, in the order in which they were met.
+    """Returns the reasons by name, in the order in which the images were met.
 
     A second 'a.jpg' is 'a.jpg#2': a list may name a file twice.
     """

@@ -1,4 +1,4 @@
-"""Tells whether a data set is the one that a run began with."""
+"""Fingerprints by which a run knows the data set that it began with."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fingerprint(data: Data) -> str:
 
 
 def file_states(data: Data, rows: Iterable[int]) -> list[list[int] | None]:
-  """Returns what changes when a file does, for each of the rows.
+  """Returns the size and the time of each row's file, which change with the file.
 
   Returns:
     [bytes, time of change in ns] of each, None for a file that is not there; an empty

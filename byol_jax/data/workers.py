@@ -1,4 +1,4 @@
-"""Work for several threads, finished in the order in which it was begun."""
+"""Threads for work that is finished in the order in which it was begun."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _console = logging.getLogger('byol_jax')
 
 T = TypeVar('T')
 FOR_STORAGE = 16  # threads that wait for a disk or a network more than they work
-_AHEAD = 4  # items a thread: enough for one that takes four times as long
-_CHUNK = 4  # parts of a job a task: less is overhead, more leaves threads idle
+_AHEAD = 4  # items a thread: enough if one takes four times as long
+_CHUNK = 4  # parts of a job in a task: fewer is overhead, more leaves threads idle
 _REPORT_SECONDS = 30.0
 
 
@@ -26,14 +26,14 @@ def in_order(
     jobs: Iterable[tuple[int, Callable[[int], None], Callable[[], Any]]],
     threads: int, ahead: int, stop: threading.Event | None = None,
 ) -> Iterator[Any]:
-  """Works on `ahead` jobs at a time and yields what they finish with, in order.
+  """Works on `ahead` jobs at a time and yields their results in order.
 
   Args:
     jobs: (n, make, finish): make(0) .. make(n - 1) in any thread and order,
       then finish(). Taken one by one, which bounds the memory.
     threads: the number of threads; 0 for one a core.
     ahead: the number of jobs to have begun beside the one that is yielded.
-    stop: once it is set, no more is made, and nothing more is yielded.
+    stop: once it is set, no part is made and no result yielded any more.
 
   Yields:
     The result of each finish().
@@ -77,7 +77,7 @@ def in_order(
 
 def each(function: Callable[[Any], T], items: Iterable[Any],
          threads: int = FOR_STORAGE) -> Iterator[T]:
-  """Yields function(item) in the items' order, which are taken one by one."""
+  """Yields function(item) in the items' order; items are taken one by one."""
   def job(item: Any) -> tuple[int, Callable[[int], None], Callable[[], T]]:
     result = []
     return 1, lambda _: result.append(function(item)), result.pop
@@ -85,7 +85,7 @@ def each(function: Callable[[Any], T], items: Iterable[Any],
 
 
 def told(results: Iterable[T], total: int, text: str) -> Iterator[T]:
-  """Yields the results, and logs now and then how far it is: text % (done, total)."""
+  """Yields the results, and logs the progress now and then: text % (done, total)."""
   reported = time.monotonic()
   for done, result in enumerate(results, 1):
     yield result

@@ -1,4 +1,4 @@
-"""A host's batches for its devices, whatever the images come from."""
+"""A host's batches for its devices, from any source of images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from byol_jax.data.sources.table import Images
 
 
 class Feed(Protocol):
-  """What a run asks of its images: `Resident` or `Streamed`.
+  """The batches of a run: `Resident` or `Streamed`.
 
-  A batch is a pure function of (seed, step): not of the number of hosts or threads,
-  nor of the step that a session starts from.
+  A batch is a pure function of (seed, step). The numbers of hosts and threads, and the
+  step that a session starts from, do not change it.
   """
   data: Data
   seed: int
   batch_size: int
 
   def shared(self) -> dict[str, np.ndarray]:
-    """Returns what lives on the devices (`training.batch.shared`, without the key)."""
+    """Returns the arrays for the devices (`training.batch.shared`, without the key)."""
 
   def batches(self, start_step: int, num_steps: int, grid: np.ndarray,
               stop: threading.Event | None = None) -> Iterator[dict[str, np.ndarray]]:
@@ -46,7 +46,7 @@ class Feed(Protocol):
     """
 
   def bad(self) -> BadImages | None:
-    """Returns the bad images that are met on the way; None where none can be."""
+    """Returns the bad images met so far; None if there can be none."""
 
 
 def make(data: Data, crop: CropSpec, *, seed: int, batch_size: int,
@@ -56,10 +56,10 @@ def make(data: Data, crop: CropSpec, *, seed: int, batch_size: int,
   Args:
     data: the images.
     crop: how views of streamed images are cut.
-    seed: of the order and the crops.
-    batch_size: global.
+    seed: the seed of the order and the crops.
+    batch_size: the global batch size.
     rows: int [n], the images that are fed; None for all.
-    threads: that decode; 0 for one a core.
+    threads: decoding threads; 0 for one a core.
     prefetch: batches to work on at a time.
   """
   if isinstance(data, Images):

@@ -1,4 +1,4 @@
-"""Which image comes when: pure functions of (seed, step), nothing else.
+"""The order of the images, as pure functions of (seed, step).
 
 The global position of example `i` of step `step` is `p = step * batch_size + i`.
 Position `p` shows image `permutation(seed, p // num_images)[p % num_images]`:
@@ -22,7 +22,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-  """SplitMix64's finalizer: a bijection of uint64, elementwise."""
+  """Applies SplitMix64's finalizer, a bijection of uint64, elementwise."""
   x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
   x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
   return x ^ (x >> np.uint64(31))
@@ -39,7 +39,7 @@ def _hash(*parts: int | np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)  # a batch can straddle two epochs
 def permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
-  """The order of the images in one epoch, int64 [num_images], read-only."""
+  """Returns the order of the images in one epoch, int64 [num_images], read-only."""
   keys = _hash(seed, epoch, np.arange(num_images))
   order = np.argsort(keys, kind='stable')
   order.setflags(write=False)
@@ -47,7 +47,7 @@ def permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
 
 
 def rows(seed: int, step: int, batch_size: int, num_images: int) -> np.ndarray:
-  """The images of one step, int64 [batch_size], in the order of the batch.
+  """Returns the images of one step, int64 [batch_size], in the order of the batch.
 
   Args:
     seed: the run's seed.
@@ -68,7 +68,7 @@ def rows(seed: int, step: int, batch_size: int, num_images: int) -> np.ndarray:
 
 
 def substitute(index: int, attempt: int, num_images: int) -> int:
-  """The image to show in place of one that cannot be used.
+  """Returns the image to show in place of one that cannot be used.
 
   Args:
     index: the image that was asked for.
@@ -83,7 +83,7 @@ def substitute(index: int, attempt: int, num_images: int) -> int:
 
 def uniforms(seed: int, step: int, examples: np.ndarray,
              num_draws: int) -> np.ndarray:
-  """Draws in [0, 1) for the host's share of the augmentation.
+  """Draws numbers in [0, 1) for the host's share of the augmentation.
 
   Args:
     seed: the run's seed.

@@ -21,17 +21,17 @@ def make_resident(data: Images | Encoded, mode: str, limit_bytes: int,
 
   Args:
     data: an opened source.
-    mode: 'yes', 'no' or 'auto': 'auto' takes what fits and has one size.
-    limit_bytes: what fits.
-    image_size: of the views; 'auto' streams images more than twice as large,
+    mode: 'yes', 'no' or 'auto', which takes images that fit and have one size.
+    limit_bytes: the most that fits.
+    image_size: the size of the views; 'auto' streams images more than twice as large,
       which are cheaper to crop on the host.
-    threads: that decode; 0 for one a core.
+    threads: decoding threads; 0 for one a core.
 
   Returns:
     `Images` to live on the device, or `Encoded` to be streamed.
 
   Raises:
-    UserError: the mode cannot be had.
+    UserError: the mode is not possible.
   """
   if isinstance(data, Images):
     if mode == 'no':
@@ -62,8 +62,8 @@ class Resident(NamedTuple):
 
   Attributes:
     data: the images.
-    seed: of their order.
-    batch_size: global.
+    seed: the seed of their order.
+    batch_size: the global batch size.
     rows: int [n], the images that are fed; None for all.
   """
   data: Images
@@ -72,7 +72,7 @@ class Resident(NamedTuple):
   rows: np.ndarray | None = None
 
   def shared(self) -> dict[str, np.ndarray]:
-    """Returns what lives on the devices: 'images', and 'labels' if there are any."""
+    """Returns the arrays for the devices: 'images', and 'labels' if there are any."""
     labels = {} if self.data.labels is None else {'labels': self.data.labels}
     return {'images': self.data.images} | labels
 
@@ -88,4 +88,4 @@ class Resident(NamedTuple):
       yield {'rows': rows[grid].astype(np.int32), 'examples': grid}
 
   def bad(self) -> None:
-    """Returns None: what could not be decoded was replaced before the first step."""
+    """Returns None: bad images were replaced before the first step."""

@@ -24,7 +24,7 @@ from byol_jax.data.sources.table import Encoded
 from byol_jax.data.sources.table import Images
 from byol_jax.errors import UserError
 
-_DRAWS = 4  # of a view: `crops.crop_box`
+_DRAWS = 4  # for each view: `crops.crop_box`
 _RESIDENT_BATCH = 256
 _ATTEMPTS = 100  # substitutes in a row that may be bad as well
 
@@ -118,7 +118,7 @@ def eval_batches(
   Yields:
     'images': uint8 [b, S, S, 3]; 'mask': bool [b], False where padded and for
     bad images, which no other replaces here; if there are labels, 'labels':
-    int32 [b]. What the mask leaves out is zero.
+    int32 [b]. Values that the mask leaves out are zero.
 
   Raises:
     UserError: as `train_batches`.
@@ -202,7 +202,7 @@ def _use(source: Encoded, index: int, use: Callable[[bytes], None]) -> int:
   """Calls use() with the bytes of an image, or of a substitute if it is bad.
 
   Returns:
-    Which image it was.
+    The index of the image that was used.
   """
   shown = index
   for attempt in range(_ATTEMPTS):
@@ -214,7 +214,7 @@ def _use(source: Encoded, index: int, use: Callable[[bytes], None]) -> int:
 
 
 def _try(source: Encoded, index: int, use: Callable[[bytes], None]) -> bool:
-  """Calls use() with the bytes of an image; False if it is bad."""
+  """Calls use() with the bytes of an image; returns False if it is bad."""
   if index in source.bad:
     return False
   try:
@@ -226,5 +226,5 @@ def _try(source: Encoded, index: int, use: Callable[[bytes], None]) -> bool:
 
 
 def _labels(source: Encoded, indices: np.ndarray) -> dict[str, np.ndarray]:
-  """{'labels': int32 [b]}, or nothing if the source has no labels."""
+  """Returns {'labels': int32 [b]}, or {} if the source has no labels."""
   return {} if source.labels is None else {'labels': source.labels[indices]}

@@ -20,9 +20,9 @@ class Streamed(NamedTuple):
   Attributes:
     data: the images.
     crop: how views are cut.
-    seed: of the order and the crops.
-    batch_size: global.
-    threads: that decode; 0 for one a core.
+    seed: the seed of the order and the crops.
+    batch_size: the global batch size.
+    threads: decoding threads; 0 for one a core.
     prefetch: batches to work on at a time.
   """
   data: Encoded

@@ -1,4 +1,4 @@
-"""Places the random resized crop: the reference's rule, for any array library.
+"""The place of a random resized crop: the reference's rule, for any array library.
 
 The streaming path computes its boxes with plain numbers, the device-resident
 path with `jax.numpy`, the tests with numpy. All call the one function below.
@@ -21,7 +21,7 @@ CENTER_SHARE = 0.875  # appendix C.1: 224 of 256 pixels of the shorter side
 
 
 class CropSpec(NamedTuple):
-  """Says which random resized crops are made of each image."""
+  """The random resized crops that are made of each image."""
   image_size: int  # S, the side of a view in pixels
   num_views: int = 2  # V, views of each image
   area: tuple[float, float] = AREA

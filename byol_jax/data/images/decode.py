@@ -32,21 +32,21 @@ from byol_jax.data.images import resize
 from byol_jax.errors import TransientError
 
 _FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')
-# Pillow warns of oddities once a process; what matters is raised.
+# Pillow warns of oddities once a process; errors that matter are raised.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
-# A header may promise anything. An image that is read takes 1 GB and about 2 s at most
-# on the way: fewer pixels where they take more (`_most_pixels`).
+# A header may promise anything. Decoding takes at most 1 GB and about 2 s: formats that
+# take more for each pixel may have fewer pixels (`_most_pixels`).
 MAX_PIXELS = 80_000_000
 _MAX_WIDE_PIXELS = 40_000_000
 _MAX_RUN_LENGTH_PIXELS = 5_000_000
-_MAX_SIDE = 1_000_000    # a row has its price, however short it is
+_MAX_SIDE = 1_000_000    # each row costs time, however short it is
 _LARGE = 16_000_000      # pixels; larger ones are decoded one at a time
 _STRIP = 256             # rows that are converted at a time
 # A progressive JPEG is drawn in some ten scans, each of all its pixels; one of a few
 # bytes may have thousands. These many pixels take two seconds: 12 scans of the largest.
 _MAX_DRAWN = 1_000_000_000
-# The scans of a JPEG within a TIFF; libtiff allows 100, Pillow's widest have 18.
+# Scans of a JPEG within a TIFF; libtiff's limit is 100. Pillow's widest have 18.
 os.environ.setdefault('LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER', '20')
 
 _large = threading.RLock()
@@ -66,8 +66,8 @@ def decode(data: bytes, at_least: int = 0) -> np.ndarray:
   Args:
     data: a JPEG, PNG, GIF, BMP, WebP or TIFF file.
     at_least: 0 for its own size; else a JPEG may come at a half, a quarter or an
-      eighth of it, as long as both sides have so many pixels. It takes less than half
-      the time, as a part of the discrete cosine transform is enough, and averages as
+      eighth of it, as long as both sides have so many pixels. This takes less than
+      half the time (a part of its discrete cosine transform does), and averages as
       antialiasing does.
 
   Returns:
@@ -137,13 +137,12 @@ def decode_eval(data: bytes, out: np.ndarray,
 
 
 def turn(pixels: int) -> contextlib.AbstractContextManager:
-  """Lets large images be worked on one after the other only.
+  """Makes large images wait for one another, so that only one takes memory at a time.
 
-  With any number of threads the memory that they take on the way is that of one. A
-  thread may take its turn again: `decode` does so itself.
+  A thread may take its turn again: `decode` does so itself.
 
   Args:
-    pixels: of the image.
+    pixels: the number of the image's pixels.
   """
   if pixels <= _LARGE:
     return contextlib.nullcontext()
@@ -152,7 +151,7 @@ def turn(pixels: int) -> contextlib.AbstractContextManager:
 
 
 def promised_pixels(data: bytes) -> int:
-  """Returns the number of pixels that a header promises; 0 where it has none."""
+  """Returns the number of pixels by the header; 0 where it cannot be read."""
   try:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
       return image.width * image.height
@@ -168,7 +167,7 @@ _SCALARS = types.SimpleNamespace(
 
 
 def _decode_plain_jpeg(data: bytes, at_least: int) -> np.ndarray | None:
-  """The fast path; None where Pillow must look at the file."""
+  """Decodes a plain JPEG fast; returns None where Pillow must look at the file."""
   try:
     height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
     _check_size(height, width)
@@ -186,7 +185,7 @@ def _decode_plain_jpeg(data: bytes, at_least: int) -> np.ndarray | None:
 
 
 def _decode_with_pillow(data: bytes) -> np.ndarray:
-  """Any format, slower."""
+  """Decodes any format, slower."""
   try:
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
     _check_size(image.height, image.width, _most_pixels(image, data))
@@ -196,7 +195,7 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
       if not is_jpeg:
         ImageOps.exif_transpose(image, in_place=True)
       pixels = _rgb(image)
-    if is_jpeg:  # as on the fast path, whatever Pillow reads elsewhere in the file
+    if is_jpeg:  # the fast path's rule, whatever Pillow reads elsewhere in the file
       pixels = _upright(pixels, jpeg.orientation(data))
     return np.ascontiguousarray(pixels)
   except Image.UnidentifiedImageError:
@@ -215,7 +214,7 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-  """uint8 [height, width, 3], in strips: a whole copy more would be felt."""
+  """Returns uint8 [height, width, 3], converted in strips to save a whole copy."""
   if image.mode == 'F':
     raise BadImage('not an image of whole numbers')
   pixels = np.empty((image.height, image.width, 3), np.uint8)
@@ -234,16 +233,16 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _most_pixels(image: Image.Image, data: bytes) -> int:
-  """Returns how many pixels an image that Pillow has opened may have."""
+  """Returns how many pixels an image may have that Pillow has opened."""
   codec, args = image.tile[0][::3] if image.tile else ('', '')
   if codec == 'bmp_rle':  # a loop in Python
     return _MAX_RUN_LENGTH_PIXELS
   raw = args if isinstance(args, str) else str(args[0])
   is_wide = (
-      image.format == 'WEBP'  # which libwebp composes as a film
+      image.format == 'WEBP'  # libwebp composes it as a film
       or image.mode == 'LAB'  # slow to convert
       or len(image.getbands()) == 4 and ';16' in raw  # 8 bytes a pixel
-      # of several scans libjpeg keeps 8 bytes a pixel
+      # libjpeg keeps 8 bytes a pixel of several scans
       or image.mode == 'CMYK' and image.format == 'JPEG' and jpeg.drawing(data)[0] > 1)
   return _MAX_WIDE_PIXELS if is_wide else MAX_PIXELS
 
@@ -257,7 +256,7 @@ def _check_size(height: int, width: int, most: int = MAX_PIXELS) -> None:
 
 
 def _check_scans(data: bytes) -> None:
-  """Raises BadImage where a JPEG is drawn so often that it takes seconds."""
+  """Raises BadImage if a JPEG is drawn so often that it takes seconds."""
   scans, height, width = jpeg.drawing(data)
   _check_size(height, width)
   if scans * height * width > _MAX_DRAWN:

@@ -1,4 +1,4 @@
-"""Reads from the markers of a JPEG what its decoders do not tell.
+"""Reads from a JPEG's markers what decoders do not report: scans, orientation.
 
 A JPEG is a row of segments, each FF, a marker, and for most its length; behind SOS
 come the entropy-coded pixels, in which FF is followed by 00 or a restart marker only
@@ -16,11 +16,11 @@ _SHORT, _LONG = 3, 4   # types of EXIF
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}  # the usual frames; the rest are progressive, ...
-_MARKER = re.compile(rb'\xff[\xc0-\xcf\xd9-\xfe]')  # those that have a length, and EOI
+_MARKER = re.compile(rb'\xff[\xc0-\xcf\xd9-\xfe]')  # markers with a length, and EOI
 
 
 def orientation(data: bytes) -> int:
-  """Returns that of EXIF, 1 (upright) to 8; 1 where there is none."""
+  """Returns the EXIF orientation, 1 (upright) to 8; 1 where there is none."""
   for marker, start, end in _segments(data):
     if marker == _SOS:
       break
@@ -34,8 +34,8 @@ def orientation(data: bytes) -> int:
 def drawing(data: bytes) -> tuple[int, int, int]:
   """Returns how often a JPEG draws its pixels, and its height and width.
 
-  One scan draws most; a progressive JPEG has about ten, and one that keeps its
-  colours apart has one of each. A decoder draws as many as there are.
+  Most JPEGs have one scan. A progressive one has about ten, and one that keeps its
+  colours apart has one for each. A decoder draws as many as there are.
   """
   scans, height, width, components = 0, 0, 0, None
   for marker, start, _ in _segments(data):
@@ -52,8 +52,8 @@ def drawing(data: bytes) -> tuple[int, int, int]:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
   """Yields the markers up to EOI, each with where its content starts and ends.
 
-  Bytes between segments are passed over, as libjpeg does: were the walk to end
-  there, a few bytes of garbage would hide the scans behind them.
+  Bytes between segments are skipped, as by libjpeg: if they ended the walk, a few
+  bytes of garbage would hide the scans behind them.
   """
   position = 2
   while found := _MARKER.search(data, position):

@@ -18,14 +18,11 @@ _FIRST = 16  # images that are looked at
 
 
 def watched(read: Callable[[int], bytes], image_size: int) -> Callable[[int], bytes]:
-  """Returns a source's `read` that looks at the headers of its first images.
+  """Returns a source's `read` that also looks at the headers of the first images.
 
   Args:
-    read: that of a source (`table.Encoded`).
-    image_size: of the views.
-
-  Returns:
-    The same, for many threads.
+    read: the function of a source (`table.Encoded`); for many threads, as the result.
+    image_size: the size of the views.
   """
   sizes: list[int] = []
   lock = threading.Lock()
@@ -54,7 +51,7 @@ def watched(read: Callable[[int], bytes], image_size: int) -> Callable[[int], by
 
 
 def watching(data: Data, image_size: int) -> Data:
-  """Returns the data set, the first images of which are looked at; see `watched`."""
+  """Returns the data set with a `watched` read."""
   if isinstance(data, Encoded):
     return data._replace(read=watched(data.read, image_size))
   return data

@@ -1,4 +1,4 @@
-"""Lets large arrays go back to the system once they are freed.
+"""Gives large arrays back to the system once they are freed.
 
 glibc takes what is freed once as a sign that such sizes come again, and from then on
 cuts them out of its heaps (mallopt(3), M_MMAP_THRESHOLD): batches of 20 MB between
@@ -13,9 +13,9 @@ import ctypes
 import functools
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_BATCH = 4 << 20   # bytes from which on memory is the system's; images are smaller
-_KEPT = 64 << 20   # that a heap keeps: giving back after each image takes time
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+_BATCH = 4 << 20   # larger blocks come from the system; images are smaller
+_KEPT = 64 << 20   # bytes a heap keeps: giving back after each image takes time
 
 
 @functools.cache  # once a process

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-_MARGIN = 2  # so far beyond the edge reach the four pixels around a position
+_MARGIN = 2  # the four pixels around a position reach so far beyond the edge
 
 
 def _compiled(function: Callable) -> Callable:
-  """Compiles, for this process alone where the result cannot be kept."""
+  """Compiles a function; where the result cannot be kept, for this process alone."""
   try:
     return numba.njit(nogil=True, cache=True)(function)
   except RuntimeError:  # neither the package nor the home can be written to
@@ -20,12 +20,12 @@ def _compiled(function: Callable) -> Callable:
 
 @_compiled
 def _taps(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-  """Finds the four neighbours of `size` pixels that make each of `count` new ones.
+  """Returns the four neighbours of `size` pixels that make each of `count` new ones.
 
   Returns:
     The first neighbour, from -2, int64 [count], and the weights of the four,
-    float32 [count, 4]: Keys' cubic (a = -0.5). A neighbour outside has
-    weight 0 and its share goes to the others.
+    float32 [count, 4]: Keys' cubic (a = -0.5). Pixels outside have weight 0, and
+    their share goes to the others.
   """
   first = np.empty(count, np.int64)
   weight = np.empty((count, 4), np.float32)
@@ -48,7 +48,7 @@ def _taps(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 @_compiled
 def _cut(image: np.ndarray, top: int, left: int, height: int, width: int,
          out: np.ndarray) -> None:
-  """`cut` on rows of interleaved pixels: image [H, W * 3], out [S, S * 3]."""
+  """Does `cut` on rows of interleaved pixels: image [H, W * 3], out [S, S * 3]."""
   size = out.shape[0]
   row_first, row_weight = _taps(height, size)
   first, weight = _taps(width, size)
@@ -88,8 +88,8 @@ def cut(image: np.ndarray, box: tuple[int, int, int, int],
         out: np.ndarray) -> None:
   """Resizes `image[top:top + h, left:left + w]` into `out`.
 
-  The result is `tf.image.resize(..., 'bicubic', antialias=False)` of the box
-  (half-pixel centres, Keys' kernel, no neighbours from outside of the box), to
+  The result is that of `tf.image.resize(..., 'bicubic', antialias=False)` of the box
+  (half-pixel centres, Keys' kernel, no neighbours from outside of the box), up to
   rounding, at a fraction of the time: rows first, then columns. The arithmetic
   is float32 in a fixed order, so the result is the same on every machine.
 

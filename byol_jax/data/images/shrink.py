@@ -17,16 +17,16 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
 
   Args:
     data: an encoded image.
-    short_side: the new length of its shorter side; 0 leaves it as it is, apart
-      from a check that it can be decoded. So does a longer side that would be
+    short_side: the new length of its shorter side; 0 leaves the image as it is,
+      apart from a check that it can be decoded. So does a longer side that would be
       more than a JPEG can have.
-    quality: of the JPEG that it becomes, 4:2:0. Antialiased bicubic.
+    quality: the quality of the new JPEG, 4:2:0. Antialiased bicubic.
 
   Returns:
     The encoded image; `data` itself where nothing changes.
 
   Raises:
-    BadImage: it cannot be decoded, or not encoded again.
+    BadImage: the image cannot be decoded or encoded again.
   """
   with decode.turn(decode.promised_pixels(data)):  # the copy takes as much again
     image = _shrunk(data, short_side)

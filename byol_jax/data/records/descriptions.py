@@ -1,4 +1,4 @@
-"""The JSON files that describe a folder of prepared shards, read and checked.
+"""Reads and checks the JSON files that describe a folder of prepared shards.
 
 A folder per part (`train`, `test`), each with
 
@@ -6,8 +6,8 @@ A folder per part (`train`, `test`), each with
                                        made smaller
   images-00003-of-00016.json           its names, labels, left-out images, bytes
                                        and SHA-256: its sidecar
-  metadata.json                        the whole: written last, so a folder that
-                                       has it is complete
+  metadata.json                        the whole part: written last, so a folder
+                                       that has it is complete
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OF_SHARD = {'fingerprint': str, 'names': list, 'labels': (list, type(None)),
 
 
 def sidecar(file: str) -> str:
-  """Returns the name of a shard's .json."""
+  """Returns the path of a shard's .json."""
   return file.removesuffix('.array_record') + '.json'
 
 
@@ -75,11 +75,11 @@ def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
   """Reads a shard's .json, and checks that it fits the shard and metadata.json.
 
   Args:
-    folder: of the part.
-    shard: its entry in metadata.json.
+    folder: the part's folder.
+    shard: the shard's entry in metadata.json.
 
   Raises:
-    UserError: it does not. The records themselves are not read.
+    UserError: it does not fit. The records themselves are not read.
   """
   file = os.path.join(folder, shard['file'])
   said = read_sidecar(file)
@@ -108,7 +108,7 @@ def damaged(path: str, why: object) -> UserError:
 
 
 def _check_kinds(path: str, said: Any, kinds: Mapping[str, Any]) -> None:
-  """Raises UserError unless `said` is a dict with these keys and types."""
+  """Raises UserError unless `said` is a dict with the given keys and types."""
   for key, kind in kinds.items():
     if not isinstance(said, dict) or not isinstance(said.get(key), kind):
       raise damaged(path, f'it has no {key!r} as it should')

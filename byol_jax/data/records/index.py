@@ -1,4 +1,4 @@
-"""Kept indexes: where the records of a file start, found once on each machine.
+"""Indexes of where the records of a file start, found once on each machine and kept.
 
 Files without an index of their own must be read to find their records. On a disk
 that is quick; a file in a bucket is read whole, so its index is kept in ~/.cache.
@@ -25,10 +25,10 @@ _console = logging.getLogger('byol_jax')
 
 def indexes(paths: Sequence[str], find: Callable[[str], np.ndarray],
             kind: str) -> list[np.ndarray]:
-  """Finds the records of many files; what is found in a bucket is kept.
+  """Finds the records of many files; keeps the indexes of files in a bucket.
 
   Args:
-    paths: local or in a bucket.
+    paths: the files, local or in a bucket.
     find: returns the index of a file, an array of numbers.
     kind: the files' format, for messages and for the name of the cache's folder.
 
@@ -51,7 +51,7 @@ def indexes(paths: Sequence[str], find: Callable[[str], np.ndarray],
 
 def kept_index(path: str, file: str | None,
                find: Callable[[str], np.ndarray]) -> np.ndarray:
-  """Returns the index of one file, from where an earlier run has kept it.
+  """Returns the index of one file, as kept by an earlier run or found now.
 
   Args:
     path: the file with the records.
@@ -77,7 +77,7 @@ def kept_index(path: str, file: str | None,
 def _digest(file: str, starts: np.ndarray) -> str:
   """Returns the SHA-256 of an index and of the name of the file that keeps it.
 
-  It tells an index that a disk has changed, or that was copied to another name.
+  An index that a disk has changed, or that was copied to another name, has another one.
   """
   return hashlib.sha256(os.path.basename(file).encode() + starts.tobytes()).hexdigest()
 

@@ -19,8 +19,8 @@ def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
   """Returns a function that reads records, for many threads.
 
   Args:
-    files: local or in a bucket. No more of them are open at a time than this
-      process may have open.
+    files: the shards, local or in a bucket. No more of them are open at a time than
+      this process may have open.
 
   Returns:
     (file's index, record's number in it) -> the record.
@@ -32,8 +32,8 @@ def reader(files: Sequence[str]) -> Callable[[int, int], bytes]:
   """
   array_record = module()
 
-  # Python closes the file of a reader that falls out once no thread reads from it.
-  # In a bucket opening takes long and no descriptor.
+  # Python closes the file of a dropped reader once no thread reads from it. In a bucket
+  # opening takes long, and needs no descriptor.
   in_bucket = bool(files) and paths_lib.in_bucket(files[0])
   @functools.lru_cache(None if in_bucket else _most_open(len(files)))
   def opened(file: int) -> Any:
@@ -56,9 +56,9 @@ def by_number(
     files: the shards.
     counts: how many records are taken from each.
     read: (file's index, record's number in it) -> the record.
-    damaged: (file, record's number in it, error) -> what is raised where the file
+    damaged: (file, record's number in it, error) -> the error to raise where the file
       is damaged or missing.
-    skipped: records before the first that is taken from each; None for none.
+    skipped: how many records to skip at the start of each; None for 0.
   """
   first = np.cumsum([0, *counts])
 
@@ -77,7 +77,7 @@ def by_number(
 
 
 def module() -> Any:
-  """Imports array_record; UserError says how to get it."""
+  """Returns array_record; raises a UserError that says how to install it."""
   try:
     from array_record.python import array_record_module
   except ImportError as error:
@@ -89,8 +89,8 @@ def module() -> Any:
 def _most_open(shards: int) -> int:
   """Returns how many shards may be open at a time: a quarter of this process's files.
 
-  Raises the limit as far as the system lets a process do that: to open a shard
-  again for an image takes an eighth of the time to decode it.
+  Raises the system's limit as far as a process may: to open a shard again for an image
+  takes an eighth of the time to decode it.
   """
   import resource  # not on Windows
   kind, wanted = resource.RLIMIT_NOFILE, 4 * shards

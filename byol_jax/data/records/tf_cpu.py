@@ -1,4 +1,4 @@
-"""Imports TensorFlow, late, quiet and off the accelerators; nobody else does."""
+"""The only import of TensorFlow: late, quiet and off the accelerators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from byol_jax.errors import UserError
 
 @functools.cache
 def import_tf() -> Any:
-  """Imports TensorFlow, keeps it from taking any accelerator's memory.
+  """Imports TensorFlow, and keeps it from taking any accelerator's memory.
 
   Returns:
     The module `tensorflow`.

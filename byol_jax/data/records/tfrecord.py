@@ -1,9 +1,9 @@
-"""Random access to TFRecord files: an index of where each record starts.
+"""Random access to TFRecord files by an index of where each record starts.
 
 A record is its length (uint64, little-endian), a checksum of that, the data, and a
 checksum of the data (https://www.tensorflow.org/tutorials/load_data/tfrecord). The
-files have no index of their own. On a disk making one reads 12 bytes a record; in a
-bucket, where each read takes its time, it reads all, and is kept (index.py).
+files have no index of their own. On a disk making one reads 12 bytes a record. In a
+bucket a read takes long, so the whole file is read, and the index kept (index.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BUCKET_BLOCK = 8 << 20  # bytes that a thread reads from a bucket at a time
 
 
 def index(path: str) -> np.ndarray:
-  """Finds where the records of a file start: int64 [N + 1], its size at the end.
+  """Finds where the records of a file start: int64 [N + 1], the file's size last.
 
   Args:
     path: a file, local or in a bucket, not compressed.
@@ -30,7 +30,7 @@ def index(path: str) -> np.ndarray:
   Raises:
     ValueError: the file is no TFRecord file, or is cut short or damaged in one of
       the lengths; names the byte.
-    OSError: it cannot be read.
+    OSError: the file cannot be read.
   """
   size, _ = paths_lib.stat(path)
   block_size = _BUCKET_BLOCK if paths_lib.in_bucket(path) else _HEADER.size

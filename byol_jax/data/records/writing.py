@@ -1,6 +1,6 @@
 """Writes ArrayRecord shards and the files that describe them: descriptions.py.
 
-Each is whole or not there, whatever happens meanwhile, a power failure included.
+Each file is whole or not there, even after a power failure.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
   """Writes a shard and its .json, either whole or not at all.
 
   Args:
-    file: ends in .array_record. Until all is done it has another name.
+    file: ends in .array_record. Until all is done the file has another name.
     records: name, label and bytes of each image; taken one by one.
-    left_out: why, by name, of those that cannot be used; read at the end.
-    fingerprint: of the images and how they are prepared.
+    left_out: the reasons, by name, why images cannot be used; read at the end.
+    fingerprint: changes with the images and how they are prepared.
 
   Returns:
     The rest of the work, to be called once: it reads the shard again for its
     SHA-256, which another thread can do.
 
   Raises:
-    UserError: it cannot be written. No part of it is left.
+    UserError: the shard cannot be written. No part of it is left.
   """
   temporary = f'{file}.tmp'
   names, labels = [], []
@@ -51,7 +51,7 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
       with contextlib.suppress(RuntimeError):
         writer.close()
       raise
-    with saying_why(file):  # what failed is said here, not at each record
+    with saying_why(file):  # an error is reported here, not at each record
       writer.close()
 
   def finish_shard() -> None:
@@ -73,12 +73,12 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
 
 
 def finish(folder: str, files: Sequence[str], **metadata: Any) -> dict[str, Any]:
-  """Writes metadata.json, once every shard is there, and returns it.
+  """Writes metadata.json, once every shard is there, and returns its content.
 
-  Shards of an earlier try, cut otherwise, are removed.
+  Removes shards of an earlier try with other boundaries.
 
   Raises:
-    UserError: there is not one image, or the folder cannot be written.
+    UserError: there is no image, or the folder cannot be written.
   """
   said = [descriptions.read_sidecar(os.path.join(folder, file)) for file in files]
   whole = {
@@ -118,7 +118,7 @@ def _write_json(path: str, obj: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _whole_or_not(file: str) -> Iterator[None]:
-  """Removes a file when anything goes wrong: the disk may be full."""
+  """Removes a file if the block raises: the disk may be full."""
   try:
     yield
   except BaseException:

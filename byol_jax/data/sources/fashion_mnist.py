@@ -1,4 +1,4 @@
-"""The source 'fashion_mnist': it, or another relative of MNIST, from IDX files."""
+"""The source 'fashion_mnist': Fashion-MNIST, or another relative of MNIST, as IDX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from byol_jax.data.sources import idx
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 
-DEBIAN = '/usr/share/datasets/fashion-mnist'  # where Debian's package puts the files
+DEBIAN = '/usr/share/datasets/fashion-mnist'  # the folder of Debian's package
 CLASSES = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt',
            'Sneaker', 'Bag', 'Ankle boot')
 

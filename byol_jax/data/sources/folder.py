@@ -22,35 +22,35 @@ _console = logging.getLogger('byol_jax')
 EXTENSIONS = (
     '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
-# In upper or lower case. The first that is there counts; for test parts see
-# `list_folder`.
+# Names of parts, in upper or lower case. The first that exists counts; for test parts
+# see `list_folder`.
 _TRAIN = ('train', 'training')
 _TEST = ('test', 'testing', 'val', 'valid', 'validation', 'eval', 'evaluation')
-_OF_THE_DISK = 'lost+found'  # in the first folder of a file system, no part or class
-_TOLD = 10  # so many folders are named in a warning
+_OF_THE_DISK = 'lost+found'  # at the top of a file system; no part or class
+_TOLD = 10  # folders named in a warning
 
 
 class Listing(NamedTuple):
   """The image files of one split."""
-  root: str  # the folder that `files` are relative to; absolute ones stay as they are
+  root: str  # the folder that `files` are relative to, unless they are absolute
   files: list[str]  # with '/' between the parts
   labels: np.ndarray | None  # int32 [N]
   class_names: tuple[str, ...] | None  # None where labels are numbers
 
 
 def open_split(request: table.Request, split: str) -> table.Encoded | None:
-  """Opens the folder `path`: `list_folder`. Files are looked at when they are read."""
+  """Opens the folder `path`: see `list_folder`. Files are checked on reading."""
   listing = list_folder(request.path, split)
   return None if listing is None else encoded(listing, listing.root, request.max_bad)
 
 
 def encoded(listing: Listing, name: str, max_bad: int | None) -> table.Encoded:
-  """Returns listed files as a source.
+  """Makes a source of listed files.
 
   Args:
     listing: the files.
-    name: of the source, for messages.
-    max_bad: as in `table.Request`.
+    name: the source's name, for messages.
+    max_bad: see `table.Request`.
   """
   root, files = listing.root, listing.files
   return table.Encoded(
@@ -71,19 +71,19 @@ def list_folder(path: str, split: str) -> Listing | None:
     * `train/` or `training/` beside `test/`, `testing/`, `val/`, `valid/`,
       `validation/`, `eval/` or `evaluation/`: `split` chooses the part, each of
       which is flat or has one folder a class. The classes are those of the training
-      part. Where there are several test parts, the first one with class folders is
+      part. If there are several test parts, the first one with class folders is
       taken, so ImageNet's unlabelled `test/` is passed over.
-    * `train/` alone: that part, and no test part.
-  Parts are known in upper or lower case. Other folders beside a training and a test
-  part are passed over, and named on the console: they may have been meant as classes.
+    * `train/` alone: a training part, and no test part.
+  Names of parts may be in upper or lower case. Other folders beside a training and a
+  test part are passed over, and named on the console: they may be meant as classes.
 
-  Counted are jpg, jpeg, png, webp, bmp, gif, tif and tiff files, in upper or lower
-  case. A name that starts with a dot is skipped, and a subfolder that may not be read
+  Images are jpg, jpeg, png, webp, bmp, gif, tif and tiff files, in upper or lower
+  case. Names that start with a dot are skipped, and a subfolder that may not be read
   is left out with a warning. Symbolic links are followed; a broken one is listed and
   found to be bad on reading.
 
-  Each folder is listed once, however many links lead to it: at its own place if
-  that is below `path`, else under the first link, by the bytes of their paths. So
+  Each folder is listed once, however many links lead to it: at its own place if it
+  lies below `path`, else under the first link in the order of the paths' bytes. So
   a class folder that is a link to another class folder is no class.
 
   Args:
@@ -136,7 +136,7 @@ def read_file(path: str) -> bytes:
     path: the file.
 
   Returns:
-    Its bytes, unchecked.
+    The file's bytes, unchecked.
 
   Raises:
     BadImage: there is no such file, or it may not be read.
@@ -151,7 +151,7 @@ def read_file(path: str) -> bytes:
     if error.errno == errno.ENOENT:
       raise BadImage('missing') from error
     raise BadImage(f'unreadable ({error.strerror})') from error
-  except ValueError as error:  # no path at all, as with a NUL in it
+  except ValueError as error:  # no path at all: it has a NUL, for example
     raise BadImage(f'unreadable ({error})') from error
 
 
@@ -174,11 +174,11 @@ def _parts(path: str) -> tuple[str, list[str], set[str]]:
   """Finds the training part and the test parts.
 
   Returns:
-    The folder of the training part, those of the test parts, and the names of what
-    lies beside them. Without parts (`path`, [], {}).
+    The folder of the training part, the folders of the test parts, and the names of
+    other folders. Without parts (`path`, [], {}).
   """
   folders, has_images = _scan(path)
-  # where there are Test and test, the latter, whatever the system lists first
+  # of Test and test the latter, whatever the system lists first
   cased = {name.lower(): name for name in sorted(folders)}
   train = next((cased[name] for name in _TRAIN if name in cased), None)
   tests = [cased[name] for name in _TEST if name in cased]
@@ -196,17 +196,17 @@ def _class_folders(root: str) -> tuple[str, ...]:
   names = []
   for name in sorted(folders, key=os.fsencode):
     is_link, links = os.path.islink(os.path.join(root, name)), []
-    # next(): one image is enough, this must not walk through a million.
+    # next(): one image is enough; the walk must not pass a million.
     if not is_link and next(_below(root, name + '/', set(), links, []), None):
       names.append(name)
     elif is_link or links:
-      # A folder behind a link may have its place elsewhere: only the whole can tell.
+      # A folder behind a link may have its place elsewhere: list the whole to know.
       return _first_parts(list(_walk(root, [])))
   return tuple(names)
 
 
 def _first_parts(files: list[str]) -> tuple[str, ...]:
-  """Returns what `_class_folders` does, from the list of files."""
+  """Returns the result of `_class_folders`, from the list of files."""
   if not all('/' in file for file in files):
     return ()
   names = {file.split('/', 1)[0] for file in files}
@@ -252,9 +252,9 @@ def _scan(path: str) -> tuple[set[str], bool]:
 def _walk(root: str, unreadable: list[str]) -> Iterator[str]:
   """Yields the images below `root`, any depth, as relative paths with '/'.
 
-  First those that no link is needed for, then those behind links, then those behind
-  links behind links: where a folder has its place depends on the tree alone, not
-  on the order in which the system lists it. `unreadable` is as for `_entries`.
+  Images that need no link come first, then images behind links, then images behind
+  links behind links. So a folder's place depends on the tree alone, not on the order
+  in which the system lists it. For `unreadable` see `_entries`.
   """
   seen, todo = set(), ['']
   while todo:
@@ -268,7 +268,7 @@ def _below(root: str, folder: str, seen: set[str], links: list[str],
            unreadable: list[str]) -> Iterator[str]:
   """Yields the images of one folder of `root`; puts links to folders into `links`.
 
-  Passes over the folders whose real paths are in `seen`, and puts its own there.
+  Skips folders whose real paths are in `seen`, and adds the paths of the others.
   """
   todo = [folder]
   while todo:
@@ -290,8 +290,8 @@ def _entries(path: str,
              unreadable: list[str] | None = None) -> Iterator[os.DirEntry]:
   """Yields a folder's entries without the hidden ones.
 
-  A folder without permission is noted in `unreadable`, if that is a list. Other
-  errors may be of the moment: to go on would list another data set each time.
+  A folder without permission is noted in `unreadable`, if this is a list. Other errors
+  are raised, as they may pass: to go on would list another data set each time.
   """
   try:
     with os.scandir(path) as entries:
@@ -306,7 +306,7 @@ def _entries(path: str,
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
-  """Tells a folder or a link to one; False for a link that leads nowhere."""
+  """Returns whether an entry is a folder or a link to one; False for a broken link."""
   try:
     return entry.is_dir()
   except OSError:  # a link to itself
@@ -314,6 +314,6 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _is_image(entry: os.DirEntry) -> bool:
-  """Tells the name of an image; a file or any link, no pipe or device."""
+  """Returns whether an entry is named like an image, and is a file or any link."""
   return (entry.name.lower().endswith(EXTENSIONS)
           and (entry.is_symlink() or entry.is_file()))

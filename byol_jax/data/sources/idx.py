@@ -25,7 +25,7 @@ def read_idx(path: str, ndim: int) -> np.ndarray:
 
   Args:
     path: the file. Compression is recognised by content, not by name.
-    ndim: how many dimensions the array must have: 3 for images, 1 for labels.
+    ndim: the number of dimensions that the array must have: 3 for images, 1 for labels.
 
   Returns:
     uint8 array with `ndim` dimensions.
@@ -53,7 +53,7 @@ def read_idx(path: str, ndim: int) -> np.ndarray:
 
 
 def find_idx(folder: str, stem: str) -> str:
-  """Finds `stem` or `stem.gz` in `folder`; UserError where neither is there."""
+  """Finds `stem` or `stem.gz` in `folder`; raises UserError if neither is there."""
   for name in (stem, stem + '.gz'):
     path = os.path.join(folder, name)
     if os.path.exists(path):
@@ -64,7 +64,7 @@ def find_idx(folder: str, stem: str) -> str:
 
 
 def _parse_header(path: str, header: bytes, ndim: int) -> tuple[int, ...]:
-  """Checks magic and dimensions, returns the shape."""
+  """Checks magic number and dimensions, and returns the shape."""
   if len(header) < 4 or header[:2] != b'\0\0':
     raise UserError(f'{path} is not an IDX file: it starts with {header[:4]!r}')
   if header[2] != _UNSIGNED_BYTE:

@@ -1,4 +1,4 @@
-"""Labels and names that stand in the records, read when they are asked for."""
+"""Labels and names that are stored in the records, read when they are needed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PART = 64  # records that a thread reads at a time: handing each over takes lon
 
 
 class Labels:
-  """The labels int32 [N]; each is read with its image or when it is asked for.
+  """The labels int32 [N], each read with its image or when it is needed.
 
   Reading all of them at the start means reading all images, too.
 
   Attributes:
-    num_classes: how many there can be; the labels that occur may be fewer.
+    num_classes: how many classes there can be; fewer may occur.
   """
   dtype = np.dtype(np.int32)
 
@@ -51,7 +51,7 @@ class Labels:
 
 
 class FileNames(Sequence):
-  """Names that the records hold themselves, each read when it is asked for."""
+  """Names that are stored in the records, each read when it is needed."""
 
   def __init__(self, read: Callable[[int], str], size: int):
     self._read = read
@@ -72,7 +72,7 @@ class FileNames(Sequence):
 
 
 def _read_all(read: Callable[[int], T], rows: Iterable[int], what: str) -> Iterator[T]:
-  """Yields read(row) of many rows, read by several threads; logs how far it is."""
+  """Yields read(row) of many rows, read by several threads; logs the progress."""
   rows = list(rows)
   parts = workers.each(lambda part: list(map(read, part)),
                        (rows[k:k + _PART] for k in range(0, len(rows), _PART)))

@@ -18,7 +18,7 @@ from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
-# The first that is there counts. Compared without case, spaces, '_' and '-'.
+# Titles of columns: the first that is there counts. Case, spaces, '_' and '-' do not.
 _PATH_TITLES = (
     'path', 'file_path', 'image_path', 'file', 'file_name', 'image', 'image_file',
     'image_name', 'image_id', 'id')
@@ -30,21 +30,21 @@ _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan', re.IGNORECASE)
 
 
 class _Columns(NamedTuple):
-  """Tells where in a row the path and the label stand."""
-  titled: bool  # the first row says so
+  """The columns of the path and the label."""
+  titled: bool  # the first row has titles
   path: int
   label: int | None
   count: int  # no row has more
 
 
 class _Texts(NamedTuple):
-  """Labels as the list has them."""
-  lines: dict[str, int]  # each different label: the line that has it first
+  """The labels as texts of the list."""
+  lines: dict[str, int]  # each different label: the first line with it
   which: np.ndarray  # int32 [N], the number of each image's label in `lines`
 
 
 def open_split(request: table.Request, split: str) -> table.Encoded | None:
-  """Opens the list `path`, or `test_path`, if there is one: `read_list`."""
+  """Opens the list `path`, or `test_path` for 'test': see `read_list`."""
   table.check_train_or_test(split, 'list')
   path = request.path if split == 'train' else request.test_path
   if not path:
@@ -69,11 +69,11 @@ def read_list(path: str, split: str = 'train',
   Args:
     path: the list.
     split: 'train' or 'test'.
-    class_names: of the training list, for the test list; None where its labels
-      are numbers.
+    class_names: the classes of the training list, for the test list; None where
+      labels are numbers.
 
   Returns:
-    The files in the list's order; `root` is its folder. They are not looked at.
+    The files in the list's order, unchecked; `root` is the list's folder.
 
   Raises:
     UserError: names the list and the line that is wrong.
@@ -111,7 +111,7 @@ def read_list(path: str, split: str = 'train',
 
 
 def _check_no_labels(path: str, line: str) -> None:
-  """Refuses 'a.jpg 1' and 'a.jpg|1', which would be names of files."""
+  """Raises UserError for 'a.jpg 1' and 'a.jpg|1', which would be names of files."""
   found = re.match(r'(.+)[\s|;,](\S*)$', line)
   if (found and found[1].rstrip().lower().endswith(folder.EXTENSIONS)
       and not line.lower().endswith(folder.EXTENSIONS)):
@@ -120,7 +120,7 @@ def _check_no_labels(path: str, line: str) -> None:
 
 
 def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
-  """Yields the lines, UserError if one is no text."""
+  """Yields the lines; raises UserError if one is no text."""
   for number, line in enumerate(lines, 1):
     if '\0' in line:
       raise UserError(
@@ -175,7 +175,7 @@ def _rows(path: str, lines: Iterable[str],
 
 
 def _cell(path: str, line: int, cells: list[str], column: int, what: str) -> str:
-  """Returns a path or a label, UserError if there is none."""
+  """Returns a path or a label; raises UserError if there is none."""
   if column >= len(cells) or not cells[column]:
     raise UserError(f'{path!r}, line {line}, has no {what}')
   text = cells[column]
@@ -186,7 +186,7 @@ def _cell(path: str, line: int, cells: list[str], column: int, what: str) -> str
 
 
 def _find_columns(path: str, first: list[str], separator: str) -> _Columns:
-  """Finds the columns by the titles of the first row, if it has titles."""
+  """Returns the columns, by the titles of the first row if it has titles."""
   _check_separator(path, first, separator)
   path_column = _find_title(first, _PATH_TITLES)
   label_column = _find_title(first, _LABEL_TITLES)
@@ -202,7 +202,7 @@ def _find_columns(path: str, first: list[str], separator: str) -> _Columns:
 
 
 def _check_separator(path: str, first: list[str], separator: str) -> None:
-  """Raises UserError where the columns seem to be separated otherwise."""
+  """Raises UserError if the columns seem to have another separator."""
   if len(first) > 1:
     return
   for other, name in ((',', 'commas'), (';', 'semicolons'), ('\t', 'tabs'),
@@ -227,7 +227,7 @@ def _untold(path: str, first: list[str], what: str,
 
 def _check_untitled(path: str, first: list[str], files: list[str],
                     texts: _Texts | None) -> None:
-  """Raises UserError where the first row seems to be titles, but unknown ones."""
+  """Raises UserError if the first row seems to have unknown titles."""
   is_title = (len(files) > 1 and not _is_image(files[0]) and _is_image(files[1]))
   if texts is not None and (texts.which == 0).sum() == 1:
     title, *others = texts.lines
@@ -246,7 +246,7 @@ def _is_image(text: str) -> bool:
 
 
 def _find_title(cells: Sequence[str], titles: Sequence[str]) -> int | None:
-  """Returns the column with the first of the titles that is there."""
+  """Returns the column with the first of the titles that is there, or None."""
   def plain(title):
     return title.lower().translate({ord(c): None for c in ' _-'})
   plain_cells = list(map(plain, cells))

@@ -1,4 +1,4 @@
-"""The catalogue of sources: what each needs and is. Importing it costs nothing.
+"""The catalogue of sources, with what each needs and is. Importing it costs nothing.
 
 A new source is one line here and one file beside this one, named after it, with
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Source(NamedTuple):
-  """Says what a source needs of the config's section `data`, and what it is."""
+  """A source: what it needs of the config's section `data`, and what it is."""
   needs: Mapping[str, str] = {}  # keys that may not be empty: what each names
   local: bool = False    # reads files of this machine, none in a bucket
   encoded: bool = False  # files or records, decoded when needed: prepare takes them

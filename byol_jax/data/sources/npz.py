@@ -1,4 +1,4 @@
-"""The source 'npz': arrays in a file of numpy's."""
+"""The source 'npz': arrays in a file of numpy."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _check_size(archive: zipfile.ZipFile, key: str, max_bytes: int | None,
                 path: str) -> None:
   """Raises UserError if an array would take more memory than `max_bytes`.
 
-  No more is ever read of it than the archive says.
+  Never more of an array is read than the archive declares.
   """
   size = archive.getinfo(f'{key}.npy').file_size
   if max_bytes is not None and size > max_bytes + _NPY_HEADER:
@@ -79,7 +79,7 @@ def _check_size(archive: zipfile.ZipFile, key: str, max_bytes: int | None,
 
 
 def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
-  """Returns images as uint8 [N, H, W, C], UserError if they are not."""
+  """Returns images as uint8 [N, H, W, C]; raises UserError if they are no images."""
   if images.dtype != np.uint8:
     raise UserError(
         f'{where} has dtype {images.dtype}, expected uint8 with values 0 to 255')
@@ -96,7 +96,7 @@ def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
 
 def _checked_labels(labels: np.ndarray, size: int, where: str,
                     split: str) -> np.ndarray:
-  """Returns labels as int32 [size], UserError if they are not."""
+  """Returns labels as int32 [size]; raises UserError if they are no labels."""
   if labels.shape not in ((size,), (size, 1)):
     raise UserError(
         f'{where} has shape {labels.shape}, expected [{size}], one label an '

@@ -19,7 +19,7 @@ def open_source(source: str, split: str = 'train', **wanted: Any) -> table.Data 
     source: one of `names.SOURCES`.
     split: 'train' or 'test'; for 'folder' also the name of another part, for
       'tfds' any TFDS split.
-    **wanted: the fields of `table.Request`. A source looks at those that it needs.
+    **wanted: the fields of `table.Request`. A source reads the fields that it needs.
 
   Returns:
     The images; None where `split` is 'test' and the data has no test part.

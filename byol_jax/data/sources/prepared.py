@@ -26,7 +26,7 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
 
   Args:
     request: `path` is the folder that `task=prepare` wrote, or a copy in a bucket
-      (gs://). Images that were made smaller than `image_size` are warned of.
+      (gs://). A warning says if images were made smaller than `image_size`.
     split: 'train', 'test' or another part's name.
 
   Returns:
@@ -34,7 +34,7 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
 
   Raises:
     UserError: the folder is missing, not prepare's, incomplete or without images, or
-      a shard is missing, of another size than it was, or damaged. It names the file.
+      a shard is missing, of another size, or damaged. The message names the file.
     TransientError: the storage fails for a minute.
   """
   path, folder = request.path, os.path.join(request.path, split)

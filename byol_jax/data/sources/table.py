@@ -1,4 +1,4 @@
-"""A data set: images in memory, or still encoded, with what belongs to each.
+"""A data set: images in memory, or still encoded, with their labels and names.
 
 A source gives either `Images`, pixels in memory, or `Encoded`, files or records
 that are still JPEG, PNG, ... and are decoded when they are needed.
@@ -21,16 +21,16 @@ _MANY_CLASSES = 100_000
 
 
 class Request(NamedTuple):
-  """Says which data is wanted; each source looks at what it needs."""
+  """The data that is wanted; each source reads the fields that it needs."""
   path: str | None = None  # the folder or file, TFDS's data_dir; None for a default
   test_path: str | None = None  # the list of the test part, for 'list'
   # Classes of the training part, for the test part of a 'list'; None where its
   # labels are numbers.
   class_names: tuple[str, ...] | None = None
   max_bad: int | None = None  # images that may be bad; None: `bad.default_limit`
-  max_bytes: int | None = None  # of the arrays of an 'npz'; None for any size
+  max_bytes: int | None = None  # the most for an array of an 'npz'; None for any size
   tfds_name: str | None = None  # the data set's name, for 'tfds'
-  image_size: int = 32  # of views; the side of the images, for 'fake'
+  image_size: int = 32  # the side of views; the side of the images, for 'fake'
   num_images: int = 1024  # for 'fake', as are the two below
   num_classes: int = 10  # 0 for no labels
   seed: int = 0
@@ -42,7 +42,7 @@ class Images(NamedTuple):
   labels: np.ndarray | None  # int32 [N]
   class_names: tuple[str, ...] | None
   name: str  # for messages
-  # Where images were decoded: those that others stand in for, and their files.
+  # Set where images were decoded: the bad ones, which others replace; all file names.
   bad: bad_lib.BadImages | None = None
   names: Sequence[str] | None = None
 
@@ -50,11 +50,11 @@ class Images(NamedTuple):
 
   @property
   def size(self) -> int:
-    """The number of images."""
+    """Returns the number of images."""
     return len(self.images)
 
   def content(self) -> Iterator[bytes]:
-    """Yields what tells these images from others: their pixels."""
+    """Yields the bytes that identify the images: their pixels."""
     yield repr(self.images.shape).encode()
     yield str(zlib.crc32(np.ascontiguousarray(self.images))).encode()
 
@@ -69,12 +69,12 @@ class Encoded(NamedTuple):
   names: Sequence[str]  # file names or record ids
   class_names: tuple[str, ...] | None
   name: str  # for messages
-  bad: bad_lib.BadImages  # the images that turned out to be of no use
+  bad: bad_lib.BadImages  # the images that turned out to be bad
   root: str | None = None  # the folder that `names` are files of; None for records
-  identity: str = ''  # of records: changes with their number, order and content
+  identity: str = ''  # for records: changes with their number, order and content
 
   def content(self) -> Iterator[bytes]:
-    """Yields what tells these images from others: names of files, or `identity`."""
+    """Yields the bytes that identify the images: names of files, or `identity`."""
     if self.identity:
       yield self.identity.encode(errors='surrogateescape')
     else:
@@ -91,10 +91,7 @@ def size(data: Data) -> int:
 
 
 def largest_label(data: Data) -> int:
-  """Returns the largest label of a labelled data set.
-
-  Where labels are read with their images it is the largest that there can be.
-  """
+  """Returns the largest label; if labels are read with images, the largest possible."""
   if isinstance(data.labels, lazy.Labels):
     return data.labels.num_classes - 1
   return int(data.labels.max())
@@ -109,7 +106,7 @@ def num_classes(data: Data) -> int:
 
 
 def described_classes(data: Data) -> str:
-  """Returns '3 classes (cat, dog, emu)': the user sees what was taken for one."""
+  """Returns '3 classes (cat, dog, emu)', so that the user sees which were found."""
   names = [] if data.class_names is None else list(map(str, data.class_names))
   shown = ', '.join(name[:_MOST_OF_A_NAME] for name in names[:_CLASSES_SHOWN])
   return f'{num_classes(data)} classes' + (
@@ -126,7 +123,7 @@ def names_of(data: Data, rows: Sequence[int], split: str) -> list[str]:
 
 
 class _Some(Sequence):
-  """Some of the names; each is looked up when it is asked for."""
+  """Some of the names, each looked up when it is needed."""
 
   def __init__(self, names: Sequence[str], rows: np.ndarray):
     self._names, self._rows = names, rows
@@ -142,12 +139,12 @@ def take(data: Data, rows: np.ndarray) -> Data:
   """Returns some of the images as a data set of their own, of the same kind.
 
   Args:
-    data: the whole.
-    rows: int [n], which ones, in the new order.
+    data: the whole data set.
+    rows: int [n], the images in the new order.
   """
   labels = None if data.labels is None else data.labels[rows]
   if isinstance(data, Images):
-    # images that stand in for bad ones stay so
+    # images that replace bad ones stay
     return data._replace(images=data.images[rows], labels=labels, bad=None, names=None)
   names = _Some(data.names, rows)
   return data._replace(
@@ -169,13 +166,13 @@ def check_largest(label: int, num_images: int | None, where: str) -> None:
   some: a training label is refused from 100,000 on, unless there are more images.
 
   Args:
-    label: the largest.
-    num_images: of the training part; None for a test part, whose labels are
+    label: the largest label.
+    num_images: the size of the training part; None for a test part, whose labels are
       compared with the classes of training elsewhere.
-    where: for the message.
+    where: the place of the labels, for the message.
 
   Raises:
-    UserError: it is too large.
+    UserError: the label is too large.
   """
   limit = 2**31 if num_images is None else max(num_images, _MANY_CLASSES)
   if label >= limit:

@@ -1,6 +1,6 @@
 """The source 'tfds': a prepared TFDS data set, as encoded records with random access.
 
-Works from the prepared files alone: the data set's own code is not run and nothing is
+It reads the prepared files alone: the data set's own code is not run and nothing is
 ever downloaded. Files in the array_record format are read by random access, and so
 are TFRecord files, once their records are found. Other formats are read into memory
 once, still encoded.
@@ -35,7 +35,7 @@ from byol_jax.storage import retry
 _console = logging.getLogger('byol_jax')
 
 _NAMES = ('file_name', 'filename', 'image/filename')  # features, as ImageNet has it
-_MAX_BYTES = 4 * 2**30  # of a data set without random access, held in memory
+_MAX_BYTES = 4 * 2**30  # a data set without random access is held in memory
 
 
 class _Part(NamedTuple):
@@ -45,7 +45,7 @@ class _Part(NamedTuple):
   split: str
   image: str
   label: str | None
-  name: str | None  # of the image's file
+  name: str | None  # the feature with the file's name
 
   @property
   def info(self) -> Any:
@@ -57,7 +57,7 @@ class _Part(NamedTuple):
 
   @property
   def shards(self) -> Sequence[Any]:
-    """The files: name, records in each, and which of those belong to the split."""
+    """Returns the files: name, number of records, and the records of the split."""
     return self.info.splits[self.split].file_instructions
 
   @property
@@ -128,7 +128,7 @@ def open_split(request: table.Request, split: str,
 
 
 def _identity(part: _Part, sizes: Sequence[int], first: bytes) -> str:
-  """Returns what changes with the records' number and order."""
+  """Returns a text that changes with the records' number and order."""
   files = [[os.path.basename(shard.filename), size, shard.skip, shard.take,
             shard.examples_in_shard] for shard, size in zip(part.shards, sizes)]
   return json.dumps([part.info.full_name, part.split, part.info.file_format.value,
@@ -136,7 +136,7 @@ def _identity(part: _Part, sizes: Sequence[int], first: bytes) -> str:
 
 
 class _Numbers(Sequence):
-  """'title, split split, record 5' for every record, made when asked for."""
+  """Names of records, 'title, split split, record 5', each made when it is needed."""
 
   def __init__(self, title: str, split: str, size: int):
     self._prefix = f'{title}, split {split}, record '
@@ -150,7 +150,7 @@ class _Numbers(Sequence):
 
 
 def _import_tfds() -> Any:
-  """Imports tensorflow_datasets, once TensorFlow was made quiet."""
+  """Imports tensorflow_datasets, after TensorFlow was made quiet."""
   import_tf()
   try:
     import tensorflow_datasets as tfds
@@ -162,7 +162,7 @@ def _import_tfds() -> Any:
 
 
 def _choose_split(builder: Any, split: str) -> str | None:
-  """Returns the split to read, None if there is nothing to test on."""
+  """Returns the split to read; None if there is no test part."""
   splits = builder.info.splits
   if split == 'test' and 'test' not in splits:
     if 'validation' not in splits:
@@ -183,7 +183,7 @@ def _choose_split(builder: Any, split: str) -> str | None:
 
 
 def _wanted_features(tfds: Any, builder: Any) -> tuple[str, str | None, str | None]:
-  """Checks the feature 'image', and looks for a label and the name of a file."""
+  """Returns the features 'image' (checked), label and file name; None without."""
   features = builder.info.features
   is_dict = isinstance(features, tfds.features.FeaturesDict)
   features = dict(features.items()) if is_dict else {}
@@ -201,7 +201,7 @@ def _wanted_features(tfds: Any, builder: Any) -> tuple[str, str | None, str | No
 
 
 def _sizes(part: _Part) -> list[int]:
-  """Returns the bytes of each file; one that is missing is named now."""
+  """Returns the size of each file in bytes; raises UserError if one is missing."""
   def size(path: str) -> int:
     try:
       return retry.insist(lambda: paths_lib.stat(path), repr(path))[0]
@@ -219,7 +219,7 @@ def _array_records(part: _Part) -> Callable[[int], bytes]:
 
 
 def _tfrecords(part: _Part) -> Callable[[int], bytes]:
-  """Returns what `_array_records` does, for TFRecord files."""
+  """Returns the function of `_array_records`, for TFRecord files."""
   files = part.files
   try:
     starts = index_lib.indexes(files, tfrecord.index, 'TFRecord')
@@ -248,7 +248,7 @@ def _by_number(part: _Part,
 def _by_random_access(part: _Part, read_record: Callable[[int], bytes]) -> _Records:
   """Returns the content of a part whose records are read one by one."""
   def parser(*features: str | None) -> Callable[[int], dict[str, Any]]:
-    # Parses these features and no others, bounding boxes for example.
+    # Parses only these features, not bounding boxes for example.
     only = part.tfds.features.FeaturesDict(
         {feature: part.info.features[feature] for feature in features if feature})
     decoders = {part.image: part.tfds.decode.SkipDecoding()} if (
@@ -272,7 +272,7 @@ def _by_random_access(part: _Part, read_record: Callable[[int], bytes]) -> _Reco
     return bytes(example[part.image])
 
   if labels is not None and num_classes is None:
-    # the labels alone can tell how many classes there are
+    # only the labels say how many classes there are
     return _Records(read, np.asarray(labels), names)
   return _Records(read, labels, names)
 
@@ -301,7 +301,7 @@ def _in_memory(part: _Part, sizes: Sequence[int], max_bytes: int) -> _Records:
     if cause is not None and failures.may_pass(cause):
       raise TransientError(
           f'cannot read {part.builder.data_dir}: {error.message}') from error
-    # Without the names of TensorFlow's functions and operations.
+    # The message without the names of TensorFlow's functions and operations.
     why = error.message.split('}} ')[-1].split(' [Op')[0]
     raise part.damaged(why) from error
   labels = names = None
@@ -317,5 +317,5 @@ def _text(value: bytes) -> str:
 
 
 def _are_hidden(labels: np.ndarray | lazy.Labels) -> bool:
-  """Tells whether a label is negative; of `Labels` the first tells for all."""
+  """Returns whether a label is negative; the first of `Labels` stands for all."""
   return bool((labels[:1] if isinstance(labels, lazy.Labels) else labels).min() < 0)

@@ -23,8 +23,8 @@ def open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
 
   Args:
     tfds: the module.
-    name: as 'cifar10', 'imagenet2012:5.*.*' or 'my_data/config'. None if `data_dir`
-      is itself the folder of one prepared version.
+    name: 'cifar10', 'imagenet2012:5.*.*' or 'my_data/config', for example. None if
+      `data_dir` is itself the folder of one prepared version.
     data_dir: the folder that holds the prepared data sets; None for TFDS's own.
 
   Returns:
@@ -42,11 +42,11 @@ def open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
                         f'({errors.one_line(error)}): {_INFO}; prepare it again')
     raise UserError('config.data.tfds_name is not set: it must be the name of a '
                     'TFDS data set, as cifar10')
-  # as people write it, 'imagenet2012:5.*'; TFDS wants all three numbers
+  # people write 'imagenet2012:5.*', but TFDS wants all three numbers
   name = re.sub(r':(\d+)\.\*$', r':\1.*.*', name)
   where = str(data_dir or tfds.core.constants.DATA_DIR)
   if not data_dir and paths_lib.in_bucket(where):
-    paths_lib.require(where)  # as `open_source` does with data_dir
+    paths_lib.require(where)  # `open_source` does so with data_dir
   if data_dir and not paths_lib.in_bucket(where) and not os.path.isdir(where):
     raise UserError(f'TFDS folder {data_dir!r} does not exist: check '
                     'config.data.path')
@@ -62,8 +62,8 @@ def _insist_on(build: Callable[[], Any], folder: str,
                why: Callable[[Exception], str]) -> Any:
   """Returns a builder, or raises the error for what is wrong with its folder.
 
-  TFDS takes a bucket that does not answer for one without the data set. So it looks
-  a second time, once the bucket has answered.
+  TFDS takes a bucket that does not answer for one without the data set. So the call
+  is made a second time, once the bucket has answered.
   """
   for is_last in (False, True):
     try:
@@ -84,10 +84,10 @@ def _insist_on(build: Callable[[], Any], folder: str,
 
 
 def _read_descriptions(folder: str) -> None:
-  """Reads the files that describe a data set; their own errors are clearer.
+  """Reads the files that describe a data set, for their clearer errors.
 
   Raises:
-    UserError, TransientError: one cannot be read.
+    UserError, TransientError: a file cannot be read.
   """
   for version in ('', *_names(folder)):
     for name in ('dataset_info.json', 'features.json'):
@@ -101,7 +101,7 @@ def _read_descriptions(folder: str) -> None:
 
 
 def _names(folder: str) -> list[str]:
-  """Returns what is in a folder, once it answers."""
+  """Returns the names in a folder, once its storage answers."""
   try:
     return paths_lib.names(folder)
   except OSError as error:
@@ -109,7 +109,7 @@ def _names(folder: str) -> list[str]:
 
 
 def _why_not_there(name: str, where: str, error: Exception) -> str:
-  """Says what is wrong, where TFDS finds no data set of a name."""
+  """Returns the reason why TFDS finds no data set of a name."""
   plain = name.split(':')[0]
   again = f'tfds build {plain} --data_dir={where} --file_format=array_record'
   versions = _names(os.path.join(where, plain))
@@ -117,7 +117,7 @@ def _why_not_there(name: str, where: str, error: Exception) -> str:
     return (f'TFDS data set {name!r} cannot be opened in {where} '
             f'({errors.one_line(error)}): there is {", ".join(versions)}; if that is '
             f'what you want, {_INFO}: prepare it again with: {again}')
-  # its own folder, or that of a version, instead of the one around
+  # the data set's own folder, or a version's, instead of the folder around it
   parents = pathlib.PurePath(where)
   for parent in (parents, *parents.parents):
     if parent.name == plain.split('/')[0]:
