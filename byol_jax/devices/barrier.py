@@ -6,15 +6,15 @@ import orbax.checkpoint as ocp
 
 
 def wait_for_all(name: str, seconds: int) -> None:
-  """Returns once every process is here; no device takes part.
+  """Waits until every process has called this; no device takes part.
 
-  orbax has the only public way to the barriers of jax's coordination service.
+  Only orbax has a public way to the barriers of jax's coordination service.
 
   Args:
-    name: the same on all of them, and another at each call.
+    name: the same on all processes, and another at each call.
     seconds: how long to wait.
 
   Raises:
-    jax.errors.JaxRuntimeError: one of them has died, or does not come.
+    jax.errors.JaxRuntimeError: a process has died, or does not come.
   """
   ocp.multihost.get_barrier_sync_fn()(key=name, timeout_ms=seconds * 1000)

@@ -1,4 +1,4 @@
-"""What the compiler and the generator of random numbers are told, once a process."""
+"""Settings of the compiler and the generator of random numbers, made once a process."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _YNN = '--xla_cpu_experimental_ynn_fusion_type'
 
 
 def set_compiler_flags() -> None:
-  """Adds to XLA_FLAGS what makes this program faster.
+  """Adds to XLA_FLAGS a flag that makes this program faster.
 
-  To be called before the first computation. In jax 0.10.2 on a CPU the convolutions of
+  Call this before the first computation. In jax 0.10.2 on a CPU the convolutions of
   XLA's newer library, YNN, use one thread where there are fewer than 128 channels
-  (https://github.com/jax-ml/jax/issues/37465 uses the same flag for reductions); 0.12
-  has that mended. No other version is told: XLA aborts at a flag that it does not know.
-  What the user set stays.
+  (seen with benchmarks/step.py; https://github.com/jax-ml/jax/issues/37465 has the same
+  flag for reductions); 0.12 has that mended. No other version gets the flag: XLA aborts
+  at a flag that it does not know. Flags that the user has set stay.
   """
   flags = os.environ.get('XLA_FLAGS', '')
   if jax.__version_info__ == (0, 10, 2) and _YNN not in flags:

@@ -1,4 +1,4 @@
-"""Which examples of the global batch each device takes."""
+"""The share of the global batch that each device takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 def example_grid(batch_size: int, num_sub_batches: int,
                  num_devices: int) -> np.ndarray:
-  """Which global examples each device takes, int32 [devices, N, n].
+  """Returns which global examples each device takes, int32 [devices, N, n].
 
   Sub-batch k is the k-th contiguous part of the global batch, whatever the
   number of devices: batch statistics are those of a sub-batch, so its members
@@ -17,7 +17,7 @@ def example_grid(batch_size: int, num_sub_batches: int,
   Args:
     batch_size: global batch size B, a multiple of N * devices.
     num_sub_batches: N.
-    num_devices: over all hosts.
+    num_devices: the number of devices of all hosts.
 
   Returns:
     Indices into the global batch; [d, k, j] for device d.
@@ -28,7 +28,7 @@ def example_grid(batch_size: int, num_sub_batches: int,
 
 
 def local_example_grid(batch_size: int, num_sub_batches: int) -> np.ndarray:
-  """The part of `example_grid` for the devices of this process."""
+  """Returns the part of `example_grid` for the devices of this process."""
   grid = example_grid(batch_size, num_sub_batches, jax.device_count())
   here = [i for i, device in enumerate(jax.devices())
           if device.process_index == jax.process_index()]

@@ -24,17 +24,17 @@ from byol_jax.errors import UserError
 
 T = TypeVar('T')
 _MESSAGE_BYTES = 512
-_GATHERED_BYTES = 256 << 20  # of all processes, at a time
+_GATHERED_BYTES = 256 << 20  # from all processes together, at a time
 _MEETING_SECONDS = 6 * 3600
-_meetings = itertools.count()  # the same everywhere: all make the same calls
-_USERS, _MACHINES = 'U', 'M'  # whose failure a message tells of
-# what jax's ValueError says where it finds no cluster, which has no type of its own
-# (https://github.com/jax-ml/jax/pull/12415 relies on it, too)
+_meetings = itertools.count()  # equal everywhere: all processes make the same calls
+_USERS, _MACHINES = 'U', 'M'  # the kinds of failure in a message
+# The text of jax's ValueError for no cluster, an error without a type of its own
+# (https://github.com/jax-ml/jax/pull/12415 relies on the text, too).
 _NO_CLUSTER = 'coordinator_address should be defined'
 
 
 def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
-  """Joins the other processes; before any other use of jax.
+  """Joins the other processes; must be called before any other use of jax.
 
   Args:
     mode: 'off' for a process by itself; 'on' for one of several, which jax
@@ -47,7 +47,7 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
 
   Raises:
     UserError: there is no cluster.
-    TransientError: it does not come together.
+    TransientError: the processes do not all come.
   """
   if mode == 'off':
     return
@@ -57,7 +57,7 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
                            ('process_id', 'JAX_PROCESS_ID')):
       value = os.environ.get(variable)
       where[name] = None if value is None else int(value)
-    # jax's own end of patience is an abort with pages of stack
+    # when jax stops waiting it aborts, with pages of stack
     patience = threading.Timer(timeout_seconds, _give_up, [where, timeout_seconds])
     patience.daemon = True
     patience.start()
@@ -92,20 +92,20 @@ def _give_up(where: Mapping[str, Any], seconds: int) -> None:
 
 
 def is_one_of_several() -> bool:
-  """Tells whether `initialize` has joined other processes."""
+  """Returns whether `initialize` has joined other processes."""
   return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 @contextlib.contextmanager
 def together(what: str) -> Iterator[None]:
-  """Lets an error of one process within be the error of all.
+  """Makes an error of one process in the block an error of all processes.
 
   Args:
     what: names the part of the run in messages.
 
   Raises:
-    UserError: any of them met one.
-    TransientError: any of them met something else.
+    UserError: a process raised a UserError.
+    TransientError: a process raised any other error.
   """
   if jax.process_count() == 1:
     yield
@@ -113,13 +113,13 @@ def together(what: str) -> Iterator[None]:
   mine, text = None, ''
   try:
     yield
-  except Exception as error:  # of any type: the others wait for this process
+  except Exception as error:  # any type: the others wait for this process
     mine = error
     sign = _USERS if isinstance(error, UserError) else _MACHINES
     text = sign + (str(error) or type(error).__name__)
   try:
     _meet()
-  except Exception:  # one of them is dead
+  except Exception:  # a process is dead
     if mine is not None:
       raise mine  # noqa: B904  # `from` would take the place of its own cause
     raise
@@ -137,11 +137,11 @@ def together(what: str) -> Iterator[None]:
 
 
 def in_turn(what: str, act: Callable[[], T]) -> T:
-  """Calls act on process 0, then on all others, and returns what it returned here.
+  """Calls act on process 0, then on all others, and returns this process's result.
 
   Args:
     what: as for `together`.
-    act: finds what process 0's call has left.
+    act: the later calls find the files that process 0's call has written.
 
   Raises:
     UserError, TransientError: as `together`.
@@ -154,10 +154,10 @@ def in_turn(what: str, act: Callable[[], T]) -> T:
 
 
 def _meet() -> None:
-  """Waits for the others, hours if need be; a collective may give up in seconds.
+  """Waits for the others, for hours if needed; a collective may give up in seconds.
 
-  One of them may have to list millions of files, or to read a data set's records for an
-  index. If one dies the waiting ends, as nobody hears its heart beat any more.
+  A process may have to list millions of files, or to read a data set's records for an
+  index. If a process dies its heartbeat stops, and the waiting ends.
   """
   from byol_jax.devices import barrier  # slow
   barrier.wait_for_all(f'byol_jax-{next(_meetings)}', _MEETING_SECONDS)
@@ -167,12 +167,12 @@ def agree(values: Mapping[str, Any]) -> None:
   """Checks that all processes hold the same values.
 
   Args:
-    values: what JSON can hold, by a name for messages; the same names in the
-      same order everywhere.
+    values: JSON values, by a name for messages; the same names in the same order
+      everywhere.
 
   Raises:
     UserError: on every process; names the processes that differ from process 0,
-      and in what.
+      and the values that differ.
   """
   if jax.process_count() == 1:
     return
@@ -226,7 +226,7 @@ def gather(rows: np.ndarray) -> np.ndarray:
   padded[:len(rows)] = rows
   row_bytes = max(padded[:1].nbytes, 1)
   each = max(_GATHERED_BYTES // (row_bytes * len(counts)), 1)
-  # in parts: what travels passes through the memory of the devices
+  # in parts: the rows pass through the memory of the devices
   parts = [np.asarray(multihost_utils.process_allgather(padded[i:i + each]))
            for i in range(0, len(padded), each)]
   everyone = np.concatenate(parts, axis=1) if parts else padded[None]

@@ -23,8 +23,8 @@ def pmap_update(update: Callable[..., Any],
   """Maps update(state, shared, batch) -> (state, metrics) over the devices.
 
   Args:
-    update: averages over axis `AXIS` what must agree between devices.
-    devices: None for all; a described topology's devices to compile for it.
+    update: averages over axis `AXIS` all values that must agree between devices.
+    devices: None for all; the devices of a described topology, to compile for it.
 
   Returns:
     A function of the state (replicated, donated), shared (replicated) and a
@@ -40,8 +40,8 @@ def pmap_step(update: Callable[..., Any],
 
   Returns:
     A function of the state, shared, a batch and `signals(asked)`. It returns the
-    state, the metrics and float32 []: above 0 where any process has asked, so that
-    all leave at the same step.
+    state, the metrics and float32 []: above 0 if any process is asked to leave, so
+    that all leave at the same step.
   """
   def step(state, shared, batch, asked):
     state, metrics = update(state, shared, batch)
@@ -51,7 +51,7 @@ def pmap_step(update: Callable[..., Any],
 
 
 def signals(asked: bool) -> jax.Array:
-  """Makes what this process tells the others with a step: float32 [local devices]."""
+  """Makes the signal to the other processes for a step: float32 [local devices]."""
   return shard(np.full(jax.local_device_count(), asked, np.float32))
 
 
@@ -64,9 +64,9 @@ def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
 
 
 def replicas_agree(tree: Any) -> bool:
-  """Whether every device, of all hosts, holds the same bits.
+  """Returns whether all devices, of all hosts, hold the same bits.
 
-  Each sums up its own; only the sums travel. Every process must call this.
+  Each device computes a checksum; only the sums travel. Every process must call this.
 
   Args:
     tree: arrays of 8, 16 or 32 bits, replicated on the same devices.
@@ -85,18 +85,18 @@ def _agree(devices: tuple[jax.Device, ...]):
     return jnp.all(jax.lax.pmax(sums, AXIS) == jax.lax.pmin(sums, AXIS))
   return jax.pmap(
       agree, axis_name=AXIS, in_axes=(None, 0), out_axes=None,
-      # None is all hosts' devices
+      # None: the devices of all hosts
       devices=None if list(devices) == jax.local_devices() else devices)
 
 
 def _checksum(x: jax.Array) -> jax.Array:
-  """uint32 []: a sum over the bits of an array, in which the place counts."""
+  """Computes a sum over an array's bits that depends on their places: uint32 []."""
   if x.dtype.itemsize > 4:
     raise ValueError(f'{x.dtype} has more than 32 bits')
   bits = jax.lax.bitcast_convert_type(
       x, jnp.dtype(f'uint{8 * x.dtype.itemsize}')).astype(jnp.uint32).reshape(-1)
   place = jnp.arange(bits.size, dtype=jnp.uint32)
-  # odd factors: no flipped bit is multiplied away
+  # the factors are odd, so no flipped bit is multiplied away
   return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
 
 
@@ -112,13 +112,13 @@ def map_batches(fn: Callable[..., Any], each: int | None = None):
 
   Args:
     fn: a function of replicated values and one device's part of a batch.
-    each: how long such a part is: always the same, as results may differ in their
-      last bits with it; None for as short as it can be.
+    each: the length of such a part. It is always the same, as results may differ with
+      it in their last bits; None for the shortest possible.
 
   Returns:
-    A function (shared, batch) -> numpy outputs, where `batch` leaves [b, ...]
-    have any length, at most each * devices: what is missing is padded and cut
-    from the outputs.
+    A function (shared, batch) -> numpy outputs. The leaves [b, ...] of `batch` have
+    any length, at most each * devices: they are padded, and the padding is cut from
+    the outputs.
   """
   devices = jax.local_devices()
   mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, 0), devices=devices)

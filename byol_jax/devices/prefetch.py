@@ -1,4 +1,4 @@
-"""Batches on their way to the devices while a step runs."""
+"""Moves batches to the devices while a step runs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def prefetch(batches: Iterable[Any], size: int = 2,
   Args:
     batches: trees of host arrays [local devices, ...].
     size: how many batches may wait on the devices.
-    meanwhile: called every few milliseconds while the consumer waits; with True
-      it ends the wait.
-    stop: set when the consumer closes, for `batches` that look at it: else the
+    meanwhile: called every few milliseconds while the consumer waits; if it returns
+      True the wait ends.
+    stop: set when the consumer closes, for `batches` that look at it. Without it the
       thread ends only once it has the batch that it waits for.
 
   Yields:
-    The batches, on the devices; None where `meanwhile` has ended a wait.
+    The batches, on the devices; None if `meanwhile` has ended a wait.
   """
   waiting: queue.Queue[Any] = queue.Queue(maxsize=size)
   stop = stop or threading.Event()
@@ -70,4 +70,4 @@ def prefetch(batches: Iterable[Any], size: int = 2,
       yield item
   finally:
     stop.set()
-    thread.join(timeout=10)  # not at work when the process ends
+    thread.join(timeout=10)  # must not be at work when the process ends

@@ -10,7 +10,7 @@ import jax
 def named(tree: Any) -> dict[str, Any]:
   """Returns the leaves of a tree by name, such as 'online_params.projector/linear.w'.
 
-  Checkpoints hold these names: they must never change.
+  Checkpoints hold these names, so they must never change.
 
   Returns:
     {name: leaf}, in the order of jax.tree.leaves.
