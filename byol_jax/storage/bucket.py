@@ -1,8 +1,8 @@
 """A workdir in a bucket (gs://...), and the local folder that stands for it.
 
 Checkpoints and the lock go to the bucket directly. The other files of a run are small
-and grow by lines, which an object in a bucket cannot. They live in a local folder; the
-files that have changed are copied to the bucket every half minute, and at the end.
+and grow by lines, but an object in a bucket cannot grow. They live in a local folder;
+the files that have changed are copied to the bucket every half minute, and at the end.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ _console = logging.getLogger('byol_jax')
 
 _SECONDS = 30.0  # between copies
 _REQUEST_SECONDS = 60
-_PULLED = ('config.json', 'metrics.jsonl', 'results.json')  # gone on with
+_PULLED = ('config.json', 'metrics.jsonl', 'results.json')  # a run goes on with them
 
 
 def choose_library() -> None:
-  """Lets paths go through gcsfs where it is installed, not through TensorFlow.
+  """Makes paths use gcsfs where it is installed, not TensorFlow.
 
-  To be called before any bucket is opened. TensorFlow takes seconds to load, and, on
-  some machines, the accelerator.
+  Must be called before any bucket is opened. TensorFlow takes seconds to load and, on
+  some machines, takes the accelerator.
   """
-  # by default a request without an answer never ends, neither does one of gcsfs:
+  # by default requests without an answer never end, those of gcsfs included:
   # https://github.com/fsspec/gcsfs/pull/153
   os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS',
                         str(_REQUEST_SECONDS))
   os.environ.setdefault('TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES', '1')
   if importlib.util.find_spec('gcsfs'):
     os.environ.setdefault('EPATH_USE_TF', 'false')
-    # it does not see what tensorstore writes:
+    # its cache of listings misses the files that tensorstore writes:
     # https://github.com/fsspec/gcsfs/issues/647
-    with contextlib.suppress(ValueError, TypeError):  # no JSON object: fsspec says so
+    with contextlib.suppress(ValueError, TypeError):  # no JSON: fsspec reports it
       os.environ['FSSPEC_GCS'] = json.dumps(
           {'use_listings_cache': False, 'requests_timeout': _REQUEST_SECONDS}
           | json.loads(os.environ.get('FSSPEC_GCS', '{}')))
-    # it asks what kind each bucket is, which readers may lack the right to know:
+    # it asks for each bucket's kind, and readers may lack the right to know it:
     # https://github.com/fsspec/gcsfs/pull/816
     os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
-    logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # what fails is raised, too
+    logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # a failure is raised, too
 
 
 def prepare(workdir: str) -> None:
   """Checks that the bucket takes a file.
 
   Raises:
-    UserError: it does not, or is no bucket of Google's.
+    UserError: the bucket refuses the file, or is no bucket of Google's.
     TransientError: the bucket cannot be reached.
   """
   if not workdir.startswith('gs://'):
@@ -83,7 +83,7 @@ def mirrored(workdir: str) -> Iterator[str]:
   """Makes a folder that holds the small files of a run in a bucket.
 
   Args:
-    workdir: the bucket's.
+    workdir: the workdir in the bucket.
 
   Yields:
     The folder. A file that is written there is in the bucket after half a minute, and
@@ -91,12 +91,12 @@ def mirrored(workdir: str) -> Iterator[str]:
 
   Raises:
     UserError: the files of an earlier session may not be read.
-    TransientError: the bucket cannot be reached; or the last copy failed, though all
-      went well otherwise.
+    TransientError: the bucket cannot be reached; or the block went well, but the last
+      copy failed.
   """
   remote = epath.Path(workdir)
   stop = threading.Event()
-  copied: dict[str, tuple[int, int]] = {}  # size and time of what is there
+  copied: dict[str, tuple[int, int]] = {}  # size and time of the files in the bucket
   with tempfile.TemporaryDirectory(prefix='byol_jax-') as folder:
     try:
       for name in _PULLED:
@@ -106,14 +106,14 @@ def mirrored(workdir: str) -> Iterator[str]:
           with open(path, 'wb') as f:
             f.write(data)
           copied[name] = _stamp(path)
-    except Exception as error:  # as above
+    except Exception as error:  # untyped, too
       raise failures.of_storage(
           f'cannot read workdir {workdir}: {errors.one_line(error)}', error) from error
 
     def copy():
       for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
-        if name.endswith('.tmp'):  # gone in a moment
+        if name.endswith('.tmp'):  # it will be gone in a moment
           continue
         stamp = _stamp(path)
         if copied.get(name) != stamp:

@@ -1,4 +1,4 @@
-"""Errors of storage: the user's mistake, or a failure that passes.
+"""Divides errors of storage into mistakes of the user and failures that pass.
 
 Each library has errors of its own. gcsfs raises those of five packages, some without a
 number or a text; array_record raises RuntimeErrors, and tensorstore ValueErrors.
@@ -14,12 +14,12 @@ import re
 
 from byol_jax import errors
 
-_REFUSED = errno.ENOTSUP  # stands for a request that a bucket will never grant
+_REFUSED = errno.ENOTSUP  # for a request that a bucket will never grant
 NO_LOGIN = errno.EPERM  # for one without a valid login, which may be renewed soon
-# the file itself is at fault, and will be tomorrow
+# the file itself is at fault, and trying again is of no use
 _FINAL = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES,
           errno.ENAMETOOLONG, _REFUSED}
-# the user's mistake, where nothing has been read or written there before
+# the user's mistake, if nothing has been read or written there before
 _MISTAKES = _FINAL | {
     NO_LOGIN, errno.EROFS, errno.EINVAL, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ,
     errno.EFBIG, errno.EXDEV, errno.EMLINK, errno.EBADF, errno.ENODEV, errno.ENXIO,
@@ -31,7 +31,7 @@ _NUMBERS = {'NotFoundError': errno.ENOENT, 'PermissionDeniedError': errno.EACCES
             'DefaultCredentialsError': NO_LOGIN} | dict.fromkeys(
                 ('UnavailableError', 'DeadlineExceededError', 'AbortedError',
                  'ResourceExhaustedError', 'InternalError', 'UnknownError'), errno.EIO)
-_OF_PATHS = re.compile(r'\b(reading|opening) [^;]+')  # may hold any word
+_OF_PATHS = re.compile(r'\b(reading|opening) [^;]+')  # a path may hold any word
 _OF_THE_SYSTEM = {os.strerror(number): number for number in errno.errorcode}
 # Texts of errors without a number. gcsfs: 'Forbidden: ', 'Bad Request: ', 'Bucket is
 # requester pays'. Google's login: 'invalid_grant'. array_record: 'open() failed: Too
@@ -47,35 +47,35 @@ _TEXTS = (
     (re.compile(r'Retry policy exhausted|\b(UNAVAILABLE|DEADLINE_EXCEEDED|'
                 r'RESOURCE_EXHAUSTED|ABORTED): '), errno.EIO),
 )
-# an error of these packages that says nothing else is a failure of the network
+# an error of these packages without a number or a known text is the network's
 _OF_NETWORKS = ('aiohttp', 'gcsfs', 'google.api_core', 'google.auth', 'google.cloud',
                 'requests', 'urllib3')
 
 
 def of_storage(message: str,
                error: BaseException) -> errors.UserError | errors.TransientError:
-  """Returns the error for storage that refuses: the user's mistake, or a failure."""
+  """Returns the error to raise for one of storage: a UserError or a TransientError."""
   return (errors.UserError if is_mistake(error) else errors.TransientError)(message)
 
 
 def is_mistake(error: BaseException) -> bool:
-  """Tells whether an error is a mistake of the user's, if nothing has worked before."""
+  """Returns whether an error is the user's mistake, if nothing has worked before."""
   number = number_of(error)
   return number is None or number in _MISTAKES
 
 
 def may_pass(error: BaseException) -> bool:
-  """Tells whether the same read may succeed later."""
+  """Returns whether the same read may succeed later."""
   number = number_of(error)
   return number is not None and number not in _FINAL
 
 
 def cause(error: BaseException) -> OSError | None:
-  """Returns the storage's error that has led to an error, or is it; None without."""
+  """Returns the storage's error that an error is or was caused by; None without."""
   chain = [error]
   while following := chain[-1].__cause__ or chain[-1].__context__:
     chain.append(following)
-  for find in (_known_number, number_of):  # others wrap it in OSErrors of their own
+  for find in (_known_number, number_of):  # libraries wrap it in OSErrors of their own
     for link in chain:
       if find(link):
         return as_os_error(link)
@@ -83,14 +83,14 @@ def cause(error: BaseException) -> OSError | None:
 
 
 def as_os_error(error: BaseException) -> OSError:
-  """Returns an OSError with a number: EIO, of a failure, where nothing is known."""
+  """Returns an OSError with a number; EIO, for a failure, where nothing is known."""
   if isinstance(error, OSError) and error.errno is not None:
     return error
   return OSError(number_of(error) or errno.EIO, f'{type(error).__name__}: {error}')
 
 
 def number_of(error: BaseException) -> int | None:
-  """Returns an error's errno, or one that stands for it; None if not storage's."""
+  """Returns an error's errno, or the nearest one; None if it is not storage's."""
   if number := _known_number(error):
     return number
   is_failure = isinstance(error, OSError) or type(error).__module__.startswith(
@@ -99,7 +99,7 @@ def number_of(error: BaseException) -> int | None:
 
 
 def _known_number(error: BaseException) -> int | None:
-  """Returns what `number_of` does where the error itself tells it; else None."""
+  """Returns an errno by the error's number, type or text; None without."""
   if isinstance(error, OSError) and error.errno is not None:
     return error.errno
   for kind, number in _KINDS:
@@ -123,7 +123,7 @@ def _known_number(error: BaseException) -> int | None:
 
 
 def _of_status(status: int) -> int | None:
-  """Returns the errno that stands for an HTTP status; None for one that is no error."""
+  """Returns the errno nearest to an HTTP status; None for a status that is no error."""
   known = {401: NO_LOGIN, 403: errno.EACCES, 404: errno.ENOENT, 408: errno.EIO,
            429: errno.EIO}
   if status in known:

@@ -1,4 +1,4 @@
-"""Small files and JSON, written whole or not at all; nested values as flat names."""
+"""Writes small files and JSON whole or not at all; gives nested values flat names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_json(path: str | os.PathLike, obj: Any) -> None:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-  """Reads a local JSON file; None where there is none, or none that can be used."""
+  """Reads a local JSON file; returns None if it is missing or damaged."""
   try:
     with open(path, 'rb') as f:
       return parse_json(f.read())
@@ -53,19 +53,19 @@ def parse_json(data: bytes) -> Any:
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
   """Writes a whole file, or leaves the old one and nothing else.
 
-  A reader, and a machine that lost its power, find the old file or the new one.
+  Readers find the old file or the new one, even after a power failure.
 
   Args:
     path: local, or in a bucket, where an object is never seen half written.
-    data: all that the file is to hold.
+    data: the whole content of the file.
 
   Raises:
-    OSError: it cannot be written; for a bucket the errors have any type.
+    OSError: the file cannot be written; for a bucket the errors have any type.
   """
   if paths_lib.in_bucket(path):
     epath.Path(path).write_bytes(data)
     return
-  # a name of its own: containers that share a folder have the same process numbers
+  # a random name: containers that share a folder may have the same process numbers
   temporary = f'{os.fspath(path)}.{uuid.uuid4().hex}.tmp'
   try:
     with open(temporary, 'xb') as f:

@@ -1,4 +1,4 @@
-"""Files and folders, local or in a bucket."""
+"""Reads files and folders, local or in a bucket."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ T = TypeVar('T')
 
 
 def in_bucket(path: str | os.PathLike) -> bool:
-  """Tells whether a path is out of the operating system's reach, as gs://... is."""
+  """Returns whether a path, such as gs://..., is not one of the operating system's."""
   return '://' in os.fspath(path)
 
 
 def stat(path: str) -> tuple[int, int]:
-  """Returns a file's size in bytes, and when it changed, in seconds.
+  """Returns a file's size in bytes, and the time of its change in seconds.
 
   Raises:
-    OSError: there is no such file, or it cannot be looked at.
+    OSError: there is no such file, or it may not be read.
   """
   if in_bucket(path):
     found = _bucket(lambda: epath.Path(path).stat())
     return found.length, found.mtime
-  # epath's fails for an owner without a name:
+  # epath's stat fails for an owner without a name:
   # https://github.com/google/etils/issues/790
   found = os.stat(path)
   return found.st_size, int(found.st_mtime)
 
 
 def version(path: str) -> str:
-  """Returns a text that changes whenever a file in a bucket does.
+  """Returns a text that changes whenever a file in a bucket changes.
 
   Raises:
     OSError: as `stat`.
@@ -56,10 +56,10 @@ def version(path: str) -> str:
 
 
 def is_dir(path: str) -> bool:
-  """Tells whether a path is a folder; never False for one that cannot be reached.
+  """Returns whether a path is a folder; raises for one that cannot be reached.
 
   Raises:
-    OSError: it may not be looked at.
+    OSError: the path may not be read.
     TransientError: as `insist`.
   """
   def look() -> bool:
@@ -73,7 +73,7 @@ def is_dir(path: str) -> bool:
 
 
 def names(path: str) -> list[str]:
-  """Returns the names in a folder, in order; [] where there is no folder.
+  """Returns the names in a folder, sorted; [] where there is no folder.
 
   Raises:
     OSError, TransientError: as `is_dir`.
@@ -89,13 +89,13 @@ def names(path: str) -> list[str]:
 
 
 def require(path: str) -> None:
-  """Refuses a bucket that cannot be reached; a missing folder is none of its business.
+  """Checks that a bucket can be reached; a missing folder in it is no error.
 
-  epath's is_dir() and exists() take both for a missing folder, and so does TFDS.
+  epath's is_dir() and exists(), and TFDS, do not distinguish the two.
 
   Raises:
-    UserError: it may not be read, or is no bucket of Google's.
-    TransientError: it cannot be reached.
+    UserError: the bucket may not be read, or is no bucket of Google's.
+    TransientError: the bucket cannot be reached.
   """
   if not path.startswith('gs://'):
     raise UserError(f'cannot read {path}: data is read from folders and from Google '
@@ -103,7 +103,7 @@ def require(path: str) -> None:
   try:
     _bucket(lambda: epath.Path(path).stat())
   except FileNotFoundError:
-    pass  # whoever wants a file from it knows better what is missing
+    pass  # the reader of a file can say better what is missing
   except OSError as error:
     if failures.is_mistake(error):
       raise refused(path, error) from error
@@ -111,7 +111,7 @@ def require(path: str) -> None:
 
 
 def refused(path: str, error: OSError) -> UserError:
-  """Returns the error for what may not be read."""
+  """Returns the error for a path that may not be read."""
   login = ('; log in (gcloud auth application-default login), or check the rights of '
            "this machine's service account") if in_bucket(path) and error.errno in (
                errno.EACCES, failures.NO_LOGIN) else ''
@@ -122,7 +122,7 @@ def read_bytes(path: str) -> bytes:
   """Reads a whole file.
 
   Raises:
-    OSError: it cannot be read.
+    OSError: the file cannot be read.
   """
   return _bucket(lambda: epath.Path(path).read_bytes())
 
@@ -130,10 +130,10 @@ def read_bytes(path: str) -> bytes:
 def read_range(path: str, start: int, stop: int) -> bytes:
   """Reads the bytes from `start` to before `stop`.
 
-  A local file that ends earlier gives fewer; in a bucket that is an error.
+  A local file that ends earlier gives fewer bytes; a file in a bucket is an error.
 
   Raises:
-    OSError: it cannot be read.
+    OSError: the file cannot be read.
   """
   with ranges(path) as read:
     return read(start, stop)
@@ -141,7 +141,7 @@ def read_range(path: str, start: int, stop: int) -> bytes:
 
 @contextlib.contextmanager
 def ranges(path: str) -> Iterator[Callable[[int, int], bytes]]:
-  """Yields `read_range` of one file, for many calls: a local one is opened once."""
+  """Yields `read_range` of one file, for many calls; a local file is opened once."""
   if in_bucket(path):
     yield lambda start, stop: _bucket(lambda: _object_range(path, start, stop))
   else:
@@ -160,11 +160,11 @@ def _object_range(path: str, start: int, stop: int) -> bytes:
 
 @functools.lru_cache(None)
 def store(bucket: str) -> Any:
-  """Opens a bucket with tensorstore, which reads in C++ while Python does other things.
+  """Opens a bucket with tensorstore, which reads in C++ beside Python's threads.
 
-  gcsfs does all in one thread of Python's: 16 threads read 2,800 records of 100 KB
-  a second with it, and 5,800 with this (nginx on the same two cores). gcsfs writes
-  conditionally only what is not there yet.
+  gcsfs does all in one thread of Python: 16 threads read 2,800 records of 100 KB a
+  second with it, and 5,800 with tensorstore (nginx on the same two cores). gcsfs can
+  write under a condition only a file that is not there yet.
   """
   import tensorstore  # slow
   return tensorstore.KvStore.open({
@@ -175,7 +175,7 @@ def store(bucket: str) -> Any:
 
 
 def _bucket(read: Callable[[], T]) -> T:
-  """Returns read(); whatever it raises becomes an OSError with a number."""
+  """Returns read(); turns any error into an OSError with a number."""
   try:
     return read()
   except ImportError as error:

@@ -1,7 +1,7 @@
-"""Calls that are made again when they fail: one policy each, by name.
+"""Makes calls again when they fail, by named policies.
 
-Storage fails for a moment: a network, a disk, too many open files. An image that cannot
-be read now must not count as a bad one: another image would take its place, in this
+Storage may fail for a moment: a network, a disk, too many open files. An image that
+cannot be read now must not count as bad: another image would take its place, in this
 process and not in others or after a restart.
 """
 
@@ -21,17 +21,17 @@ from byol_jax.storage import failures
 _console = logging.getLogger('byol_jax')
 
 T = TypeVar('T')
-_TOLD = 3  # the failure in a row of which the console hears, not of every hiccup
+_TOLD = 3  # failures in a row before one is logged
 
 
 class Policy(NamedTuple):
-  """How often, and for how long, a call that fails is made again.
+  """The number of tries, and the time, for a call that fails.
 
   Attributes:
     waits: seconds before each new try.
     patience: seconds after which no new try begins.
-    first_tries: so many tries have `first_patience` instead, where a single one may
-      take as long as the whole patience.
+    first_tries: so many first tries have `first_patience` instead, where a single try
+      may take as long as the whole patience.
     first_patience: seconds.
   """
   waits: tuple[float, ...]
@@ -40,7 +40,7 @@ class Policy(NamedTuple):
   first_patience: float = math.inf
 
 
-# Data is read for a minute. What is below tries again, too: one try of gcsfs may take a
+# Data is tried for a minute. The libraries try again, too: one try of gcsfs may take a
 # minute, so three are begun within five minutes; one of array_record takes 17 minutes
 # (as https://github.com/facebookincubator/velox/pull/9064), and is the only one.
 READ = Policy((0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0), patience=60.0,
@@ -48,9 +48,9 @@ READ = Policy((0.1, 0.4, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0), patience=60.0,
 # The run has not begun, or waits at its end: some twenty seconds.
 CHECKPOINT = Policy((1.0, 5.0, 15.0))
 LAST_SAVE = Policy((1.0, 4.0, 15.0))
-# The run goes on meanwhile: the last wait comes again and again.
+# The run goes on meanwhile: the last wait is repeated without end.
 BACKGROUND_SAVE = Policy((5.0, 20.0, 60.0, 300.0))
-# Shorter than what the holder of a lock may be silent for.
+# Shorter than the time that the holder of a lock may be silent.
 LOCK = Policy((0.1, 1.0))
 
 
@@ -58,16 +58,16 @@ def again(act: Callable[[], T], policy: Policy,
           may_pass: Callable[[Exception, float], bool] = (
               lambda error, _: not isinstance(error, (UserError, TransientError))),
           sleep: Callable[[float], None] | None = None) -> T:
-  """Returns what act() returns, called again after each wait while it fails.
+  """Returns act(), called again after each wait while it fails.
 
   Args:
     act: may raise anything.
-    policy: how often and how long.
+    policy: the waits and the patience.
     may_pass: (error, seconds until the next try) -> whether to try again.
     sleep: waits for so many seconds; time.sleep by default.
 
   Raises:
-    Exception: act's last one.
+    Exception: the last error of act.
   """
   since = time.monotonic()
   for tries, wait in enumerate(policy.waits, 1):
@@ -83,16 +83,16 @@ def again(act: Callable[[], T], policy: Policy,
 
 
 def insist(read: Callable[[], T], where: str) -> T:
-  """Returns what read() returns, tried again as `READ` says.
+  """Returns read(), called again by the policy `READ` while storage fails.
 
   Args:
     read: raises OSError or, as array_record does, RuntimeError.
-    where: what it reads, for messages.
+    where: the file's name, for messages.
 
   Raises:
-    TransientError: it failed for a minute.
-    OSError: the file itself is at fault, and will be tomorrow.
-    RuntimeError: what the file holds is at fault.
+    TransientError: the read failed for a minute.
+    OSError: the file itself is at fault, and trying again is of no use.
+    RuntimeError: the file's content is at fault.
   """
   since, failed = time.monotonic(), 0
 
