@@ -1,4 +1,4 @@
-"""The bad images that one process has met, told to all."""
+"""Shares the bad images that one process has met with all processes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def share_bad(data: Data) -> None:
 
 
 def sharing(bad: BadImages | None) -> Callable[[], None] | None:
-  """Makes what tells all processes of the bad images met since it was last called.
+  """Makes the function that shares the bad images met since its last call.
 
   Args:
-    bad: of the training images; None where none can be met.
+    bad: the training part's; None if it can have none.
 
   Returns:
-    A function that every process must call at the same steps; it raises UserError on
-    all of them where there are too many. None for one process, which raises by itself.
+    A function that every process must call at the same steps. It raises UserError on
+    all of them if there are too many. None for one process, which raises by itself.
   """
   if bad is None or jax.process_count() == 1:
     return None
@@ -36,7 +36,7 @@ def sharing(bad: BadImages | None) -> Callable[[], None] | None:
 
   def share() -> None:
     nonlocal told
-    count = len(bad)  # those met from here on are for the next time
+    count = len(bad)  # images met from here on are for the next call
     if hosts.gather(np.array([count > told])).any():
       for reasons in hosts.gather_json(bad.reasons()):
         bad.learn(reasons)

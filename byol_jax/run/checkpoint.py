@@ -4,8 +4,8 @@ A checkpoint holds the leaves of the train state as one flat {name: array}, and 
 manifest, JSON (manifest.py). Arrays that are read are compared with the manifest; a
 checkpoint that fails is set aside under another name, and the one before it is taken.
 
-Of several processes the first one writes, alone: no barrier stands between a slow disk
-and the others' training. orbax does the writing and reading (orbax_repairs.py).
+With several processes only the first one writes: the others' training does not wait
+for a slow disk. orbax does the writing and reading (orbax_repairs.py).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Checkpoints:
       directory: created if it is missing; may be a bucket (gs://...).
       max_to_keep: older checkpoints are removed; None keeps all.
       keep_every: checkpoints of multiples of this step are never removed.
-      read_only: for a run's readers. Otherwise what an interrupted save has left behind
-        is removed, which would hurt a run that is saving now.
+      read_only: for a run's readers. Without it the remains of an interrupted save are
+        removed, which would hurt a run that is saving now.
 
     Raises:
       UserError: the directory cannot be created, or is missing and read_only; or
@@ -85,7 +85,7 @@ class Checkpoints:
     return orbax_repairs.steps(self._directory)
 
   def is_being_written(self, step: int | None) -> bool:
-    """Tells whether there is an unfinished checkpoint of a step; None for any."""
+    """Returns whether a step, or for None any step, has an unfinished checkpoint."""
     return orbax_repairs.is_being_written(self._directory, step)
 
   def latest(self) -> int | None:
@@ -95,14 +95,14 @@ class Checkpoints:
   def save(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
     """Saves in the background; returns when `state` may be donated.
 
-    A step that is saved already is left as it is. A write that fails in the background
-    is raised by the next call of `save`, `check` or `wait`, which also makes the next
-    `save` possible.
+    A step that is saved already stays as it is. If a write fails in the background, the
+    next call of `save`, `check` or `wait` raises the error, and makes the next `save`
+    possible.
 
     Args:
       step: steps done.
       state: a tree of fully replicated jax arrays or numpy arrays, of at most 32 bits.
-      meta: what JSON can hold.
+      meta: a JSON value.
 
     Raises:
       OSError: the storage failed, now or in the background.
@@ -125,17 +125,17 @@ class Checkpoints:
         self._manager.orbax.check_for_errors()
 
   def is_saving(self) -> bool:
-    """Tells whether a save is under way in the background."""
+    """Returns whether a save is under way in the background."""
     return self._manager.orbax.is_saving_in_progress()
 
   def wait(self) -> None:
-    """Returns when everything is on the disk; raises OSError if that failed."""
+    """Waits until everything is on the disk; raises OSError if that failed."""
     with self._manager.failures():
       self._manager.orbax.wait_until_finished()
     self._manager.clean()
 
   def close(self) -> None:
-    """Waits, then lets go of orbax's threads; a save that fails is a warning."""
+    """Waits, then ends orbax's threads; a save that fails is a warning."""
     try:
       self.wait()
     except OSError as error:
@@ -148,8 +148,8 @@ class Checkpoints:
 
     Raises:
       UserError: there is no such checkpoint, or a newer byol_jax wrote it.
-      DamagedError: its manifest is not what it was when it was written.
-      TransientError: it cannot be read now.
+      DamagedError: its manifest is not as it was written.
+      TransientError: the checkpoint cannot be read now.
     """
     steps = self.steps()
     if step not in steps:
@@ -158,9 +158,7 @@ class Checkpoints:
     return Opened(self._directory / str(step), self._manager)
 
   def restore_latest(self, like: State) -> tuple[Opened, State] | None:
-    """Restores the newest checkpoint that is what it was when it was written.
-
-    Damaged ones are named, and set aside as <step>.damaged.
+    """Restores the newest sound checkpoint; sets damaged ones aside as <step>.damaged.
 
     Args:
       like: as for `Opened.restore`.
@@ -169,8 +167,8 @@ class Checkpoints:
       The checkpoint, and `like` with its values; None if nothing was ever saved.
 
     Raises:
-      UserError: there are checkpoints, all damaged; or as `Opened.restore`.
-      TransientError: it cannot be read now.
+      UserError: all checkpoints are damaged; or as `Opened.restore`.
+      TransientError: a checkpoint cannot be read now.
     """
     damaged = []
     for step in reversed(self.steps()):
@@ -186,7 +184,7 @@ class Checkpoints:
       if damaged:
         self._manager.orbax.reload()
       return opened, state
-    # in this session or an earlier one: never from the beginning by itself
+    # damaged now or earlier: a run must not start again from its beginning by itself
     damaged += [path.name for path in self._directory.glob('*.damaged*')]
     if damaged:
       raise UserError(
@@ -204,7 +202,7 @@ class Checkpoints:
         self._set_aside([step])
 
   def _set_aside(self, steps: list[int]) -> None:
-    """Renames checkpoints, so that their steps can be saved again."""
+    """Sets checkpoints aside, so that their steps can be saved again."""
     for step in steps if self._writes else ():
       path = self._directory / str(step)
       try:
@@ -215,17 +213,17 @@ class Checkpoints:
 
 
 class Opened:
-  """A checkpoint whose manifest was read, once, and is whole.
+  """A checkpoint whose manifest was read, once, and is sound.
 
   Attributes:
     step: steps done when it was saved.
     leaves: shape and dtype of each saved leaf, by name.
-    meta: what the caller of `Checkpoints.save` gave.
-    digest: differs from that of every other checkpoint.
+    meta: the value given to `Checkpoints.save`.
+    digest: differs between any two checkpoints.
   """
 
   def __init__(self, folder: epath.Path, manager: orbax_repairs.Manager):
-    """Reads the manifest of a complete checkpoint; raises as `Checkpoints.open`."""
+    """Reads the manifest of a complete checkpoint; errors as for `Checkpoints.open`."""
     self.step = int(folder.name)
     self._folder, self._manager = folder, manager
     self._manifest = _insist(folder, lambda: manager.read_manifest(self.step))
@@ -239,7 +237,7 @@ class Opened:
 
     Args:
       like: a tree with the structure, shapes and dtypes that the checkpoint must have:
-        arrays, or what jax.eval_shape returns.
+        arrays, or the result of jax.eval_shape.
 
     Returns:
       `like` with the saved values, as numpy arrays.
@@ -262,10 +260,10 @@ class Opened:
     """Reads the leaves that have a wanted shape and dtype.
 
     Args:
-      like: shape and dtype of each wanted leaf, by name; `leaves` for all there are.
+      like: shape and dtype of each wanted leaf, by name; `leaves` for all.
 
     Returns:
-      Those that the checkpoint has, of that very shape and dtype, by name.
+      The wanted leaves that the checkpoint has in this shape and dtype, by name.
 
     Raises:
       DamagedError, TransientError: as `Checkpoints.open`.
@@ -279,18 +277,18 @@ class Opened:
 
 
 def _insist(folder: epath.Path, read: Callable[[], T]) -> T:
-  """Reads from a checkpoint; tells damage from a storage that fails.
+  """Reads from a checkpoint; distinguishes damage from storage that fails.
 
   Raises:
-    DamagedError: what is stored can be read, but not by orbax.
-    TransientError: it cannot be read at all, again and again.
+    DamagedError: the stored bytes can be read, but orbax cannot use them.
+    TransientError: the stored bytes cannot be read, after several tries.
   """
   def attempt(is_last: bool = False) -> T:
     try:
       return read()
     except (DamagedError, UserError):
       raise
-    except Exception as error:  # of any type, after damage of any kind
+    except Exception as error:  # any type: damage has many
       failure = orbax_repairs.why_unreadable(folder)
       if failure is not None:
         raise TransientError(
@@ -299,7 +297,7 @@ def _insist(folder: epath.Path, read: Callable[[], T]) -> T:
       if is_last:
         raise DamagedError(f'{type(error).__name__}: {errors.one_line(error)}'
                            ) from error
-    return attempt(is_last=True)  # the storage may have come back just now
+    return attempt(is_last=True)  # the storage may work again since a moment
 
   return retry.again(attempt, retry.CHECKPOINT,
                      lambda error, wait: isinstance(error, TransientError))
@@ -314,7 +312,7 @@ def _free_name(path: epath.Path) -> epath.Path:
 
 
 def _to_numpy(leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Returns the first shard of each, by name.
+  """Returns the first shard of each array, by name.
 
   orbax refuses arrays that only one host holds whole, as pmap returns them
   (https://github.com/google/orbax/issues/844), and x[0] is slow.
@@ -329,6 +327,6 @@ def _to_numpy(leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:
   arrays = {name: np.asarray(leaf)
             for name, leaf in jax.device_get(shards).items()}
   for name, array in arrays.items():
-    if array.dtype.itemsize > 4:  # would come back as jax holds it
+    if array.dtype.itemsize > 4:  # jax would read it back with 32 bits
       raise ValueError(f'{name} is {array.dtype}: at most 32 bits can be saved')
   return arrays

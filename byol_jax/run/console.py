@@ -1,4 +1,4 @@
-"""What a run says on the console: lines, progress, durations."""
+"""The console of a run: lines, progress, durations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import jax
 
 _console = logging.getLogger('byol_jax')
 
-EVERY_PROCESS = logging.INFO + 1  # the level of what each of them says
+EVERY_PROCESS = logging.INFO + 1  # the level of lines that every process shows
 
 
 def setup_console() -> logging.Logger:
   """Sends `console.info(...)` to stdout, as it is, on process 0 only.
 
   Other processes show `console.log(EVERY_PROCESS, ...)` and warnings. A warning is
-  shown as 'warning: ...', and whoever gives it does not write that word. To be called
-  after jax.distributed.initialize, where that is called.
+  shown as 'warning: ...', so its text does not begin with that word. Call this after
+  jax.distributed.initialize, if that is called.
   """
   handler = logging.StreamHandler(sys.stdout)
   handler.setFormatter(_Lines())
@@ -32,7 +32,7 @@ def setup_console() -> logging.Logger:
 
 
 class _Lines(logging.Formatter):
-  """What was said, with a mark where it is a warning."""
+  """The format of a line: its text, and a mark if it is a warning."""
 
   def format(self, record: logging.LogRecord) -> str:
     mark = 'warning: ' if record.levelno >= logging.WARNING else ''
@@ -40,7 +40,7 @@ class _Lines(logging.Formatter):
 
 
 def duration(seconds: float) -> str:
-  """0:07:31, or ? where nobody knows."""
+  """Returns a duration as 0:07:31, or as ? if it is not finite."""
   if not math.isfinite(seconds):
     return '?'
   minutes, seconds = divmod(round(max(seconds, 0)), 60)
@@ -49,15 +49,15 @@ def duration(seconds: float) -> str:
 
 def progress_line(step: int, total_steps: int, meaning: str,
                   values: Mapping[str, float]) -> str:
-  """Returns one line that says where the run is.
+  """Returns one line that shows how far the run is.
 
   Args:
     step: steps done.
-    total_steps: of the run.
+    total_steps: the run's number of steps.
     meaning: range or chance level of the loss.
-    values: of this step: 'loss', 'learning_rate', 'tau', 'images_per_second' of all
-      devices together, 'seconds_left', 'data_wait' in [0, 1]: the share of the time
-      that the step waited for its input; with labels 'probe_top1' in percent.
+    values: the step's 'loss', 'learning_rate', 'tau', 'images_per_second' of all
+      devices together, 'seconds_left', 'data_wait' in [0, 1] (the share of the time
+      that the step waited for its input), and with labels 'probe_top1' in percent.
   """
   speed = values['images_per_second']
   parts = [

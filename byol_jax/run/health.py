@@ -1,4 +1,4 @@
-"""Numbers gone bad: what is not finite is seen, reported, and never saved."""
+"""Finds and reports numbers that are not finite, and keeps them from being saved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Health:
   """Watches the losses and gradients of a run.
 
   Attributes:
-    skipped: how many updates were left out in this session.
+    skipped: the number of updates left out in this session.
   """
 
   def __init__(self, on_nonfinite: str, max_skipped: int,
@@ -30,7 +30,7 @@ class Health:
 
     Args:
       on_nonfinite: 'stop', or 'skip' where the step leaves such updates out.
-      max_skipped: so many in a row may be skipped.
+      max_skipped: the number of updates in a row that may be skipped.
       last_good: names the last good checkpoint, for messages.
     """
     self._on_nonfinite, self._max_skipped = on_nonfinite, max_skipped
@@ -39,14 +39,14 @@ class Health:
     self.skipped = 0
 
   def check(self, step: int, metrics: Mapping[str, Any]) -> None:
-    """Looks at a step; to be called for every one, in order.
+    """Checks the metrics of a step; must be called for every step, in order.
 
     Args:
       step: steps done.
-      metrics: of the last of them.
+      metrics: the last step's metrics.
 
     Raises:
-      UserError: they are not finite, and the run is to stop.
+      UserError: they are not finite, and the run must stop.
     """
     if float(metrics['finite']):
       self._in_a_row = 0
@@ -70,13 +70,13 @@ class Health:
         "with --config.safety.on_nonfinite='skip'")
 
   def check_state(self, step: int, state: Any) -> None:
-    """Looks at the state itself.
+    """Checks that the state is finite.
 
-    What is not finite there need not show in the loss: max(NaN, 0), of a ReLU, is
-    0 on some processors.
+    A number in it that is not finite may not show in the loss: max(NaN, 0), of a
+    ReLU, is 0 on some processors.
 
     Raises:
-      UserError: an array in it is not finite; names it.
+      UserError: an array of the state is not finite; names it.
     """
     if bool(_all_finite(state)):
       return
@@ -86,10 +86,10 @@ class Health:
         f'{", ".join(bad[:4])}{" ..." if bad[4:] else ""}\n{self._last_good()}')
 
   def check_replicas(self, step: int, state: Any) -> None:
-    """Looks whether all devices, of all hosts, hold the same state.
+    """Checks that all devices, of all hosts, hold the same state.
 
     Raises:
-      TransientError: they do not.
+      TransientError: the devices hold different states.
     """
     if not mapped.replicas_agree(state):
       raise TransientError(

@@ -1,4 +1,4 @@
-"""One directory, one run: a lock that names its holder."""
+"""A lock on a run's directory or bucket, which names its holder."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from byol_jax.storage import retry
 _console = logging.getLogger('byol_jax')
 
 _BEAT_SECONDS = 5.0
-_STALE_BEATS = 4  # so many beats without a sign of life
-_SETTLE_SECONDS = 2.0  # without flock: until two that wrote at a time see who was last
+_STALE_BEATS = 4  # beats without a sign of life
+_SETTLE_SECONDS = 2.0  # without flock: two that wrote at a time then see who was last
 _MOST_BYTES = 4096
-_BUCKET_SECONDS = 60.0  # for one read or write, tries in between included
+_BUCKET_SECONDS = 60.0  # for one read or write with all its tries
 
 
 @contextlib.contextmanager
@@ -41,11 +41,11 @@ def lock(path: str) -> Iterator[None]:
   The lock is a file that names its holder. On one machine the system knows whether
   the holder lives (flock). From another machine, which may see the same directory over
   a network, and in a bucket, the holder is alive if the file goes on changing. A bucket
-  takes a write only from who has seen what is there; a directory without flock takes
-  all, and the last one has it.
+  takes a write only from a process that has read the present file. A directory without
+  flock takes every write, and the last writer holds it.
 
   Raises:
-    UserError: another process holds it; names it.
+    UserError: another process holds the lock; names the process.
   """
   stop = threading.Event()
   beating = None
@@ -63,7 +63,7 @@ def lock(path: str) -> Iterator[None]:
         _console.info('%s was held by a process that has ended (%s): going on',
                       path, _name(holder))
       place.write(me | {'beat': 0})
-      if not place.is_guarded:  # another may have written at the same time
+      if not place.is_guarded:  # another process may have written at the same time
         time.sleep(place.settle_seconds)
         now = _read(place)
         if now.get('id') != me['id']:
@@ -77,7 +77,7 @@ def lock(path: str) -> Iterator[None]:
       count = 0
       while not stop.wait(_BEAT_SECONDS):
         count += 1
-        with contextlib.suppress(Exception):  # a full disk, a network: later
+        with contextlib.suppress(Exception):  # a full disk or a network: try later
           if not place.is_guarded:
             _end_if_taken(place, me)
           place.write(me | {'beat': count})
@@ -99,7 +99,7 @@ class _Directory:
 
   def __init__(self, path: str):
     self.path = path
-    self.is_guarded = True  # by the system
+    self.is_guarded = True  # the system guards it
     self.settle_seconds = _SETTLE_SECONDS
     try:
       self._descriptor = os.open(os.path.join(path, 'lock.json'),
@@ -113,7 +113,7 @@ class _Directory:
     except BlockingIOError as error:
       raise _in_use(self.path, _read(self)) from error
     except OSError as error:
-      # some network file systems have no flock: the beats alone must do
+      # some network file systems have no flock: only the beats show life
       if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP,
                              errno.ENOSYS, errno.EINVAL):
         raise
@@ -121,7 +121,7 @@ class _Directory:
 
   def knows_dead(self, holder: dict[str, Any]) -> bool:
     if self.is_guarded and holder.get('host') == socket.gethostname():
-      return True  # it would have kept its flock
+      return True  # a holder that lives would have kept its flock
     return _is_dead_here(holder)
 
   def read(self) -> bytes:
@@ -141,7 +141,7 @@ class _Directory:
 
 
 class _Bucket:
-  """The lock of a bucket: written only where it is still what was read last."""
+  """The lock of a bucket: written only if it is still as it was read last."""
 
   is_guarded = False
   settle_seconds = 0.0
@@ -150,7 +150,7 @@ class _Bucket:
     self.path = path
     bucket, _, folder = path.removeprefix('gs://').partition('/')
     self._store, self._name = paths_lib.store(bucket), os.path.join(folder, 'lock.json')
-    self._seen = b''  # which version was read or written last
+    self._seen = b''  # the version that was read or written last
 
   def take(self) -> None:
     pass
@@ -160,7 +160,7 @@ class _Bucket:
 
   def read(self) -> bytes:
     found = self._store.read(self._name).result(timeout=_BUCKET_SECONDS)
-    self._seen = found.stamp.generation  # a missing one has one, too
+    self._seen = found.stamp.generation  # a missing file has one, too
     return found.value[:_MOST_BYTES]
 
   def write(self, holder: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ class _Bucket:
     self._write(b'')
 
   def _write(self, data: bytes) -> None:
-    """Writes, or does not: reading tells, as an answer may get lost."""
+    """Tries to write; only reading shows whether it did, as an answer may get lost."""
     written = self._store.write(self._name, data, if_equal=self._seen).result(
         timeout=_BUCKET_SECONDS)
     self._seen = written.generation or self._seen
@@ -180,8 +180,8 @@ class _Bucket:
 
 
 def _read(place: _Directory | _Bucket) -> dict[str, Any]:
-  """Reads the holder; {} where there is none. Raises where that cannot be read."""
-  data = retry.again(place.read, retry.LOCK)  # whose errors are untyped, of a bucket
+  """Reads the holder; returns {} if there is none. Raises if the lock is unreadable."""
+  data = retry.again(place.read, retry.LOCK)  # a bucket's errors are untyped
   try:
     holder = json.loads(data)
     return holder if isinstance(holder, dict) else {}
@@ -190,7 +190,7 @@ def _read(place: _Directory | _Bucket) -> dict[str, Any]:
 
 
 def _wait_until_stale(place: _Directory | _Bucket, holder: dict[str, Any]) -> None:
-  """Returns when a holder that may be alive has shown no sign of life."""
+  """Waits until a holder that may be alive has shown no sign of life."""
   _console.info('%s was in use by %s: waiting %g s for a sign of life',
                 place.path, _name(holder), _BEAT_SECONDS * _STALE_BEATS)
   until = time.monotonic() + _BEAT_SECONDS * _STALE_BEATS
@@ -204,10 +204,10 @@ def _wait_until_stale(place: _Directory | _Bucket, holder: dict[str, Any]) -> No
 
 
 def _end_if_taken(place: _Directory | _Bucket, me: dict[str, Any]) -> None:
-  """Ends this process where another has taken over.
+  """Ends this process if another has taken over.
 
-  It was silent for too long (a machine that slept); two that write checkpoints
-  would ruin them.
+  This process was silent for too long (its machine slept). Two processes that write
+  checkpoints would ruin them.
   """
   now = _read(place)
   if now and now.get('id') != me['id']:
@@ -216,7 +216,7 @@ def _end_if_taken(place: _Directory | _Bucket, me: dict[str, Any]) -> None:
 
 
 def _is_dead_here(holder: dict[str, Any]) -> bool:
-  """Tells whether a holder was a process of this machine, and is none now."""
+  """Returns whether a holder was a process of this machine, and is none now."""
   if (holder.get('host') != socket.gethostname()
       or holder.get('namespace') != _namespace()):
     return False
@@ -230,9 +230,9 @@ def _is_dead_here(holder: dict[str, Any]) -> bool:
 
 
 def _namespace() -> str:
-  """Returns the name of the space in which this process has its number.
+  """Returns the name of the space that numbers this process.
 
-  Two containers may have the same host's name, and processes of the same number.
+  Two containers may have the same host name, and processes of the same number.
   """
   try:
     return os.readlink('/proc/self/ns/pid')
@@ -251,7 +251,7 @@ def _in_use(path: str, holder: dict[str, Any]) -> UserError:
 
 
 def cannot_write(path: str, error: Exception) -> UserError | TransientError:
-  """Returns the error for a workdir that does not take a file."""
+  """Returns the error for a workdir that refuses a file."""
   return failures.of_storage(
       f'cannot write to workdir {path}: '
       f'{getattr(error, "strerror", None) or errors.one_line(error)}; set --workdir',

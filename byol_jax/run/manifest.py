@@ -1,9 +1,9 @@
-"""The manifest of a checkpoint, by which no wrong array is ever taken for right.
+"""The manifest of a checkpoint, with which every wrong array is found.
 
-Storage flips bits. orbax notices none of them in the arrays, casts dtypes without a
-word, and knows nothing of the run. So a manifest in JSON lies beside the arrays: the
-name, shape, dtype and CRC-32 of each leaf, the config and whatever else the run wants
-to keep, a format version, and the SHA-256 of the rest of the manifest.
+Storage flips bits. orbax does not notice this in the arrays, casts dtypes without a
+warning, and knows nothing of the run. So a manifest in JSON lies beside the arrays: the
+name, shape, dtype and CRC-32 of each leaf, the config and other values of the run, a
+format version, and the SHA-256 of the rest of the manifest.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Leaf = tuple[tuple[int, ...], str]  # shape and dtype
 
 
 class DamagedError(Exception):
-  """A checkpoint is not what it was when it was written."""
+  """A checkpoint is not as it was written."""
 
 
 def make(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> dict:
@@ -54,10 +54,10 @@ def make(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> dict:
 
 
 def check(manifest: Any) -> None:
-  """Checks that a manifest is whole and of a version that can be read.
+  """Checks that a manifest is sound and of a version that can be read.
 
   Raises:
-    DamagedError: it is not what `make` made.
+    DamagedError: it is not as `make` made it.
     UserError: a newer byol_jax wrote it.
   """
   if not isinstance(manifest, dict) or not _is_whole(manifest):
@@ -67,7 +67,7 @@ def check(manifest: Any) -> None:
     raise UserError(
         f'the checkpoint has format {said}, this byol_jax reads format {FORMAT}: '
         'use the version of byol_jax that wrote it')
-  # a sum proves nothing about who wrote it
+  # a right sum does not prove that `make` wrote it
   if not isinstance(manifest.get('meta'), dict) or not isinstance(
       manifest.get('leaves'), dict) or not all(
           map(_is_leaf, manifest['leaves'].values())):
@@ -95,7 +95,7 @@ def leaves(manifest: Mapping[str, Any]) -> dict[str, Leaf]:
 
 
 def check_array(manifest: Mapping[str, Any], name: str, array: np.ndarray) -> None:
-  """Checks a leaf that was read; DamagedError if it is not the one written."""
+  """Raises DamagedError if a leaf that was read is not the one written."""
   said = manifest['leaves'][name]
   if (list(array.shape) != said['shape'] or str(array.dtype) != said['dtype']
       or crc32(array) != said['crc32']):

@@ -26,8 +26,8 @@ class RunLog:
   """metrics.jsonl and TensorBoard events of a run, one line a logged step.
 
   A resumed run first removes the lines behind its first step, so that every
-  step stands once; the same goes for what TensorBoard shows. What cannot be
-  written is lost with one warning; later lines are tried again.
+  step stands once, in TensorBoard, too. A line that cannot be written is lost,
+  with one warning; later lines are tried again.
   """
 
   def __init__(self, workdir: str | os.PathLike, start_step: int, *,
@@ -36,7 +36,7 @@ class RunLog:
 
     Args:
       workdir: an existing directory.
-      start_step: steps done before this session; lines behind it are removed.
+      start_step: steps done before this session; later lines are removed.
       tensorboard: whether to write events too.
     """
     self._workdir = os.fspath(workdir)
@@ -62,7 +62,7 @@ class RunLog:
                         'goes on without it', self._workdir, error)
 
   def write(self, step: int, values: Mapping[str, Any]):
-    """Adds one line; call once a step, with everything there is to say.
+    """Adds one line; must be called once a step, with all values.
 
     Args:
       step: steps done.
@@ -74,7 +74,7 @@ class RunLog:
     values = files_lib.plain({'step': int(step)} | dict(values))
     with self._forgiving():
       _append_line(self._path, json.dumps(values, allow_nan=False))
-      # Only where the line above fitted on the disk.
+      # Only if the line above fitted on the disk.
       if self._tensorboard:
         self._write_events(step, values)
 
@@ -97,7 +97,7 @@ class RunLog:
           if name != 'step' and isinstance(value, (int, float))]))
       self._events.flush()
     except OSError:
-      # A torn record is the end of a file for its readers: go on in another.
+      # Readers of a file stop at a torn record: go on in another file.
       self.close()
       self._purge_step = step + 1
       raise
@@ -111,11 +111,11 @@ class RunLog:
 
 
 def _tensorboard_modules():
-  """Imported when needed: tensorboardX loads torch where there is one.
+  """Imports tensorboardX's modules when needed: it loads torch, if installed.
 
-  Not its SummaryWriter: when a full disk has killed the thread that writes, its next
-  calls block for good (as https://github.com/tensorflow/tensorboard/issues/6167, whose
-  writer it has).
+  Its SummaryWriter is not used: when a full disk has killed the thread that writes, its
+  next calls block for good (https://github.com/tensorflow/tensorboard/issues/6167, of
+  the same writer).
   """
   from tensorboardX import record_writer
   from tensorboardX.proto import event_pb2
@@ -124,7 +124,7 @@ def _tensorboard_modules():
 
 
 def _append_line(path: str, line: str):
-  """Appends the whole line or, where the disk is full, nothing."""
+  """Appends the whole line or, if the disk is full, nothing."""
   data = line.encode() + b'\n'
   with open(path, 'ab', buffering=0) as f:
     size = f.tell()
@@ -138,7 +138,7 @@ def _append_line(path: str, line: str):
 
 
 def _keep_lines_to(path: str, start_step: int):
-  """Removes lines behind start_step, and what a killed run left torn."""
+  """Removes lines behind start_step, and a line that a killed run left torn."""
   def keep(line: bytes) -> bool:
     try:
       return line.endswith(b'\n') and json.loads(line)['step'] <= start_step

@@ -1,7 +1,7 @@
-"""orbax with its repairs: nothing else in run/ knows it.
+"""orbax with its repairs: the only file of run/ that imports it.
 
-Each repair says what it works around, and where that was reported. "No issue known" is
-followed by a way to see it, with orbax-checkpoint 0.12.8.
+Each repair says what it works around, and where that was reported. "No issue known"
+means that it was seen with orbax-checkpoint 0.12.8 as described.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Manager:
   A checkpoint has two items: `state`, {name: array}, and `manifest`, JSON.
 
   Attributes:
-    orbax: the manager of now, for what needs no repair.
+    orbax: the present manager, for calls that need no repair.
   """
 
   def __init__(self, directory: epath.Path, *, max_to_keep: int | None,
@@ -71,21 +71,21 @@ class Manager:
             state=ocp.args.PyTreeSave(
                 {name: array for name, array in arrays.items() if array.size}),
             manifest=ocp.args.JsonSave(manifest)),
-        # else a step below the latest would be skipped without a word:
+        # else a step below the latest would be skipped without a warning:
         # https://github.com/google/orbax/issues/527
         force=True)
 
   def close(self) -> None:
-    """Lets go of orbax's threads, whatever they say."""
+    """Ends orbax's threads; ignores their errors."""
     with contextlib.suppress(Exception):
       self.orbax.close()
 
   @contextlib.contextmanager
   def failures(self) -> Iterator[None]:
-    """Turns what orbax raises within into OSError, and makes it able to save again.
+    """Turns orbax's errors in the block into OSErrors, and makes it able to save again.
 
-    A manager raises the error of a failed save for ever, and leaves what was written on
-    the disk, so another takes its place (what came after
+    A manager raises the error of a failed save for ever, and leaves its files on the
+    disk, so a new one takes its place (the behaviour since
     https://github.com/google/orbax/issues/605).
     """
     try:
@@ -98,14 +98,14 @@ class Manager:
       raise OSError(errors.one_line(error)) from error
 
   def clean(self) -> None:
-    """Removes what failed saves have left; while none is under way."""
+    """Removes the files of failed saves; must not be called during a save."""
     if self._writes:
       with contextlib.suppress(Exception):
         for left in self._directory.glob(f'*.{_UNFINISHED}*'):
           left.rmtree()
 
   def read_manifest(self, step: int) -> Any:
-    """Reads the item `manifest`; DamagedError for one that would fill the memory."""
+    """Reads the item `manifest`; raises DamagedError if it would fill the memory."""
     for item, name in (('manifest', 'metadata'), ('state', '_METADATA')):
       if not is_small_json(self._directory / str(step) / item / name):
         raise DamagedError(f'{item}/{name} is damaged')
@@ -124,8 +124,8 @@ class Manager:
       The arrays by name, in the order of `wanted`.
 
     Raises:
-      DamagedError: one is missing, or stored as `save` does not store it.
-      Exception: of any type, after damage of any kind.
+      DamagedError: an array is missing, or not stored as `save` stores it.
+      Exception: damage may raise any type.
     """
     # jax's types, not numpy's: for those orbax compares the stored shape before it
     # reads, and a forged array cannot fill the memory
@@ -154,13 +154,13 @@ class Manager:
 def steps(directory: epath.Path) -> list[int]:
   """Returns the steps of the complete checkpoints, ascending; damaged ones too.
 
-  orbax's own list is that of a manager, as it was when it last looked. Older versions
-  had 007, and files, in it; 0.12.8 has not.
+  orbax's own list includes 007, and files (no issue known: make such a folder beside
+  a checkpoint, and look at all_steps()).
   """
   found = []
   for path in directory.iterdir() if directory.is_dir() else ():
     if path.name.isdecimal() and str(int(path.name)) == path.name:
-      # ValueError: orbax's, of a folder that a run has removed meanwhile
+      # ValueError: orbax's, for a folder that a run has removed meanwhile
       with contextlib.suppress(FileNotFoundError, ValueError):
         if path.is_dir() and ocp.utils.is_checkpoint_finalized(path):
           found.append(int(path.name))
@@ -168,23 +168,23 @@ def steps(directory: epath.Path) -> list[int]:
 
 
 def is_being_written(directory: epath.Path, step: int | None) -> bool:
-  """Tells whether there is an unfinished checkpoint of a step; None for any."""
+  """Returns whether a step, or for None any step, has an unfinished checkpoint."""
   return any(directory.glob(f'{"*" if step is None else step}.{_UNFINISHED}*'))
 
 
 def unopenable(step_folder: epath.Path) -> str | None:
-  """Names the file of a checkpoint that would end the opening of all, if there is one.
+  """Returns the file of a checkpoint that keeps orbax from opening any; None without.
 
-  orbax reads the metadata of every checkpoint before anything else, and does not
-  survive a list, or a nest of lists (no issue known: write [] into
-  _CHECKPOINT_METADATA, and open the manager). It can do without the file.
+  orbax reads the metadata of every checkpoint before anything else, and crashes on
+  a list, or a nest of lists (no issue known: write [] into _CHECKPOINT_METADATA, and
+  open the manager). It works without the file.
   """
   path = step_folder / '_CHECKPOINT_METADATA'
   return path.name if path.exists() and not is_small_json(path) else None
 
 
 def is_small_json(path: epath.Path) -> bool:
-  """Tells whether a file holds a JSON object, and none that could fill the memory."""
+  """Returns whether a file holds a JSON object too small to fill the memory."""
   try:
     # not stat: https://github.com/google/etils/issues/790
     with path.open('rb') as f:
@@ -195,10 +195,10 @@ def is_small_json(path: epath.Path) -> bool:
 
 
 def why_unreadable(folder: epath.Path) -> Exception | None:
-  """Returns what keeps the bytes of some file in a folder from being read, if anything.
+  """Returns the error that keeps a folder's files from being read; None without.
 
   orbax and tensorstore raise the same ValueErrors for a disk that fails and for bytes
-  that are damaged: only reading the bytes tells.
+  that are damaged: only reading the bytes shows which it is.
   """
   try:
     for path in folder.iterdir():
@@ -209,15 +209,15 @@ def why_unreadable(folder: epath.Path) -> Exception | None:
         path.read_bytes()
     return None
   except FileNotFoundError:
-    return None  # nothing to be had by waiting
+    return None  # waiting is of no use
   except Exception as error:
     return error
 
 
 def silence() -> None:
-  """Drops the pages that orbax prints of a failed save, which is raised, too.
+  """Drops the pages that orbax prints about a failed save, whose error is raised, too.
 
-  For programs: it changes what the whole process prints.
+  Only for programs: it changes the output of the whole process.
   """
   logging.getLogger('absl').addFilter(
       lambda record: f'{os.sep}orbax{os.sep}' not in record.pathname)
@@ -226,11 +226,11 @@ def silence() -> None:
 
 
 class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
-  """Loops that take calls after their end, and drop them.
+  """A policy of event loops that accept calls after their end, and drop them.
 
   When a write has failed, orbax closes its loop; each write that ends later makes
   tensorstore print a traceback, since a closed loop raises (as in
-  https://github.com/python/asyncio/issues/258; none known of orbax or tensorstore:
+  https://github.com/python/asyncio/issues/258; no issue of orbax or tensorstore known:
   save many arrays to a disk that gets full).
   """
 
@@ -246,7 +246,7 @@ class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
 
 
 def _reading_device() -> jax.Device:
-  """Returns a processor where there is one, as arrays go on to numpy from there."""
+  """Returns a CPU device if there is one, since arrays go on to numpy from there."""
   try:
     return jax.local_devices(backend='cpu')[0]
   except RuntimeError:  # JAX_PLATFORMS leaves it out

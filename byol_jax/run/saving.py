@@ -1,4 +1,4 @@
-"""Saves that may fail without ending the run: reported, and tried again."""
+"""Saves checkpoints; a failure is reported and tried again, and does not end a run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _console = logging.getLogger('byol_jax')
 
 
 class Saver:
-  """Decides what becomes of a save that fails.
+  """Saves checkpoints of a run, and handles failures.
 
   While the run goes on, a failure is a warning, and the next try is at the next
-  step after some seconds, more each time. When it ends, it tries a few times and
+  step after some seconds, more each time. At its end the run tries a few times and
   then gives up with an error.
   """
 
@@ -33,7 +33,7 @@ class Saver:
     self._sent: int | None = None  # not known to be on the disk yet
 
   def wants_retry(self) -> bool:
-    """Looks after the last save; tells whether one has failed and it is time again."""
+    """Checks the last save; returns whether it is time to try a failed one again."""
     if self._sent is not None:
       under_way = self._checkpoints.is_saving()  # first: it may fail in between
       if self._guard(self._checkpoints.check) and not under_way:
@@ -47,10 +47,10 @@ class Saver:
       self._sent = step
 
   def save_last(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
-    """Saves and waits until it is on the disk.
+    """Saves a state and waits until it is on the disk.
 
     Raises:
-      TransientError: it cannot be written.
+      TransientError: the state cannot be written.
     """
     def save() -> None:
       self._checkpoints.save(step, state, meta)
@@ -71,7 +71,7 @@ class Saver:
           'command again') from error
 
   def last_good(self) -> str:
-    """Says where the run can go on from."""
+    """Returns the name of the checkpoint that the run can go on from."""
     try:
       step = self._checkpoints.latest()
     except Exception as error:  # untyped, of a bucket

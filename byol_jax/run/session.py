@@ -1,4 +1,4 @@
-"""One session of a run: what its loop asks, so that nothing learned is lost.
+"""One session of a run, which watches the loop so that nothing learned is lost.
 
   for step in session.steps():
     batch = session.next(batches)
@@ -35,24 +35,24 @@ from byol_jax.run.watchdog import Watchdog
 _console = logging.getLogger('byol_jax')
 
 T = TypeVar('T')
-_RUN_AHEAD = 2  # steps that nobody has looked at: more would hide a stuck device
+_RUN_AHEAD = 2  # steps whose result is not yet fetched: more would hide a stuck device
 
 
 class Cadence(NamedTuple):
-  """Every how many steps something is due."""
+  """The numbers of steps between two logs, measurements or saves."""
   log: int
   measure: int
   save: int
 
 
 class Due(NamedTuple):
-  """What a step asks for.
+  """The work that is due after a step.
 
   Attributes:
     log: whether to write figures.
     measure: whether to measure the state.
     save: whether a checkpoint is due.
-    retry: whether to try again one that could not be written.
+    retry: whether to try again to save, after a failure.
     last: whether this is the run's last step.
     leave: whether a signal has asked this process, or another, to leave.
   """
@@ -65,7 +65,7 @@ class Due(NamedTuple):
 
   @property
   def saves(self) -> bool:
-    """Whether to call `Session.save`."""
+    """Returns whether to call `Session.save`."""
     return self.save or self.retry
 
 
@@ -81,7 +81,7 @@ class Session:
                leaving: signals.Leaving, health: Health, saver: Saver,
                watchdog: Watchdog, meta: Callable[[], dict[str, Any]],
                share: Callable[[], None] | None = None):
-    """Begins behind `start_step`.
+    """Begins after `start_step`.
 
     Args:
       start_step: steps done in earlier sessions.
@@ -90,10 +90,10 @@ class Session:
       leaving: tells whether a signal has come.
       health: looks at every step.
       saver: writes checkpoints.
-      watchdog: wants to hear of every step; entered by the caller.
-      meta: what to keep beside a state that is saved now.
-      share: tells the other processes what this one has met; called at the same
-        steps everywhere. None where there is nothing to tell.
+      watchdog: gets a beat at every step; entered by the caller.
+      meta: returns the values to save beside the state.
+      share: shares bad images with the other processes; called at the same steps
+        everywhere. None if there can be none.
     """
     self.left, self.measuring = False, 0.0
     self._step, self._total, self._cadence = start_step, total_steps, cadence
@@ -116,11 +116,11 @@ class Session:
         return
 
   def next(self, batches: Iterator[Any]) -> Any:
-    """Takes the next batch; keeps what was learned if there is none to be had.
+    """Takes the next batch; saves the state if there is none.
 
     Returns:
-      The batch; None where a signal came while it was waited for: the state is
-      saved, and the loop is to end.
+      The batch; None if a signal came during the wait. The state is then saved, and
+      the loop must end.
     """
     with self._kept():
       if self._watch is None:
@@ -134,21 +134,21 @@ class Session:
     return batch
 
   def meanwhile(self) -> bool:
-    """Looks around while input is waited for; returns whether to leave without it.
+    """Checks for signals while the loop waits for input; returns whether to leave.
 
-    One of several processes cannot: the others are at its step. Where its storage
-    hangs for good, the watchdogs end them all, and the last checkpoint counts.
+    One of several processes cannot leave alone: the others wait for its step. If its
+    storage hangs for good, the watchdogs end all, and the last checkpoint counts.
     """
     if self._watch is not None:
       self._watch.look()
     return self._alone and self._leaving.is_asked()
 
   def asked(self) -> jax.Array:
-    """Returns what to tell the other processes with the next step."""
+    """Returns the signal to send to the other processes with the next step."""
     return self._signals[self._leaving.is_asked()]
 
   def began(self, step: int, state: Any, metrics: Any, asked: jax.Array) -> None:
-    """Notes a step that is on the devices, and looks at those before it."""
+    """Notes a step that is on the devices, and checks the steps before it."""
     self._step, self._state, self._metrics = step, state, metrics
     self._in_flight.append((step, metrics, asked))
     self._look(_RUN_AHEAD)
@@ -160,7 +160,7 @@ class Session:
     self._watchdog.beat(f'the step after {step}')
 
   def due(self) -> Due:
-    """Says what this step asks for; where it asks for anything, the step is done."""
+    """Returns the work due after this step; if there is any, waits for the step."""
     step, every = self._step, self._cadence
     last, leave = step == self._total, self.is_leaving()
     measure = (step % every.measure == 0 and not leave) or last
@@ -177,20 +177,20 @@ class Session:
     return Due(log, measure, save, retry, last, leave)
 
   def is_leaving(self) -> bool:
-    """Whether a signal ends the session at this step, the same on every process."""
+    """Returns whether a signal ends the session at this step, on every process."""
     if self._alone:
       return self._leaving.is_asked()
     return self._step >= self._leave_at
 
-  # ------------------------------------------------------- what a step asks for
+  # ------------------------------------------------------------- the work due
   def lap(self, batch_size: int) -> dict[str, float]:
-    """Returns figures of speed since the last lap, and the updates left out."""
+    """Returns the speed since the last lap, and the number of updates left out."""
     return self._watch.lap(
         self._step, batch_size=batch_size, total_steps=self._total) | {
             'skipped_steps': self._health.skipped}
 
   def pausing(self, act: Callable[..., T], *arguments: Any) -> T:
-    """Returns act(*arguments), whose time is none of the training's."""
+    """Returns act(*arguments); its time does not count as training."""
     before = time.time()
     with self._kept(), self._watch.paused(), self._watchdog.paused():
       result = act(*arguments)
@@ -198,7 +198,7 @@ class Session:
     return result
 
   def save(self, due: Due) -> None:
-    """Saves the state; in the background, if the run goes on. Then leaves, if asked."""
+    """Saves the state, in the background if the run goes on; then leaves, if asked."""
     with self._watch.paused():
       if due.save:
         self._health.check_replicas(self._step, self._state)
@@ -209,23 +209,23 @@ class Session:
 
   # ------------------------------------------------------------------- within
   def _look(self, most_in_flight: int) -> None:
-    """Looks at finished steps."""
+    """Checks finished steps, until at most so many are in flight."""
     while len(self._in_flight) > most_in_flight:
       step, metrics, asked = self._in_flight.pop(0)
       if bool(asked):
-        # every process has looked at a step when it is two steps on
+        # every process has checked a step when it is two steps further
         self._leave_at = min(self._leave_at, step + _RUN_AHEAD)
       self._health.check(step, metrics)
 
   def _keep(self) -> None:
-    """Saves what was learned until the last step that was begun."""
+    """Saves the state of the last step that was begun."""
     self._look(0)
     self._health.check_state(self._step, self._state)
     self._saver.save_last(self._step, self._state, self._meta())
 
   @contextlib.contextmanager
   def _kept(self) -> Iterator[None]:
-    """Lets bad images or storage end the run with what was learned."""
+    """Saves the state if bad images or storage end the run."""
     try:
       yield
     except (UserError, TransientError):

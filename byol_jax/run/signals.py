@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT, SIGHUP: leave at the next step; a second one, at once."""
+"""Signals (SIGTERM, SIGINT, SIGHUP): the first makes a run leave, a second ends it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Now(enum.Enum):
-  """How a first signal ends the process."""
+  """The ways in which a first signal ends the process."""
   AT_ONCE = 'nothing is lost by it: exit code 0'
   INTERRUPTED = 'before its work is done, where the work done is kept: 128 + number'
   AFTER_SAVING = 'by itself, after it has saved; a second signal ends it at once'
 
 
 class Leaving:
-  """Tells whether the process is asked to leave; `on_signals` yields it.
+  """The request to leave, set by a signal; `on_signals` yields it.
 
   Attributes:
-    now: how it may end at this moment.
-    number: the last signal's; 0 before any.
+    now: the way in which a signal ends the process now.
+    number: the last signal's number; 0 before any.
   """
 
   def __init__(self):
@@ -37,11 +37,11 @@ class Leaving:
     self.now = Now.AT_ONCE
 
   def is_asked(self) -> bool:
-    """Whether a signal has come."""
+    """Returns whether a signal has come."""
     return self._asked.is_set()
 
   def signal(self, number: int) -> None:
-    """Takes in a signal; in a thread of its own."""
+    """Handles a signal, in a thread of its own."""
     self.number = number
     if self.now is not Now.AFTER_SAVING:
       _end(self.now, number)
@@ -50,13 +50,13 @@ class Leaving:
     self._asked.set()
 
 
-_program: tuple[Leaving, Callable[[], None]] | None = None  # of `for_good`
+_program: tuple[Leaving, Callable[[], None]] | None = None  # set by `for_good`
 
 
 def for_good() -> Leaving:
   """Watches for signals from now to the end of the process.
 
-  For programs, before they import what takes seconds. `on_signals` joins in.
+  For programs, before they import modules that take seconds. `on_signals` joins in.
   """
   global _program
   _program = _watch()
@@ -67,11 +67,11 @@ def for_good() -> Leaving:
 def on_signals() -> Iterator[Leaving]:
   """Watches for signals until the end of the block.
 
-  A thread does: Python runs handlers in the main thread only, which may sit
-  for minutes in the compiler or wait for a step that will not end.
+  A thread watches: Python runs handlers in the main thread only, which may be in the
+  compiler for minutes, or wait for a step that will not end.
   """
   if threading.current_thread() is not threading.main_thread():
-    yield Leaving()  # signals are the main thread's
+    yield Leaving()  # only the main thread can handle signals
   elif _program is not None:
     _handle()  # jax.distributed may have set handlers of its own
     leaving = _program[0]
@@ -89,11 +89,11 @@ def on_signals() -> Iterator[Leaving]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-  """Until the end of the block a first signal is only noted.
+  """Delays a first signal until the end of the block.
 
   Yields:
-    Whether one has come: save, then leave the block, at whose end it takes effect.
-    A second one ends the process at once.
+    A function that returns whether a signal has come. Then save and leave the block:
+    the signal takes effect at its end. A second signal ends the process at once.
   """
   if _program is None:
     yield lambda: False
@@ -109,7 +109,7 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 
 def _watch() -> tuple[Leaving, Callable[[], None]]:
-  """Starts to watch: (leaving, how to stop)."""
+  """Starts to watch; returns (leaving, a function that stops)."""
   leaving = Leaving()
   ours, signals_end = socket.socketpair()
   signals_end.setblocking(False)
@@ -128,7 +128,7 @@ def _watch() -> tuple[Leaving, Callable[[], None]]:
   def stop():
     signal.set_wakeup_fd(before_fd)
     for number, handler in before.items():
-      if handler is not None:  # None: not Python's
+      if handler is not None:  # None: Python did not set it
         signal.signal(number, handler)
     signals_end.close()
     thread.join()
@@ -138,15 +138,15 @@ def _watch() -> tuple[Leaving, Callable[[], None]]:
 
 
 def _handle() -> dict[int, Any]:
-  """Lets Python note signals in the wake-up descriptor; the handlers before."""
+  """Makes Python write signals to the wake-up descriptor; returns the old handlers."""
   return {number: signal.signal(number, lambda *_: None) for number in NUMBERS
-          # nohup; but shells let background jobs ignore Ctrl-C, and kill -INT
+          # keeps nohup's choice; but SIGINT, ignored in background jobs, is handled
           if number != signal.SIGHUP
           or signal.getsignal(number) != signal.SIG_IGN}
 
 
 def _end(now: Now, number: int) -> None:
-  """Ends the process; the same command goes on."""
+  """Ends the process, and says that the same command goes on."""
   if now is Now.AT_ONCE:
     ending.exit_saying(0, 'left; nothing is lost, and the same command goes on',
                        sys.stdout)

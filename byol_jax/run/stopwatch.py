@@ -1,4 +1,4 @@
-"""How fast a run is, and how long it waits."""
+"""The speed of a run, and the time that it waits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 
 class Stopwatch:
-  """Speed over the last log window, on the wall clock.
+  """The speed over the last log window, on the wall clock.
 
     watch = Stopwatch(step)            # after the first step: not compilation
     with watch.waiting(busy): batch = ...   # counts while the devices idle, if
@@ -27,13 +27,13 @@ class Stopwatch:
 
   @contextlib.contextmanager
   def waiting(self, busy: Callable[[], bool] = lambda: False):
-    """Counts the time within as waiting, from when the devices are idle.
+    """Counts the time in the block as waiting, from the moment the devices are idle.
 
     Steps run ahead of the host: fetching a batch while the last step computes
     costs the run nothing.
 
     Args:
-      busy: says whether the last step still runs; asked at the start and by
+      busy: returns whether the last step still runs; called at the start and by
         each `look`.
     """
     self._busy, self._idle_since = busy, None
@@ -43,7 +43,7 @@ class Stopwatch:
       self._waited += self._clock() - self._idle_since
 
   def look(self) -> None:
-    """Notes, while waiting, when the devices become idle."""
+    """Notes when the devices become idle; must be called while waiting."""
     if self._idle_since is None and not self._busy():
       self._idle_since = self._clock()
 
@@ -55,15 +55,15 @@ class Stopwatch:
 
   def lap(self, step: int, *, batch_size: int,
           total_steps: int) -> dict[str, float]:
-    """Ends the window at `step` steps done.
+    """Ends the window after `step` steps.
 
     The step's arrays must be ready (fetch the loss first), or the devices are
     still at work when the clock is read.
 
     Args:
       step: steps done.
-      batch_size: global.
-      total_steps: of the run.
+      batch_size: the global batch size.
+      total_steps: the run's number of steps.
 
     Returns:
       `images_per_second`, `data_wait` in [0, 1], and `seconds_left`.

@@ -1,4 +1,4 @@
-"""Ends a process that is stuck: a peer that is gone, a dead device or disk.
+"""Ends a process that is stuck on a lost peer, a dead device or a dead disk.
 
 jax notices a peer that has died, by its heartbeat, but not one that is alive
 and does not step: all others then wait for good.
@@ -19,7 +19,7 @@ from byol_jax import errors
 
 
 class Watchdog:
-  """Wants to hear from the run every `seconds`.
+  """A watchdog that ends the process if the run does not beat every few seconds.
 
     with Watchdog(600, 'runs/x/stacks.txt') as watchdog:
       watchdog.beat('step 7')
@@ -27,12 +27,11 @@ class Watchdog:
   """
 
   def __init__(self, seconds: float, dump_path: str | os.PathLike):
-    """Does not watch yet.
+    """Makes a watchdog that does not watch yet.
 
     Args:
-      seconds: of silence, after which the process ends; 0 for never.
-      dump_path: what every thread was doing is appended to this file, and
-        shown on stderr.
+      seconds: the silence after which the process ends; 0 for never.
+      dump_path: the file that gets the stack of every thread; stderr gets it, too.
     """
     self._seconds = seconds
     self._dump_path = os.fspath(dump_path)
@@ -52,12 +51,12 @@ class Watchdog:
       self._thread.join()
 
   def beat(self, doing: str) -> None:
-    """The run is alive, and about to do this."""
+    """Notes that the run is alive, and what it does next."""
     self._last, self._doing = time.monotonic(), doing
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
-    """Does not watch within."""
+    """Stops watching in the block."""
     self._last, before = None, self._last
     try:
       yield

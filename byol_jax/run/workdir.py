@@ -1,4 +1,4 @@
-"""The run's directory or bucket: opened, and held to one config."""
+"""The run's directory or bucket: opens it, and keeps it to one config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from byol_jax.storage import failures
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
 
-_KEPT = ('results.json', 'progress.json')  # what a run is worth, beside checkpoints
+_KEPT = ('results.json', 'progress.json')  # results of a run beside its checkpoints
 _MOST_CONFIG = 1 << 20  # bytes of config.json
 _MOST_SHOWN = 100  # characters of a value in a message
 
@@ -32,7 +32,7 @@ class AnotherRun(UserError):
 def opened(path: str, *, is_first: bool) -> Iterator[str]:
   """Opens the folder for a run's small files, until the end of the block.
 
-  Process 0 makes it if it is missing, and holds it alone.
+  Process 0 makes the workdir if it is missing, and locks it.
 
   Args:
     path: the workdir, a directory or a bucket.
@@ -42,7 +42,7 @@ def opened(path: str, *, is_first: bool) -> Iterator[str]:
     The directory; for a bucket a folder that stands for it (bucket.py).
 
   Raises:
-    UserError: it cannot be written, or another process holds it.
+    UserError: the workdir cannot be written, or another process holds it.
   """
   with contextlib.ExitStack() as stack:
     if not is_first:
@@ -59,13 +59,13 @@ def opened(path: str, *, is_first: bool) -> Iterator[str]:
 
 
 def _prepare(path: str) -> None:
-  """Makes the directory and writes to it."""
+  """Makes the directory, and checks that it takes a file."""
   try:
     os.path.abspath(path).encode()
   except UnicodeEncodeError as error:
     raise UserError(f'--workdir={path}: the locale cannot hold this name; set '
                     'LC_ALL=C.UTF-8 or PYTHONUTF8=1') from error
-  except OSError as error:  # the folder that this was started in is gone
+  except OSError as error:  # the folder in which the program was started is gone
     raise lock_lib.cannot_write(path, error) from error
   try:
     os.makedirs(path, exist_ok=True)
@@ -81,7 +81,7 @@ def check_space(path: str, needed_bytes: int) -> None:
   """Checks that a directory has room; a bucket always has.
 
   Raises:
-    UserError: it has not.
+    UserError: it has no room.
   """
   if paths_lib.in_bucket(path):
     return
@@ -94,9 +94,9 @@ def check_space(path: str, needed_bytes: int) -> None:
 
 
 def begun(workdir: str) -> dict[str, Any]:
-  """The flat config.json of a run that has kept something; {} where there is none.
+  """Returns the flat config.json of a run that has saved something; {} without.
 
-  A look before the workdir is held: `compare` finds what is wrong with the file.
+  May be called before the workdir is locked. `compare` reports a bad file.
   """
   try:
     data = (epath.Path(workdir) / 'config.json').read_bytes()
@@ -109,14 +109,14 @@ def begun(workdir: str) -> dict[str, Any]:
 
 def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, Any],
             free_keys: Sequence[str], defaults: Mapping[str, Any]) -> None:
-  """Checks that config.json, where there is one, is of this very run.
+  """Checks that config.json, if there is one, is of this very run.
 
-  The file of a run that has kept nothing yet does not count: its command may have been
+  The file of a run that has saved nothing yet does not count: its command may have been
   wrong.
 
   Args:
     path: the folder that `opened` gave.
-    workdir: the bucket that it stands for; else the same folder.
+    workdir: the bucket that the folder stands for; else the same folder.
     config: resolved, as a dict.
     found: number, classes and fingerprint of the data; other images are another run.
     free_keys: beginnings of the keys that may change.
@@ -124,7 +124,7 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
 
   Raises:
     AnotherRun: names the keys that differ.
-    UserError: the file cannot be read.
+    UserError: config.json cannot be read.
   """
   file = os.path.join(path, 'config.json')
   try:
@@ -147,7 +147,7 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
 
 
 def _has_begun(path: str, workdir: str) -> bool:
-  """Tells whether there is anything that another run could spoil."""
+  """Returns whether there is anything that another run could spoil."""
   if any(os.path.exists(os.path.join(path, name)) for name in _KEPT):
     return True
   try:
@@ -159,10 +159,10 @@ def _has_begun(path: str, workdir: str) -> bool:
 
 
 def record(path: str, config: dict[str, Any], found: dict[str, Any]) -> None:
-  """Writes config.json, once all else was found to be of this run, too.
+  """Writes config.json, after all else was checked to be of this run.
 
   Raises:
-    UserError, TransientError: it cannot be written.
+    UserError, TransientError: the file cannot be written.
   """
   try:
     files_lib.write_json(os.path.join(path, 'config.json'),
@@ -173,15 +173,15 @@ def record(path: str, config: dict[str, Any], found: dict[str, Any]) -> None:
 
 def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
                  free_keys: Sequence[str], defaults: Mapping[str, Any]) -> None:
-  """Checks a config against that of an earlier session.
+  """Checks that a config is that of an earlier session.
 
   Args:
     old: the earlier config, maybe of an older version.
-    new: the config of now.
-    where: the place of the earlier one, for messages.
+    new: the present config.
+    where: the place of the earlier config, for messages.
     free_keys: beginnings of the keys that may differ.
-    defaults: {'data.path': value, ...}, for keys that an older version did not have:
-      by default a new key does what was done before there was one.
+    defaults: {'data.path': value, ...}, for keys that an older version did not have.
+      These values keep the old behaviour.
 
   Raises:
     AnotherRun: names the keys that differ.
