@@ -1,4 +1,4 @@
-"""A pretrained encoder in a program of one's own.
+"""A pretrained encoder for use in other programs.
 
   from byol_jax import encoder
 
@@ -27,15 +27,15 @@ class Encoder:
   Attributes:
     params: {module: {name: float32 array}}, for fine-tuning in Haiku and optax.
     state: running averages of batch normalization, likewise.
-    apply: (params, state, images, is_training) -> (features [n, D], state), pure,
-      of images [n, S, S, 3] float32 that are normalized (`views.for_evaluation`).
+    apply: (params, state, images, is_training) -> (features [n, D], state), pure, for
+      normalized images [n, S, S, 3] float32 (`views.for_evaluation`).
     image_size: S, pixels.
     feature_size: D, before BYOL's heads.
   """
 
   def __init__(self, weights: weights_lib.Weights, image_size: int,
                center_share: float, batch_size: int):
-    """`load` makes it."""
+    """Makes an encoder; programs call `load`."""
     self._encoder = encoder = subject.make_encoder(
         weights, image_size=image_size, center_share=center_share,
         batch_size=batch_size)
@@ -45,18 +45,18 @@ class Encoder:
     self._networks = mapped.replicate((self.params, self.state))
 
   def __call__(self, images: Sequence[bytes] | np.ndarray) -> np.ndarray:
-    """Makes the features of images, as task=embed does.
+    """Computes the features of images, as task=embed does.
 
     Args:
       images: the bytes of image files, of any size and each of the formats of
         docs/input.md; or pixels, uint8 [N, H, W, 3] or [N, H, W, 1].
 
     Returns:
-      float32 [N, D]. The centre crop of a file is rounded to whole numbers after it
-      was resized, that of pixels is not.
+      float32 [N, D]. A file's centre crop is rounded to whole numbers after it was
+      resized; a crop of pixels is not.
 
     Raises:
-      decode.BadImage: a file is no picture that can be used; says which.
+      decode.BadImage: a file cannot be used as a picture; names the file's number.
       ValueError: pixels are of another type or shape.
     """
     if isinstance(images, np.ndarray):
@@ -91,7 +91,7 @@ class Encoder:
 
 def load(path: str, *, network: str = 'online', image_size: int = 0,
          center_share: float = 0.0, batch_size: int = 128) -> Encoder:
-  """Reads an encoder, with its architecture and how its images are prepared.
+  """Reads an encoder, with its architecture and the preparation of its images.
 
   Args:
     path: as for `weights.load`: a file of task=export, a WORKDIR, or
@@ -104,5 +104,5 @@ def load(path: str, *, network: str = 'online', image_size: int = 0,
   Raises:
     UserError: see `weights.load`.
   """
-  bucket.choose_library()  # as main does it: requests end, TensorFlow stays out
+  bucket.choose_library()  # main does so, too: requests end, TensorFlow stays out
   return Encoder(weights_lib.load(path, network), image_size, center_share, batch_size)

@@ -1,4 +1,4 @@
-"""Ends the process now, from any thread, saying why."""
+"""Ends the process at once, from any thread, and says why."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SECONDS_TO_TELL = 5.0
 
 
 def exit_saying(code: int, text: str, where: TextIO) -> NoReturn:
-  """Ends the process at once, from any thread; says why, if anybody listens.
+  """Ends the process at once, from any thread; prints a text if that is possible.
 
-  Ctrl-C also ends the `tee` that reads what is printed, and a closed terminal
+  It may not be: Ctrl-C also ends the `tee` that reads the output, and a closed terminal
   reads nothing more.
   """
   def say():
@@ -27,10 +27,10 @@ def exit_saying(code: int, text: str, where: TextIO) -> NoReturn:
 
 
 def end(code: int, tell: Callable[[], None]) -> NoReturn:
-  """Ends the process at once, from any thread, after it has told why.
+  """Ends the process at once, from any thread, after a call that reports why.
 
-  Telling happens in a thread, and in Python: a pipe that is full, or a disk that
-  hangs, must not keep the process from its end.
+  The call runs in a thread, and in Python: a full pipe, or a disk that hangs, must not
+  keep the process from its end.
   """
   def quietly():
     with contextlib.suppress(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-_MOST_SHOWN = 300  # characters of another's message
+_MOST_SHOWN = 300  # characters of a library's message
 EXIT_CODE = 75  # EX_TEMPFAIL, of a TransientError: the same command may go on
 
 
@@ -18,16 +18,16 @@ class UserError(Exception):
 
 
 class TransientError(Exception):
-  """The machine, a disk or a network failed: exit code 75.
+  """A failure of the machine, a disk or a network: exit code 75.
 
   The same command goes on from the last checkpoint once that is mended.
   """
 
 
 def one_line(error: BaseException) -> str:
-  """Returns what an error says, in one line, for a message.
+  """Returns an error's text in one line, for a message.
 
-  tensorstore writes a page about the array, with the reason in it: the reason is
+  tensorstore writes a page about the array, with the reason in it: only the reason is
   taken. The number of an OSError without a file's name is left out.
   """
   has_reason = isinstance(error, OSError) and error.filename is None and error.strerror
@@ -35,7 +35,7 @@ def one_line(error: BaseException) -> str:
   if code := re.search(r"os_error_code='(\d+)'", text):
     return os.strerror(int(code[1]))
   text, page, _ = text.partition(' [tensorstore_spec')
-  if page:  # of what kind, within what, within what, why
+  if page:  # its parts: kind of error, two places, reason
     parts = text.split(': ')
     text = ': '.join(parts[:1] + parts[1:][-1:])
   return text[:_MOST_SHOWN] or type(error).__name__

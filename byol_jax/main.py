@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from byol_jax.run import signals
 
-# What is imported later takes seconds, in which Ctrl-C would end in a traceback.
+# Later imports take seconds, in which Ctrl-C would end in a traceback.
 LEAVING = signals.for_good() if __name__ == '__main__' else None
 
 import atexit
@@ -33,11 +33,11 @@ from byol_jax.errors import UserError
 
 def main(argv: Sequence[str]) -> int:
   """Runs the task of the config; returns the exit code."""
-  with contextlib.suppress(AttributeError):  # what stands in for it in tests
+  with contextlib.suppress(AttributeError):  # tests replace stdout
     # a path that the console cannot show must not end in a traceback
     sys.stdout.reconfigure(errors='backslashreplace')
   if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
-    with contextlib.suppress(BrokenPipeError):  # of `| head`, which has seen enough
+    with contextlib.suppress(BrokenPipeError):  # `| head` has closed it
       print(command.help_text())
       sys.stdout.flush()
     return 0
@@ -49,14 +49,14 @@ def main(argv: Sequence[str]) -> int:
   except TransientError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
     return errors.EXIT_CODE
-  except Exception as error:  # a defect; the others must not wait for this process
+  except Exception as error:  # a defect; the other processes must not wait for this one
     traceback.print_exc()
     return errors.EXIT_CODE if _is_machines(error) else 1
 
 
 def _run(asked: command.Command) -> int:
   """Runs a task; returns the exit code."""
-  # jax and what needs it take seconds: a wrong command line is answered before
+  # importing jax takes seconds: a wrong command line is answered before
   from byol_jax.devices import compiler
   from byol_jax.devices import hosts
   from byol_jax.run import console as console_lib
@@ -99,7 +99,7 @@ def _run(asked: command.Command) -> int:
 
 
 def _is_machines(error: Exception) -> bool:
-  """Whether a device or another process failed, not this program."""
+  """Returns whether a device or another process failed, not this program."""
   jax = sys.modules.get('jax')
   return jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
 
@@ -107,12 +107,12 @@ def _is_machines(error: Exception) -> bool:
 def _exit(code: int) -> NoReturn:
   """Ends the process, without joining its threads.
 
-  Python would join them (https://github.com/python/cpython/issues/83993): those that
-  orbax leaves behind a save that failed wait for ten minutes, and a Ctrl-C meanwhile
-  would end a process that has done its work.
+  Python would join them (https://github.com/python/cpython/issues/83993): the threads
+  that orbax leaves behind after a failed save wait for ten minutes, and a Ctrl-C
+  meanwhile would end a process that has done its work.
   """
-  # of several, one that failed must not wait for the others: they would wait for
-  # it in a barrier, while its heart goes on beating
+  # a process that failed must not wait for the others: they would wait for it in a
+  # barrier, while its heartbeat goes on
   hosts = sys.modules.get('byol_jax.devices.hosts')
   if not (code and hosts and hosts.is_one_of_several()):
     atexit._run_exitfuncs()

@@ -1,6 +1,6 @@
-"""The checkpoint that a path names, and what a path is that names none.
+"""Finds the checkpoint that a path names, or says why the path names none.
 
-For the readers of a run that may be writing and removing checkpoints meanwhile.
+The run may be writing and removing checkpoints meanwhile.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
 
-_SECONDS_TO_WRITE = 120.0  # a checkpoint that is being written is waited for
-_SECONDS_TO_REMOVE = 5.0   # one that lacks files may be going
+_SECONDS_TO_WRITE = 120.0  # to wait for a checkpoint that is being written
+_SECONDS_TO_REMOVE = 5.0   # a checkpoint that lacks files may be being removed
 _MOST_NAMED = 5
 _MOST_LOOKED_AT = 200      # a folder of images has many more
 
@@ -44,8 +44,8 @@ def opened(path: str, key: str, *,
 
   Args:
     path: as for `parse`; the newest step where none is named.
-    key: of the config, that has the path.
-    without: steps that are no good.
+    key: the config key with the path, for messages.
+    without: steps that must not be opened.
 
   Returns:
     The checkpoints, to be closed by the caller, and the step.
@@ -54,7 +54,7 @@ def opened(path: str, key: str, *,
     UserError: there is no such checkpoint.
   """
   folder, step = parse(path)
-  # fine-tuning has checkpoints of its own
+  # fine-tuning has other checkpoints
   if not epath.Path(folder).is_dir() or _is_evaluation(epath.Path(folder).parent):
     raise UserError(f'config key {key} is {path!r}: {_what_it_is(path)}')
   checkpoints = checkpoint.Checkpoints(folder, read_only=True)
@@ -67,11 +67,11 @@ def opened(path: str, key: str, *,
 
 def is_gone(checkpoints: checkpoint.Checkpoints, step: int,
             error: Exception) -> bool:
-  """Tells whether a checkpoint that cannot be read has been removed.
+  """Returns whether a checkpoint that cannot be read has been removed.
 
   Args:
-    checkpoints: of the run.
-    step: of the checkpoint.
+    checkpoints: the run's checkpoints.
+    step: the checkpoint's step.
     error: raised by reading it. If a file could not be read, the run may be removing
       the checkpoint now, and the folder is watched for some seconds.
   """
@@ -84,13 +84,13 @@ def is_gone(checkpoints: checkpoint.Checkpoints, step: int,
 
 
 def listed(found: Collection[int]) -> str:
-  """Writes steps for a message."""
+  """Returns steps as a text for a message."""
   return ', '.join(map(str, found)) or 'none'
 
 
 def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
               key: str, without: Collection[int]) -> int:
-  """Returns the step, once it is complete."""
+  """Waits until a checkpoint is complete, and returns its step."""
   folder = epath.Path(parse(path)[0])
   end = time.monotonic() + _SECONDS_TO_WRITE
   told = False
@@ -114,7 +114,7 @@ def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
 
 
 def _what_it_is(path: str) -> str:
-  """Says what a path without checkpoints is, and what to name instead."""
+  """Returns what a path without checkpoints is, and which path to name instead."""
   here = epath.Path(path)
   if not here.exists():
     return 'there are no checkpoints, as there is no such file or folder'

@@ -1,4 +1,4 @@
-"""A run that starts from the weights of another: all that is taken is named."""
+"""Starts a run from the weights of another, and logs which arrays are taken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from byol_jax.weights import find
 
 _console = logging.getLogger('byol_jax')
 
-# a new run takes networks, but neither step nor momentum
+# a new run takes the networks, but neither step nor momentum
 _TAKEN = ('online_params', 'online_state', 'target_params', 'target_state')
 _MOST_TOLD = 8
 
@@ -26,7 +26,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
   Nothing is cast, cut or padded. The arrays that are left as they were are logged.
 
   Args:
-    state: of step 0.
+    state: the state of step 0.
     path: as for `find.parse`.
 
   Returns:

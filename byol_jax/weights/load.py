@@ -1,7 +1,7 @@
-"""Encoders out of finished or running runs, and into files of their own.
+"""Reads encoders from runs, finished or running, and reads and writes them as files.
 
-The architecture, and how images are prepared, come with the weights: the config
-of the run that made them lies in its checkpoints, and in an exported file.
+The architecture and the preparation of images come with the weights: checkpoints and
+exported files hold the config of the run that made them.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class Weights(NamedTuple):
   """An encoder, and where it comes from.
 
   Attributes:
-    config: of the run that made it, complete.
+    config: the complete config of the run that made it.
     params: {module: {name: float32 array}}.
-    state: running averages, likewise; None of an untrained encoder, which gets
+    state: running averages, likewise; None for an untrained encoder, which gets
       them from images (`Encoder.calibrate`).
     network: 'online' or 'target'.
     step: training steps done.
-    path: as the user named it.
-    digest: of the arrays.
+    path: the path as the user named it.
+    digest: the digest of the arrays.
   """
   config: ml_collections.ConfigDict
   params: Mapping[str, Mapping[str, np.ndarray]]
@@ -62,7 +62,7 @@ class Weights(NamedTuple):
   digest: str
 
   def describe(self) -> dict[str, Any]:
-    """Returns what a protocol says of the weights that were evaluated."""
+    """Returns the entries about the weights in a protocol."""
     n = self.config.network
     return {'weights': self.path, 'step': self.step, 'network': self.network,
             'architecture': f'{n.name}, width {n.width:g}, stem {n.stem}, '
@@ -78,12 +78,12 @@ def load(path: str, network: str) -> Weights:
     network: 'online' or 'target'; a file has only one of them.
 
   Returns:
-    The encoder; for a WORKDIR the newest sound one. A checkpoint that is damaged is
-    named in a warning, and the one before it is taken.
+    The encoder; for a WORKDIR the newest sound one. A warning names a damaged
+    checkpoint, and the one before it is taken.
 
   Raises:
-    UserError: there is no such checkpoint or file, it is damaged, has diverged, or
-      is of another architecture than it says.
+    UserError: there is no such checkpoint or file, or it is damaged, has diverged, or
+      does not fit its own config.
   """
   if not path:
     raise UserError('config key weights is empty: name a WORKDIR, one of its '
@@ -101,7 +101,7 @@ def untrained(weights: Weights) -> Weights:
   model = build.make_model(config, 0, None)
   images = np.zeros((2, config.data.image_size, config.data.image_size, 3),
                     np.float32)
-  # the key of `step.init`; the names of the modules make the rest
+  # the key of `step.init`; the rest follows from the names of the modules
   key = jax.random.split(jax.random.PRNGKey(config.seed), 3)[0]
   params, state = jax.jit(model.online.init, static_argnums=2)(key, images, True)
   params = _encoder_only(params)
@@ -123,7 +123,7 @@ def _from_checkpoint(path: str, network: str):
                 (f'{network}_params.encoder', f'{network}_state.encoder'))})
         break
       except (checkpoint.DamagedError, UserError) as error:
-        # where it is gone there is a newer one: a run keeps its newest
+        # a checkpoint that is gone has a newer one: a run keeps its newest
         if not find.is_gone(checkpoints, step, error):
           damaged.append(step)
           _tell_damaged(checkpoints, path, damaged, error)
@@ -141,7 +141,7 @@ def _from_checkpoint(path: str, network: str):
 
 def _tell_damaged(checkpoints: checkpoint.Checkpoints, path: str, damaged: list[int],
                   error: Exception) -> None:
-  """Warns that an older checkpoint is taken; UserError if none may be."""
+  """Warns that an older checkpoint is taken; raises UserError if none may be."""
   if isinstance(error, UserError):  # a newer byol_jax wrote it
     raise UserError(f'cannot read checkpoint {damaged[-1]} of {path!r}: {error}'
                     ) from error
@@ -162,7 +162,7 @@ def save(weights: Weights, path: str) -> None:
   Arrays are named 'params/MODULE/NAME' and 'state/MODULE/NAME'.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: the file cannot be written.
   """
   arrays = {f'{kind}/{module}/{name}': np.asarray(array, order='C')
             for kind in ('params', 'state')
@@ -179,7 +179,7 @@ def save(weights: Weights, path: str) -> None:
 
 
 def _from_file(path: str, network: str):
-  """Returns the same as `_from_checkpoint`."""
+  """Returns from a file the same values as `_from_checkpoint`."""
   try:
     data = epath.Path(path).read_bytes()
     size = int.from_bytes(data[:8], 'little')
@@ -216,7 +216,7 @@ def _from_file(path: str, network: str):
 
 def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
              path: str) -> Weights:
-  """Holds the arrays against the network that the config describes."""
+  """Returns the weights, if the arrays fit the network that the config describes."""
   config = _complete(config, path)
   model = build.make_model(config, 0, None)
   images = jax.ShapeDtypeStruct(
@@ -237,7 +237,7 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
   if differ:
     raise UserError(f'{path!r} is of another architecture than its config says: '
                     + '; '.join(differ[:3]))
-  # in haiku's order, which digests and compiled functions depend on
+  # in haiku's order: digests and compiled functions depend on it
   params, state = (
       jax.tree.unflatten(jax.tree.structure(like), [
           np.asarray(tree[name]) for name in trees_lib.named(like)])
@@ -264,7 +264,7 @@ def _check_finite(weights: Weights) -> None:
 
 
 def _complete(config: Any, path: str) -> ml_collections.ConfigDict:
-  """Returns the config of a run, with what it did not have yet as it was then."""
+  """Returns a run's config with the keys that it lacks, at their old values."""
   if not isinstance(config, Mapping):
     raise UserError(f'{path!r} does not say of what config it is')
   complete = keys_lib.base().unlock()
