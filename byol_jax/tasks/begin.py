@@ -1,7 +1,6 @@
-"""Settles a run before its first step: precision, data, workdir, checkpoint, state.
+"""Prepares a run before its first step: precision, data, workdir, checkpoint, state.
 
-The order is that of `tasks/pretrain.py`. What is saved is compared with this run before
-anything is compiled, and the state is restored before the feed starts at its step.
+For the order of the calls see `tasks/pretrain.py`.
 """
 
 from __future__ import annotations
@@ -43,14 +42,14 @@ class Run(NamedTuple):
   """A run whose data is open.
 
   Attributes:
-    config: resolved.
-    workdir: as the user named it.
+    config: the resolved config.
+    workdir: the workdir as the user named it.
     train: the training part.
     test: the test part; None without one, or without labels.
-    found: what the data turned out to be, to be compared when the run goes on.
-    total_steps: of the whole run.
-    program: its pure functions.
-    feed: its batches.
+    found: facts about the data, which are compared when the run goes on.
+    total_steps: the steps of the whole run.
+    program: the run's pure functions.
+    feed: the run's batches.
   """
   config: ml_collections.ConfigDict
   workdir: str
@@ -63,7 +62,7 @@ class Run(NamedTuple):
 
   @property
   def meta(self) -> dict[str, Any]:
-    """What lies beside the arrays of a checkpoint."""
+    """Returns the values that a checkpoint holds beside its arrays."""
     meta = {'config': self.config.to_dict(), 'data_found': self.found,
             'version': __version__, 'jax': jax.__version__}
     if self.feed.bad() is not None:
@@ -74,10 +73,10 @@ class Run(NamedTuple):
 
 def announce(config: ml_collections.ConfigDict,
              workdir: str) -> ml_collections.ConfigDict:
-  """Checks the batch against the devices, and says who computes and how precisely.
+  """Checks that the devices can share the batch, and logs devices and precision.
 
   Returns:
-    The config with the precision that was decided on.
+    The config with the chosen precision.
   """
   batch_size = config.train.batch_size
   rules.check_devices(batch_size, config.train.accumulation_steps,
@@ -96,15 +95,15 @@ def announce(config: ml_collections.ConfigDict,
 
 def _with_precision(config: ml_collections.ConfigDict,
                     workdir: str) -> tuple[ml_collections.ConfigDict, str]:
-  """Decides what network.precision 'auto' is: what the run began with, if it has.
+  """Replaces network.precision 'auto' by the precision that the run began with, if any.
 
   Returns:
-    The config with it, and words on it for the console.
+    The config with the precision, and a text about it for the console.
   """
   names = ('', 'bfloat16', 'float32')
   old = {} if jax.process_index() else workdir_lib.begun(workdir)
   begun = (keys_lib.was() | old)['network.precision'] if old else ''
-  # on every process, whatever its config says: `hosts.agree` compares them later
+  # on every process, whatever its config says: `hosts.agree` compares configs later
   begun = names[hosts.from_first(names.index(begun) if begun in names else 0)]
   if config.network.precision != 'auto':
     return config, config.network.precision
@@ -116,7 +115,7 @@ def _with_precision(config: ml_collections.ConfigDict,
 
 
 def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
-  """Opens the data, which settles the schedule; says what was found."""
+  """Opens the data, resolves the schedule by it, and logs the facts found."""
   with hosts.together('data'):
     train, test = data_lib.open_data(config)
     num_images = table.size(train)
@@ -167,20 +166,20 @@ def open_workdir(opened: Run, stack: contextlib.ExitStack,
 
 def put_on_devices(opened: Run, folder: str, saved: checkpoint.Opened | None,
                    state: TrainState | None) -> tuple[TrainState, Any]:
-  """Puts the state, restored or new, and what is shared onto the devices."""
+  """Puts the state, restored or new, and the shared arrays onto the devices."""
   config, program = opened.config, opened.program
   with hosts.together('workdir'):
     if jax.process_index() == 0:
       size = sum(math.prod(x.shape) * x.dtype.itemsize
                  for x in jax.tree.leaves(jax.eval_shape(program.init)))
-      # one is written before the one that it replaces is removed
+      # a checkpoint is written before the one that it replaces is removed
       workdir_lib.check_space(opened.workdir,
                               _SMALL + (1 if saved else 2) * size)
       workdir_lib.record(folder, config.to_dict(), opened.found)
   if saved:
     _console.info('resuming %s at step %d', opened.workdir, saved.step)
     if opened.feed.bad() is not None:
-      with hosts.together('bad images'):  # those of earlier sessions count, too
+      with hosts.together('bad images'):  # earlier sessions count, too
         opened.feed.bad().learn(saved.meta.get('bad_images', {}))
   else:
     state = program.init()
@@ -195,7 +194,7 @@ def restore(checkpoints: checkpoint.Checkpoints, like: Any, meta: dict[str, Any]
             workdir: str) -> tuple[checkpoint.Opened | None, Any]:
   """Returns the checkpoint that all processes take and its state; two Nones for none.
 
-  Process 0 chooses; the others must be able to read the same.
+  Process 0 chooses; the others must be able to read the same checkpoint.
   """
   opened, state = None, None
   with hosts.together('checkpoints'):

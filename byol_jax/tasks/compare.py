@@ -16,11 +16,11 @@ from byol_jax.evaluation.rows import Row
 
 _console = logging.getLogger('byol_jax')
 
-# a table each, the last one where it is what choices were made by
+# metrics with a table each; the last one's is left out unless choices were made by it
 _METRICS = {'top1': 'top-1', 'top5': 'top-5', 'mean_per_class': 'mean per class'}
-# of a protocol, beside the classifier's: what figures of one column should share
+# keys of a protocol, beside the classifier's, that should be alike in one column
 _SHARED = ('network', 'metric', 'images', 'image_size', 'center_share', 'data')
-# what a classifier finds, or is told of one run only; the rest should be alike
+# a classifier's keys that may differ: its results, and keys that one run alone has
 _FOUND = ('l2', 'learning_rate', 'iterations', 'converged', 'chosen', 'seed', 'seeds',
           'test_classes_without_training_images')
 
@@ -29,8 +29,8 @@ def run(workdirs: str) -> None:
   """Prints the table.
 
   Args:
-    workdirs: of pretrainings, with their evaluations, or of evaluations; separated
-      by commas; * stands for many.
+    workdirs: the workdirs of pretrainings, with their evaluations, or of evaluations,
+      separated by commas; * stands for many.
 
   Raises:
     UserError: there is nothing to compare.
@@ -69,26 +69,26 @@ def _folders(workdirs: str) -> list[epath.Path]:
 
 
 def _encoder(row: Row) -> str:
-  """Names the encoder: 'raw pixels', 'untrained', 'BYOL' or 'BYOL target'."""
+  """Returns the encoder's name: 'raw pixels', 'untrained', 'BYOL', 'BYOL target'."""
   title = figures_lib.KINDS[row.encoder].removesuffix(' encoder')
   is_target = row.encoder == figures_lib.TRAINED and row.network == 'target'
   return f'{title} target' if is_target else title
 
 
 def _line(row: Row) -> tuple[str, str, str]:
-  """Names the table's line that the figure stands in."""
+  """Returns the table's line for a figure."""
   return row.workdir, row.step, _encoder(row)
 
 
 def _column(row: Row) -> str:
-  """Names the evaluation: 'knn (run)', 'knn', and 'knn (2)' with another config."""
+  """Returns the table's column: 'knn (run)', 'knn'; 'knn (2)' for another config."""
   if not row.name:
     return f'{row.task} (run)'
   return row.name + (f' ({row.number})' if row.number else '')
 
 
 def _table(rows: list[Row]) -> str:
-  """Prints the figures by one metric; '' where there are none."""
+  """Returns the table of the figures by one metric; '' where there are none."""
   if not rows:
     return ''
   columns = list(dict.fromkeys(map(_column, rows)))
@@ -120,7 +120,7 @@ def _table(rows: list[Row]) -> str:
 
 
 def _mean(values: list[float]) -> str:
-  """Prints mean and deviation, and their number: not every run has every figure."""
+  """Returns mean, deviation and number of values: not every run has every figure."""
   spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
   return f'{_cell(float(np.mean(values)), spread)} n={len(values)}'
 
@@ -130,7 +130,7 @@ def _cell(value: float, spread: float | None) -> str:
 
 
 def _differences(rows: list[Row]) -> list[str]:
-  """Says what keeps figures of one column from being compared."""
+  """Returns lines about the differences that make figures of one column not alike."""
   lines = []
   columns = defaultdict(list)
   for row in rows:

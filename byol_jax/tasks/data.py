@@ -20,8 +20,8 @@ def open_source(data: ml_collections.ConfigDict, split: str,
   Args:
     data: the config's section.
     split: the part's name.
-    **wanted: fields of `table.Request` that the section does not tell, or tells
-      otherwise.
+    **wanted: fields of `table.Request` that the section lacks, or that replace its
+      values.
   """
   request = dict(
       path=data.path or None, test_path=data.test_path or None,
@@ -38,7 +38,7 @@ def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
   Args:
     data: the config's section.
     split: the part's name.
-    seed: of fake images.
+    seed: the seed of fake images.
     class_names: classes of the training part, for the test part.
   """
   opened = open_source(data, split, seed=seed, class_names=class_names)
@@ -74,10 +74,10 @@ def open_data(config: ml_collections.ConfigDict,
 
 def of_weights(config: ml_collections.ConfigDict,
                trained: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Returns the config that says which images an evaluation takes.
+  """Returns the config that names the images of an evaluation.
 
-  With data.source='same' what `config` does not say is as it was in the pretraining,
-  whose config is `trained`.
+  With data.source='same', keys that `config` does not set are taken from `trained`, the
+  config of the pretraining.
   """
   result = config.copy_and_resolve_references().unlock()
   default = keys_lib.base().data
@@ -89,6 +89,6 @@ def of_weights(config: ml_collections.ConfigDict,
         result.data[key] = trained.data[key]
     result.seed = trained.seed if trained.data.source == 'fake' else config.seed
   result.data.image_size = trained.data.image_size
-  if result.data.resident == 'yes':  # it is how they are fed that matters here
+  if result.data.resident == 'yes':  # here it only says how images are fed
     result.data.resident = 'auto'
   return result.lock()

@@ -1,4 +1,4 @@
-"""task=embed: the features of any images, in files that other programs read."""
+"""task=embed: writes the features of any images to files that other programs read."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _console = logging.getLogger('byol_jax')
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
-  """Writes the files and results.json; for arguments see `subject.load`.
+  """Writes the features and results.json; for arguments see `subject.load`.
 
   Raises:
-    UserError: whatever the user can mend.
+    UserError: a mistake that the user can mend.
     TransientError: the machine or its storage failed.
   """
   named = subject.load(config, workdir, name)
@@ -61,7 +61,7 @@ def _formats(config: ml_collections.ConfigDict) -> list[str]:
 
 def _write(named: subject.Named, place: Place, data: table.Data,
            features: Features) -> None:
-  """Writes all files."""
+  """Writes the files with the features, and results.json."""
   rows, x = features
   split = named.config.embed.split
   written = embed.write(

@@ -1,7 +1,7 @@
-"""task=knn, linear_eval, logistic or finetune: how good an encoder is.
+"""task=knn, linear_eval, logistic or finetune: measures how good an encoder is.
 
-Each names its encoder by `weights`, and finds in it the architecture, how images are
-prepared and, if no other data is named, the data.
+`weights` names the encoder, and gives its architecture, the preparation of images and,
+if the config names no other data, the data.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from byol_jax.training import build
 
 _console = logging.getLogger('byol_jax')
 
-# by their data sets' own convention the accuracy is averaged over classes
+# the data sets whose own convention averages the accuracy over classes
 _MEAN_PER_CLASS = ('fgvc_aircraft', 'oxford_iiit_pet', 'caltech101',
                    'oxford_flowers102')
 
 
 class Measured(NamedTuple):
-  """One encoder with one seed: figures, how they came about, training images."""
+  """The results of one encoder with one seed."""
   figures: dict[str, Any]
   how: dict[str, Any]
   num_train: int
@@ -53,11 +53,11 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
 
   Args:
     config: a valid config, whose task is one of `keys.MEASURING`.
-    workdir: for what is written; None: see `subject.load`.
-    name: of the config file.
+    workdir: the place of the results; None: see `subject.load`.
+    name: the config file's name.
 
   Raises:
-    UserError: whatever the user can mend.
+    UserError: a mistake that the user can mend.
     TransientError: the machine or its storage failed.
   """
   named = subject.load(config, workdir, name)
@@ -86,7 +86,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
 
 def _check(train: table.Data, test: table.Data | None,
            config: ml_collections.ConfigDict) -> None:
-  """Raises UserError where there is nothing to measure."""
+  """Raises UserError if there is nothing to measure."""
   task = config.task
   if train.labels is None:
     raise UserError(f'{train.name} has no labels, which task={task} takes; '
@@ -101,7 +101,7 @@ def _check(train: table.Data, test: table.Data | None,
 
 def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
              stages: stages_lib.Stages) -> dict[str, Any]:
-  """Returns results.json: every kind of encoder, with every seed."""
+  """Returns the content of results.json: every kind of encoder, with every seed."""
   config, task = named.config, named.config.task
   seeds = range(config.seed, config.seed + config.evaluation.seeds)
   metric, protocol, store = _metric(named), _protocol(named), named.store()
@@ -141,7 +141,7 @@ def _one(protocol: Any, encoder: Subject, split: splits.Split,
   data, rows = split.train
   fitted = protocol.fit(protocols.Training(
       encoder, data, rows, choice, stages, name, table.num_classes(data)))
-  # here, and not before, the test images are looked at
+  # the test images are used here, and not before
   test, rows = split.test
   rows, inputs = fitted.features(test, rows)
   labels = test.labels[rows]
@@ -161,7 +161,7 @@ def _one(protocol: Any, encoder: Subject, split: splits.Split,
 
 def _tell(place: Place, results: dict[str, Any], train: table.Data,
           test: table.Data | None) -> None:
-  """Prints the figures, and what was left out."""
+  """Prints the figures, and the images that were left out."""
   for data in (train, test):
     if data is not None and data.bad:
       _console.warning('%s', data.bad.summary())
@@ -176,12 +176,12 @@ def _kinds(config: ml_collections.ConfigDict) -> tuple[str, ...]:
   kinds = tuple(figures_lib.KINDS)
   if not config.evaluation.baselines:
     return kinds[:1]
-  # pixels have nothing to fine-tune
+  # raw pixels have no network to fine-tune
   return kinds[:-1] if config.task == 'finetune' else kinds
 
 
 def _metric(named: subject.Named) -> str:
-  """Returns what choices are made by, for 'auto' what the data set is known for."""
+  """Returns the metric of choices; for 'auto' the data set's usual one."""
   metric = named.config.evaluation.metric
   if metric != 'auto':
     return metric
@@ -211,7 +211,7 @@ def _protocol(named: subject.Named) -> Any:
 
 
 def _trainable(config: ml_collections.ConfigDict, bn_decay_rate: float) -> Model:
-  """Builds the networks of a run, to be trained with other running averages."""
+  """Builds the networks of a run for training, with another decay of the averages."""
   config = config.copy_and_resolve_references().unlock()
   config.network.bn_decay_rate = bn_decay_rate
   return build.make_model(config, 0, mapped.AXIS)

@@ -1,4 +1,4 @@
-"""task=export: an encoder as one file."""
+"""task=export: writes an encoder as one file."""
 
 from __future__ import annotations
 

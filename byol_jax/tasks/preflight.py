@@ -1,12 +1,12 @@
-"""Does a run fit a TPU pod? Compiles its very train step, without the pod.
+"""Checks whether a run fits a TPU pod: compiles its train step, without the pod.
 
   pip install 'byol_jax[tpu]'      # on any machine
   python -m byol_jax.main --config=configs/imagenet_r50.py \\
       --config.task=preflight --config.preflight.topology=v3-512
 
-The TPU compiler says what the step takes of a core's memory and the least time
-that it can take. It prices neither input nor traffic between cores; the memory of
-the batches that wait for their step is added here.
+The TPU compiler gives the memory that the step takes of a core, and the least time of
+the step. It counts neither input nor traffic between cores; the memory of the batches
+that wait for their step is added here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _console = logging.getLogger('byol_jax')
 # One device a chip, as v4 and v5p have it at run time.
 _MEGACORE = dict(chip_config_name='megacore', chips_per_host_bounds=(2, 2, 1),
                  wrap=(False, False, False))
-# accelerator type, as Cloud TPU names it: topology, as the compiler does
+# accelerator type by Cloud TPU's name: topology by the compiler's name
 _ACCELERATORS = {
     'v2-8': 'v2:2x2', 'v2-32': 'v2:4x4', 'v2-128': 'v2:8x8', 'v2-512': 'v2:16x16',
     'v3-8': 'v3:2x2', 'v3-32': 'v3:4x4', 'v3-64': 'v3:4x8', 'v3-128': 'v3:8x8',
@@ -66,28 +66,28 @@ _ACCELERATORS = {
     'v6e-32': 'v6e:4x8', 'v6e-64': 'v6e:8x8', 'v6e-128': 'v6e:8x16',
     'v6e-256': 'v6e:16x16',
 }
-# bfloat16 FLOP/s of a device, as Google publishes them for its chips
+# bfloat16 FLOP/s of a device, published by Google for its chips
 _PEAK_FLOPS = {'TPU v2': 22.5e12, 'TPU v3': 61.5e12, 'TPU v4': 275e12,
                'TPU v5 lite': 197e12, 'TPU v5': 459e12, 'TPU v6 lite': 918e12}
 _GIB = 1 << 30
 
 
 class Compiled(NamedTuple):
-  """What the compiler says of a step; per core, but for `flops` as well."""
+  """The compiler's figures for a step, all per core."""
   argument_bytes: int
   temporary_bytes: int
   peak_bytes: int
-  waiting_bytes: int  # of the batches that wait for their step, beside that
+  waiting_bytes: int  # the batches that wait for their step, in addition
   flops: float
   bytes_accessed: float
-  seconds: float  # at least; of no use where it is negative: `lower_bound`
+  seconds: float  # a lower bound; of no use if negative: `lower_bound`
 
 
 class TooLarge(NamedTuple):
-  """The step does not fit a core's memory."""
+  """The memory that a step needs which does not fit a core."""
   needed_bytes: int
   available_bytes: int
-  prefetch: int = 0  # with which it would fit, if there is one
+  prefetch: int = 0  # data.prefetch with which the step fits; 0 for none
 
 
 def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
@@ -98,13 +98,13 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
     workdir: a directory or bucket, made if it is missing.
 
   Returns:
-    Whether the step fits.
+    True if the step fits.
 
   Raises:
     UserError: there is no such topology, the batch cannot be divided by its
       devices, the TPU compiler is not installed, or it crashes.
   """
-  # what runs here is a processor, whatever else the machine has
+  # this program runs on the CPU, whatever else the machine has
   jax.config.update('jax_platforms', 'cpu')
   config = config.copy_and_resolve_references()
   config.network.precision = schedule.precision(config.network.precision, 'tpu')
@@ -138,10 +138,10 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
 
 
 def describe(topology: str) -> list[jax.Device]:
-  """The devices of a pod that is not there.
+  """Describes the devices of a pod that is not there.
 
   Args:
-    topology: v3-512, as Cloud TPU names it, or v3:16x16, as the compiler does.
+    topology: v3-512, by Cloud TPU's name, or v3:16x16, by the compiler's.
 
   Returns:
     Devices to compile for.
@@ -177,11 +177,11 @@ def compile_step(config: ml_collections.ConfigDict,
   """Compiles a config's train step, augmentation included, for some devices.
 
   Args:
-    config: valid. The data is not opened: its size is `preflight.images`.
-    devices: of `describe`.
+    config: a valid config. The data is not opened: its size is `preflight.images`.
+    devices: the result of `describe`.
 
   Returns:
-    What the compiler says of it.
+    The compiler's figures.
   """
   num_images, classes = config.preflight.images, config.preflight.classes
   config = schedule.resolve(config, num_images, 'tpu')
@@ -204,7 +204,7 @@ def compile_step(config: ml_collections.ConfigDict,
     unit = _GIB / 1024 ** 'GMK'.index(found[2]) if found[2] != 'T' else _GIB * 1024
     return TooLarge(int(float(found[1]) * unit), int(float(found[3]) * _GIB))
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-  # data.prefetch batches, one on its way, and those of two more steps already sent
+  # data.prefetch batches, one on its way, and two that were already sent
   each = sum(x.size * x.dtype.itemsize for x in batch.values()) // len(devices)
   waiting, available = (config.data.prefetch + 3) * each, available_bytes(devices)
   left = available - memory.peak_memory_in_bytes
@@ -218,15 +218,16 @@ def compile_step(config: ml_collections.ConfigDict,
 
 
 def lower_bound(found: Compiled, device_kind: str) -> tuple[float, str]:
-  """The least time of a step, and whence it comes.
+  """Returns the least time of a step, and the source of this figure.
 
-  For a v5e the compiler's own sum comes out at minus two minutes, for a v6e below the
-  arithmetic; there the chip's published peak is all that can be said. (No issue known:
-  'optimal_seconds' of the cost_analysis() of configs/imagenet_r50.py.)
+  For a v5e the compiler's own sum is minus two minutes, for a v6e below the arithmetic;
+  then only the time by the chip's published peak can be given. (No issue known;
+  seen with libtpu 0.0.42: compile configs/imagenet_r50.py for v5e-8, and look at
+  cost_analysis()['optimal_seconds'].)
 
   Args:
-    found: what the compiler says.
-    device_kind: as jax names it.
+    found: the compiler's figures.
+    device_kind: the kind of device by jax's name.
 
   Returns:
     Seconds, and 'compiler' or 'arithmetic'.
@@ -238,7 +239,7 @@ def lower_bound(found: Compiled, device_kind: str) -> tuple[float, str]:
 
 
 def available_bytes(devices: list[jax.Device]) -> int:
-  """What a program may take of a core's memory: asks for more, and is told."""
+  """Returns how much of a core's memory a program may take, by asking for too much."""
   huge = jax.ShapeDtypeStruct((1 << 20, 1 << 20), np.float32)
   each = jax.ShapeDtypeStruct((len(devices),), np.float32)
   double = lambda state, shared, batch: (state * 2, ())
@@ -253,7 +254,7 @@ def available_bytes(devices: list[jax.Device]) -> int:
 
 
 def _in_child(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """`_report` in a process of its own, which the compiler may take with it."""
+  """Runs `_report` in another process, since the compiler may crash it."""
   context = multiprocessing.get_context('spawn')
   with futures.ProcessPoolExecutor(1, context, _begin_child) as pool:
     try:
@@ -318,9 +319,9 @@ def _report(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def _advice(config: ml_collections.ConfigDict, devices: list[jax.Device],
             found: TooLarge) -> dict[str, Any]:
-  """The fewest accumulation steps that fit, compiled; {} if none does.
+  """Returns the fewest accumulation steps that fit, compiled; {} if none does.
 
-  Fewer batches that wait, where they alone are too many.
+  If only the batches that wait are too many, it returns how many fit.
   """
   if found.prefetch:
     return {'fitting_prefetch': found.prefetch}
@@ -328,7 +329,7 @@ def _advice(config: ml_collections.ConfigDict, devices: list[jax.Device],
   now = config.train.accumulation_steps
   share = found.needed_bytes / found.available_bytes
   for steps in range(now + 1, each + 1):
-    if each % steps or steps < now * share * 0.9:  # memory goes with the images
+    if each % steps or steps < now * share * 0.9:  # memory grows with the images
       continue
     other = config.copy_and_resolve_references().unlock()
     other.train.accumulation_steps = steps
@@ -392,7 +393,7 @@ def _hosts(devices: list[jax.Device]) -> int:
 
 
 def _key(config: ml_collections.ConfigDict) -> str:
-  """Changes with all that could change the report."""
+  """Returns a digest of all that could change the report."""
   import libtpu
   return hashlib.sha256(json.dumps(
       [config.to_dict(), jax.__version__, libtpu.__version__, hosts.code_digest()],

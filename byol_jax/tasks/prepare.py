@@ -1,4 +1,4 @@
-"""task=prepare: a folder, a list or a TFDS data set becomes ArrayRecord shards."""
+"""task=prepare: turns a folder, a list or a TFDS data set into ArrayRecord shards."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _PARTS = ('train', 'test')
 
 
 class _Plan(NamedTuple):
-  """Says what becomes of one part, and in which shards."""
+  """The plan of one part: how images change, and which shards hold them."""
   folder: str
   short_side: int
   quality: int
   how: dict[str, Any]  # the preparation, for metadata.json
-  names: list[str]  # of all images, each once
+  names: list[str]  # the names of all images, each once
   class_names: list[str] | None
   files: list[str]  # the names of the shards
   rows: list[range]  # the images of each shard
-  fingerprints: list[str]  # of each shard: they change when what it is made of does
+  fingerprints: list[str]  # a shard's changes with its images and their preparation
 
   @property
   def fingerprint(self) -> str:
@@ -62,10 +62,10 @@ def run(config: ml_collections.ConfigDict) -> None:
   is there, it reads every shard and compares its SHA-256.
 
   Args:
-    config: `data` says what is read, `prepare` what becomes of it.
+    config: `data` names the images, `prepare` says how they change.
 
   Raises:
-    UserError: whatever the user can mend.
+    UserError: a mistake that the user can mend.
   """
   data, options = config.data, config.prepare
   output = _output(options.output, data.path)
@@ -92,23 +92,23 @@ def run(config: ml_collections.ConfigDict) -> None:
 
 
 def _output(output: str, path: str) -> str:
-  """Checks prepare.output, which may not lie within data.path; expands its ~."""
+  """Returns prepare.output with ~ expanded; checks that it is not within data.path."""
   if not output:
     raise UserError('config key prepare.output is empty: set it to the folder to '
                     'write, --config.prepare.output=DIR')
   if paths_lib.in_bucket(output):
     raise UserError(f'config key prepare.output is {output!r}: write to a '
                     'local folder and copy it to the bucket')
-  output = os.path.expanduser(output)  # as data.path: no shell does it here
+  output = os.path.expanduser(output)  # no shell expands it, nor data.path
   if path:
     _check_apart(output, os.path.expanduser(path))
   return output
 
 
 def _check_apart(output: str, path: str) -> None:
-  """Raises UserError where shards would lie among the images, links followed.
+  """Raises UserError if shards would lie among the images, links followed.
 
-  A folder that prepare makes in there would be taken for a class, too.
+  A folder that prepare makes there would be taken for a class, too.
   """
   images = os.path.realpath(path)
   for folder in (output, *(os.path.join(output, part) for part in _PARTS)):
@@ -126,10 +126,11 @@ def _plan(source: table.Encoded, folder: str, short_side: int, quality: int,
 
   Args:
     source: the images.
-    folder: the one to write.
+    folder: the folder to write.
     short_side: the new length of the images' shorter sides; 0 leaves them.
-    quality: of the JPEGs that images become where they are made smaller.
-    images_per_shard: the number of images, bad ones included, in all but the last.
+    quality: the quality of JPEGs that are made smaller.
+    images_per_shard: the number of images, bad ones included, in all shards but the
+      last.
   """
   names = unique_names(source.names)
   how = {'source': os.path.realpath(source.name) if source.root else source.name,
@@ -154,7 +155,7 @@ def _plan(source: table.Encoded, folder: str, short_side: int, quality: int,
 
 
 def _prepare(source: table.Encoded, plan: _Plan, threads: int) -> None:
-  """Writes one part, or what is missing of it; checks it where all is there."""
+  """Writes one part, or its missing shards; checks it if no shard is missing."""
   with writing.saying_why(plan.folder):
     os.makedirs(plan.folder, exist_ok=True)
   done = descriptions.read_metadata(plan.folder)
@@ -180,7 +181,7 @@ def _prepare(source: table.Encoded, plan: _Plan, threads: int) -> None:
 
 
 def _missing(source: table.Encoded, plan: _Plan) -> list[int]:
-  """Returns the shards to write, and notes the bad images of those that are there."""
+  """Returns the shards to write; notes the bad images of the shards that are there."""
   todo = []
   for k, rows in enumerate(plan.rows):
     path = plan.path(k)
@@ -197,7 +198,7 @@ def _missing(source: table.Encoded, plan: _Plan) -> list[int]:
 
 def _write(source: table.Encoded, plan: _Plan, todo: Sequence[int],
            threads: int) -> None:
-  """Writes some shards, one after the other; all threads work on each."""
+  """Writes some shards, one after the other, each with all threads."""
   def make(i: int) -> bytes | BadImage:
     try:
       return shrink.smaller(source.read(i), plan.short_side, plan.quality)
@@ -235,7 +236,7 @@ def _write(source: table.Encoded, plan: _Plan, todo: Sequence[int],
 
 
 def _verify(folder: str, metadata: dict[str, Any]) -> None:
-  """Reads every shard of a finished part again."""
+  """Reads every shard of a finished part again, and compares its SHA-256."""
   for shard in metadata['shards']:
     descriptions.check_shard(folder, shard)
     file = os.path.join(folder, shard['file'])
@@ -256,11 +257,12 @@ def _alone(folder: str) -> Iterator[None]:
   """Makes a folder and keeps other processes from preparing data in it.
 
   Raises:
-    UserError: another one is at it. The system releases the lock with the process.
+    UserError: another process prepares data in it. The system releases the lock when
+      the process ends.
   """
   with writing.saying_why(folder):
     os.makedirs(folder, exist_ok=True)
-    # The file stays: were it removed, two could hold a lock, one without a name.
+    # The file stays: if it were removed, two processes could hold a lock.
     lock = open(os.path.join(folder, descriptions.LOCK), 'a+', encoding='utf-8')
   with lock:
     try:
@@ -281,7 +283,7 @@ def _alone(folder: str) -> Iterator[None]:
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-  """Returns the names, the second 'a.jpg' as 'a.jpg#2': each names one image."""
+  """Returns the names, each once: the second 'a.jpg' becomes 'a.jpg#2'."""
   names = list(names)
   taken, count = set(names), {}
   result = []

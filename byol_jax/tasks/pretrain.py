@@ -1,7 +1,7 @@
 """Pretraining: a run from its config to its results, read top to bottom.
 
-The mathematics is in training/step.py and methods/, what keeps the run alive in
-run/session.py.
+The mathematics is in training/step.py and methods/; run/session.py keeps the run
+alive.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     workdir: the run's directory; made if it is missing.
 
   Raises:
-    UserError: whatever the user can mend.
+    UserError: a mistake that the user can mend.
     TransientError: a machine or a disk failed.
   """
   started = time.time()
-  with contextlib.ExitStack() as stack:  # let go of, however the run ends
+  with contextlib.ExitStack() as stack:  # released, however the run ends
     leaving = stack.enter_context(signals.on_signals())
     if jax.process_count() > 1:
       leaving.now = signals.Now.AFTER_SAVING  # together, after the first steps
     opened = begin.open_data(begin.announce(config, workdir), workdir)
 
-    # What is saved is compared with this run before anything is compiled, and the
+    # The saved config is compared with this run before anything is compiled, and the
     # state is restored before the feed starts at its step.
     folder, checkpoints = begin.open_workdir(opened, stack)
     saved, state = begin.restore(
@@ -96,7 +96,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     results = {'run': {
         'steps': opened.total_steps, 'epochs': opened.config.train.epochs,
         'training_seconds_this_session': round(trained, 1),
-        'measuring_seconds': round(session.measuring, 1),  # of those
+        'measuring_seconds': round(session.measuring, 1),  # part of the above
         'seed': config.seed, 'version': __version__, 'jax': jax.__version__,
         'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}'}}
     _finish(opened, state, neighbours, results, results_path)
@@ -161,14 +161,14 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
 
 
 def _measure_every(config: ml_collections.ConfigDict, num_images: int) -> int:
-  """Returns how many steps lie between two measurements."""
+  """Returns the number of steps between two measurements."""
   return max(1, round(
       config.evaluation.every_epochs * num_images / config.train.batch_size))
 
 
 def _measured(step: int, found: dict[str, float],
               warning: str | None) -> dict[str, float]:
-  """Says what was measured; returns the figures."""
+  """Logs the figures measured, and returns them."""
   _console.info('step %d  %s', step, '  '.join(
       f'{name} {value:.3g}' for name, value in found.items()))
   if warning:
@@ -178,7 +178,7 @@ def _measured(step: int, found: dict[str, float],
 
 def _make_monitor(opened: begin.Run, shared: Any,
                   ) -> tuple[monitor_lib.Monitor, monitor_lib.Neighbours | None]:
-  """Measures on the first images of epoch 0, in the views of step 0."""
+  """Makes the monitor: it measures the first images of epoch 0 in step 0's views."""
   config, program, train = opened.config, opened.program, opened.train
   size, options = table.size(train), config.evaluation
   neighbours = None
@@ -203,7 +203,7 @@ def _make_monitor(opened: begin.Run, shared: Any,
 
 
 def _encoder(opened: begin.Run) -> encode.Encoder:
-  """Runs the encoder over data sets, as evaluations do."""
+  """Makes an encoder that runs over data sets, as in evaluations."""
   config = opened.config
   return encode.Encoder(
       opened.program.unmapped_model, opened.program.eval_spec,
@@ -236,7 +236,7 @@ def _finish(opened: begin.Run, state: TrainState,
   left_out = {}
   for name, part in (('train', opened.train), ('test', opened.test)):
     if part is not None:
-      bad_images.share_bad(part)  # also those met since the last log line
+      bad_images.share_bad(part)  # also the ones met since the last log line
     if part is not None and part.bad:
       _console.warning('%s', part.bad.summary())
       left_out[name] = part.bad.report()

@@ -1,4 +1,4 @@
-"""The encoder that a config names, and where what is found out about it is written."""
+"""Loads the encoder that a config names, and finds the place of its results."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _console = logging.getLogger('byol_jax')
 
 
 class Named(NamedTuple):
-  """All that the config of a task in `keys.EVALUATING` names.
+  """The objects that the config of a task in `keys.EVALUATING` names.
 
   Attributes:
-    config: the evaluation's.
+    config: the evaluation's config.
     weights: the encoder.
     encoder: runs it over images.
-    data: the config of the images: that of the evaluation, or of the pretraining.
-    workdir: for what is written.
+    data: the config of the images, the evaluation's or the pretraining's.
+    workdir: the place of the results.
     is_named: whether the user has named the workdir.
   """
   config: ml_collections.ConfigDict
@@ -45,7 +45,7 @@ class Named(NamedTuple):
   is_named: bool
 
   def opened(self, **found: str) -> contextlib.AbstractContextManager[place_lib.Place]:
-    """Opens the workdir; `found` says what the data turned out to be."""
+    """Opens the workdir; `found` holds facts about the data."""
     return place_lib.opened(
         self.workdir, is_named=self.is_named, config=self.config.to_dict(),
         found=found | {'encoder': self.weights.digest, 'step': self.weights.step},
@@ -53,7 +53,7 @@ class Named(NamedTuple):
         defaults=keys_lib.was())
 
   def store(self, *, always: bool = False) -> features_lib.Store:
-    """Returns where features are kept: all tasks on the same weights share them."""
+    """Returns the store of features, which all tasks on the same weights share."""
     c = self.config.evaluation
     folder = os.path.join(place_lib.root(self.weights), 'evaluations', 'features')
     return features_lib.Store(folder if c.cache or always else None,
@@ -65,7 +65,7 @@ class Named(NamedTuple):
     return subject_lib.make(kind, self.weights, self.encoder, store, data, rows)
 
   def protocol(self) -> dict[str, Any]:
-    """Says what was evaluated and how, whatever the task."""
+    """Returns what was evaluated, and how: the part of a protocol that tasks share."""
     task, spec = self.config.task, self.encoder.spec
     protocol = self.weights.describe() | {
         'encoder': 'frozen: running statistics, features before the heads'
@@ -79,19 +79,18 @@ class Named(NamedTuple):
 
 
 def load(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> Named:
-  """Loads the encoder, and sees to it that all processes have the same.
+  """Loads the encoder, and checks that all processes have the same.
 
   Args:
     config: a valid config.
-    workdir: for what is written; None: WORKDIR/evaluations/NAME-STEP of the weights'
-      WORKDIR, which is runs/encoder-DIGEST for an exported file. The target network
-      or other data are named behind NAME; what is there already with another config
-      or other data stays, and NAME-STEP-2 is taken.
-    name: of the config file.
+    workdir: the place of the results; None: WORKDIR/evaluations/NAME-STEP of the
+      weights' WORKDIR, which is runs/encoder-DIGEST for an exported file. The target
+      network or other data are named behind NAME. Results that are there already with
+      another config or other data stay, and NAME-STEP-2 is taken.
+    name: the config file's name.
 
   Raises:
-    UserError: the weights cannot be used, or a key has no effect that it seems to
-      have.
+    UserError: the weights cannot be used, or a key is set that has no effect.
   """
   rules.check_untouched(config, keys_lib.of_the_weights(), (
       f'task={config.task} takes it from the weights; what it takes of its own is '
@@ -118,7 +117,7 @@ def load(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> N
 
 
 def _other_data(config: ml_collections.ConfigDict) -> str:
-  """Names the data, where the config names others than those of the pretraining."""
+  """Returns the data's name if they are not the pretraining's, else ''."""
   data = config.data
   if data.source == 'same' and not data.path and not data.tfds_name:
     return ''
