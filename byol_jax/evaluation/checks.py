@@ -1,4 +1,4 @@
-"""Checks of features and labels, before a classifier is fitted to them."""
+"""Checks features and labels before a classifier is fitted to them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _LARGEST = 1e15  # sums of squares of larger ones leave float32
 
 def check_labelled(features: np.ndarray, labels: np.ndarray, num_classes: int,
                    what: str) -> tuple[np.ndarray, np.ndarray]:
-  """Returns float32 features [N, D] and int32 labels [N], or says what is wrong.
+  """Returns float32 features [N, D] and int32 labels [N], checked.
 
   Args:
     features: [N, D].
     labels: [N], in [0, num_classes).
     num_classes: number of classes.
-    what: which images these are, for the message: 'training' or 'test'.
+    what: the kind of images, for the message: 'training' or 'test'.
 
   Returns:
     The arrays.
@@ -42,7 +42,7 @@ def check_labelled(features: np.ndarray, labels: np.ndarray, num_classes: int,
 
 
 def check_finite(features: np.ndarray, what: str = 'training') -> None:
-  """Raises UserError where features [..., D] are not finite, or huge."""
+  """Raises UserError if features [..., D] are not finite, or huge."""
   features = features.reshape(-1, features.shape[-1])
   bad = np.flatnonzero(~(np.abs(features) < _LARGEST).all(axis=1))  # or NaN
   if len(bad):

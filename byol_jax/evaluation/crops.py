@@ -23,13 +23,13 @@ from byol_jax.views import recipes
 CROPS_AND_FLIPS = recipes.Recipe(
     flip=0.5, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
 
-_STEPS_AT_A_TIME = 8  # of all processes, at least
+_STEPS_AT_A_TIME = 8  # all processes together, at least
 
 
 class Feed:
-  """Crops of labelled images, which live on the devices or are cropped by the host.
+  """A feed of crops of labelled images, cut on the devices or by the host.
 
-  Which image comes when, and how it is cut, is a pure function of (seed, step).
+  The images of a step and their cuts are pure functions of (seed, step).
   """
 
   def __init__(self, data: table.Data, spec: views_lib.ViewSpec, *, seed: int,
@@ -41,7 +41,7 @@ class Feed:
     self.labels = np.asarray(data.labels)
 
   def shared(self) -> dict[str, np.ndarray]:
-    """Returns what has to be on every device: the images that live there."""
+    """Returns the arrays for every device: the images, if they live there."""
     return self._make(batch_size=1).shared()
 
   def batches(self, rows: np.ndarray, grid: np.ndarray, *, batch_size: int,
@@ -62,14 +62,14 @@ class Feed:
   def labels_of(self, labels: Any, batch: dict[str, Any]) -> Any:
     """Returns the labels int32 [n] of a batch's images, on the host or a device.
 
-    An image that cannot be read has another one in its place, with that one's label;
-    `labels` are those of all images, int32 [N].
+    An image that cannot be read is replaced by another one, and so is its label;
+    `labels` are the labels of all images, int32 [N].
     """
     return labels[batch['rows']] if 'rows' in batch else batch['labels']
 
 
 class Crops:
-  """A frozen encoder's features of batches that are never the same twice.
+  """A frozen encoder's features of random crops, new ones at every step.
 
   The encoder does not learn, so the batches of several steps are encoded at a
   time, each by one process.
@@ -77,13 +77,13 @@ class Crops:
 
   def __init__(self, encoder: encode.Encoder, networks: Any, data: table.Data, *,
                seed: int):
-    """Builds it.
+    """Builds the source.
 
     Args:
       encoder: says how images are prepared; its model is run.
       networks: (params, state) of the encoder, replicated.
       data: labelled images.
-      seed: of order and crops.
+      seed: the seed of order and crops.
     """
     self._feed = feed = Feed(data, encoder.spec, seed=seed, threads=encoder.threads)
     self.labels = feed.labels
@@ -95,7 +95,7 @@ class Crops:
     key = jax.random.PRNGKey(seed)
 
     def encoded(shared, batch):
-      # `examples` are positions in the whole run: no other step has them
+      # `examples` are positions in the whole run, so each step has others
       crops = feed.views(shared, key, 0, batch)
       return encoder.model.encoder.apply(*shared['networks'], crops, False)[0]
 
@@ -103,7 +103,7 @@ class Crops:
 
   def batches(self, rows: np.ndarray, start_step: int, num_steps: int,
               batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """See `linear.Source`: some steps at a time, the same on all processes."""
+    """Yields features and labels as `linear.Source`, the same on all processes."""
     at_a_time = max(_STEPS_AT_A_TIME, jax.process_count() * -(
         -self._each // batch_size))
     for start in range(start_step, start_step + num_steps, at_a_time):
@@ -115,13 +115,13 @@ class Crops:
         for x, y in self._of_steps(rows, mine, batch_size):
           features.append(x[None])
           labels.append(y[None])
-        checks.check_finite(features[-1])  # 80 epochs come to nothing otherwise
+        checks.check_finite(features[-1])  # else 80 epochs would be lost
       yield hosts.gather(np.concatenate(features)), hosts.gather(
           np.concatenate(labels))
 
   def _of_steps(self, rows: np.ndarray, steps: np.ndarray, batch_size: int,
                 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields features [B, D] and labels int32 [B] of steps that follow one another."""
+    """Yields features [B, D] and labels int32 [B] of consecutive steps."""
     grid = np.arange(batch_size, dtype=np.int32)
     for step, batch in zip(steps, self._feed.batches(
         rows, grid, batch_size=batch_size, num_steps=len(steps),

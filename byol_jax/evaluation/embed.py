@@ -1,4 +1,4 @@
-"""Features of any images, in files that other programs read."""
+"""Writes features to files that other programs read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write(folder: str, formats: Sequence[str], features: np.ndarray,
     folder: an existing directory or bucket.
     formats: keys of `FILES`.
     features: float32 [N, D].
-    names: of the images.
+    names: the names of the images.
     labels: int32 [N], or None.
     class_names: by label, or None.
 
@@ -37,7 +37,7 @@ def write(folder: str, formats: Sequence[str], features: np.ndarray,
     The files' paths.
 
   Raises:
-    TransientError: they cannot be written.
+    TransientError: the files cannot be written.
   """
   names = np.array([str(name) for name in names])
   written = []

@@ -19,27 +19,27 @@ from byol_jax.run import bad_images
 from byol_jax.views import make as views_lib
 
 _CALIBRATION_BATCH = 256
-_CROPPED = 1.0  # the share that is left of images which the host has cropped
+_CROPPED = 1.0  # images that the host has cropped are used whole
 
 
 class Encoder:
   """An encoder in inference mode over data sets, on the devices of all processes.
 
-  Each process takes a part of the images; every image counts once. A device
-  always takes the same number of images at a time, which images share a call
-  does not depend on the devices, and so features do not, to the bit.
+  Each process takes a part of the images; every image counts once. A device always
+  takes the same number of images at a time, and the same images share a call on any
+  devices. So features do not depend on the devices, to the bit.
 
   Attributes:
     model: the networks.
     spec: size and normalization of the images.
     center_share: the central crop's share of the shorter side.
     batch_size: images that a device takes in one call.
-    threads: that decode; 0 for one a core.
+    threads: decoding threads; 0 for one a core.
   """
 
   def __init__(self, model: Model, spec: views_lib.ViewSpec, *,
                center_share: float, batch_size: int, threads: int = 0):
-    """Builds it; see the attributes. `model` is built with axis_name=None."""
+    """Builds the encoder; see the attributes. `model` is built with axis_name=None."""
     self.model, self.spec, self.center_share = model, spec, center_share
     self.batch_size, self.threads = batch_size, threads
     self.feature_size = model.feature_size
@@ -66,11 +66,11 @@ class Encoder:
 
     Args:
       networks: (params, state) of the encoder, replicated; heads do not matter.
-      data: where the images are.
-      rows: int [n], which ones.
+      data: the data set.
+      rows: int [n], the images.
 
     Returns:
-      Features of those that could be read.
+      Features of the images that could be read.
     """
     share = self._share(data)
     return self._map(lambda images: self._encode[share](networks, images), data, rows,
@@ -83,7 +83,7 @@ class Encoder:
     Args:
       networks: as for a call.
       images: uint8 [n, H, W, 1 or 3], n at most batch_size * local devices.
-      are_cropped: whether they are the central crops already.
+      are_cropped: whether the images are the central crops already.
 
     Returns:
       float32 [n, D].
@@ -92,7 +92,7 @@ class Encoder:
     return self._encode[share](networks, images)
 
   def pixels(self, data: table.Data, rows: np.ndarray, size: int) -> Features:
-    """Takes the images themselves for features: the baseline of every encoder.
+    """Returns the images themselves as features, the baseline of every encoder.
 
     Returns:
       Features with x in [0, 1] and D = size * size * channels. Images are cropped,
@@ -106,7 +106,7 @@ class Encoder:
         len(images), -1), data, rows, size * size * channels)
 
   def readable(self, data: table.Data, rows: np.ndarray) -> np.ndarray:
-    """Decodes images, each once; returns the rows int [m] that can be read."""
+    """Decodes each image once; returns the rows int [m] that can be read."""
     if isinstance(data, table.Encoded):
       _, known = self._looked_at.get(id(data), (data, rows[:0]))
       self._map(lambda images: images[:, 0, 0, :1].astype(np.float32),
@@ -135,7 +135,7 @@ class Encoder:
     """Encodes each readable image by one process; x is [m, size]."""
     bad_images.share_bad(data)
     read = [np.zeros(0, bool)]
-    x = [np.zeros((0, size), np.float32)]  # there may be nothing to do
+    x = [np.zeros((0, size), np.float32)]  # there may be no images
     with hosts.together('evaluation'):
       mine = hosts.my_part(features_lib.readable(data, rows), self.batch_size)
       for images, mask in self._images(
@@ -148,15 +148,15 @@ class Encoder:
                     hosts.gather(np.concatenate(x)))
 
   def _share(self, data: table.Data) -> float:
-    """Returns the share of its images that the device is to cut out."""
+    """Returns the share of an image that the device cuts out."""
     return self.center_share if isinstance(data, table.Images) else _CROPPED
 
   def _images(self, data: table.Data, rows: np.ndarray,
               size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields uint8 [b, H, W, C], b <= size, and which could be read, bool [b].
+    """Yields uint8 [b, H, W, C], b <= size, and a mask of the readable, bool [b].
 
-    Images in memory come whole; encoded ones are cropped and resized already, and
-    padded to b = size at the end.
+    Images in memory come whole. Encoded ones are cropped and resized already, and the
+    last batch is padded to b = size.
     """
     if isinstance(data, table.Images):
       for start in range(0, len(rows), size):
@@ -170,7 +170,7 @@ class Encoder:
 
 
 def subset(num_images: int, most: int, seed: int) -> np.ndarray:
-  """Chooses at most `most` of the images by the seed, ascending: int64 [n]."""
+  """Chooses at most `most` images by the seed; returns rows int64 [n], ascending."""
   if num_images <= most:
     return np.arange(num_images)
   chosen = np.random.RandomState(seed).permutation(num_images)[:most]

@@ -1,4 +1,4 @@
-"""Features of images: which images they are of, and how they are kept on disk.
+"""Features with the rows of their images, and a store of them on disk.
 
 Features are computed once for each encoder and data set, and kept in parts. A pass
 that was interrupted goes on behind its last part. A later evaluation of the same
@@ -29,16 +29,16 @@ from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
 
-_SECONDS = 10.0  # that a part takes, about: an interruption loses no more
-_PROBES = 32     # images that are encoded again, to see that all is as it was
+_SECONDS = 10.0  # time of a part, about: an interruption loses no more
+_PROBES = 32     # images encoded again, to check that their features are as before
 
 
 class Features(NamedTuple):
-  """Features, with the images that they are of: `data.labels[features.rows]`.
+  """Features with the rows of their images, so `data.labels[features.rows]` fits.
 
   Attributes:
-    rows: int [m], of the data set: the wanted images that could be read, in the
-      order in which they were wanted.
+    rows: int [m], rows of the data set: the wanted images that could be read, in
+      the wanted order.
     x: float32 [m, D].
   """
   rows: np.ndarray
@@ -56,7 +56,7 @@ def readable(data: table.Data, rows: np.ndarray) -> np.ndarray:
 
 
 def joined(parts: list[Features]) -> Features:
-  """Joins features that follow one another; one part or more."""
+  """Joins one or more parts of features, in order."""
   return Features(*map(np.concatenate, zip(*parts)))
 
 
@@ -64,7 +64,7 @@ class Store:
   """A folder of features; every process makes the same calls."""
 
   def __init__(self, folder: str | None, at_a_time: int):
-    """Opens it.
+    """Opens the store.
 
     Args:
       folder: a directory or bucket, made when it is needed; None keeps nothing.
@@ -77,17 +77,17 @@ class Store:
 
   def __call__(self, encode: Encode, key: Mapping[str, Any], data: table.Data,
                rows: np.ndarray, title: str) -> Features:
-    """Reads the features of images, and computes what is missing.
+    """Returns the features of images: reads kept parts, and computes missing ones.
 
     Args:
       encode: (data, rows) -> Features.
-      key: what tells this encoder and its preparation from all others: JSON.
-      data: the images.
-      rows: int [n], which ones.
-      title: names the progress line.
+      key: identifies this encoder and its preparation of images: JSON.
+      data: the data set.
+      rows: int [n], the images.
+      title: the progress line's title.
 
     Returns:
-      Features, of the images that could be read.
+      Features of the images that could be read.
     """
     folder = self._folder and self._folder / self._digest(key, data, rows)
     parts, done = self._read(folder, data, rows)
@@ -117,7 +117,7 @@ class Store:
 
   def _digest(self, key: Mapping[str, Any], data: table.Data,
               rows: np.ndarray) -> str:
-    """Names what the features depend on, as process 0 sees it."""
+    """Returns a digest of all that the features depend on, as process 0 sees it."""
     if id(data) not in self._known:  # takes a look at every file
       states = [] if jax.process_index() else fingerprint.file_states(
           data, range(table.size(data)))
@@ -131,7 +131,7 @@ class Store:
 
   def _read(self, folder: epath.Path | None, data: table.Data,
             rows: np.ndarray) -> tuple[list[Features], int]:
-    """Returns what was kept of the first images, in one part, and of how many."""
+    """Returns the kept features of the first images, in one part, and their number."""
     parts, bad, done = [], {}, 0
     if folder is not None and jax.process_index() == 0:
       while True:
@@ -142,7 +142,7 @@ class Store:
             parts.append(file['features'])
             bad |= json.loads(str(file['bad']))
           done = int(found[-1].name.removesuffix('.npz').split('-')[1])
-        # there is none, or what a crash has left of one
+        # there is no part, or one that a crash has left unfinished
         except (IndexError, OSError, ValueError, KeyError, zipfile.BadZipFile):
           break
     done = hosts.from_first(done)
@@ -157,7 +157,7 @@ class Store:
 
   def _write(self, folder: epath.Path | None, start: int, rows: np.ndarray,
              x: np.ndarray, data: table.Data) -> None:
-    """Keeps a part; where that fails the evaluation goes on without."""
+    """Writes a part; a failure is a warning, and the evaluation goes on."""
     if folder is None or jax.process_index():
       return
     of_part = set(rows.tolist())
@@ -169,7 +169,7 @@ class Store:
       folder.mkdir(parents=True, exist_ok=True)
       files_lib.write_bytes(folder / f'{start:09d}-{start + len(rows):09d}.npz',
                             file.getvalue())
-    except Exception as error:  # untyped, of a bucket
+    except Exception as error:  # untyped for a bucket
       if not self._warned:
         self._warned = True
         _console.warning('cannot keep features in %s (%s); going on '

@@ -10,7 +10,7 @@ import numpy as np
 from byol_jax.evaluation import scores
 
 TRAINED, UNTRAINED, RAW_PIXELS = 'byol', 'untrained', 'raw_pixels'
-# the kinds of encoders in results.json, and what tables call them
+# the kinds of encoders in results.json, and their names in tables
 KINDS = {TRAINED: 'BYOL', UNTRAINED: 'untrained encoder', RAW_PIXELS: 'raw pixels'}
 
 
@@ -19,9 +19,9 @@ def over_seeds(task: str, each: list[dict[str, Any]],
   """Returns the figures of one seed, or mean and deviation over several.
 
   Args:
-    task: that they are named by.
-    each: of a seed: figures, and what was chosen, which has no mean.
-    num_test: images that each was measured on.
+    task: the task, which gives the figures' names.
+    each: for each seed the figures, and the chosen values, which have no mean.
+    num_test: the number of test images of each.
   """
   if len(each) == 1:
     return {f'{task}_{name}': value for name, value in each[0].items()}
@@ -37,7 +37,7 @@ def over_seeds(task: str, each: list[dict[str, Any]],
 
 
 def table(task: str, results: dict[str, Any]) -> str:
-  """Prints a row for each encoder."""
+  """Returns a table with a row for each encoder."""
   lines = [f'{task:<20}{"top-1":>16}{"top-5":>9}{"per class":>11}  95 % interval']
   for kind, title in KINDS.items():
     if kind not in results:
@@ -56,11 +56,11 @@ def table(task: str, results: dict[str, Any]) -> str:
 
 
 def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-  """Prints the table at the end of a run.
+  """Returns the table at the end of a run.
 
   Args:
     results: as in results.json: `raw_pixels`, `untrained` and `byol`, each with
-      `knn_top1` and `linear_top1` in percent. What is missing shows as '-'.
+      `knn_top1` and `linear_top1` in percent. A missing figure shows as '-'.
 
   Returns:
     Lines of equal length.

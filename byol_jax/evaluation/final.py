@@ -1,4 +1,4 @@
-"""The figures at the end of a run, each beside its baselines."""
+"""Measures the figures at the end of a run, each beside its baselines."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CALIBRATION_IMAGES = 2048                 # for the untrained encoder's statisti
 def measure(
     features: features_lib.Encode, split: splits.Split, *, k: int,
     temperature: float, seed: int) -> tuple[dict[str, float], dict[str, Any]]:
-  """Measures k-NN and linear accuracy of one way to turn images into features.
+  """Measures the k-NN and linear accuracy of one encoder's features.
 
   Args:
     features: (data, rows) -> Features.
     split: the images.
     k: neighbours.
-    temperature: of their votes.
-    seed: of the linear probe's held-out part.
+    temperature: the temperature of their votes.
+    seed: the seed of the linear probe's held-out part.
 
   Returns:
     Figures in percent and their protocols.
@@ -68,12 +68,12 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
   Args:
     encoder: runs networks over images.
     trained: (params, state) of the online network.
-    untrained: the same of step 0, with statistics yet to be made.
+    untrained: likewise at step 0; its statistics are made here.
     split: the images.
     k: neighbours of the k-NN.
-    temperature: of their votes.
-    image_size: of the encoder's input.
-    seed: of what is chosen at random.
+    temperature: the temperature of their votes.
+    image_size: the size of the encoder's input.
+    seed: the seed of all random choices.
 
   Returns:
     results.json: 'byol', 'untrained', 'raw_pixels', each with 'knn_top1' and

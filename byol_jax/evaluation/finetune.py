@@ -1,8 +1,8 @@
 """Fine-tuning: encoder and classifier learn from all or from a few labels.
 
 The paper's semi-supervised protocol (appendix C.2): random crops and flips, SGD with
-Nesterov momentum 0.9, no regularization, learning rate and epochs chosen from a
-grid on training images that are held out. Weight decay is in the grid for transfer
+Nesterov momentum 0.9, no regularization. Learning rate and epochs are chosen from a
+grid on held-out training images. Weight decay is in the grid for transfer
 (appendix D.3). Batch normalization uses the statistics of the global batch.
 """
 
@@ -37,16 +37,16 @@ SMALLEST_BATCH = 16  # but not so small that its statistics mean nothing
 
 
 class Grid(NamedTuple):
-  """The values that are tried, and what is common to them.
+  """The values that are tried, and the values that all trials share.
 
   Attributes:
     learning_rates: a cosine from each to 0; not scaled with the batch.
     epochs: passes over the images.
-    weight_decays: of weights, not of biases and normalization.
+    weight_decays: for weights, not for biases and normalization.
     encoder_rate: the encoder's learning rate over that of the classifier.
-    batch_size: global; 0: the paper's 1024, or for few images the power of 2 that
-      makes at least 12 steps an epoch, as the paper's 1 % of ImageNet, and at least
-      16. For fewer images than that the largest power of 2.
+    batch_size: the global batch size. 0: the paper's 1024; for few images the power
+      of 2 that makes at least 12 steps an epoch, as with the paper's 1 % of ImageNet,
+      but at least 16; for fewer images than 16 the largest power of 2.
   """
   learning_rates: Sequence[float]
   epochs: Sequence[float]
@@ -55,14 +55,14 @@ class Grid(NamedTuple):
   batch_size: int = 0
 
   def points(self) -> list[dict[str, float]]:
-    """Returns each combination once, in the user's order."""
+    """Returns each combination of the values once, in the user's order."""
     return [dict(learning_rate=rate, epochs=epochs, weight_decay=decay)
             for rate, epochs, decay in itertools.product(*(
                 dict.fromkeys(map(float, x))
                 for x in (self.learning_rates, self.epochs, self.weight_decays)))]
 
   def batch_of(self, num_images: int) -> int:
-    """Returns the global batch, whatever the devices: they change no figure."""
+    """Returns the global batch size, which does not depend on the devices."""
     def power_of_2(most: float) -> int:
       return 2 ** int(np.log2(max(most, 1)))
     batch = self.batch_size or min(
@@ -98,11 +98,11 @@ def fit(
     encoder: prepares images, and runs an encoder over held-out ones.
     make_model: decay rate of the running averages -> the networks, for use in a
       mapped function.
-    grid: what is tried.
-    choice: of the point.
+    grid: the values to try.
+    choice: chooses the point.
     num_classes: C.
-    stages: what was done in an earlier session.
-    name: of this training among the stages.
+    stages: keep the work of earlier sessions.
+    name: this training's name among the stages.
 
   Returns:
     The classifier of features [M, D], chosen: 'learning_rate', 'epochs' and
@@ -163,7 +163,7 @@ def fit(
 
 
 def _logits(head: Any, x: np.ndarray) -> np.ndarray:
-  """Returns [n, C] for features [n, D]."""
+  """Returns logits [n, C] for features [n, D]."""
   return x @ np.asarray(head['w']) + np.asarray(head['b'])
 
 
@@ -171,7 +171,7 @@ def _choose(points: Sequence[dict[str, float]],
             quality: Callable[[str, dict[str, float]], scores_lib.Quality],
             num_kept: int, stages: stages_lib.Stages, name: str,
             ) -> tuple[dict[str, float], dict[str, float]]:
-  """Returns the point that is best on held-out images, and the figure of each."""
+  """Returns the best point on held-out images, and the figure of each point."""
   def try_it(label: str, point: dict[str, float]) -> tuple[float, float | None]:
     figure, likely = quality(label, point)
     return figure, likely if np.isfinite(likely) else None  # JSON has no inf

@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification of frozen features.
+"""Weighted k-nearest-neighbour classification (k-NN) of frozen features.
 
 The protocol of Wu et al. (arXiv 1805.01978, section 3.4) and DINO: the k most
 similar training images by cosine vote for their class with weight
@@ -19,12 +19,12 @@ from byol_jax.evaluation.scores import Classifier
 from byol_jax.methods.losses import l2_normalize
 
 _TILE = 32_768  # training rows on the devices at a time
-_QUERIES = 512  # test rows of a device at a time; with a tile they bound the memory
+_QUERIES = 512  # test rows a device takes at a time; with a tile they bound the memory
 
 
 def fit(train_features: np.ndarray, train_labels: np.ndarray, *, k: int,
         temperature: float, num_classes: int) -> Classifier:
-  """Makes the classifier: a weighted vote of the k nearest training images.
+  """Makes the k-NN classifier, a weighted vote of the k nearest training images.
 
   Args:
     train_features: [N, D].
@@ -106,7 +106,7 @@ def nearest(train: np.ndarray, queries: np.ndarray,
 
 
 def _search(tile, batch):
-  """Returns the best of what is known and a tile of training rows."""
+  """Returns the best of the neighbours known so far and a tile of training rows."""
   rows, first, count = tile
   queries, best_similarities, best_rows = batch
   similarities = jnp.matmul(l2_normalize(queries), l2_normalize(rows).T,

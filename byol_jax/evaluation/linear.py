@@ -1,8 +1,8 @@
 """Linear evaluation: a classifier on frozen features by stochastic gradients.
 
 The paper's protocol (appendix C.1): SGD with Nesterov momentum 0.9, 80 epochs, no
-regularization, five learning rates. All of them are trained in one pass over the
-images, as one product; the rate is chosen on training images that are held out.
+regularization, five learning rates. All rates are trained in one pass over the
+images, as one product; the rate is chosen on held-out training images.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _console = logging.getLogger('byol_jax')
 
 MOMENTUM = 0.9
 PAPER_BATCH = 1024
-SMALL_BATCH, SMALL = 256, 100_000  # for fewer images: 1024 would make too few steps
+SMALL_BATCH, SMALL = 256, 100_000  # for fewer images, where 1024 makes too few steps
 _STEPS_AT_A_TIME = 64
 
 
 class Schedule(NamedTuple):
-  """Learning rates, epochs and batch of the classifier.
+  """The learning rates, epochs and batch of the classifier.
 
   Attributes:
-    learning_rates: to choose from. A cosine takes each to 0.
+    learning_rates: the rates to choose from. A cosine takes each to 0.
     epochs: passes over the training images.
     batch_size: B; 0 for the paper's 1024, or 256 for fewer than 100,000 images;
-      never more than there are.
-    refit: whether the chosen rate then trains on all training images, or what the
-      choice was made of is the result.
+      never more than the number of images.
+    refit: whether the chosen rate is trained once more, on all training images, or
+      the classifier that was chosen is the result.
   """
   learning_rates: Sequence[float]
   epochs: float = 80.0
@@ -49,14 +49,14 @@ class Schedule(NamedTuple):
   refit: bool = True
 
   def batch_of(self, num_images: int, num_train: int) -> int:
-    """Returns the batch for some of the `num_train` training images."""
+    """Returns the batch size for some of the `num_train` training images."""
     automatic = SMALL_BATCH if num_train < SMALL else PAPER_BATCH
     return min(self.batch_size or automatic, num_images)
 
 
 class Source(Protocol):
   """A source of batches of features: `Cached` or `crops.Crops`."""
-  labels: np.ndarray  # int32 [N], of the training images
+  labels: np.ndarray  # int32 [N], the training images'
   feature_size: int
 
   def batches(self, rows: np.ndarray, start_step: int, num_steps: int,
@@ -65,7 +65,7 @@ class Source(Protocol):
 
 
 class Cached:
-  """Features that were computed once."""
+  """A source of features that were computed once."""
 
   def __init__(self, features: np.ndarray, labels: np.ndarray, seed: int):
     """Takes float32 [N, D], int32 [N] and the seed of the order."""
@@ -73,7 +73,7 @@ class Cached:
     self.feature_size = features.shape[1]
 
   def batches(self, rows, start_step, num_steps, batch_size):
-    """See `Source`; the order is that of pretraining, `order.rows`."""
+    """Yields features and labels as `Source`, in pretraining's order, `order.rows`."""
     for start in range(start_step, start_step + num_steps, _STEPS_AT_A_TIME):
       steps = range(start, min(start + _STEPS_AT_A_TIME, start_step + num_steps))
       chosen = rows[np.stack([order.rows(self._seed, step, batch_size, len(rows))
@@ -90,7 +90,7 @@ class _Heads(NamedTuple):
 
 
 def _init(seed: int, feature_size: int, num_rates: int, num_classes: int) -> _Heads:
-  """Draws one beginning for all: truncated normal / sqrt(D), as everywhere."""
+  """Draws the same initial weights for all rates: truncated normal / sqrt(D)."""
   w = jax.random.truncated_normal(
       jax.random.PRNGKey(seed), -2, 2, (feature_size, 1, num_classes))
   w = jnp.repeat(w / np.sqrt(feature_size), num_rates, axis=1)
@@ -99,7 +99,7 @@ def _init(seed: int, feature_size: int, num_rates: int, num_classes: int) -> _He
 
 
 def _logits(w: jax.Array, b: jax.Array, x: jax.Array) -> jax.Array:
-  """Returns [n, R, C] for features [n, D]."""
+  """Returns logits [n, R, C] for features [n, D]."""
   product = jnp.matmul(x, w.reshape(len(w), -1),
                        precision=jax.lax.Precision.HIGHEST)
   return product.reshape(-1, *b.shape) + b
@@ -142,17 +142,17 @@ def fit(
   """Fits a classifier with the best of some learning rates.
 
   Args:
-    source: of batches of features of the training images.
+    source: yields batches of features of the training images.
     held_out_features: rows -> (features float32 [n, D], labels int32 [n]) of
       training images as they are evaluated: centred, not cut at random.
     schedule: learning rates, epochs and batch.
-    choice: of the rate; at most 10,009 images (the paper's number) are held out.
+    choice: chooses the rate; at most 10,009 images (the paper's number) are held out.
     num_classes: C.
-    stages: what was done in an earlier session.
-    name: of this training among the stages.
+    stages: keep the work of earlier sessions.
+    name: this training's name among the stages.
 
   Returns:
-    The classifier, of features [M, D]; chosen: 'learning_rate'.
+    The classifier of features [M, D]; chosen: 'learning_rate'.
 
   Raises:
     UserError: there is nothing to choose on.
@@ -224,7 +224,7 @@ def _train(source: Source, schedule: Schedule, seed: int, num_classes: int,
 
 def _best(heads: _Heads, x: np.ndarray, labels: np.ndarray, rates: Sequence[float],
           metric: str, name: str) -> tuple[int, dict[str, float]]:
-  """Returns which rate is best on held-out images, and the figure of each."""
+  """Returns the index of the best rate on held-out images, and each rate's figure."""
   logits = np.asarray(_logits(heads.w, heads.b, x))
   qualities = [scores_lib.quality(metric, logits[:, k], labels)
                for k in range(len(rates))]

@@ -29,13 +29,13 @@ _ANY_CHOICE = scores_lib.Choice()
 
 
 class Penalties(NamedTuple):
-  """Candidates, and how each is fitted.
+  """The penalties to choose from, and the way to fit with each.
 
   Attributes:
     l2: penalties to choose from.
     standardize: whether features are first standardized by the mean and the
       standard deviation of the images that the classifier is fitted to.
-    max_iterations: of L-BFGS, for each fit.
+    max_iterations: the most iterations of L-BFGS in a fit.
   """
   l2: Sequence[float]
   standardize: bool
@@ -57,17 +57,17 @@ class _Data(NamedTuple):
 def _prepare(
     train: np.ndarray, labels: np.ndarray, standardize: bool,
 ) -> tuple[_Data, Callable[[np.ndarray], jax.Array]]:
-  """Centres features and turns them to their principal axes; returns how, too.
+  """Centres features and turns them to their principal axes; returns this map, too.
 
   Neither changes objective or result, as the bias is free: `_fit` uses the axes.
-  Standardizing does. A constant column then becomes zero.
+  Standardizing changes both. A constant column then becomes zero.
   """
   mean = np.mean(train, axis=0, dtype=np.float64).astype(np.float32)
   scale = np.ones_like(mean)
   if standardize:
     variance = np.mean(np.square(train - mean), axis=0, dtype=np.float64)
     std = np.sqrt(variance).astype(np.float32)
-    # a constant leaves no more than the rounding of its mean
+    # a constant column leaves no more than the rounding of its mean
     scale = np.where(std > 1e-6 * np.abs(mean), std, np.inf)
   train = (train - mean) / scale
   variances, axes = np.linalg.eigh(train.T @ train / len(train))
@@ -78,7 +78,7 @@ def _prepare(
 @jax.jit
 def _logits(parameters, x):
   w, b = parameters[:, :-1], parameters[:, -1]
-  # W as [C, D]: its gradient is then a fast product on CPU too
+  # with W as [C, D] its gradient is a fast product on a CPU, too
   return jnp.matmul(x, w.T, precision=jax.lax.Precision.HIGHEST) + b
 
 
@@ -94,8 +94,8 @@ def _fit(data: _Data, l2: float, start: np.ndarray,
          max_iterations: int) -> _Fit:
   """Minimises the objective from `start` [C, D + 1].
 
-  Searches over parameters divided by `scale`, in which the curvature is about
-  the same in every direction: a third of the iterations for correlated
+  The search is over parameters divided by `scale`, for which the curvature is about
+  the same in every direction. It needs a third of the iterations for correlated
   features.
   """
   curvature = np.append(data.variances / len(start) + max(l2, 1e-8), 0.1)
@@ -109,7 +109,7 @@ def _fit(data: _Data, l2: float, start: np.ndarray,
 
   found = optimize.minimize(
       value_and_grad, (start / scale).ravel(), jac=True, method='L-BFGS-B',
-      # both about what float32 resolves
+      # both are about the resolution of float32
       options=dict(maxiter=max_iterations, maxfun=2 * max_iterations,
                    gtol=1e-5, ftol=1e-8))
   parameters = (found.x.reshape(start.shape) * scale).astype(np.float32)
@@ -129,12 +129,12 @@ def fit(
   Args:
     train_features: [N, D].
     train_labels: [N], in [0, num_classes).
-    penalties: to choose from, and how each is fitted.
-    choice: of the penalty, by the metric (then by the cross-entropy).
+    penalties: the penalties to choose from, and the way to fit.
+    choice: chooses the penalty, by the metric (then by the cross-entropy).
     num_classes: number of classes.
 
   Returns:
-    The classifier, of features [M, D]; chosen: 'l2'.
+    The classifier of features [M, D]; chosen: 'l2'.
 
   Raises:
     UserError: impossible values, non-finite features.
@@ -174,7 +174,7 @@ def fit(
 
 
 def _checked(penalties: Penalties, choice: scores_lib.Choice) -> list[float]:
-  """Returns the penalties, the easiest problem first, or says what is wrong."""
+  """Returns the penalties, checked, the easiest problem first."""
   grid = sorted(set(map(float, penalties.l2)), reverse=True)
   if not grid or not (np.isfinite(grid).all() and grid[-1] >= 0):
     raise UserError(f'config key logistic.l2 is {list(penalties.l2)}: it must list '
@@ -191,7 +191,7 @@ def _checked(penalties: Penalties, choice: scores_lib.Choice) -> list[float]:
 def _choose(features: np.ndarray, labels: np.ndarray, grid: Sequence[float],
             start: np.ndarray, penalties: Penalties, choice: scores_lib.Choice,
             ) -> tuple[float, dict[str, float]]:
-  """Returns the penalty that is best on held-out images, and the figure of each."""
+  """Returns the best penalty on held-out images, and the figure of each penalty."""
   kept, held_out = splits.holdout_rows(labels, choice.holdout, choice.seed)
   if not len(held_out):
     raise UserError('there are several penalties to choose from, but no class has '
@@ -201,7 +201,7 @@ def _choose(features: np.ndarray, labels: np.ndarray, grid: Sequence[float],
   qualities, figures = [], {}
   for candidate in grid:
     found = _fit(data, candidate, start, penalties.max_iterations)
-    start = found.parameters  # is near the next one's
+    start = found.parameters  # near the next solution
     logits = np.asarray(_logits(found.parameters, held_out_x))
     qualities.append(scores_lib.quality(choice.metric, logits, held_out_labels))
     figures[f'{candidate:g}'] = qualities[-1].figure

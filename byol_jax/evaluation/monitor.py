@@ -1,7 +1,7 @@
-"""Measures every so often during a run: collapse, and k-NN.
+"""Measures collapse and k-NN accuracy now and then during a run.
 
-On training images alone: whoever picks a checkpoint by these figures must not have
-picked it on the test images.
+It uses training images alone: if people choose a checkpoint by these figures, they must
+not have chosen it on the test images.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Batches = Callable[[np.ndarray], Iterator[dict[str, np.ndarray]]]
 MakeViews = Callable[[Any, jax.Array, dict[str, jax.Array]], jax.Array]
 
 
-_QUERIES = 512  # at most: accuracies within some two points
+_QUERIES = 512  # at most; enough for accuracies within about two points
 
 
 class Neighbours:
@@ -43,8 +43,8 @@ class Neighbours:
       train: labelled training images, two or more.
       examples: how many neighbours to choose from; no more are queries.
       k: neighbours that vote.
-      temperature: of their votes.
-      seed: of the choice.
+      temperature: the temperature of their votes.
+      seed: the seed of the choice.
     """
     self._encoder, self._train = encoder, train
     num_queries = min(_QUERIES, examples, table.size(train) // 2)
@@ -57,7 +57,7 @@ class Neighbours:
         f'others, k {min(k, len(self._rows) - num_queries)}')
 
   def top1(self, networks: Any) -> float | None:
-    """Measures (params, state), in percent; None if too many images cannot be read."""
+    """Returns the accuracy in percent; None if too many images cannot be read."""
     rows, x = self._encoder(networks, self._train, self._rows)
     labels = np.asarray(self._train.labels[rows])
     asked = self._is_query[np.isin(self._rows, rows)]
@@ -76,17 +76,17 @@ class Monitor:
   def __init__(self, model: Model, method: Method, shared: Any,
                make_views: MakeViews, batches: Batches,
                neighbours: Neighbours | None, *, examples: int):
-    """Builds it.
+    """Builds the monitor.
 
     Args:
       model: networks built with axis_name=None.
-      method: whether there is a target network.
-      shared: what lives on the devices.
+      method: says whether there is a target network.
+      shared: the arrays that live on the devices.
       make_views: (shared, step, batch) -> views [V, n, S, S, 3].
-      batches: (int32 [n], which of the examples) -> their images, in batches
-        with leaves [b, ...].
+      batches: (int32 [n], the examples) -> their images, in batches with leaves
+        [b, ...].
       neighbours: the k-NN; None without labels.
-      examples: how many there are for the collapse measures.
+      examples: the number of examples for the collapse measures.
     """
     self._shared = shared
     self._batches = batches
@@ -111,15 +111,14 @@ class Monitor:
   def __call__(
       self, state: step_lib.TrainState,
   ) -> tuple[dict[str, float], str | None]:
-    """Measures.
+    """Measures a state.
 
     Args:
-      state: of the run.
+      state: the run's state.
 
     Returns:
-      Figures by name (see `diagnostics.collapse_measures`; 'knn_top1' in percent,
-      of training images, where there are labels), and a warning if they say
-      collapse.
+      Figures by name (see `diagnostics.collapse_measures`; with labels 'knn_top1' in
+      percent, of training images), and a warning if they show collapse.
     """
     online = (state.online_params, state.online_state)
     target = (state.target_params, state.target_state)

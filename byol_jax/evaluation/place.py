@@ -1,4 +1,4 @@
-"""The place where an evaluation writes: a workdir of its own, beside the encoder's."""
+"""The workdir of an evaluation, beside the encoder's."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Place(NamedTuple):
 
   Attributes:
     workdir: a directory or bucket, as the user reads it.
-    folder: stands for it, for small files (`workdir.opened`).
+    folder: the folder that stands for it, for small files (`workdir.opened`).
   """
   workdir: str
   folder: str
 
   def named(self, file: str) -> str:
-    """Returns a file's path, as the user reads it."""
+    """Returns a file's path as the user reads it."""
     return os.path.join(self.workdir, file)
 
   def results(self) -> dict[str, Any] | None:
-    """Returns process 0's results.json; None where there is none, or a damaged one."""
+    """Returns process 0's results.json; None if it is missing or damaged."""
     path = os.path.join(self.folder, 'results.json')
     if not hosts.from_first(os.path.exists(path)):
       return None
@@ -51,7 +51,7 @@ class Place(NamedTuple):
     """Writes results.json; process 0 calls this.
 
     Raises:
-      TransientError: it cannot be written.
+      TransientError: the file cannot be written.
     """
     path = os.path.join(self.folder, 'results.json')
     try:
@@ -62,17 +62,17 @@ class Place(NamedTuple):
 
 
 def root(weights: weights_lib.Weights) -> str:
-  """Returns the workdir that the weights lie in; for a file one of its own."""
+  """Returns the workdir that holds the weights; for a file a new one."""
   if weights.path.endswith(weights_lib.SUFFIX):
     return os.path.join('runs', f'encoder-{weights.digest[:8]}')
   return os.path.dirname(find.parse(weights.path)[0])
 
 
 def beside(weights: weights_lib.Weights, name: str, other_data: str) -> str:
-  """Returns a workdir for each thing that people measure beside one another.
+  """Returns a workdir for each combination of config file, network and data set.
 
-  It is named after the config file and, unless they are the usual ones, the network
-  and the data set: `other_data` is '' for that of the pretraining.
+  The name includes the network and the data set unless they are the usual ones;
+  `other_data` is '' for the data set of the pretraining.
   """
   if weights.network != 'online':
     name += f'_{weights.network}'
@@ -89,16 +89,16 @@ def opened(path: str, *, is_named: bool, config: dict[str, Any], found: dict[str
   Args:
     path: the workdir. If another evaluation is there, PATH-2, PATH-3, ... is taken.
     is_named: whether the user has named it: then it is taken, or refused.
-    config: of the evaluation, as a dict.
-    found: what the encoder and the data turned out to be.
+    config: the evaluation's config, as a dict.
+    found: facts about the encoder and the data.
     free_keys: beginnings of the keys that may differ in the same evaluation.
-    defaults: of all keys, flat.
+    defaults: the defaults of all keys, flat.
 
   Yields:
-    The free workdir, or that of this very evaluation.
+    A free workdir, or that of this very evaluation.
 
   Raises:
-    UserError: the named one holds another evaluation, or cannot be used.
+    UserError: the named workdir holds another evaluation, or cannot be used.
   """
   is_first = jax.process_index() == 0
   place = path

@@ -25,15 +25,15 @@ from byol_jax.networks.model import Model
 
 
 class Training(NamedTuple):
-  """All that a classifier is fitted to; the test images are not within reach.
+  """The input of a classifier's fit; test images are not part of it.
 
   Attributes:
     subject: the encoder.
     data: labelled images.
-    rows: int [n], which of them.
-    choice: how something is chosen.
-    stages: what was done in an earlier session.
-    name: of this training among the stages, and in what is printed.
+    rows: int [n], the images to fit to.
+    choice: the rule of choices.
+    stages: keep the work of earlier sessions.
+    name: this training's name among the stages, and on the console.
     num_classes: C of the whole data set.
   """
   subject: Subject
@@ -45,7 +45,7 @@ class Training(NamedTuple):
   num_classes: int
 
   def features(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns rows, features and labels of the images that can be read, checked."""
+    """Returns rows, features and labels of the readable images, checked."""
     rows, x = self.subject.features(self.data, self.rows, is_test=False)
     labels = self.data.labels[rows]
     checks.check_classes(labels)
@@ -54,7 +54,7 @@ class Training(NamedTuple):
   def readable(self) -> np.ndarray:
     """Returns the rows of the images that can be read.
 
-    What trains on crops would put others in the place of bad ones.
+    Training on crops would replace bad images by others.
     """
     return self.subject.encoder.readable(self.data, self.rows)
 
@@ -66,10 +66,10 @@ class Training(NamedTuple):
 
 
 class Fitted(NamedTuple):
-  """A classifier, and what makes its inputs.
+  """A classifier, and the function that makes its inputs.
 
   Attributes:
-    classifier: of features.
+    classifier: the classifier of features.
     rows: int [m], the training images that could be read.
     features: (data, rows) -> the features of test images.
   """
@@ -84,18 +84,18 @@ class Knn(NamedTuple):
   temperature: float
 
   def fit(self, train: Training) -> Fitted:
-    """Takes the training images for neighbours."""
+    """Takes the training images as neighbours."""
     rows, x, y = train.features()
     return Fitted(knn.fit(x, y, k=self.k, temperature=self.temperature,
                           num_classes=train.num_classes), rows, train.test_features)
 
 
 class Logistic(NamedTuple):
-  """Logistic regression with one of some penalties."""
+  """Logistic regression with a penalty chosen from some."""
   penalties: logistic.Penalties
 
   def fit(self, train: Training) -> Fitted:
-    """Fits it to the features of centred images."""
+    """Fits a classifier to the features of centred images."""
     rows, x, y = train.features()
     return Fitted(logistic.fit(x, y, self.penalties, train.choice,
                                num_classes=train.num_classes),
@@ -108,7 +108,7 @@ class Linear(NamedTuple):
   schedule: linear.Schedule
 
   def fit(self, train: Training) -> Fitted:
-    """Fits it to the features of crops, or of centred images."""
+    """Fits a classifier to the features of crops, or of centred images."""
     is_small = self.features == 'auto' and len(train.rows) < linear.SMALL
     if (self.features == 'cached' or is_small
         or train.subject.kind == figures.RAW_PIXELS):
@@ -127,7 +127,7 @@ class Linear(NamedTuple):
 
 
 def _crops(train: Training, rows: np.ndarray):
-  """Returns the source of a linear evaluation's batches, and of held-out features."""
+  """Returns the source of a linear evaluation's batches, and its held-out features."""
   data, encoder, networks = (
       table.take(train.data, rows), train.subject.encoder, train.subject.networks)
   source = crops.Crops(encoder, networks, data, seed=train.choice.seed)
@@ -141,13 +141,13 @@ def _crops(train: Training, rows: np.ndarray):
 
 
 class Finetune(NamedTuple):
-  """Fine-tuning with a share of the labels; `make_model`: see `finetune.fit`."""
+  """Fine-tuning with a share of the labels. For `make_model` see `finetune.fit`."""
   labels: float
   grid: finetune.Grid
   make_model: Callable[[float], Model]
 
   def fit(self, train: Training) -> Fitted:
-    """Trains encoder and classifier."""
+    """Trains the encoder and a classifier."""
     rows = train.readable()
     labelled = rows[splits.labelled_rows(
         train.data.labels[rows], self.labels, train.choice.seed)]
@@ -161,5 +161,5 @@ class Finetune(NamedTuple):
 
 
 def _with(classifier: Classifier, **more: Any) -> Classifier:
-  """Returns the classifier with more in its protocol."""
+  """Returns the classifier with more entries in its protocol."""
   return classifier._replace(protocol=classifier.protocol | more)

@@ -1,4 +1,4 @@
-"""Results as rows: the one reader of every results.json that byol_jax has written."""
+"""Reads every results.json that byol_jax has written, as rows."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
 
-_OF_THE_RUN = ('knn', 'linear')  # what the end of a pretraining measures
+_OF_THE_RUN = ('knn', 'linear')  # measured at the end of a pretraining
 
 
 class Row(NamedTuple):
   """One figure of one encoder.
 
   Attributes:
-    workdir: of the pretraining, or of an evaluation that lies elsewhere.
-    step: of the encoder.
+    workdir: the pretraining's, or that of an evaluation that lies elsewhere.
+    step: the encoder's step.
     encoder: one of `figures.KINDS`.
     network: 'online' or 'target'.
     task: 'knn', 'linear_eval', ...; at the end of a pretraining 'knn' or 'linear'.
-    name: of the evaluation; '' at the end of a pretraining.
-    number: of the evaluation among those of this name; '' for the first.
+    name: the evaluation's name; '' at the end of a pretraining.
+    number: the evaluation's number among those of its name; '' for the first.
     metric: one of `scores.FIGURES`.
-    value: in percent, the mean over the evaluation's seeds.
-    std: over these seeds; None for one.
-    n: test images; None where that was not written.
-    seed: of the pretraining.
+    value: percent, the mean over the evaluation's seeds.
+    std: the deviation over these seeds; None for one seed.
+    n: the number of test images; None if it was not written.
+    seed: the pretraining's seed.
     group: the same for pretrainings that differ in their seed only.
-    protocol: of the evaluation.
-    how: of the classifier; with several seeds that of the first.
+    protocol: the evaluation's protocol.
+    how: the classifier's protocol; with several seeds that of the first.
   """
   workdir: str
   step: str
@@ -58,8 +58,8 @@ def of_run(workdir: epath.Path) -> list[Row]:
   """Reads the results of a pretraining and of the evaluations in its workdir.
 
   Args:
-    workdir: of a pretraining, or of an evaluation. A file that is damaged is left
-      out, with a warning.
+    workdir: a pretraining's, or an evaluation's. A damaged file is left out, with a
+      warning.
   """
   rows = _of_folder(workdir, workdir)
   evaluations = workdir / 'evaluations'
@@ -71,27 +71,27 @@ def of_run(workdir: epath.Path) -> list[Row]:
 
 
 def _of_folder(path: epath.Path, workdir: epath.Path) -> list[Row]:
-  """Reads one results.json; `workdir` is that of the pretraining."""
+  """Reads one results.json; `workdir` is the pretraining's."""
   file = path / 'results.json'
   results = _read(file)
   if results is None:
     return []
-  # of an evaluation the pretraining's config says more
+  # for evaluations, too, the pretraining's config is the one that groups
   config = _read(workdir / 'config.json') or {}
-  # without a config nobody knows that it differs in its seed only
+  # without a config a group of its own: runs may differ in more than their seed
   group = str(sorted((key, str(value)) for key, value in files_lib.flatten(
       config).items() if key != 'seed' and not key.startswith('data_found.'))
               ) if config else str(path)
   try:
     return _rows(results, path, str(workdir), str(config.get('seed')), group)
   except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
-    _leave_out(file)  # someone's hand was in it
+    _leave_out(file)  # somebody has changed the file
     return []
 
 
 def _rows(results: dict[str, Any], path: epath.Path, workdir: str, seed: str,
           group: str) -> list[Row]:
-  """Returns the figures in either shape: a pretraining's, or an evaluation's."""
+  """Returns the figures of a pretraining's or an evaluation's results as rows."""
   protocol, task = results.get('protocol', {}), results.get('task')
   step = str(protocol['step'] if 'step' in protocol else results['run']['steps'])
   name, number = _name(results, path, step) if task else ('', '')
@@ -123,12 +123,12 @@ def _name(results: dict[str, Any], path: epath.Path, step: str) -> tuple[str, st
 
 
 def _of_first_seed(how: Any) -> dict[str, Any]:
-  """Returns a classifier's protocol, which is a list over several seeds."""
+  """Returns a classifier's protocol, the first of a list over several seeds."""
   return how[0] if isinstance(how, list) else how
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:
-  """Reads a JSON object; None, and a word, where there is something else."""
+  """Reads a JSON object; returns None, with a warning, for anything else."""
   try:
     found = files_lib.parse_json(path.read_bytes())
   except FileNotFoundError:

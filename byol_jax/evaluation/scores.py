@@ -1,8 +1,7 @@
-"""Classifiers, how one of them is chosen, and its figures on test images.
+"""Classifiers, the choice of one of them, and its figures on test images.
 
-A protocol's `fit` sees training images only: whatever it chooses, it chooses on
-some that it holds out of them. The test images are first touched by `measure`, for
-the one classifier that came out.
+A protocol's `fit` sees training images only, and holds some of them out to choose on.
+Test images are first used by `measure`, for the one classifier that was chosen.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from byol_jax.errors import UserError
 
-_Z = 1.959964  # of a 95 % interval
+_Z = 1.959964  # for a 95 % interval
 METRICS = ('top1', 'mean_per_class')
 FIGURES = ('top1', 'top5', 'mean_per_class')
 
@@ -24,8 +23,8 @@ class Classifier(NamedTuple):
 
   Attributes:
     scores: features [M, D] -> [M, C], the likeliest class highest.
-    chosen: what was chosen on held-out training images, by name.
-    protocol: how, in words and numbers: JSON.
+    chosen: the values chosen on held-out training images, by name.
+    protocol: the fit in words and numbers: JSON.
   """
   scores: Callable[..., np.ndarray]
   chosen: dict[str, Any]
@@ -38,8 +37,8 @@ class Choice(NamedTuple):
   Attributes:
     holdout: share of every class of the training images that is held out to choose
       on.
-    metric: one of `METRICS`, that is to be high on them.
-    seed: of the held-out part, and of all else in the fit that is random.
+    metric: one of `METRICS`, to be high on the held-out images.
+    seed: the seed of the held-out part, and of all other random numbers of the fit.
   """
   holdout: float = 0.1
   metric: str = 'top1'
@@ -47,7 +46,7 @@ class Choice(NamedTuple):
 
 
 class Quality(NamedTuple):
-  """A candidate's worth on held-out images: more is better.
+  """A candidate's quality on held-out images: more is better.
 
   Attributes:
     figure: one of `METRICS`, in percent; 0 if it has diverged.
@@ -59,7 +58,7 @@ class Quality(NamedTuple):
 
 
 def quality(metric: str, scores: np.ndarray, labels: np.ndarray) -> Quality:
-  """Judges a candidate's logits [M, C] of images with labels int [M]."""
+  """Computes a candidate's quality from logits [M, C] and labels int [M]."""
   if not np.isfinite(scores).all():
     return Quality(0.0, -np.inf)
   logits = scores - scores.max(axis=1, keepdims=True).astype(np.float64)
@@ -74,7 +73,7 @@ def best(qualities: Sequence[Quality], key: str) -> int:
   """Returns the index of the best candidate, the first of equal ones.
 
   Raises:
-    UserError: all have diverged; names the config key that they come from.
+    UserError: all have diverged; names the config key of the candidates.
   """
   if all(q.log_likelihood == -np.inf for q in qualities):
     raise UserError(f'every candidate of config key {key} has diverged: list '
@@ -83,17 +82,16 @@ def best(qualities: Sequence[Quality], key: str) -> int:
 
 
 def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-  """Measures a classifier, in percent.
+  """Computes a classifier's figures, in percent.
 
   Args:
     scores: [M, C].
     labels: int [M].
 
   Returns:
-    `top1`; `top5` with more than 5 classes; `mean_per_class`, the mean over the
-    classes that occur of each one's accuracy; `top1_interval`, [low, high]: where
-    the accuracy on other test images of this kind lies with 95 % confidence
-    (Wilson 1927).
+    `top1`; `top5` with more than 5 classes; `mean_per_class`, the mean of the
+    accuracies of the classes that occur; `top1_interval`, [low, high], the 95 %
+    confidence interval for other test images of this kind (Wilson 1927).
 
   Raises:
     UserError: scores are not finite.
@@ -114,7 +112,7 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def interval(percent: float, n: int) -> list[float]:
-  """Returns Wilson's 95 % interval of a share that n images gave, in percent."""
+  """Returns Wilson's 95 % interval, in percent, of a share measured on n images."""
   p = percent / 100
   middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
   half = _Z / (1 + _Z**2 / n) * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n * n))
@@ -124,8 +122,7 @@ def interval(percent: float, n: int) -> list[float]:
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
   """Returns the percentage of rows of scores [N, C] with the label among the k best.
 
-  A class with the same score as the label's counts as ahead of it if its
-  number is lower.
+  A class with the label's score counts as better if its number is lower.
   """
   return 100 * float(np.mean(_among(scores, labels, k)))
 
@@ -140,9 +137,9 @@ def mean_per_class(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _among(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-  """Tells whether the label is among the k highest scores, never for NaN: bool [N]."""
+  """Returns whether each label is among the k highest scores, bool [N]; NaN is not."""
   own = np.take_along_axis(scores, labels[:, None], axis=1)
   classes = np.arange(scores.shape[1])
-  # not `scores > own`: no number is above NaN, and all would be right
+  # not `scores > own`: no number is above NaN, and all labels would be right
   ahead = ~(scores <= own) | ((scores == own) & (classes < labels[:, None]))
   return np.sum(ahead, axis=1) < k

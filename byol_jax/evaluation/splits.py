@@ -1,4 +1,4 @@
-"""Divides images into those that teach, that choose and that test."""
+"""Divides images into parts to learn from, to choose on and to test on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from byol_jax.evaluation import encode
 
 
 class Split:
-  """The images that figures are measured with.
+  """The training and test images of an evaluation.
 
   Attributes:
     train: labelled images and which of them, int [n].
@@ -18,13 +18,13 @@ class Split:
 
   def __init__(self, train: table.Data, test: table.Data | None, *,
                most: int | None, seed: int, pretrained_on: bool = True):
-    """Chooses them.
+    """Chooses the images.
 
     Args:
       train: labelled training images.
       test: labelled test images; None holds a tenth of `train` out.
-      most: at most so many on either side; None for all.
-      seed: of the choice.
+      most: the most images in either part; None for all.
+      seed: the seed of the choice.
       pretrained_on: whether pretraining has seen `train`.
     """
     self._held_out = test is None
@@ -41,7 +41,7 @@ class Split:
       self.train, self.test = (train, chosen), (train, held_out)
 
   def description(self, num_test: int) -> str:
-    """Says in words what the test images are, of which so many could be read."""
+    """Returns a text about the test images, `num_test` of which could be read."""
     if not self._held_out:
       return f'{num_test} test images'
     return (f'no test part: {num_test} training images, held out from the classifiers'

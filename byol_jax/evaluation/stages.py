@@ -1,4 +1,4 @@
-"""Training of classifiers that goes on where it stopped."""
+"""Stages of an evaluation, which go on where they stopped."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _SECONDS = 60.0  # between saves
 
 
 class Left(BaseException):
-  """The way out of a stage on a signal, as KeyboardInterrupt is."""
+  """The exception that leaves a stage on a signal, like KeyboardInterrupt."""
 
 
 class Stages:
   """The parts of an evaluation that take long, each done once."""
 
   def __init__(self, workdir: str, folder: str):
-    """Opens them.
+    """Opens the stages.
 
     Args:
       workdir: a directory or bucket, for checkpoints.
-      folder: that stands for it, for small files (`workdir.opened`).
+      folder: stands for the workdir, for small files (`workdir.opened`).
     """
     self._workdir = workdir
     self._file = os.path.join(folder, 'progress.json')
@@ -47,7 +47,7 @@ class Stages:
         self._results = json.load(f)
 
   def once(self, name: str, act: Callable[[], Any]) -> Any:
-    """Returns what act() returned in this session or an earlier one: JSON."""
+    """Returns act(), or its JSON result from an earlier session."""
     known = hosts.gather_json(self._results.get(name))[0]  # process 0's
     if known is not None:
       return known
@@ -66,11 +66,11 @@ class Stages:
     folder = epath.Path(self._workdir) / 'checkpoints'
     try:
       for path in folder.iterdir():
-        if not path.name[0].isdigit():  # as a step of a pretraining is
+        if not path.name[0].isdigit():  # steps of a pretraining begin with one
           path.rmtree()
     except FileNotFoundError:
       pass
-    except Exception as error:  # untyped, of a bucket
+    except Exception as error:  # untyped for a bucket
       _console.warning('cannot remove the checkpoints in %s (%s)',
                        self._workdir, error)
 
@@ -78,11 +78,12 @@ class Stages:
   def opened(self, name: str) -> Iterator[Stage]:
     """Opens a training run until the end of the block.
 
-    Ctrl-C and SIGTERM end it at its next save. With several processes they end each
-    at once, which loses a minute.
+    Ctrl-C and SIGTERM end the training at its next save. With several processes they
+    end each process at once, which loses a minute.
 
     Args:
-      name: says all that its steps depend on and that `workdir.compare` does not.
+      name: includes all values that the steps depend on and `workdir.compare` does not
+        check.
     """
     directory = os.path.join(self._workdir, 'checkpoints', name)
     with contextlib.ExitStack() as stack:
@@ -94,7 +95,7 @@ class Stages:
 
 
 class Stage:
-  """A training run: its state, saved every minute, and before it is left."""
+  """A training run, whose state is saved every minute and before it leaves."""
 
   def __init__(self, name: str, checkpoints: checkpoint.Checkpoints, directory: str,
                asked_to_leave: Callable[[], bool]):
@@ -118,7 +119,7 @@ class Stage:
     return (step, state) if step else (0, like)
 
   def save(self, step: int, state: Any, *, last: bool = False) -> None:
-    """Saves if it is time to; a failure is a warning, but for the last one.
+    """Saves the state if it is time; a failure is a warning, except at the last step.
 
     Raises:
       Left: a signal has come, and this step is saved.

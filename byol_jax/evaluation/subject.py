@@ -1,4 +1,4 @@
-"""An encoder that is measured, or a baseline of it, and the features that it makes."""
+"""An encoder that is measured, or a baseline, with its features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from byol_jax.weights import load as weights_lib
 
 def make_encoder(weights: weights_lib.Weights, *, image_size: int, center_share: float,
                  batch_size: int, threads: int = 0) -> encode.Encoder:
-  """Builds what runs an encoder over images; see `build.eval_view` and `Encoder`."""
+  """Builds an `Encoder` for some weights; see `build.eval_view`."""
   spec, share = build.eval_view(weights.config, image_size, center_share)
   return encode.Encoder(build.make_model(weights.config, 0, None), spec,
                         center_share=share, batch_size=batch_size, threads=threads)
@@ -33,8 +33,8 @@ class Subject(NamedTuple):
     kind: one of `figures.KINDS`.
     encoder: prepares images and runs networks over them.
     networks: (params, state) on the devices; None for raw pixels.
-    key: tells its features from those of all others.
-    store: keeps them.
+    key: identifies its features.
+    store: keeps its features.
   """
   kind: str
   encoder: encode.Encoder
@@ -46,7 +46,7 @@ class Subject(NamedTuple):
                title: str = '') -> features_lib.Features:
     """Returns the features of the images `rows`, int [n], computed once.
 
-    The progress line's title '' says kind, number and part.
+    For the title '' the progress line shows kind, number and part.
     """
     if self.kind == figures.RAW_PIXELS:
       return self.encoder.pixels(
@@ -60,7 +60,7 @@ class Subject(NamedTuple):
 
 def make(kind: str, weights: weights_lib.Weights, encoder: encode.Encoder,
          store: features_lib.Store, data: table.Data, rows: np.ndarray) -> Subject:
-  """Makes the trained encoder ready to be measured, or one of its baselines.
+  """Makes the trained encoder, or one of its baselines, ready to be measured.
 
   The first of the training images `rows`, int [n], give an untrained encoder its
   statistics.
@@ -81,7 +81,7 @@ def make(kind: str, weights: weights_lib.Weights, encoder: encode.Encoder,
 
 def preparation(weights: weights_lib.Weights,
                 encoder: encode.Encoder) -> dict[str, Any]:
-  """Says how images reach the encoder, for protocols and for what is kept."""
+  """Returns how images are prepared, for protocols and for the keys of features."""
   spec = encoder.spec
   return {'image_size': spec.image_size, 'center_share': encoder.center_share,
           'mean': list(spec.mean), 'std': list(spec.std),

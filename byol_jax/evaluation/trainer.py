@@ -23,17 +23,17 @@ from byol_jax.training import supervised
 
 
 class Trainer:
-  """Trains from the same beginning again and again.
+  """Trains repeatedly from the same initial networks.
 
   Attributes:
-    labels: int32 [N], of the images.
+    labels: int32 [N], the images' labels.
   """
 
   def __init__(self, data: table.Data, networks: Any, head: Any,
                encoder: encode.Encoder, make_model: Callable[[float], Model],
                loss: supervised.Loss, *, encoder_rate: float, seed: int,
                stages: stages_lib.Stages):
-    """Builds it.
+    """Builds the trainer.
 
     Args:
       data: labelled images.
@@ -41,17 +41,17 @@ class Trainer:
       head: the parameters of the loss to start from.
       encoder: says how images are prepared.
       make_model: see `finetune.fit`.
-      loss: to minimise.
+      loss: is minimised.
       encoder_rate: the encoder's learning rate over that of the head.
-      seed: of order and crops.
-      stages: what was done in an earlier session.
+      seed: the seed of order and crops.
+      stages: keep the work of earlier sessions.
     """
     self._feed = crops.Feed(data, encoder.spec, seed=seed, threads=encoder.threads)
     self.labels = self._feed.labels
     self._networks, self._head = networks, head
     self._make_model, self._loss, self._encoder_rate = make_model, loss, encoder_rate
     self._key, self._stages = jax.random.PRNGKey(seed), stages
-    # by batch: compiling takes longer than many a training
+    # by batch size: compiling may take longer than training
     self._compiled = functools.cache(
         lambda batch_size: mapped.pmap_update(self._update(batch_size)))
 
@@ -60,12 +60,12 @@ class Trainer:
     """Trains on some of the images.
 
     Args:
-      rows: int [n], which ones.
-      name: of this training among the stages.
-      batch_size: global.
-      learning_rate: of the head at the first step; a cosine takes it to 0.
+      rows: int [n], the images.
+      name: this training's name among the stages.
+      batch_size: the global batch size.
+      learning_rate: the head's at the first step; a cosine takes it to 0.
       epochs: passes over the images.
-      weight_decay: of weights, not of biases and normalization.
+      weight_decay: for weights, not for biases and normalization.
 
     Returns:
       ((encoder, head), statistics), host arrays.
@@ -88,7 +88,7 @@ class Trainer:
       try:
         for step, fed in enumerate(batches, start + 1):
           state, _ = update(state, shared, fed)
-          if step % 8 == 0:  # what runs ahead holds memory
+          if step % 8 == 0:  # steps that run ahead hold memory
             jax.block_until_ready(state.step)
           stage.save(step, state, last=step == total)
           bar.add(batch_size)
