@@ -13,7 +13,7 @@ from byol_jax.devices import hosts
 
 
 def share_bad(data: Data) -> None:
-  """Lets all processes know which images any of them has found bad."""
+  """Shares the bad images that any process has met with all processes."""
   if data.bad is not None and jax.process_count() > 1:
     for reasons in hosts.gather_json(data.bad.reasons()):
       data.bad.learn(reasons)

@@ -264,7 +264,7 @@ def gaussian_blur(planes: Planes, sigma: jax.Array) -> Planes:
 
 
 def solarize(planes: Planes, threshold: float = 0.5) -> Planes:
-  """Inverts what is at or above the threshold."""
+  """Inverts values at or above the threshold."""
   return tuple(jnp.where(p < threshold, p, 1.0 - p) for p in planes)
 
 

@@ -1,4 +1,4 @@
-"""Says once if images are so large that decoding them is most of the work."""
+"""Reports once if images are so large that decoding them is most of the work."""
 
 from __future__ import annotations
 

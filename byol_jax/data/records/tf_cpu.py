@@ -43,7 +43,7 @@ def import_tf() -> Any:
 
 @contextlib.contextmanager
 def _silent_stderr():
-  """Drops what native code writes to file descriptor 2.
+  """Drops the output of native code to file descriptor 2.
 
   TensorFlow's CUDA build reports a missing driver there before its own logging,
   and so its log level, is set up.

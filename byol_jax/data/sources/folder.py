@@ -178,7 +178,7 @@ def _parts(path: str) -> tuple[str, list[str], set[str]]:
     other folders. Without parts (`path`, [], {}).
   """
   folders, has_images = _scan(path)
-  # of Test and test the latter, whatever the system lists first
+  # if Test and test are there, the latter counts, whatever the system lists first
   cased = {name.lower(): name for name in sorted(folders)}
   train = next((cased[name] for name in _TRAIN if name in cased), None)
   tests = [cased[name] for name in _TEST if name in cased]
