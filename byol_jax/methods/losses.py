@@ -54,6 +54,8 @@ def byol_loss(prediction1: jax.Array, prediction2: jax.Array,
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """Computes the mean softmax cross-entropy of logits [B, K] and labels int [B]."""
+  chex.assert_rank([logits, labels], [2, 1])
+  chex.assert_equal_shape_prefix([logits, labels], 1)
   log_probabilities = jax.nn.log_softmax(logits)
   picked = jnp.take_along_axis(log_probabilities, labels[:, None], axis=-1)
   return -jnp.mean(picked)
