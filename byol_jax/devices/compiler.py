@@ -14,9 +14,9 @@ def set_compiler_flags() -> None:
 
   Call this before the first computation. In jax 0.10.2 on a CPU the convolutions of
   XLA's newer library, YNN, use one thread where there are fewer than 128 channels
-  (seen with benchmarks/step.py; https://github.com/jax-ml/jax/issues/37465 has the same
-  flag for reductions); 0.12 has that mended. No other version gets the flag: XLA aborts
-  at a flag that it does not know. Flags that the user has set stay.
+  (https://github.com/jax-ml/jax/issues/37465 uses the same flag for reductions); 0.12
+  has that mended. No other version gets the flag: XLA aborts at a flag that it does not
+  know. Flags that the user has set stay.
   """
   flags = os.environ.get('XLA_FLAGS', '')
   if jax.__version_info__ == (0, 10, 2) and _YNN not in flags:

@@ -1,7 +1,7 @@
 """orbax with its repairs: the only file of run/ that imports it.
 
-Each repair says what it works around, and where that was reported. "No issue known"
-means that it was seen with orbax-checkpoint 0.12.8 as described.
+Each repair says what it works around, and where that was reported. "No issue known" is
+followed by a way to see it, with orbax-checkpoint 0.12.8.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ class Manager:
 def steps(directory: epath.Path) -> list[int]:
   """Returns the steps of the complete checkpoints, ascending; damaged ones too.
 
-  orbax's own list includes 007, and files (no issue known: make such a folder beside
-  a checkpoint, and look at all_steps()).
+  orbax's own list is that of a manager, from its last look. Older versions had 007, and
+  files, in it; 0.12.8 has not.
   """
   found = []
   for path in directory.iterdir() if directory.is_dir() else ():

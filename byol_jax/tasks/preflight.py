@@ -221,9 +221,8 @@ def lower_bound(found: Compiled, device_kind: str) -> tuple[float, str]:
   """Returns the least time of a step, and the source of this figure.
 
   For a v5e the compiler's own sum is minus two minutes, for a v6e below the arithmetic;
-  then only the time by the chip's published peak can be given. (No issue known;
-  seen with libtpu 0.0.42: compile configs/imagenet_r50.py for v5e-8, and look at
-  cost_analysis()['optimal_seconds'].)
+  then only the time by the chip's published peak can be given. (No issue known:
+  'optimal_seconds' of the cost_analysis() of configs/imagenet_r50.py.)
 
   Args:
     found: the compiler's figures.

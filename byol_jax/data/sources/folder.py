@@ -78,7 +78,7 @@ def list_folder(path: str, split: str) -> Listing | None:
   test part are passed over, and named on the console: they may be meant as classes.
 
   Images are jpg, jpeg, png, webp, bmp, gif, tif and tiff files, in upper or lower
-  case. Names that start with a dot are skipped, and a subfolder that may not be read
+  case. A name that starts with a dot is skipped, and a subfolder that may not be read
   is left out with a warning. Symbolic links are followed; a broken one is listed and
   found to be bad on reading.
 
