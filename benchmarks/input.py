@@ -5,7 +5,7 @@
 Reads two random crops of 224 pixels an image, uint8, as a training step takes
 them, and compares in one run, taking turns, because machines drift:
 
-  byol_jax     the training input itself (data/pipeline.py), folder to batches
+  byol_jax     the training input itself (data/feed/stream.py), folder to batches
   tf.data      the reference's way (deepmind-research/byol/utils/dataset.py): each
                view decodes its own crop and resizes it in float32, bicubic
   PIL          decode once, cut and resize twice (bicubic) with Pillow, in a

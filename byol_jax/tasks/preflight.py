@@ -94,7 +94,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   """Prints the report, and writes it to preflight.json in the workdir.
 
   Args:
-    config: a valid config (`config.validate`).
+    config: a valid config (`rules.validate`).
     workdir: a directory or bucket, made if it is missing.
 
   Returns:

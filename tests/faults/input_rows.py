@@ -28,21 +28,21 @@ def _tests(scratch: pathlib.Path, cases: int, *names: str) -> Outcome:
 @row('D1', cases=1000, sample=0, bound='equal to the unbroken stream to the byte')
 def start_steps(cases, scratch):
   """Random start steps."""
-  return _tests(scratch, cases, 'data/test_pipeline.py::'
+  return _tests(scratch, cases, 'data/feed/test_stream.py::'
                 'test_a_thousand_start_steps_equal_the_unbroken_stream')
 
 
 @row('D2', cases=50, sample=0, bound='every image exactly once an epoch')
 def epochs(cases, scratch):
   """Sizes, batches and hosts that do not divide each other."""
-  return _tests(scratch, cases, 'data/test_order.py::'
+  return _tests(scratch, cases, 'data/feed/test_order.py::'
                 'test_exactly_once_an_epoch_over_all_hosts')
 
 
 @row('D3', cases=12, sample=0, bound='the same batches to the byte')
 def hosts_and_threads(cases, scratch):
   """1, 2, 4, 8 hosts and 1, 2, 8 threads."""
-  return _tests(scratch, cases, 'data/test_pipeline.py::'
+  return _tests(scratch, cases, 'data/feed/test_stream.py::'
                 'test_hosts_and_threads_change_no_byte')
 
 
