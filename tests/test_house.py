@@ -1,4 +1,4 @@
-"""The rooms of byol_jax: who may import whom (docs/README.md says what each is for)."""
+"""The rooms of byol_jax: who may import whom (CONTRIBUTING.md says what each is for)."""
 
 import ast
 import pathlib

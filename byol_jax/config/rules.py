@@ -57,6 +57,8 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
   narrowest = min(architecture.stem_channels, architecture.channels[0] // (
       4 if architecture.bottleneck else 1))
   smallest = architectures.minimum_image_size(architecture, network.stem)
+  source = names_lib.CATALOGUE.get(data.source)  # none for 'same'
+  needs = source.needs if source else {}
   fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
   for key, is_wrong, why in (
       ('data.source', data.source == 'same' and task not in keys_lib.EVALUATING,
@@ -76,14 +78,13 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
       ('data.image_size', data.image_size < smallest,
        f", but {network.name} with network.stem='{network.stem}' needs at least "
        f'{smallest} pixels'),
-      ('data.fake_images', data.source == 'fake' and fake_mib > data.resident_limit_mib,
+      ('data.fake_images', source and source.seeded
+       and fake_mib > data.resident_limit_mib,
        f': of {data.image_size} x {data.image_size} pixels that is {fake_mib:,.0f} MiB,'
        f' more than data.resident_limit_mib = {data.resident_limit_mib}'),
-      ('data.path', data.source in ('folder', 'list', 'npz', 'prepared')
-       and not data.path,
-       f": data.source='{data.source}' reads it, set --config.data.path=PATH"),
-      ('data.tfds_name', data.source == 'tfds' and not data.tfds_name,
-       ": data.source='tfds' needs the name of a data set"),
+      *((f'data.{key}', not data[key],
+         f": data.source='{data.source}' needs {what}: set --config.data.{key}")
+        for key, what in needs.items()),
       ('network.width', round(narrowest * network.width) < 1,
        ', too small for a single channel'),
       ('train.batch_size', train.batch_size % train.accumulation_steps,

@@ -42,5 +42,5 @@ def make() -> method.Method:
   """Returns BYOL."""
   return method.Method(
       title='BYOL', online_views=(0, 1), target_views=(0, 1),
-      joint_statistics=False, loss=loss, follow=method.moving_average,
-      meaning=method.Meaning(0.0, 8.0))
+      joint_statistics=False, loss=loss, meaning=method.Meaning(0.0, 8.0),
+      follow=method.moving_average)

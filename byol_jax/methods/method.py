@@ -53,37 +53,6 @@ class Meaning(NamedTuple):
     return f'{self.low:g}..' + ('' if self.high is None else f'{self.high:g}')
 
 
-class Method(NamedTuple):
-  """A method of self-supervised learning, as pure functions.
-
-  Attributes:
-    title: the method's name in tables.
-    online_views: the views that the online network sees.
-    target_views: the views that the target network sees; () for no target.
-    joint_statistics: whether batch normalization takes its statistics over all
-      views of a pass together; else over each view by itself.
-    loss: (outputs, carried, axis_name) -> (loss, metrics): this device's mean, a
-      scalar, and scalars to log. Negatives are gathered over `axis_name`.
-    follow: (target, online, rate) -> target: the target's parameters after the
-      optimizer's step, from the new online ones of the same modules; `rate` is
-      1 - tau. See `moving_average`, `copied`.
-    meaning: the logged loss's range.
-    init: key -> the arrays carried from step to step beside the networks, equal on
-      all devices. {} adds nothing to a checkpoint.
-    advance: (outputs, carried, axis_name) -> carried, after each sub-batch.
-  """
-  title: str
-  online_views: tuple[int, ...]
-  target_views: tuple[int, ...]
-  joint_statistics: bool
-  loss: Callable[[Pass, Carried, str | None], tuple[jax.Array, Metrics]]
-  follow: Callable[[Any, Any, jax.Array], Any]
-  meaning: Meaning
-  init: Callable[[jax.Array], Carried] = lambda key: {}
-  advance: Callable[[Pass, Carried, str | None], Carried] = (
-      lambda outputs, carried, axis_name: carried)
-
-
 def moving_average(target: Mapping[str, Any], online: Mapping[str, Any],
                    rate: jax.Array) -> Any:
   """Returns tau target + (1 - tau) online, leaf by leaf (BYOL, equation 1)."""
@@ -96,3 +65,41 @@ def copied(target: Mapping[str, Any], online: Mapping[str, Any],
   """Returns the online parameters: a target that is always up to date."""
   del target, rate
   return online
+
+
+class Method(NamedTuple):
+  """A method of self-supervised learning, as pure functions.
+
+  Views are counted from 0. View 0 is augmented by the config's `augment.view1`, view 1
+  by `augment.view2`. The step runs once for each sub-batch: statistics over a batch are
+  those of a sub-batch.
+
+  Attributes:
+    title: the method's name, for people.
+    online_views: the views that the online network sees.
+    target_views: the views that the target network sees; () for no target.
+    joint_statistics: whether batch normalization takes its statistics over all
+      views of a pass together; else over each view by itself.
+    loss: (outputs, carried, axis_name) -> (loss, metrics): this device's mean, a
+      scalar, and scalars to log by names of their own. What compares an image with
+      others, negatives or statistics, gathers them with `jax.lax.all_gather` over
+      `axis_name`, and not where that is None. The step averages gradients over the
+      devices, which makes the gradient through the gathering right.
+    follow: (target, online, rate) -> target: the target's parameters after the
+      optimizer's step, from the new online ones of the same modules; `rate` is
+      1 - tau. By default `moving_average`; without a target it does nothing.
+    meaning: the logged loss's range.
+    init: key -> the arrays carried from step to step beside the networks, equal on
+      all devices. {} adds nothing to a checkpoint.
+    advance: (outputs, carried, axis_name) -> carried, after each sub-batch.
+  """
+  title: str
+  online_views: tuple[int, ...]
+  target_views: tuple[int, ...]
+  joint_statistics: bool
+  loss: Callable[[Pass, Carried, str | None], tuple[jax.Array, Metrics]]
+  meaning: Meaning
+  follow: Callable[[Any, Any, jax.Array], Any] = moving_average
+  init: Callable[[jax.Array], Carried] = lambda key: {}
+  advance: Callable[[Pass, Carried, str | None], Carried] = (
+      lambda outputs, carried, axis_name: carried)

@@ -8,6 +8,7 @@ import ml_collections
 
 from byol_jax.config import keys as keys_lib
 from byol_jax.data.feed import resident
+from byol_jax.data.sources import names
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
@@ -87,7 +88,8 @@ def of_weights(config: ml_collections.ConfigDict,
                 'max_bad_images'):
       if key == 'source' or config.data[key] == default[key]:
         result.data[key] = trained.data[key]
-    result.seed = trained.seed if trained.data.source == 'fake' else config.seed
+    is_drawn = names.CATALOGUE[trained.data.source].seeded  # from the run's seed
+    result.seed = trained.seed if is_drawn else config.seed
   result.data.image_size = trained.data.image_size
   if result.data.resident == 'yes':  # here it only says how images are fed
     result.data.resident = 'auto'

@@ -132,6 +132,9 @@ def _loss(
 
   def run(network, params, net_state, which):
     """Runs a network on some views as one batch; outputs [V, n, .]."""
+    if max(which) >= len(views):
+      raise ValueError(f'{method.title} sees view {max(which)}, but there are only '
+                       f'{len(views)}, counted from 0')
     chosen = (views if which == tuple(range(len(views)))
               else jnp.stack([views[i] for i in which]))
     groups = 1 if method.joint_statistics else len(which)
@@ -149,9 +152,12 @@ def _loss(
 
   outputs = Pass(online, target)
   loss, metrics = method.loss(outputs, state.carried, axis_name)
-  chex.assert_rank([loss, *metrics.values()], 0)  # this device's means
+  chex.assert_rank([loss, *metrics.values()], 0, custom_message=(
+      f"the loss and the metrics of {method.title} are this device's means: scalars"))
   normalized = losses.l2_normalize(jax.lax.stop_gradient(
       online.projection.reshape(-1, online.projection.shape[-1])))
+  if 'loss' in metrics:
+    raise ValueError(f"a metric of {method.title} is called 'loss', as the loss is")
   metrics = metrics | {
       'loss': loss,
       # for `_spread`: averages of moments are those of the global batch

@@ -132,6 +132,9 @@ def _from_checkpoint(path: str, network: str):
               f'cannot read checkpoint {step} of {path!r}: the run removed it '
               'meanwhile; take a newer one, or let the run keep more '
               '(checkpoint.keep)') from error
+  if not arrays and network == 'target':
+    raise UserError(f'config key evaluation.network is {network!r}, but the method of '
+                    f'{path!r} has no target network: set it to online')
   trees = {'params': {}, 'state': {}}
   for name, array in arrays.items():
     kind, module, leaf = name.split('.', 2)

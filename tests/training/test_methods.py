@@ -32,7 +32,7 @@ def _siamese():
         'agreement': jnp.mean(one * two)}
   return method_lib.Method(
       title='Siamese', online_views=(0, 1), target_views=(), joint_statistics=True,
-      loss=loss, follow=method_lib.moving_average, meaning=method_lib.Meaning(0, 4))
+      loss=loss, meaning=method_lib.Meaning(0, 4))
 
 
 def _queue():
@@ -54,6 +54,7 @@ def _queue():
       advance=advance)
 
 
+# a new method joins them: 'name': name.make()
 METHODS = {'siamese': _siamese(), 'queue': _queue()}
 
 
@@ -117,3 +118,16 @@ def test_what_is_carried_advances_once_a_sub_batch():
   # the target is a copy of the online network after each step
   chex.assert_trees_all_equal(new.target_params, {
       name: new.online_params[name] for name in new.target_params})
+
+
+@pytest.mark.parametrize('wrong, words', [
+    (dict(online_views=(0, 2)), 'sees view 2, but there are only 2'),
+    (dict(loss=lambda outputs, carried, axis_name: (
+        outputs.online.projection[0], {})), 'means: scalars'),
+    (dict(loss=lambda outputs, carried, axis_name: (
+        jnp.float32(0), {'loss': jnp.float32(1)})), "called 'loss'"),
+], ids=['a third view', 'no mean', 'a metric called loss'])
+def test_what_an_author_gets_wrong_is_named(monkeypatch, wrong, words):
+  monkeypatch.setitem(METHODS, 'siamese', _siamese()._replace(**wrong))
+  with pytest.raises((ValueError, AssertionError), match=words):
+    _run('siamese', 1, 1, steps=1)
