@@ -27,3 +27,15 @@ def test_a_row_for_each_kind_that_was_measured():
   assert [line[:20].strip() for line in lines] == ['knn', 'BYOL', 'raw pixels']
   assert '52.00% +-1.50' in lines[1] and lines[1].endswith('40.00 to 60.00')
   assert lines[2].endswith('-')
+
+
+def test_results_table():
+  table = figures.results_table({
+      'raw_pixels': {'knn_top1': 79.61, 'linear_top1': 83.},
+      'untrained': {'knn_top1': 59.02},
+      'byol': {'knn_top1': 86.9, 'linear_top1': 88.04}})
+  assert table.splitlines() == [
+      '                          k-NN    linear',
+      'raw pixels               79.6%     83.0%',
+      'untrained encoder        59.0%         -',
+      'BYOL                     86.9%     88.0%']

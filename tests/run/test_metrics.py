@@ -1,6 +1,5 @@
-"""What a run says, and that a log that cannot be written costs nothing else."""
+"""Logs of a run: one line a step, and none that costs the run anything."""
 
-import functools
 import json
 import logging
 import math
@@ -13,10 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from byol_jax.evaluation import figures
-from byol_jax.run import console as console_lib
 from byol_jax.run import metrics as metrics_lib
-from byol_jax.run import stopwatch
 
 
 def lines(path):
@@ -34,57 +30,6 @@ def events(workdir):
           size = int.from_bytes(header[:8], 'little')
           yield event_pb2.Event.FromString(f.read(size))
           f.read(4)
-
-
-def test_progress_line():
-  figures = dict(loss=1.2341, learning_rate=.42, tau=.99712, seconds_left=451,
-                 images_per_second=812.4, data_wait=.012)
-  line = functools.partial(console_lib.progress_line, 1250, 24_000, '0..8')
-  assert line(figures | {'probe_top1': 81.24}) == (
-      'step 1,250/24,000  5.2%  812 img/s  ETA 0:07:31  loss 1.234 (0..8)  '
-      'lr 0.42  tau 0.9971  wait 1%  probe 81.2%')
-  slow = figures | dict(images_per_second=1.26, seconds_left=math.inf)
-  assert '1.3 img/s  ETA ?' in line(slow)
-  assert 'probe' not in line(slow)
-
-
-def test_duration():
-  assert console_lib.duration(0) == '0:00:00'
-  assert console_lib.duration(59.7) == '0:01:00'
-  assert console_lib.duration(360_000) == '100:00:00'
-  assert console_lib.duration(math.nan) == '?'
-
-
-def test_stopwatch():
-  now = [100.]
-  watch = stopwatch.Stopwatch(10, clock=lambda: now[0])
-  def spend(seconds):
-    now[0] += seconds
-  spend(3)
-  with watch.waiting():
-    spend(1)
-  with watch.paused():
-    spend(50)
-  assert watch.lap(30, batch_size=8, total_steps=50) == {
-      'images_per_second': 40., 'data_wait': .25, 'seconds_left': 4.}
-  spend(10)   # the next window knows nothing of the last
-  assert watch.lap(40, batch_size=8, total_steps=50) == {
-      'images_per_second': 8., 'data_wait': 0., 'seconds_left': 10.}
-  assert watch.lap(40, batch_size=8, total_steps=50)['seconds_left'] == math.inf
-
-
-def test_stopwatch_counts_from_when_the_devices_are_idle():
-  now, ends = [0.], [3.]  # the last step computes until then
-  watch = stopwatch.Stopwatch(0, clock=lambda: now[0])
-  def wait(*seconds):
-    with watch.waiting(lambda: now[0] < ends[0]):
-      for part in seconds:
-        now[0] += part
-        watch.look()
-  wait(1, 1)        # the batch is there first
-  wait(1.5, .5, 1)  # seen idle after 1.5
-  wait(.5)          # idle all the time
-  assert watch.lap(1, batch_size=1, total_steps=1)['data_wait'] == 2 / 5.5
 
 
 def test_metrics_are_json_lines(tmp_path):
@@ -204,23 +149,3 @@ def test_missing_workdir_is_a_warning(tmp_path, caplog):
     log.write(1, {'loss': 1})
     log.write(2, {'loss': 1})
   assert len(caplog.records) == 1
-
-
-def test_results_table():
-  table = figures.results_table({
-      'raw_pixels': {'knn_top1': 79.61, 'linear_top1': 83.},
-      'untrained': {'knn_top1': 59.02},
-      'byol': {'knn_top1': 86.9, 'linear_top1': 88.04}})
-  assert table.splitlines() == [
-      '                          k-NN    linear',
-      'raw pixels               79.6%     83.0%',
-      'untrained encoder        59.0%         -',
-      'BYOL                     86.9%     88.0%']
-
-
-def test_console_prints_plain_lines(capsys):
-  console_lib.setup_console()
-  console = console_lib.setup_console()
-  console.info('step %d', 3)
-  console.warning('cannot write %s', 'x')
-  assert capsys.readouterr().out == 'step 3\nwarning: cannot write x\n'
