@@ -1,6 +1,5 @@
 """Signals while the main thread cannot hear, and a process that is stuck."""
 
-import os
 import pathlib
 import signal
 import subprocess
@@ -11,36 +10,14 @@ import numpy as np
 from PIL import Image
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'faults'))
 
 import harness
-
-HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-def start(code):
-  process = subprocess.Popen(
-      [sys.executable, '-c', code], stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE, text=True, cwd=HERE)
-  assert process.stdout.readline() == 'ready\n'
-  return process
-
-
-def end(process):
-  output, errors = process.communicate(timeout=30)
-  return process.returncode, output, errors
-
-
-# what keeps the main thread from running Python, as a compiler does
-BUSY = 'import ctypes\n  for _ in range(100): ctypes.CDLL(None).sleep(1)'
-WATCHING = '''
-from byol_jax.run import signals
-with signals.on_signals() as leave:
-  {now}
-  print('ready', flush=True)
-  {body}
-print('asked', leave.is_asked(), flush=True)
-'''
+from program import BUSY
+from program import end
+from program import start
+from program import WATCHING
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
@@ -81,7 +58,7 @@ thread = threading.Thread(target=elsewhere)
 thread.start(); thread.join()
 print('ready', threading.active_count())
 '''
-  done = subprocess.run([sys.executable, '-c', code], cwd=HERE, check=True,
+  done = subprocess.run([sys.executable, '-c', code], cwd=harness.ROOT, check=True,
                         capture_output=True, text=True)
   assert done.stdout == 'ready 1\n'
 

@@ -3,40 +3,16 @@
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'faults'))
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-def start(code):
-  process = subprocess.Popen(
-      [sys.executable, '-c', code], stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE, text=True, cwd=HERE)
-  assert process.stdout.readline() == 'ready\n'
-  return process
-
-
-def end(process):
-  output, errors = process.communicate(timeout=30)
-  return process.returncode, output, errors
-
-
-# what keeps the main thread from running Python, as a compiler does
-BUSY = 'import ctypes\n  for _ in range(100): ctypes.CDLL(None).sleep(1)'
-WATCHING = '''
-from byol_jax.run import signals
-with signals.on_signals() as leave:
-  {now}
-  print('ready', flush=True)
-  {body}
-print('asked', leave.is_asked(), flush=True)
-'''
-
+from program import BUSY
+from program import end
+from program import start
+from program import WATCHING
 
 STUCK = '''
 from byol_jax.run.watchdog import Watchdog
