@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+import contextlib
 import logging
 import time
 from typing import Any
@@ -71,8 +72,13 @@ class Saver:
           'command again') from error
 
   def last_good(self) -> str:
-    """Returns the name of the checkpoint that the run can go on from."""
+    """Returns the name of the checkpoint that the run can go on from.
+
+    Waits for a save under way: it may be the newest.
+    """
     try:
+      with contextlib.suppress(OSError):  # then an older one is the last good
+        self._checkpoints.wait()
       step = self._checkpoints.latest()
     except Exception as error:  # untyped, of a bucket
       return f'the checkpoints cannot be listed ({error})'

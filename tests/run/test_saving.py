@@ -111,3 +111,12 @@ def test_what_cannot_be_listed_is_no_reason_to_end(caplog):
   saver = saving.Saver(storage, 'gs://bucket/run')
   saver.save(5, {}, {})
   assert 'cannot be listed (503)' in caplog.text
+
+
+def test_a_save_under_way_counts_as_the_last_good(saver, storage):
+  assert saver.last_good() == 'there is no checkpoint yet'
+  saver.save(5, None, {})
+  assert saver.last_good() == 'the last good checkpoint is of step 5'
+  saver.save(10, None, {})
+  storage.in_background = True  # it fails
+  assert saver.last_good() == 'the last good checkpoint is of step 5'
