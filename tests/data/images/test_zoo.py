@@ -498,7 +498,7 @@ for k in range({count}):
     elif kind == 2: data = data[:max(at, 4)]
     elif kind == 3: data[at:at + 4] = rng.bytes(4)
     else: data[at:at] = rng.bytes(int(rng.integers(1, 40)))
-  start = time.perf_counter()
+  start = time.process_time()  # not the time that others took
   try:
     u = rng.random((2, 4))
     out.fill(0)
@@ -511,7 +511,7 @@ for k in range({count}):
   except decode.BadImage as error:
     bad += 1
     assert str(error)
-  slowest = max(slowest, time.perf_counter() - start)
+  slowest = max(slowest, time.process_time() - start)
 # Not ru_maxrss, which a process inherits from the one that started it.
 status = open('/proc/self/status').read()
 print(json.dumps(dict(
