@@ -114,7 +114,7 @@ def measure(config, is_resident: bool, steps: int) -> dict:
   local = jax.device_put((jax.device_get(shared), one_device),
                          jax.local_devices()[0])
   def run_augmentation():
-    augment(*local).block_until_ready()
+    jax.block_until_ready(augment(*local))
   _seconds(run_augmentation, _WARM_UP_STEPS)
   augmentation = float(np.median(_seconds(run_augmentation, steps)))
   augmentation *= config.train.accumulation_steps

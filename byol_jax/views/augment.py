@@ -58,6 +58,18 @@ def draws(key: jax.Array, step: jax.Array, examples: jax.Array,
       solarize=u[:, 17])
 
 
+_NO_VIEW = 2**31 - 1  # draws of an image that belong to none of its views
+
+
+def order(key: jax.Array, step: jax.Array, examples: jax.Array) -> jax.Array:
+  """Draws a number in [0, 1) for each example; arguments as for `draws`."""
+  key = jax.random.fold_in(key, step)
+  def of_example(example):
+    return jax.random.uniform(
+        jax.random.fold_in(jax.random.fold_in(key, example), _NO_VIEW))
+  return jax.vmap(of_example)(examples)
+
+
 def to_planes(images: jax.Array) -> Planes:
   """Turns uint8 [n, H, W, 1 or 3] into planes in [0, 1]; gray is repeated."""
   scaled = images.astype(jnp.float32) / 255.0

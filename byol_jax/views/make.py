@@ -12,6 +12,19 @@ from byol_jax.views import augment
 from byol_jax.views import recipes
 
 
+class Views(NamedTuple):
+  """The views of n images.
+
+  Attributes:
+    images: [V, n, S, S, 3], normalized.
+    tiles: [n, T, s, s, 3], of a jigsaw; None without one.
+    order: float32 [n], uniform draws whose ranks shuffle a batch (MoCo).
+  """
+  images: jax.Array
+  tiles: jax.Array | None = None
+  order: jax.Array | None = None
+
+
 class ViewSpec(NamedTuple):
   """The rule by which views are made; static values.
 
@@ -37,7 +50,7 @@ class ViewSpec(NamedTuple):
 
 
 def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Array],
-         spec: ViewSpec) -> jax.Array:
+         spec: ViewSpec) -> Views:
   """Makes the views of a batch, whichever way it is fed.
 
   Args:
@@ -48,11 +61,13 @@ def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Arr
     spec: how.
 
   Returns:
-    Normalized views [V, n, S, S, 3], float32, one for each of the recipes.
+    Normalized views, float32, one for each of the recipes.
   """
   if 'views' in batch:
-    return from_crops(shared['key'], step, batch, spec)
-  return from_resident(shared['key'], step, shared['images'], batch, spec)
+    images = from_crops(shared['key'], step, batch, spec)
+  else:
+    images = from_resident(shared['key'], step, shared['images'], batch, spec)
+  return Views(images, order=augment.order(shared['key'], step, batch['examples']))
 
 
 def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
