@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 @pytest.fixture(scope='session', params=['tfrecord', 'array_record'])
 def tfds_folder(request, tmp_path_factory):
-  """Prepares `tiny` in each format that is read at random; returns the folder around."""
+  """Prepares `tiny` in each format that is read at random; returns its folder."""
   import tiny_tfds  # skips where there is no TFDS
   if request.param == 'array_record':
     pytest.importorskip('array_record')
