@@ -75,7 +75,7 @@ def test_a_run_with_its_data(config, caplog):
   assert opened.test is None and opened.workdir == 'runs/x'
   assert opened.found == {'images': 40, 'classes': 4,
                           'fingerprint': fingerprint.fingerprint(opened.train)}
-  assert None not in opened.config.train.values()
+  assert opened.config.train.tau_base and opened.config.train.base_learning_rate
   assert (opened.feed.batch_size, opened.feed.seed) == (16, 0)
   assert opened.meta['config'] == opened.config.to_dict()
   assert opened.meta['data_found'] == opened.found
