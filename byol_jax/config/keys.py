@@ -141,7 +141,7 @@ for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipe
       f'augment.{_view}', LEARNING, of_the_weights=True,
       flip=(_recipe.flip, share(), 'probability of a horizontal flip'),
       jitter=(_recipe.jitter, share(), 'probability of the next four, in random order'),
-      brightness=(_recipe.brightness, _FACTOR, 'delta in +-brightness, added'),
+      brightness=(_recipe.brightness, _FACTOR, 'how far it goes: brightness_mode'),
       contrast=(_recipe.contrast, _FACTOR, 'factor in 1 +- contrast'),
       saturation=(_recipe.saturation, share(), 'factor in 1 +- saturation'),
       hue=(_recipe.hue, share(), 'delta in +-hue of a turn'),
@@ -150,7 +150,13 @@ for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipe
       blur_sigma=(_recipe.blur_sigma, pair('at most 1,000 pixels', at_most=1000),
                   'its sigma, pixels'),
       solarize=(_recipe.solarize, share(), 'probability of inverting what is bright'),
-      solarize_threshold=(_recipe.solarize_threshold, share(), 'how bright it is'))
+      solarize_threshold=(_recipe.solarize_threshold, share(), 'how bright it is'),
+      brightness_mode=(_recipe.brightness_mode, choice('add', 'times'), 'a delta in '
+                       '+-brightness, or a factor in 1 +- brightness'),
+      colour=(_recipe.colour, choice('tf', 'pil'), "TensorFlow's rules or "
+              "torchvision's (brightness: times; contrast, saturation: by gray)"),
+      blur_border=(_recipe.blur_border, choice('zero', 'reflect'),
+                   'what a blur sees beyond the border'))
 
 _add('method: what is learned', LEARNING, of_the_weights=True, name=(
     'byol', choice(*method_names.METHODS), 'the method'))

@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 
 class Recipe(NamedTuple):
-  """One column of table 6: probabilities and ranges. The defaults are T's."""
+  """What is done to a view: probabilities and ranges; 0 leaves an operation out.
+
+  The defaults are T's, a column of table 6; the last fields are of other methods.
+  """
   flip: float = 0.5
   jitter: float = 0.8
-  brightness: float = 0.4       # delta in +-brightness, added
-  contrast: float = 0.4         # factor in 1 +- contrast, around each plane's mean
+  brightness: float = 0.4       # delta in +-brightness, or factor in 1 +- brightness
+  contrast: float = 0.4         # factor in 1 +- contrast, around a mean
   saturation: float = 0.2       # factor in 1 +- saturation
   hue: float = 0.1              # delta in +-hue of a turn
   grayscale: float = 0.2
@@ -18,6 +21,10 @@ class Recipe(NamedTuple):
   blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
   solarize: float = 0.0
   solarize_threshold: float = 0.5
+  brightness_mode: str = 'add'  # or 'times', as SimCLR v2
+  colour: str = 'tf'            # contrast around each plane's mean, saturation in HSV;
+                                # 'pil': around the mean of gray, blend with gray
+  blur_border: str = 'zero'     # or 'reflect', as InfoMin
 
 
 T = Recipe()

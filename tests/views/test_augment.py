@@ -18,6 +18,7 @@ import pytest
 
 from byol_jax.data.images import crops
 from byol_jax.views import augment
+from byol_jax.views import planes as planes_lib
 from byol_jax.views import recipes
 
 NEUTRAL = recipes.Recipe(
@@ -328,10 +329,11 @@ def test_all_operations_in_the_papers_order(x64):
 def test_recipes_are_the_papers_table_6():
   common = dict(flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4,
                 saturation=0.2, hue=0.1, grayscale=0.2, blur_sigma=(0.1, 2.0),
-                solarize_threshold=0.5)
+                solarize_threshold=0.5, brightness_mode='add', colour='tf',
+                blur_border='zero')
   assert recipes.T._asdict() == common | dict(blur=1.0, solarize=0.0)
   assert recipes.T_PRIME._asdict() == common | dict(blur=0.1, solarize=0.2)
-  assert augment.GRAY_WEIGHTS == (0.2989, 0.5870, 0.1140)
+  assert planes_lib.GRAY_WEIGHTS == (0.2989, 0.5870, 0.1140)
 
 
 @pytest.mark.parametrize('size', [(40, 40), (21, 34)])
