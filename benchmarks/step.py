@@ -99,6 +99,7 @@ def measure(config, is_resident: bool, steps: int) -> dict:
   for view in (plain_config.augment.view1, plain_config.augment.view2):
     for operation in ('flip', 'jitter', 'grayscale', 'blur', 'solarize'):
       view[operation] = 0.0
+    view.randaugment = 0
 
   device = jax.local_devices()[0]
   full = timed(config)

@@ -156,7 +156,11 @@ for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipe
       colour=(_recipe.colour, choice('tf', 'pil'), "TensorFlow's rules or "
               "torchvision's (brightness: times; contrast, saturation: by gray)"),
       blur_border=(_recipe.blur_border, choice('zero', 'reflect'),
-                   'what a blur sees beyond the border'))
+                   'what a blur sees beyond the border'),
+      randaugment=(_recipe.randaugment, whole(at_least=0, at_most=10), 'layers, each '
+                   'of one of 15 operations, before gray; InfoMin: 2; 0: none'),
+      randaugment_magnitude=(_recipe.randaugment_magnitude, number(
+          at_least=0, at_most=10), 'how strong they are'))
 
 _add('method: what is learned', LEARNING, of_the_weights=True, name=(
     'byol', choice(*method_names.METHODS), 'the method'))

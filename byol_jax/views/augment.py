@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from byol_jax.data.images import crops
+from byol_jax.views import randaugment
 from byol_jax.views import recipes
 from byol_jax.views.planes import blend
 from byol_jax.views.planes import clip
@@ -21,6 +22,9 @@ from byol_jax.views.planes import each
 from byol_jax.views.planes import gray
 from byol_jax.views.planes import Planes
 from byol_jax.views.planes import where
+
+# What `further_draws` are for; far from the 18 counters of `draws`.
+RANDAUGMENT, CROP, TILES = 1001, 1002, 1003
 
 
 class _Draws(NamedTuple):
@@ -58,6 +62,26 @@ def draws(key: jax.Array, step: jax.Array, examples: jax.Array,
       crop=u[:, 0:4], order=u[:, 4:8], strength=u[:, 8:12], flip=u[:, 12],
       jitter=u[:, 13], grayscale=u[:, 14], blur=u[:, 15], sigma=u[:, 16],
       solarize=u[:, 17])
+
+
+def further_draws(key: jax.Array, step: jax.Array, examples: jax.Array, view: int,
+                  purpose: int, count: int) -> jax.Array:
+  """Draws random numbers that only some recipes need.
+
+  Args:
+    key: as for `draws`, and so are `step` and `examples`.
+    view: 0, 1 or, for what is no view, another number.
+    purpose: one of RANDAUGMENT, CROP, TILES. They and `draws` are independent.
+    count: how many numbers.
+
+  Returns:
+    float32 [n, count], uniform in [0, 1).
+  """
+  key = jax.random.fold_in(key, step)
+  def of_example(example):
+    k = jax.random.fold_in(jax.random.fold_in(key, example), view)
+    return jax.random.uniform(jax.random.fold_in(k, purpose), (count,))
+  return jax.vmap(of_example)(examples)
 
 
 def to_planes(images: jax.Array) -> Planes:
@@ -327,10 +351,19 @@ def solarize(planes: Planes, threshold: float = 0.5) -> Planes:
   return tuple(jnp.where(p < threshold, p, 1.0 - p) for p in planes)
 
 
-def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
+def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe,
+            layers: jax.Array | None = None) -> Planes:
   """Applies flip, jitter, grayscale, blur, solarize, in this order; in [0, 1].
 
+  RandAugment comes after the blur, and grayscale then after it, as InfoMin does.
   Operations of probability 0 cost nothing.
+
+  Args:
+    planes: [n, S, S] in [0, 1].
+    d: the draws.
+    recipe: probabilities and ranges.
+    layers: [n, recipe.randaugment, randaugment.DRAWS], further draws; None where the
+      recipe has no RandAugment.
   """
   out = planes
   if recipe.flip > 0:
@@ -338,15 +371,19 @@ def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
   if recipe.jitter > 0:
     jitter = color_jitter_by_blends if recipe.colour == 'pil' else color_jitter
     out = jitter(out, d, recipe)
-  if recipe.grayscale > 0:
+  if recipe.grayscale > 0 and not recipe.randaugment:
     out = where(d.grayscale < recipe.grayscale, grayscale(out), out)
   if recipe.blur > 0:
     low, high = recipe.blur_sigma
     blurred = gaussian_blur(out, low + (high - low) * d.sigma, recipe.blur_border)
     out = where(d.blur < recipe.blur, blurred, out)
+  if recipe.randaugment:
+    out = randaugment.randaugment(out, layers, recipe.randaugment_magnitude)
+    if recipe.grayscale > 0:
+      out = where(d.grayscale < recipe.grayscale, grayscale(out), out)
   if recipe.solarize > 0:
     out = where(d.solarize < recipe.solarize,
-                 solarize(out, recipe.solarize_threshold), out)
+                solarize(out, recipe.solarize_threshold), out)
   return clip(out)
 
 

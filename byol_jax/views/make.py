@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 
 from byol_jax.data.images import crops
 from byol_jax.views import augment
+from byol_jax.views import randaugment
 from byol_jax.views import recipes
 
 
@@ -75,7 +77,7 @@ def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
     draws = augment.draws(key, step, batch['examples'], i)
     planes = augment.random_resized_crop(
         chosen, draws.crop, spec.image_size, spec.area, spec.aspect)
-    return _finish(planes, draws, spec, i)
+    return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
 
@@ -94,12 +96,19 @@ def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
   """
   def view(i):
     draws = augment.draws(key, step, batch['examples'], i)
-    return _finish(augment.to_planes(batch['views'][:, i]), draws, spec, i)
+    planes = augment.to_planes(batch['views'][:, i])
+    return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
 
-def _finish(planes, draws, spec: ViewSpec, i: int) -> jax.Array:
-  planes = augment.augment(planes, draws, spec.recipes[i])
+def _finish(key, step, batch, planes, draws, spec: ViewSpec, i: int) -> jax.Array:
+  recipe, layers = spec.recipes[i], None
+  if recipe.randaugment:
+    shape = (recipe.randaugment, randaugment.DRAWS)
+    layers = augment.further_draws(
+        key, step, batch['examples'], i, augment.RANDAUGMENT, math.prod(shape)
+    ).reshape(-1, *shape)
+  planes = augment.augment(planes, draws, recipe, layers)
   images = augment.normalize(planes, spec.mean, spec.std)
   return jax.lax.stop_gradient(images)
 

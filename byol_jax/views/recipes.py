@@ -25,6 +25,8 @@ class Recipe(NamedTuple):
   colour: str = 'tf'            # contrast around each plane's mean, saturation in HSV;
                                 # 'pil': around the mean of gray, blend with gray
   blur_border: str = 'zero'     # or 'reflect', as InfoMin
+  randaugment: int = 0          # layers, each of one of 15 operations, p 1/2
+  randaugment_magnitude: float = 10.0  # its mean, of at most 10
 
 
 T = Recipe()
