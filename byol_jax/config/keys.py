@@ -131,6 +131,8 @@ _add(
     crop_area=(crops.AREA, pair('at most the whole image, 1', at_most=1),
                'area of a random crop, share of the image'),
     crop_aspect=(crops.ASPECT, pair(), 'its width / height'),
+    crop_sampler=('byol', choice(*crops.SAMPLERS), "how it is drawn: BYOL's rule, or "
+                  "TensorFlow's as SimCLR, or torchvision's as MoCo"),
     center_share=(crops.CENTER_SHARE, _PART, 'evaluated centre crop / shorter side'),
     mean=((0.485, 0.456, 0.406), numbers(3, _MEAN), 'red, green, blue: subtracted'),
     std=((0.229, 0.224, 0.225), numbers(3, _STD), 'red, green, blue: divided by'))

@@ -96,7 +96,7 @@ def view_spec(config: ml_collections.ConfigDict) -> views_lib.ViewSpec:
   return views_lib.ViewSpec(
       image_size=data.image_size, area=tuple(data.crop_area),
       aspect=tuple(data.crop_aspect), mean=tuple(data.mean),
-      std=tuple(data.std),
+      std=tuple(data.std), sampler=data.crop_sampler,
       recipes=(recipe(config.augment.view1), recipe(config.augment.view2)))
 
 

@@ -97,21 +97,23 @@ def random_resized_crop(
     size: int,
     area: tuple[float, float] = crops.AREA,
     aspect: tuple[float, float] = crops.ASPECT,
+    sampler: str = 'byol',
 ) -> Planes:
   """Crops at random and resizes to size x size, bicubic (appendix B).
 
   Args:
     images: uint8 [n, H, W, 1 or 3].
-    u: [n, 4] draws in [0, 1), see `crops.crop_box`.
+    u: [n, 4] draws in [0, 1) or, for other samplers, more: `crops.crop_box`.
     size: of the output, in pixels.
     area: range of the crop's share of the image.
     aspect: range of the crop's width / height.
+    sampler: one of `crops.SAMPLERS`.
 
   Returns:
     Planes [n, size, size] in [0, 1].
   """
   height, width = images.shape[1:3]
-  box = crops.crop_box(u, height, width, area, aspect, xp=jnp)
+  box = crops.crop_box(u, height, width, area, aspect, sampler, xp=jnp)
   return crop_and_resize(images, *box, size)
 
 

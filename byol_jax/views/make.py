@@ -24,6 +24,7 @@ class ViewSpec(NamedTuple):
     recipes: the augmentations of each view; two for BYOL.
     mean: per channel, of images in [0, 1].
     std: per channel.
+    sampler: how crops are drawn, one of `crops.SAMPLERS`.
   """
   image_size: int = 224
   area: tuple[float, float] = crops.AREA
@@ -31,11 +32,13 @@ class ViewSpec(NamedTuple):
   recipes: tuple[recipes.Recipe, ...] = (recipes.T, recipes.T_PRIME)
   mean: tuple[float, ...] = (0.485, 0.456, 0.406)
   std: tuple[float, ...] = (0.229, 0.224, 0.225)
+  sampler: str = 'byol'
 
   @property
   def crop(self) -> crops.CropSpec:
     """Returns how the host cuts the views of streamed images."""
-    return crops.CropSpec(self.image_size, len(self.recipes), self.area, self.aspect)
+    return crops.CropSpec(self.image_size, len(self.recipes), self.area, self.aspect,
+                          self.sampler)
 
 
 def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Array],
@@ -75,8 +78,12 @@ def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
   chosen = images[batch['rows']]
   def view(i):
     draws = augment.draws(key, step, batch['examples'], i)
+    u = draws.crop
+    if spec.sampler != 'byol':
+      u = augment.further_draws(key, step, batch['examples'], i, augment.CROP,
+                                crops.draws(spec.sampler))
     planes = augment.random_resized_crop(
-        chosen, draws.crop, spec.image_size, spec.area, spec.aspect)
+        chosen, u, spec.image_size, spec.area, spec.aspect, spec.sampler)
     return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
 

@@ -24,7 +24,6 @@ from byol_jax.data.sources.table import Encoded
 from byol_jax.data.sources.table import Images
 from byol_jax.errors import UserError
 
-_DRAWS = 4  # for each view: `crops.crop_box`
 _RESIDENT_BATCH = 256
 _ATTEMPTS = 100  # substitutes in a row that may be bad as well
 
@@ -45,12 +44,12 @@ def train_batches(
   """Yields this host's share of the batches, V random crops an image.
 
   Example i of step s shows image `order.rows(seed, s, batch_size, N)[i]`, cut
-  by the draws `order.uniforms(seed, s, [i], 4 V)`. Nothing is flipped here: the
-  device does that.
+  by the draws `order.uniforms(seed, s, [i], crop.draws V)`. Nothing is flipped here:
+  the device does that.
 
   Args:
     source: the images.
-    crop: size, number V, area and aspect of the crops.
+    crop: size, number V, area, aspect and sampler of the crops.
     seed: the run's seed.
     start_step: the step of the first batch.
     num_steps: how many batches to yield.
@@ -75,8 +74,8 @@ def train_batches(
 
   def start(step: int) -> tuple[dict[str, np.ndarray], Any]:
     wanted = order.rows(seed, step, batch_size, source.size)[rows_of_host]
-    u = order.uniforms(seed, step, rows_of_host, _DRAWS * num_views)
-    u = u.reshape(-1, num_views, _DRAWS)
+    u = order.uniforms(seed, step, rows_of_host, crop.draws * num_views)
+    u = u.reshape(-1, num_views, crop.draws)
     views = np.empty((len(wanted), num_views, size, size, 3), np.uint8)
     shown = np.empty_like(wanted)
 

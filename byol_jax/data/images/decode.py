@@ -104,7 +104,7 @@ def decode_views(
 
   Args:
     data: as for `decode`.
-    u: float64 [V, 4], the draws of each view: `crops.crop_box`.
+    u: float64 [V, crop.draws], the draws of each view: `crops.crop_box`.
     out: uint8 [V, S, S, 3], written. Bicubic without antialiasing.
     crop: says how large the crops are; V and S are those of `out`.
 
@@ -114,9 +114,9 @@ def decode_views(
   image = decode(data)
   height, width, _ = image.shape
   for view in range(len(out)):
-    box = crops.crop_box(u[view], height, width, crop.area, crop.aspect,
-                         xp=_SCALARS)
-    resize.cut(image, box, out[view])
+    box = crops.crop_box(u[view], height, width, crop.area, crop.aspect, crop.sampler,
+                         xp=_SCALARS if crop.sampler == 'byol' else np)
+    resize.cut(image, tuple(int(side) for side in box), out[view])
 
 
 def decode_eval(data: bytes, out: np.ndarray,
