@@ -86,6 +86,7 @@ def _add(section: str, tasks: tuple[str, ...], *, free: tuple[str, ...] = (),
 
 
 _POSITIVE, _COUNT = whole(above=0), whole(at_least=0)
+_JIGSAW = crops.Jigsaw()
 _SIDE = whole(at_least=0, at_most=4096)
 _WIDTH, _BATCH = whole(above=0, at_most=2**20), whole(at_least=0, at_most=2**20)
 _FEW, _CLASSES = whole(above=0, at_most=1000), whole(at_least=0, at_most=100_000)
@@ -164,6 +165,14 @@ for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipe
       randaugment_magnitude=(_recipe.randaugment_magnitude, number(
           at_least=0, at_most=10), 'how strong they are'))
 
+_add(
+    'augment.jigsaw: one more crop, in 3 x 3 tiles, with method.jigsaw', LEARNING,
+    of_the_weights=True,
+    size=(_JIGSAW.size, whole(above=0, at_most=4096), 'side of the crop, pixels'),
+    tile=(_JIGSAW.tile, whole(above=0, at_most=4096), 'side of a tile, at random '
+          'within a third'),
+    area=(_JIGSAW.area, pair('at most the whole image, 1', at_most=1),
+          'area of the crop, share of the image'))
 _add('method: what is learned', LEARNING, of_the_weights=True, name=(
     'byol', choice(*method_names.METHODS), 'the method'))
 _add(

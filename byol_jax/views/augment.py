@@ -391,5 +391,5 @@ def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe,
 
 def normalize(planes: Planes, mean: tuple[float, ...],
               std: tuple[float, ...]) -> jax.Array:
-  """Makes of planes in [0, 1] images [n, H, W, 3], (x - mean) / std per channel."""
+  """Makes of planes in [0, 1] images [..., H, W, 3]: (x - mean) / std per channel."""
   return jnp.stack([(p - m) / s for p, m, s in zip(planes, mean, std)], axis=-1)

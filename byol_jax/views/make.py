@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from byol_jax.data.images import crops
 from byol_jax.views import augment
+from byol_jax.views import jigsaw as jigsaw_lib
 from byol_jax.views import randaugment
 from byol_jax.views import recipes
 
@@ -25,6 +26,7 @@ class ViewSpec(NamedTuple):
     mean: per channel, of images in [0, 1].
     std: per channel.
     sampler: how crops are drawn, one of `crops.SAMPLERS`.
+    jigsaw: how one more crop is cut into tiles; None: there is none.
   """
   image_size: int = 224
   area: tuple[float, float] = crops.AREA
@@ -33,12 +35,13 @@ class ViewSpec(NamedTuple):
   mean: tuple[float, ...] = (0.485, 0.456, 0.406)
   std: tuple[float, ...] = (0.229, 0.224, 0.225)
   sampler: str = 'byol'
+  jigsaw: crops.Jigsaw | None = None
 
   @property
   def crop(self) -> crops.CropSpec:
     """Returns how the host cuts the views of streamed images."""
     return crops.CropSpec(self.image_size, len(self.recipes), self.area, self.aspect,
-                          self.sampler)
+                          self.sampler, self.jigsaw)
 
 
 def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Array],
@@ -80,8 +83,7 @@ def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
     draws = augment.draws(key, step, batch['examples'], i)
     u = draws.crop
     if spec.sampler != 'byol':
-      u = augment.further_draws(key, step, batch['examples'], i, augment.CROP,
-                                crops.draws(spec.sampler))
+      u = _crop_draws(key, step, batch, spec, i)
     planes = augment.random_resized_crop(
         chosen, u, spec.image_size, spec.area, spec.aspect, spec.sampler)
     return _finish(key, step, batch, planes, draws, spec, i)
@@ -106,6 +108,41 @@ def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
     planes = augment.to_planes(batch['views'][:, i])
     return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
+
+
+def make_tiles(shared: dict[str, jax.Array], step: jax.Array,
+               batch: dict[str, jax.Array], spec: ViewSpec) -> jax.Array | None:
+  """Makes the tiles of the jigsaw; None where the spec has none.
+
+  Args:
+    shared: as for `make`.
+    step: int32 scalar.
+    batch: as for `make`; streamed images have their crop in 'jigsaw', uint8
+      [n, size, size, 3].
+    spec: how.
+
+  Returns:
+    Normalized tiles [n, 9, tile, tile, 3], float32, each image's in an order of its
+    own.
+  """
+  if spec.jigsaw is None:
+    return None
+  key, examples, no_view = shared['key'], batch['examples'], len(spec.recipes)
+  if 'views' in batch:
+    planes = augment.to_planes(batch['jigsaw'])
+  else:
+    planes = augment.random_resized_crop(
+        shared['images'][batch['rows']], _crop_draws(key, step, batch, spec, no_view),
+        spec.jigsaw.size, spec.jigsaw.area, spec.aspect, spec.sampler)
+  u = augment.further_draws(key, step, examples, no_view, augment.TILES,
+                            jigsaw_lib.DRAWS)
+  tiles = augment.normalize(jigsaw_lib.cut(planes, u, spec.jigsaw), spec.mean, spec.std)
+  return jax.lax.stop_gradient(tiles)
+
+
+def _crop_draws(key, step, batch, spec: ViewSpec, i: int) -> jax.Array:
+  return augment.further_draws(key, step, batch['examples'], i, augment.CROP,
+                               crops.draws(spec.sampler))
 
 
 def _finish(key, step, batch, planes, draws, spec: ViewSpec, i: int) -> jax.Array:

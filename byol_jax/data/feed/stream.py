@@ -49,7 +49,8 @@ def train_batches(
 
   Args:
     source: the images.
-    crop: size, number V, area, aspect and sampler of the crops.
+    crop: size, number V, area, aspect and sampler of the crops, and whether there is
+      one more for a jigsaw, whose draws come behind those of the views.
     seed: the run's seed.
     start_step: the step of the first batch.
     num_steps: how many batches to yield.
@@ -62,8 +63,8 @@ def train_batches(
       end. Slow storage makes a batch take long.
 
   Yields:
-    'views': uint8 [b, V, S, S, 3] and, if there are labels, 'labels': int32
-    [b].
+    'views': uint8 [b, V, S, S, 3]; with a jigsaw 'jigsaw': uint8 [b, size, size, 3];
+    if there are labels, 'labels': int32 [b].
 
   Raises:
     UserError: too many images are bad (`bad.BadImages`), or the data set
@@ -74,17 +75,23 @@ def train_batches(
 
   def start(step: int) -> tuple[dict[str, np.ndarray], Any]:
     wanted = order.rows(seed, step, batch_size, source.size)[rows_of_host]
-    u = order.uniforms(seed, step, rows_of_host, crop.draws * num_views)
-    u = u.reshape(-1, num_views, crop.draws)
-    views = np.empty((len(wanted), num_views, size, size, 3), np.uint8)
+    num_crops = num_views + (crop.jigsaw is not None)
+    u = order.uniforms(seed, step, rows_of_host, crop.draws * num_crops)
+    u = u.reshape(-1, num_crops, crop.draws)
+    made = {'views': np.empty((len(wanted), num_views, size, size, 3), np.uint8)}
+    if crop.jigsaw:
+      side = crop.jigsaw.size
+      made['jigsaw'] = np.empty((len(wanted), side, side, 3), np.uint8)
     shown = np.empty_like(wanted)
 
     def make(k: int) -> None:
       shown[k] = _use(source, int(wanted[k]), lambda data:
-                      decode.decode_views(data, u[k], views[k], crop))
+                      decode.decode_views(
+                          data, u[k], made['views'][k], crop,
+                          made['jigsaw'][k] if crop.jigsaw else None))
 
     def finish() -> dict[str, np.ndarray]:
-      return {'views': views} | _labels(source, shown)
+      return made | _labels(source, shown)
 
     return len(wanted), make, finish
 

@@ -24,6 +24,13 @@ SAMPLERS = {'byol': 1, 'tf': 100, 'torchvision': 10}
 _TF_COVERED = 0.1  # min_object_covered of the whole image, in SimCLR's call
 
 
+class Jigsaw(NamedTuple):
+  """The crop that InfoMin cuts into 3 x 3 tiles (arXiv:2005.10243; PyContrast)."""
+  size: int = 255  # pixels of a side of the crop
+  tile: int = 64   # of a tile, at random within a third of the crop
+  area: tuple[float, float] = (0.6, 1.0)
+
+
 class CropSpec(NamedTuple):
   """The random resized crops that are made of each image."""
   image_size: int  # S, the side of a view in pixels
@@ -31,6 +38,7 @@ class CropSpec(NamedTuple):
   area: tuple[float, float] = AREA
   aspect: tuple[float, float] = ASPECT
   sampler: str = 'byol'
+  jigsaw: Jigsaw | None = None  # one more crop
 
   @property
   def draws(self) -> int:

@@ -70,6 +70,28 @@ def test_other_samplers_take_more_draws(source, sampler):
     np.testing.assert_array_equal(views[0], views[1])
 
 
+@pytest.mark.parametrize('sampler', crops.SAMPLERS)
+def test_a_jigsaw_is_one_more_crop(source, sampler):
+  """Its draws come last: the views are what they were."""
+  plain = CropSpec(_SIZE, sampler=sampler)
+  spec = plain._replace(jigsaw=crops.Jigsaw(size=15))
+  options = dict(seed=3, start_step=2, num_steps=1, batch_size=_BATCH,
+                 rows_of_host=np.array([3, 1]))
+  batch, = stream.train_batches(source, spec, **options)
+  without, = stream.train_batches(source, plain, **options)
+  assert 'jigsaw' not in without
+  np.testing.assert_array_equal(batch['views'], without['views'])
+  shown = order.rows(3, 2, _BATCH, source.size)[[3, 1]]
+  u = order.uniforms(3, 2, np.array([3, 1]), 3 * spec.draws).reshape(2, 3, -1)
+  assert batch['jigsaw'].shape == (2, 15, 15, 3)
+  for k in range(2):
+    image, expected = decode.decode(source.read(int(shown[k]))), np.empty((15, 15, 3),
+                                                                         np.uint8)
+    box = crops.crop_box(u[k, 2], *image.shape[:2], (0.6, 1.0), sampler=sampler)
+    resize.cut(image, tuple(int(side) for side in box), expected)
+    np.testing.assert_array_equal(batch['jigsaw'][k], expected)
+
+
 def test_shows_what_order_says(source):
   for step, batch in enumerate(_train(source)):
     assert batch['views'].shape == (_BATCH, 2, _SIZE, _SIZE, 3)

@@ -41,7 +41,8 @@ def test_golden(u, size, expected):
 
 def test_the_constants_are_the_papers():
   """Appendix B, and 224 of 256 pixels of appendix C.1."""
-  assert crops.CropSpec(224) == (224, 2, (0.08, 1.0), (3 / 4, 4 / 3), 'byol')
+  assert crops.CropSpec(224) == (224, 2, (0.08, 1.0), (3 / 4, 4 / 3), 'byol', None)
+  assert crops.Jigsaw() == (255, 64, (0.6, 1.0))  # InfoMin's
   assert crops.CENTER_SHARE == 224 / 256
 
 
