@@ -48,7 +48,8 @@ def _batch(config, spec, is_resident: bool, rng: np.random.RandomState):
   size, train = spec.image_size, config.train
   grid = grid_lib.local_example_grid(train.batch_size, train.accumulation_steps)
   shapes = (batch_lib.resident(grid.shape) if is_resident else
-            batch_lib.streamed(grid.shape, len(spec.recipes), size, True))
+            batch_lib.streamed(grid.shape, len(spec.recipes), size, True,
+                               spec.jigsaw.size if spec.jigsaw else 0))
   of_shared = batch_lib.shared(
       (train.batch_size, size, size, 3) if is_resident else None, True)
   def draw(name, shape):
@@ -115,7 +116,7 @@ def measure(config, is_resident: bool, steps: int) -> dict:
   local = jax.device_put((jax.device_get(shared), one_device),
                          jax.local_devices()[0])
   def run_augmentation():
-    augment(*local).block_until_ready()
+    jax.block_until_ready(augment(*local))
   _seconds(run_augmentation, _WARM_UP_STEPS)
   augmentation = float(np.median(_seconds(run_augmentation, steps)))
   augmentation *= config.train.accumulation_steps

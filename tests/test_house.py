@@ -1,9 +1,13 @@
-"""The rooms of byol_jax: who may import whom (CONTRIBUTING.md says what each is for)."""
+"""The rooms of byol_jax: who may import whom (CONTRIBUTING.md says what each is for).
+
+And who is tested where: tests/ mirrors byol_jax/, file for file.
+"""
 
 import ast
 import pathlib
 
-ROOT = pathlib.Path(__file__).resolve().parents[1] / 'byol_jax'
+TESTS = pathlib.Path(__file__).resolve().parent
+ROOT = TESTS.parent / 'byol_jax'
 
 # An arrow goes down only; what stands on one floor does not know its neighbours.
 FLOORS = {
@@ -35,6 +39,17 @@ WITHOUT = {
     'data': ('jax', 'optax', 'haiku'), 'storage': ('jax', 'optax', 'haiku'),
     'config': ('jax', 'haiku', 'optax', 'PIL', 'numba', 'tensorflow', 'pyarrow'),
     'methods': ('optax',)}
+# A module without a test file of its name, and the file that tests it instead.
+TESTED_ELSEWHERE = {
+    # a contract: methods of all kinds are run through the step that it is made with
+    'methods/method.py': 'training/test_methods.py',
+    # a table: each of its methods is made
+    'methods/names.py': 'methods/test_byol.py',
+    # a perceptron: its layers are those of the networks' projector and predictor
+    'networks/heads.py': 'networks/test_model.py',
+    # shapes: they are compared with the batches that the feeds make
+    'training/batch.py': 'data/feed/test_feed.py',
+}
 
 
 def _imports():
@@ -99,3 +114,13 @@ def test_one_file_knows_pmap():
            if any(isinstance(node, ast.Attribute) and node.attr == 'pmap'
                   for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))))]
   assert users == ['devices/mapped.py']
+
+
+def test_every_module_has_a_test_file_of_its_name():
+  modules = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py')
+             if path.name != '__init__.py'}
+  without = {file for file in modules
+             if not (TESTS / file).with_name(f'test_{pathlib.Path(file).name}').exists()}
+  assert without == TESTED_ELSEWHERE.keys(), (
+      'tests/ mirrors byol_jax/: the test of run/lock.py is tests/run/test_lock.py')
+  assert all((TESTS / test).is_file() for test in TESTED_ELSEWHERE.values())

@@ -173,8 +173,20 @@ _add(
           'within a third'),
     area=(_JIGSAW.area, pair('at most the whole image, 1', at_most=1),
           'area of the crop, share of the image'))
-_add('method: what is learned', LEARNING, of_the_weights=True, name=(
-    'byol', choice(*method_names.METHODS), 'the method'))
+_add(
+    'method: what is learned (docs/methods.md)', LEARNING, of_the_weights=True,
+    name=('byol', choice(*method_names.METHODS), 'the method'),
+    target=('auto', choice('auto', 'ema', 'online', 'stopped'), "byol: what is "
+            'predicted; ema: the moving average; online, stopped: the same network, '
+            'with or without gradient'),
+    beta=(0.0, share(), 'byol: weight of negatives (paper, section 5)'),
+    temperature=(None, automatic(number(at_least=0.001, at_most=1000)),
+                 "byol, simclr, moco: of similarities; None: 0.1, moco's 0.2", 0.1),
+    queue=(65_536, whole(above=0, at_most=2**24), 'moco: keys of earlier batches'),
+    symmetric=(False, flag(), 'moco: whether each view is a query once'),
+    jigsaw=(0.0, share(), "moco: weight of the jigsaw's loss; InfoMin's 0.5"),
+    shuffle=(True, flag(), 'moco: whether keys are normalized beside other images than '
+             'their queries; with network.bn_groups > 1'))
 _add(
     'network: the networks', LEARNING, of_the_weights=True,
     name=('resnet50', choice(*architectures.ARCHITECTURES), 'the encoder'),
@@ -184,12 +196,19 @@ _add(
     padding=('torch', choice('torch', 'same'), "as torchvision's, or as DeepMind's"),
     last_gamma=(1.0, number(at_least=0, at_most=100),
                 "scale at the end of a new block; 0: as in DeepMind's code"),
+    heads=('auto', choice('auto', *architectures.HEADS),
+           "form of projector and predictor; auto: the method's own"),
+    projector_layers=(None, automatic(whole(above=0, at_most=10)),
+                      "None: the heads' own, byol and moco 2, simclr and simsiam 3",
+                      2),
     projector_hidden_size=(4096, _WIDTH, 'units of the hidden layer'),
     projection_size=(256, _WIDTH, 'units of the last layer'),
     predictor_hidden_size=(4096, _WIDTH, 'units of the hidden layer'),
-    predictor=(True, flag(), 'False: an ablation that collapses'),
+    predictor=(True, flag(), 'byol: False is an ablation that collapses'),
     bn_decay_rate=(0.9, number(at_least=0, below=1), 'memory of running statistics'),
     bn_eps=(1e-5, number(above=0, at_most=1), 'what is added to variances'),
+    bn_groups=(1, _FEW, 'parts of a sub-batch with statistics of their own; 8: as on '
+               '8 GPUs that do not synchronize'),
     precision=('auto', choice('auto', 'bfloat16', 'float32'),
                'arithmetic; auto: float32 on a CPU, bfloat16 elsewhere',
                'bfloat16'))
@@ -201,13 +220,26 @@ _add(
     epochs=(1000.0, automatic(number(above=0)), 'None: by the number of images'),
     warmup_epochs=(10.0, automatic(number(at_least=0)), 'None: 10, at most a tenth'),
     base_learning_rate=(0.2, automatic(_RATE), 'x batch_size / 256; None: by epochs'),
+    rate_scaling=('linear', choice('linear', 'sqrt'),
+                  'sqrt: base_learning_rate x the root of batch_size'),
+    rate_per=('step', choice('step', 'epoch'), 'how often the rate goes down'),
+    rate_end=(0.0, share(), 'rate at the end / peak'),
     weight_decay=(1.5e-6, automatic(_RATE), 'None: 1e-6, from 1000 epochs on 1.5e-6'),
     tau_base=(0.996, automatic(share()),
               "the target's memory at first; None: by the number of steps"),
     tau_batch_size=(0, _COUNT, 'the batch that tau_base is meant for; 0: this one'),
     target_init=('own_key', choice('own_key', 'copy'), 'its own weights, or a copy'),
-    momentum=(0.9, share(), "LARS's"),
-    trust_coefficient=(1e-3, number(above=0, at_most=1000), "LARS's"))
+    tau_end=(1.0, share(), 'that at the end; tau_base: constant'),
+    optimizer=('lars', choice('lars', 'sgd'), 'the optimizer'),
+    momentum=(0.9, share(), "the optimizer's"),
+    trust_coefficient=(1e-3, number(above=0, at_most=1000), "LARS's"),
+    rate_in_momentum=(False, flag(), "LARS's; True: as in SimCLR's code"),
+    decay_all=(False, flag(), 'whether biases and norms decay, too (MoCo, SimSiam)'),
+    projector_rate=(1.0, _FACTOR, "factor of the projector's rate (paper, table 22)"),
+    predictor_rate=(1.0, number(at_least=0, at_most=1000),
+                    "factor of the predictor's rate (paper, table 21)"),
+    predictor_schedule=('cosine', choice('cosine', 'constant'),
+                        "constant: the predictor's rate stays (SimSiam)"))
 
 _add(
     'prepare: shards of images', ('prepare',),

@@ -11,6 +11,7 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.config import kinds
 from byol_jax.data.sources import names as names_lib
 from byol_jax.errors import UserError
+from byol_jax.methods import names as method_names
 from byol_jax.networks import architectures
 from byol_jax.storage import files as files_lib
 
@@ -60,6 +61,14 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
   jigsaw = config.augment.jigsaw
   source = names_lib.CATALOGUE.get(data.source)  # none for 'same'
   needs = source.needs if source else {}
+  method = method_names.METHODS[config.method.name]
+  heads = architectures.HEADS[
+      method.heads if network.heads == 'auto' else network.heads]
+  unread = [key for key, value in config.method.items()
+            if key not in ('name', *method.reads)
+            and value != keys_lib.KEYS[f'method.{key}'].default]
+  sub_batch = train.batch_size // train.accumulation_steps
+  keys_a_sub_batch = sub_batch * (2 if config.method.symmetric else 1)
   fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
   for key, is_wrong, why in (
       ('data.source', data.source == 'same' and task not in keys_lib.EVALUATING,
@@ -85,6 +94,9 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
        f' more than data.resident_limit_mib = {data.resident_limit_mib}'),
       ('augment.jigsaw.tile', jigsaw.tile > jigsaw.size // 3,
        f', more than a third of augment.jigsaw.size = {jigsaw.size}'),
+      ('augment.jigsaw.tile', config.method.jigsaw and jigsaw.tile < smallest,
+       f", but {network.name} with network.stem='{network.stem}' needs at least "
+       f'{smallest} pixels'),
       *((f'data.{key}', not data[key],
          f": data.source='{data.source}' needs {what}: set --config.data.{key}")
         for key, what in needs.items()),
@@ -97,6 +109,35 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
        'normalization would see less than two images'),
       ('train.tau_batch_size', train.tau_batch_size and train.tau_base is None,
        ', but train.tau_base is None, which is chosen for the batch as it is: set it'),
+      *((f'method.{key}', True,
+         f', but method.name={config.method.name} does not read it: leave it out')
+        for key in unread),
+      ('method.queue',
+       'queue' in method.reads and config.method.queue % keys_a_sub_batch,
+       f', not a multiple of the {keys_a_sub_batch} keys of a sub-batch: '
+       'train.batch_size / train.accumulation_steps'
+       f'{", twice with method.symmetric" if config.method.symmetric else ""}'),
+      ('network.predictor', not network.predictor and config.method.name == 'simsiam',
+       ': without a predictor SimSiam collapses; leave it out'),
+      ('network.heads', network.heads != 'auto' and network.predictor
+       and heads.predictor is None
+       and architectures.HEADS[method.heads].predictor is not None,
+       f', which has no predictor, but method.name={config.method.name} has one: with '
+       'byol, set network.predictor=False'),
+      *((f'train.{key}', not (network.predictor and heads.predictor)
+         and train[key] != keys_lib.KEYS[f'train.{key}'].default,
+         ', but there is no predictor: leave it out')
+        for key in ('predictor_rate', 'predictor_schedule')),
+      ('network.bn_groups', network.bn_groups > 1
+       and (sub_batch % network.bn_groups or sub_batch // network.bn_groups < 2),
+       f': a sub-batch of {sub_batch} images does not fall into so many equal parts of '
+       'two images or more'),
+      ('train.rate_in_momentum', train.rate_in_momentum and train.optimizer != 'lars',
+       f', but train.optimizer={train.optimizer} does not read it: leave it out'),
+      ('train.base_learning_rate', train.base_learning_rate is None
+       and (train.optimizer, train.rate_scaling) != ('lars', 'linear'),
+       ", which is chosen for train.optimizer=lars and train.rate_scaling=linear: set "
+       'it'),
       ('train.warmup_epochs', None not in (train.epochs, train.warmup_epochs)
        and train.warmup_epochs > train.epochs,
        f', longer than the run: train.epochs = {train.epochs}')):
@@ -130,9 +171,9 @@ def check_untouched(config: ml_collections.ConfigDict, keys: Collection[str],
                     'leave it out')
 
 
-def check_devices(batch_size: int, accumulation_steps: int,
-                  num_devices: int) -> None:
-  """Checks that a sub-batch divides evenly over the devices."""
+def check_devices(batch_size: int, accumulation_steps: int, num_devices: int,
+                  bn_groups: int = 1) -> None:
+  """Checks that a sub-batch, and its parts, divide evenly over the devices."""
   if batch_size % (accumulation_steps * num_devices):
     unit = accumulation_steps * num_devices
     nearest_size = max(unit, batch_size // unit * unit)
@@ -140,3 +181,7 @@ def check_devices(batch_size: int, accumulation_steps: int,
         f'config key train.batch_size is {batch_size}, not a multiple of '
         f'{num_devices} devices x train.accumulation_steps = '
         f'{accumulation_steps}; {nearest_size} is')
+  if bn_groups % num_devices and num_devices % bn_groups:
+    raise UserError(
+        f'config key network.bn_groups is {bn_groups}, neither a multiple nor a '
+        f'divisor of the {num_devices} devices; {num_devices} is')

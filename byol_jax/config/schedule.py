@@ -8,6 +8,8 @@ import ml_collections
 
 from byol_jax.data import bad
 from byol_jax.errors import UserError
+from byol_jax.methods import names as method_names
+from byol_jax.networks import architectures
 
 
 def resolve(config: ml_collections.ConfigDict, num_images: int,
@@ -39,7 +41,13 @@ def resolve(config: ml_collections.ConfigDict, num_images: int,
   """
   config = ml_collections.ConfigDict(config.to_dict())
   config.network.precision = precision(config.network.precision, platform)
-  train = config.train
+  method, network, train = config.method, config.network, config.train
+  if method.temperature is None:
+    method.temperature = method_names.METHODS[method.name].temperature
+  if network.projector_layers is None:
+    heads = architectures.HEADS[method_names.METHODS[method.name].heads
+                                if network.heads == 'auto' else network.heads]
+    network.projector_layers = heads.projector.layers
   if num_images < train.batch_size:
     raise UserError(
         f'the data set has {num_images} images, fewer than config key '

@@ -23,9 +23,10 @@ from byol_jax.methods.method import Method
 from byol_jax.networks.model import Model
 from byol_jax.training import diagnostics
 from byol_jax.training import step as step_lib
+from byol_jax.views.make import Views
 
 Batches = Callable[[np.ndarray], Iterator[dict[str, np.ndarray]]]
-MakeViews = Callable[[Any, jax.Array, dict[str, jax.Array]], jax.Array]
+MakeViews = Callable[[Any, jax.Array, dict[str, jax.Array]], Views]
 
 
 _QUERIES = 512  # at most; enough for accuracies within about two points
@@ -82,7 +83,7 @@ class Monitor:
       model: networks built with axis_name=None.
       method: says whether there is a target network.
       shared: the arrays that live on the devices.
-      make_views: (shared, step, batch) -> views [V, n, S, S, 3].
+      make_views: (shared, step, batch) -> `Views`.
       batches: (int32 [n], the examples) -> their images, in batches with leaves
         [b, ...].
       neighbours: the k-NN; None without labels.
@@ -95,7 +96,7 @@ class Monitor:
 
     def outputs(networks_and_shared, batch):
       (online, target), shared = networks_and_shared
-      views = make_views(shared, jnp.int32(0), batch)
+      views = make_views(shared, jnp.int32(0), batch).images
       n = views.shape[1]
       # one pass: with running statistics the views do not meet
       both = views[:2].reshape(-1, *views.shape[2:])
@@ -130,6 +131,8 @@ class Monitor:
     outputs = [hosts.gather(np.concatenate(arrays)[:len(mine)])
                for arrays in zip(*parts)]
     figures = diagnostics.collapse_measures(*outputs)
+    if not any(name.startswith('predictor/') for name in state.online_params):
+      del figures['predictor_explained']
     warning = diagnostics.collapse_warning(
         figures, num_examples=len(outputs[0]),
         feature_size=outputs[0].shape[-1], projection_size=outputs[1].shape[-1])

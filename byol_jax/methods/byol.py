@@ -10,9 +10,15 @@ The online network learns by gradient descent on the loss, the target follows as
 moving average: xi <- tau xi + (1 - tau) theta (equation 1), with the new theta.
 There are no negatives; predictor and moving average keep the outputs from
 collapsing (table 5b).
+
+Section 5 and appendix F.4 go from here to SimCLR by parts, each a setting: `beta`
+brings negatives in, `target` says what the prediction is compared with. Without a
+predictor (`network.predictor`) p is z. These are the rows of tables 5b, 18 and 19.
 """
 
 from __future__ import annotations
+
+import math
 
 import jax
 
@@ -20,27 +26,44 @@ from byol_jax.methods import losses
 from byol_jax.methods import method
 
 
-def loss(outputs: method.Pass, carried: method.Carried,
-         axis_name: str | None) -> tuple[jax.Array, method.Metrics]:
-  """Computes ||n(p) - n(z')||^2 in both directions (equation 2, and below it).
+def make(settings: method.Settings = method.DEFAULTS) -> method.Method:
+  """Returns BYOL.
 
   Args:
-    outputs: both networks' outputs for both views.
-    carried: {}.
-    axis_name: unused, since no example meets another one.
-
-  Returns:
-    The sum of both directions, the mean over this device's examples, in [0, 8].
+    settings: `target`, `beta`, `temperature`, and the `examples` of a sub-batch.
   """
-  del carried, axis_name
-  p1, p2 = outputs.online.prediction
-  z1, z2 = outputs.target.projection
-  return losses.byol_loss(p1, p2, z1, z2), {}
+  beta, temperature = settings.beta, settings.temperature
 
+  def loss(outputs: method.Pass, carried: method.Carried,
+           axis_name: str | None) -> tuple[jax.Array, method.Metrics]:
+    """Computes ||n(p) - n(z')||^2 in both directions (equation 2, and below it).
 
-def make() -> method.Method:
-  """Returns BYOL."""
+    Args:
+      outputs: both networks' outputs for both views.
+      carried: {}.
+      axis_name: the mapped axis that negatives are gathered over, if beta > 0.
+
+    Returns:
+      The sum of both directions, the mean over this device's examples; in [0, 8]
+      with beta = 0.
+    """
+    del carried
+    p1, p2 = outputs.online.prediction
+    if settings.target == 'ema':
+      z1, z2 = outputs.target.projection
+    else:
+      z1, z2 = outputs.online.projection
+    if settings.target != 'online':
+      z1, z2 = jax.lax.stop_gradient((z1, z2))
+    return losses.infonce_loss(p1, p2, z1, z2, temperature=temperature, beta=beta,
+                               axis_name=axis_name), {}
+
+  # by chance cosines are 0: 4, and the logarithm of 2 N - 1 ones in each direction
+  chance = 4 + 4 * beta * temperature * math.log(max(2 * settings.examples - 1, 1))
   return method.Method(
-      title='BYOL', online_views=(0, 1), target_views=(0, 1),
-      joint_statistics=False, loss=loss, meaning=method.Meaning(0.0, 8.0),
+      title='BYOL', online_views=(0, 1),
+      target_views=(0, 1) if settings.target == 'ema' else (),
+      joint_statistics=False, loss=loss,
+      meaning=(method.Meaning(0.0, 8.0) if beta == 0 else
+               method.Meaning(0.0, chance=chance)),
       follow=method.moving_average)

@@ -1,4 +1,7 @@
-"""The objective (paper, section 3.1) and the probe's loss."""
+"""The losses of all methods (one file each), and the probe's.
+
+"The paper" is BYOL, Grill et al. 2020 (arXiv:2006.07733).
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,156 @@ def byol_loss(prediction1: jax.Array, prediction2: jax.Array,
   target1, target2 = jax.lax.stop_gradient((target1, target2))
   return jnp.mean(regression_loss(prediction1, target2)
                   + regression_loss(prediction2, target1))
+
+
+def gather(x: jax.Array, axis_name: str | None) -> jax.Array:
+  """Gathers [n, P] of every device to [B, P], in the order of the global examples.
+
+  Gradients flow back to the device that an example is of: with each device's mean as
+  its loss and gradients averaged over the devices, they are the global mean's.
+  """
+  if axis_name is None or jax.lax.axis_size(axis_name) == 1:
+    return x
+  return jax.lax.all_gather(x, axis_name, tiled=True)
+
+
+def similarities(x: jax.Array, y: jax.Array) -> jax.Array:
+  """Computes the products [n, m] of rows [n, P] and [m, P], in full precision.
+
+  A TPU would round to bfloat16: an error of 0.004 in a cosine is 0.04 in a logit at
+  temperature 0.1.
+  """
+  return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def log_denominators(
+    phi1: jax.Array, phi2: jax.Array, psi1: jax.Array, psi2: jax.Array, *,
+    temperature: float, axis_name: str | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Computes the contrast of each example with all examples of the global batch.
+
+  For view 1: log(sum_{j != i} exp(phi1_i . psi1_j / T) + sum_j exp(phi1_i . psi2_j /
+  T)); the second sum holds the positive, the first leaves out the view itself (paper,
+  section 5; SimCLR, arXiv:2002.05709, equation 1). View 2 likewise.
+
+  Args:
+    phi1: [n, P], unit rows of this device, what is compared, view 1.
+    phi2: [n, P], view 2.
+    psi1: [n, P], unit rows, what it is compared with, view 1.
+    psi2: [n, P], view 2.
+    temperature: T.
+    axis_name: the mapped axis that the examples are gathered over.
+
+  Returns:
+    [n] for view 1, [n] for view 2, and the share (0 to 1) of this device's examples
+    whose view 1 is more like its own view 2 than like any other.
+  """
+  n = phi1.shape[0]
+  all1, all2 = gather(psi1, axis_name), gather(psi2, axis_name)
+  first = 0 if all1.shape[0] == n else n * jax.lax.axis_index(axis_name)
+  own = first + jnp.arange(n)
+  itself = own[:, None] == jnp.arange(all1.shape[0])
+
+  def denominator(phi, same, other):
+    negatives = jnp.where(itself, -jnp.inf, similarities(phi, same))
+    across = similarities(phi, other)
+    logits = jnp.concatenate([negatives, across], axis=1) / temperature
+    return jax.nn.logsumexp(logits, axis=1), across
+
+  one, across = denominator(phi1, all1, all2)
+  two, _ = denominator(phi2, all2, all1)
+  return one, two, jax.lax.stop_gradient(
+      jnp.mean((jnp.argmax(across, axis=1) == own).astype(jnp.float32)))
+
+
+def infonce_loss(
+    phi1: jax.Array, phi2: jax.Array, psi1: jax.Array, psi2: jax.Array, *,
+    temperature: float, beta: float, axis_name: str | None,
+) -> jax.Array:
+  """Computes BYOL's interpolation to a contrastive loss (section 5, appendix F.4).
+
+  L = 4 - InfoNCE(v, v') - InfoNCE(v', v), with cosines S and B examples,
+
+    InfoNCE(v, v') = 2/B sum_i S(v_i, v'_i) - beta 2 T/B sum_i log(
+        sum_{j != i} exp S(v_i, v_j)/T + sum_j exp S(v_i, v'_j)/T).
+
+  beta = 0 is `byol_loss`; beta = 1 with psi = phi is 4 + 2 T times `ntxent_loss`.
+
+  Args:
+    phi1: [n, P], predictions (or projections) of view 1 on this device.
+    phi2: [n, P], of view 2.
+    psi1: [n, P], what they are compared with, of view 1. Gradients flow through it:
+      the caller stops them where there shall be none.
+    psi2: [n, P], of view 2.
+    temperature: T, alpha in the paper.
+    beta: weight of the negatives.
+    axis_name: the mapped axis.
+
+  Returns:
+    A scalar, this device's mean.
+  """
+  chex.assert_rank(phi1, 2)
+  chex.assert_equal_shape([phi1, phi2, psi1, psi2])
+  positive = regression_loss(phi1, psi2) + regression_loss(phi2, psi1)
+  if beta == 0:
+    return jnp.mean(positive)
+  one, two, _ = log_denominators(
+      *map(l2_normalize, (phi1, phi2, psi1, psi2)), temperature=temperature,
+      axis_name=axis_name)
+  return jnp.mean(positive + beta * 2 * temperature * (one + two))
+
+
+def ntxent_loss(
+    projection1: jax.Array, projection2: jax.Array, *, temperature: float,
+    axis_name: str | None,
+) -> tuple[jax.Array, jax.Array]:
+  """Computes SimCLR's loss (arXiv:2002.05709, equation 1), the *sum* of both views.
+
+  The paper's algorithm 1 averages over 2 N views; its code sums the two views of an
+  image and averages over N images: twice that. This is the code's.
+
+  Args:
+    projection1: [n, P], of view 1 on this device.
+    projection2: [n, P], of view 2.
+    temperature: T.
+    axis_name: the mapped axis that negatives are gathered over.
+
+  Returns:
+    This device's mean, a scalar; 2 log(2 N - 1) by chance for N images of all
+    devices. And the share (0 to 1) of images whose other view is the nearest one.
+  """
+  chex.assert_rank(projection1, 2)
+  chex.assert_equal_shape([projection1, projection2])
+  z1, z2 = l2_normalize(projection1), l2_normalize(projection2)
+  one, two, top1 = log_denominators(
+      z1, z2, z1, z2, temperature=temperature, axis_name=axis_name)
+  positive = jnp.sum(z1 * z2, axis=-1) / temperature
+  return jnp.mean(one + two - 2 * positive), top1
+
+
+def queue_loss(query: jax.Array, key: jax.Array, queue: jax.Array,
+               temperature: float) -> tuple[jax.Array, jax.Array]:
+  """Computes MoCo's loss (arXiv:1911.05722, equation 1).
+
+  -log(exp(q . k / T) / (exp(q . k / T) + sum_j exp(q . queue_j / T))), the mean.
+
+  Args:
+    query: [n, P], unit rows.
+    key: [n, P], unit rows, each query's positive.
+    queue: [K, P], unit rows, the negatives.
+    temperature: T.
+
+  Returns:
+    A scalar; log(K + 1) by chance. And the share (0 to 1) of queries that are more
+    like their key than like any key of the queue.
+  """
+  chex.assert_equal_shape([query, key])
+  key, queue = jax.lax.stop_gradient((key, queue))
+  positive = jnp.sum(query * key, axis=-1, keepdims=True)
+  logits = jnp.concatenate([positive, similarities(query, queue)], axis=1) / temperature
+  loss = jnp.mean(jax.nn.logsumexp(logits, axis=1) - logits[:, 0])
+  return loss, jax.lax.stop_gradient(
+      jnp.mean((jnp.argmax(logits, axis=1) == 0).astype(jnp.float32)))
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:

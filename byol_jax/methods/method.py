@@ -5,7 +5,7 @@ networks that the method asks for, differentiates the method's loss and lets the
 target follow. Order, augmentation machinery, optimizer, accumulation, probe,
 evaluation and checkpoints are the same for all methods.
 
-A method is one file that ends in `make(...) -> Method`, and a line in names.py.
+A method is one file that ends in `make(settings) -> Method`, and a line in names.py.
 """
 
 from __future__ import annotations
@@ -31,6 +31,35 @@ class Pass(NamedTuple):
   """
   online: Outputs
   target: Outputs | None
+
+
+class Settings(NamedTuple):
+  """The values that a method is made with; each one reads what it needs.
+
+  Attributes:
+    examples: images of a sub-batch, of all devices together.
+    projection_size: P, of a projection.
+    target: what a prediction is compared with: 'ema', the target network's moving
+      average; 'online', the same network; 'stopped', that without its gradient.
+    beta: weight of the negatives.
+    temperature: of the similarities between images.
+    queue: K, keys of earlier batches.
+    symmetric: whether each view is a query once.
+    jigsaw: weight of the jigsaw's loss.
+    shuffle: whether the target network sees the examples in another order.
+  """
+  examples: int = 4096
+  projection_size: int = 256
+  target: str = 'ema'
+  beta: float = 0.0
+  temperature: float = 0.1
+  queue: int = 65_536
+  symmetric: bool = False
+  jigsaw: float = 0.0
+  shuffle: bool = False
+
+
+DEFAULTS = Settings()
 
 
 class Meaning(NamedTuple):
@@ -89,6 +118,11 @@ class Method(NamedTuple):
       optimizer's step, from the new online ones of the same modules; `rate` is
       1 - tau. By default `moving_average`; without a target it does nothing.
     meaning: the logged loss's range.
+    note: what people may not expect of the loss.
+    tiles: whether the online network sees the tiles of a jigsaw, too.
+    shuffled: whether the target network sees the examples of a sub-batch in a random
+      order, so that an image's two views are normalized beside different images
+      (MoCo, section 3.3). It only matters with `network.bn_groups` > 1.
     init: key -> the arrays carried from step to step beside the networks, equal on
       all devices. {} adds nothing to a checkpoint.
     advance: (outputs, carried, axis_name) -> carried, after each sub-batch.
@@ -100,6 +134,9 @@ class Method(NamedTuple):
   loss: Callable[[Pass, Carried, str | None], tuple[jax.Array, Metrics]]
   meaning: Meaning
   follow: Callable[[Any, Any, jax.Array], Any] = moving_average
+  note: str = ''
+  tiles: bool = False
+  shuffled: bool = False
   init: Callable[[jax.Array], Carried] = lambda key: {}
   advance: Callable[[Pass, Carried, str | None], Carried] = (
       lambda outputs, carried, axis_name: carried)

@@ -1,4 +1,4 @@
-"""The ResNets and stems by name, for configs: importing them costs nothing."""
+"""ResNets, stems and heads by name, for configs: importing them costs nothing."""
 
 from __future__ import annotations
 
@@ -46,3 +46,31 @@ def minimum_image_size(architecture: Architecture, stem: str) -> int:
   """Returns the smallest image side that leaves a pixel to every stride."""
   first = STEMS[stem].stride * (2 if STEMS[stem].max_pool else 1)
   return first * 2 ** (len(architecture.blocks) - 1)
+
+
+class Perceptron(NamedTuple):
+  """The form of a projector or a predictor; ReLUs stand between its layers."""
+  layers: int = 2
+  hidden_bias: bool = True
+  hidden_norm: bool = True     # batch normalization before each ReLU
+  output_bias: bool = False
+  output_norm: str = 'none'    # 'scale': without an offset; 'plain': without both
+  weight_std: float | None = None  # of new weights; None: 1 / sqrt(inputs)
+
+
+class Heads(NamedTuple):
+  """The heads of a method; a predictor of None is the identity."""
+  projector: Perceptron
+  predictor: Perceptron | None
+# byol: Grill et al. 2020, section 3.3. simclr: Chen et al. 2020's code, the head of
+# SimCLR v2, of three layers (version 1's paper has two); its dense layers start at
+# N(0, 0.01). moco: Chen, Fan et al. 2020. simsiam: Chen and He 2020, section 3.
+HEADS = {
+    'byol': Heads(Perceptron(), Perceptron()),
+    'simclr': Heads(Perceptron(layers=3, hidden_bias=False, output_norm='scale',
+                               weight_std=0.01), None),
+    'moco': Heads(Perceptron(hidden_norm=False, output_bias=True), None),
+    'simsiam': Heads(
+        Perceptron(layers=3, hidden_bias=False, output_norm='plain'),
+        Perceptron(hidden_bias=False, output_bias=True)),
+}

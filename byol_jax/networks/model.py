@@ -38,13 +38,15 @@ class Outputs(NamedTuple):
   features: jax.Array            # y, [B, D]
   projection: jax.Array          # z, [B, P]
   prediction: jax.Array | None   # q(z), [B, P]; None from the target
+  jigsaw: jax.Array | None = None  # of the tiles, [B, P]; None without tiles
 
 
 class Model(NamedTuple):
   """The networks: transformed functions (images, is_training, views=1) -> Outputs.
 
   `online` and `target` share the names of their parameters; the target has no
-  predictor. `encoder` is their first part, and returns the features alone.
+  predictor. `online` takes `tiles` [n, T, s, s, 3] where the model has a jigsaw.
+  `encoder` is their first part, and returns the features alone.
   `probe` maps features to logits. `feature_size` is D.
   """
   online: hk.TransformedWithState
@@ -79,12 +81,15 @@ def make_model(
     stem: str = 'imagenet',
     padding: str = 'torch',
     last_gamma: float = 1.0,
+    form: architectures.Heads = architectures.HEADS['byol'],
     projector_hidden_size: int = 4096,
     projection_size: int = 256,
     predictor_hidden_size: int = 4096,
     use_predictor: bool = True,
+    jigsaw: bool = False,
     bn_decay_rate: float = 0.9,
     bn_eps: float = 1e-5,
+    bn_groups: int = 1,
     num_classes: int = 0,
     precision: Precision = PRECISIONS['float32'],
     axis_name: str | None = None,
@@ -97,13 +102,16 @@ def make_model(
     stem: the first layers.
     padding: the convolutions' padding.
     last_gamma: initial scale of each block's last normalization.
+    form: an entry of `architectures.HEADS`.
     projector_hidden_size: hidden units of the projector.
     projection_size: outputs of projector and predictor.
     predictor_hidden_size: hidden units of the predictor.
     use_predictor: False makes the predictor the identity, an ablation that
       collapses (paper, table 5b).
+    jigsaw: whether the online network has a head for the tiles of a jigsaw.
     bn_decay_rate: decay of the running averages of batch normalization.
     bn_eps: added to the variance of batch normalization.
+    bn_groups: see `norm.BatchNorm`.
     num_classes: outputs of the probe; 0 where there are no labels.
     precision: an entry of `PRECISIONS`.
     axis_name: the mapped axis that batch statistics are averaged over. None
@@ -113,38 +121,56 @@ def make_model(
     The networks as pure functions.
   """
   make_norm = functools.partial(
-      norm.BatchNorm, decay_rate=bn_decay_rate, eps=bn_eps, axis_name=axis_name)
+      norm.BatchNorm, decay_rate=bn_decay_rate, eps=bn_eps, axis_name=axis_name,
+      groups=bn_groups)
 
-  def encode(images, is_training: bool, views: int = 1) -> jax.Array:
-    encoder = resnet.ResNet(
+  def make_encoder() -> resnet.ResNet:
+    return resnet.ResNet(
         architecture, norm=make_norm, width=width, stem=stem, padding=padding,
         last_gamma=last_gamma)
+
+  def run(encoder, images, is_training: bool, views: int) -> jax.Array:
     with _precision(precision):
       return encoder(images.astype(precision.compute), is_training, views)
 
-  def forward(images, is_training: bool, views: int, predict: bool) -> Outputs:
-    projector = heads.MLP(projector_hidden_size, projection_size,
+  def encode(images, is_training: bool, views: int = 1) -> jax.Array:
+    return run(make_encoder(), images, is_training, views)
+
+  def forward(images, is_training: bool, views: int, tiles, predict: bool) -> Outputs:
+    projector = heads.MLP(form.projector, projector_hidden_size, projection_size,
                           norm=make_norm, name='projector')
-    predictor = heads.MLP(predictor_hidden_size, projection_size,
-                          norm=make_norm, name='predictor')
     dtype = jnp.promote_types(precision.compute, jnp.float32)
-    features = encode(images, is_training, views)
+    encoder = make_encoder()
+    features = run(encoder, images, is_training, views)
     with _precision(precision):
       projection = projector(features.astype(precision.compute), is_training,
                              views)
       prediction = None
       if predict:
         prediction = projection
-        if use_predictor:
-          prediction = predictor(projection, is_training, views)
+        if use_predictor and form.predictor:
+          prediction = heads.MLP(
+              form.predictor, predictor_hidden_size, projection_size, norm=make_norm,
+              name='predictor')(projection, is_training, views)
         prediction = prediction.astype(dtype)
-    return Outputs(features, projection.astype(dtype), prediction)
+    outputs = Outputs(features, projection.astype(dtype), prediction)
+    if tiles is None:
+      return outputs
+    count = tiles.shape[1]
+    tile_features = run(
+        encoder, tiles.reshape(-1, *tiles.shape[2:]), is_training, 1)
+    with _precision(precision):
+      solved = heads.Jigsaw(form.projector, projector_hidden_size, projection_size,
+                            norm=make_norm)(
+                                tile_features.astype(precision.compute), is_training,
+                                count)
+    return outputs._replace(jigsaw=solved.astype(dtype))
 
-  def online(images, is_training: bool, views: int = 1) -> Outputs:
-    return forward(images, is_training, views, predict=True)
+  def online(images, is_training: bool, views: int = 1, tiles=None) -> Outputs:
+    return forward(images, is_training, views, tiles, predict=True)
 
   def target(images, is_training: bool, views: int = 1) -> Outputs:
-    return forward(images, is_training, views, predict=False)
+    return forward(images, is_training, views, None, predict=False)
 
   def probe(features):
     with _precision(precision):

@@ -55,9 +55,10 @@ def progress_line(step: int, total_steps: int, meaning: str,
     step: steps done.
     total_steps: the run's number of steps.
     meaning: range or chance level of the loss.
-    values: the step's 'loss', 'learning_rate', 'tau', 'images_per_second' of all
-      devices together, 'seconds_left', 'data_wait' in [0, 1] (the share of the time
-      that the step waited for its input), and with labels 'probe_top1' in percent.
+    values: the step's 'loss', 'learning_rate', 'images_per_second' of all devices
+      together, 'seconds_left', 'data_wait' in [0, 1] (the share of the time that the
+      step waited for its input); with a target network 'tau', with labels
+      'probe_top1' in percent.
   """
   speed = values['images_per_second']
   parts = [
@@ -67,7 +68,7 @@ def progress_line(step: int, total_steps: int, meaning: str,
       f'ETA {duration(values["seconds_left"])}',
       f'loss {values["loss"]:.3f} ({meaning})',
       f'lr {values["learning_rate"]:.3g}',
-      f'tau {values["tau"]:.4f}',
+      *([f'tau {values["tau"]:.4f}'] if 'tau' in values else []),
       f'wait {100 * values["data_wait"]:.0f}%',
   ]
   if 'probe_top1' in values:

@@ -134,21 +134,27 @@ class Manager:
                for name, (shape, dtype) in wanted.items() if 0 not in shape}
     values = {}
     if targets:
-      stored = self.orbax.item_metadata(step)['state'].tree
-      for name, target in targets.items():
-        # a chunk is unpacked whole, whatever the shape of its array (no issue known: in
-        # the .zarray of a small array write large `chunks`, and a chunk of zeros)
-        if name in stored and stored[name].storage.chunk_shape != target.shape:
-          raise DamagedError(f'{name} is not stored as byol_jax stores it')
-      restore_args = ocp.checkpoint_utils.construct_restore_args(targets)
-      values = self.orbax.restore(step, args=ocp.args.Composite(
-          state=ocp.args.PyTreeRestore(
-              targets, partial_restore=True, restore_args=restore_args)))['state']
+      with _forgiving_loops():
+        values = self._restore(step, targets)
     for name in targets:
       if not isinstance(values.get(name), (np.ndarray, jax.Array)):
         raise DamagedError(f'{name} is missing')
     return {name: np.asarray(values.get(name, np.zeros(shape, dtype)))
             for name, (shape, dtype) in wanted.items()}
+
+  def _restore(self, step: int, targets: Mapping[str, jax.ShapeDtypeStruct],
+               ) -> Mapping[str, Any]:
+    """Reads the arrays of `targets` that there are."""
+    stored = self.orbax.item_metadata(step)['state'].tree
+    for name, target in targets.items():
+      # a chunk is unpacked whole, whatever the shape of its array (no issue known: in
+      # the .zarray of a small array write large `chunks`, and a chunk of zeros)
+      if name in stored and stored[name].storage.chunk_shape != target.shape:
+        raise DamagedError(f'{name} is not stored as byol_jax stores it')
+    restore_args = ocp.checkpoint_utils.construct_restore_args(targets)
+    return self.orbax.restore(step, args=ocp.args.Composite(
+        state=ocp.args.PyTreeRestore(
+            targets, partial_restore=True, restore_args=restore_args)))['state']
 
 
 def steps(directory: epath.Path) -> list[int]:
@@ -226,23 +232,45 @@ def silence() -> None:
 
 
 class _ForgivingLoops(asyncio.DefaultEventLoopPolicy):
-  """A policy of event loops that accept calls after their end, and drop them.
-
-  When a write has failed, orbax closes its loop; each write that ends later makes
-  tensorstore print a traceback, since a closed loop raises (as in
-  https://github.com/python/asyncio/issues/258; no issue of orbax or tensorstore known:
-  save many arrays to a disk that gets full).
-  """
+  """A policy of event loops that accept calls after their end, and drop them."""
 
   def new_event_loop(self):
-    loop = super().new_event_loop()
-    call = loop.call_soon_threadsafe
-    def forgiving(*args, **kwargs):
-      if loop.is_closed():
-        return None
-      return call(*args, **kwargs)
+    return _forgiving(super().new_event_loop())
+
+
+def _forgiving(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+  """Makes a loop accept calls after its end, and drop them; returns the loop.
+
+  When one array cannot be written or read, orbax closes its loop; each array that ends
+  later makes tensorstore print a traceback, since a closed loop raises (as in
+  https://github.com/python/asyncio/issues/258; no issue of orbax or tensorstore known:
+  save many arrays to a disk that gets full, or cut the files of a checkpoint).
+  """
+  call = loop.call_soon_threadsafe
+  def forgiving(*args, **kwargs):
+    if loop.is_closed():
+      return None
+    return call(*args, **kwargs)
+  with contextlib.suppress(AttributeError):  # of a kind that takes none
     loop.call_soon_threadsafe = forgiving
-    return loop
+  return loop
+
+
+@contextlib.contextmanager
+def _forgiving_loops() -> Iterator[None]:
+  """Makes the loops that begin in the block forgiving, whatever their policy.
+
+  For a caller's own program, which `silence` would change for good.
+  """
+  policy = asyncio.get_event_loop_policy()
+  make = policy.new_event_loop
+  with contextlib.suppress(AttributeError):
+    policy.new_event_loop = lambda: _forgiving(make())
+  try:
+    yield
+  finally:
+    with contextlib.suppress(AttributeError):  # another thread may have done it
+      del policy.new_event_loop
 
 
 def _reading_device() -> jax.Device:

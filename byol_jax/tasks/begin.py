@@ -80,7 +80,7 @@ def announce(config: ml_collections.ConfigDict,
   """
   batch_size = config.train.batch_size
   rules.check_devices(batch_size, config.train.accumulation_steps,
-                      jax.device_count())
+                      jax.device_count(), config.network.bn_groups)
   each = batch_size // jax.device_count()
   config, precision = _with_precision(config, workdir)
   _console.log(
@@ -139,10 +139,20 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
       '; no test part' if labelled else '')
   _console.info(
       'schedule: %g epochs = %d steps, %g of warm-up, base learning rate %g, '
-      'weight decay %g, tau from %g', config.train.epochs, total_steps,
+      'weight decay %g%s', config.train.epochs, total_steps,
       config.train.warmup_epochs, config.train.base_learning_rate,
-      config.train.weight_decay,
-      config.train.tau_base ** schedule.tau_power(config))
+      config.train.weight_decay, ', tau from '
+      f'{config.train.tau_base ** schedule.tau_power(config):g}' if (
+          program.method.target_views) else '')
+  method = program.method
+  _console.info('method: %s, loss %s%s', method.title, method.meaning,
+                f': {method.note}' if method.note else '')
+  if 'queue' in jax.eval_shape(program.init).carried and (
+      config.method.queue > num_images):
+    _console.warning(
+        'config key method.queue is %d, more than the %d images: each image is among '
+        'its own negatives; MoCo\'s authors take 4096 for 50,000 images',
+        config.method.queue, num_images)
   return Run(config, workdir, train, test, found, total_steps, program, feed)
 
 

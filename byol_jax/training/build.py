@@ -14,13 +14,17 @@ import jax
 import ml_collections
 
 from byol_jax.config import schedule
+from byol_jax.data.images import crops
 from byol_jax.devices import mapped
+from byol_jax.errors import UserError
+from byol_jax.methods import method as method_lib
 from byol_jax.methods import names as method_names
 from byol_jax.methods.method import Method
 from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
 from byol_jax.training import optim
 from byol_jax.training import step as step_lib
+from byol_jax.views import jigsaw
 from byol_jax.views import make as views_lib
 from byol_jax.views import recipes
 
@@ -32,7 +36,7 @@ class Program(NamedTuple):
     init: () -> TrainState of step 0, jitted.
     update: (state, shared, batch) -> (state, metrics), for `mapped.pmap_update`:
       `shared` and `batch` as batch.py describes them.
-    make_views: (shared, step, batch) -> views [V, n, S, S, 3].
+    make_views: (shared, step, batch) -> `Views`.
     method: the method of learning.
     unmapped_model: the networks, for use outside of the mapped step.
     spec: how views are made.
@@ -40,7 +44,7 @@ class Program(NamedTuple):
   """
   init: Callable[[], step_lib.TrainState]
   update: Callable[..., tuple[step_lib.TrainState, step_lib.Metrics]]
-  make_views: Callable[[Any, jax.Array, step_lib.Batch], jax.Array]
+  make_views: Callable[[Any, jax.Array, step_lib.Batch], views_lib.Views]
   method: Method
   unmapped_model: model_lib.Model
   spec: views_lib.ViewSpec
@@ -62,7 +66,10 @@ def build(config: ml_collections.ConfigDict, num_images: int,
   spec = view_spec(config)
   learning_rate, ema_rate, optimizer = make_optimizer(config, num_images)
   method = make_method(config)
-  model = make_model(config, num_classes, mapped.AXIS)
+  if method.joint_statistics and config.network.bn_groups > 1:
+    raise UserError(f'config key network.bn_groups is {config.network.bn_groups}, but '
+                    f'{method.title} normalizes all views together: leave it out')
+  model = make_model(config, num_classes, mapped.AXIS, config.network.bn_groups)
   unmapped_model = make_model(config, num_classes, None)
   make_views = functools.partial(views_lib.make, spec=spec)
 
@@ -70,7 +77,9 @@ def build(config: ml_collections.ConfigDict, num_images: int,
   def init():
     return step_lib.init(
         jax.random.PRNGKey(config.seed), unmapped_model, optimizer,
-        (spec.image_size, spec.image_size, 3), method=method,
+        (spec.image_size, spec.image_size, 3), method=method, tiles_shape=(
+            (jigsaw.TILES, spec.jigsaw.tile, spec.jigsaw.tile, 3)
+            if spec.jigsaw else None),
         with_probe=num_classes > 0, target_init=config.train.target_init)
 
   def update(state, shared, batch):
@@ -92,17 +101,28 @@ def view_spec(config: ml_collections.ConfigDict) -> views_lib.ViewSpec:
   def recipe(view):
     fields = view.to_dict()
     return recipes.Recipe(**fields | {'blur_sigma': tuple(fields['blur_sigma'])})
-  data = config.data
+  data, third = config.data, None
+  if config.method.jigsaw > 0:
+    fields = config.augment.jigsaw.to_dict()
+    third = crops.Jigsaw(**fields | {'area': tuple(fields['area'])})
   return views_lib.ViewSpec(
       image_size=data.image_size, area=tuple(data.crop_area),
       aspect=tuple(data.crop_aspect), mean=tuple(data.mean),
-      std=tuple(data.std), sampler=data.crop_sampler,
+      std=tuple(data.std), sampler=data.crop_sampler, jigsaw=third,
       recipes=(recipe(config.augment.view1), recipe(config.augment.view2)))
 
 
 def make_method(config: ml_collections.ConfigDict) -> Method:
   """Makes the method that config.method names."""
-  return importlib.import_module(method_names.METHODS[config.method.name]).make()
+  c, entry = config.method, method_names.METHODS[config.method.name]
+  module = importlib.import_module(entry.module)
+  return module.make(method_lib.Settings(
+      examples=config.train.batch_size // config.train.accumulation_steps,
+      projection_size=config.network.projection_size,
+      target=entry.target if c.target == 'auto' else c.target,
+      beta=c.beta, temperature=c.temperature, queue=c.queue,
+      symmetric=c.symmetric, jigsaw=c.jigsaw,
+      shuffle=c.shuffle and config.network.bn_groups > 1))
 
 
 def eval_view(config: ml_collections.ConfigDict, image_size: int = 0,
@@ -121,20 +141,28 @@ def eval_view(config: ml_collections.ConfigDict, image_size: int = 0,
   spec = view_spec(config)
   return spec._replace(
       image_size=image_size or config.data.eval_image_size or spec.image_size,
+      jigsaw=None,
   ), center_share or config.data.center_share
 
 
 def make_model(config: ml_collections.ConfigDict, num_classes: int,
-               axis_name: str | None) -> model_lib.Model:
-  """Builds the networks of a config."""
-  n = config.network
+               axis_name: str | None, bn_groups: int = 1) -> model_lib.Model:
+  """Builds the networks of a config; `bn_groups` is for pretraining alone."""
+  n, name = config.network, config.method.name
+  form = architectures.HEADS[
+      method_names.METHODS[name].heads if n.heads == 'auto' else n.heads]
+  if n.projector_layers is not None:
+    form = form._replace(
+        projector=form.projector._replace(layers=n.projector_layers))
   return model_lib.make_model(
       architecture=architectures.ARCHITECTURES[n.name], width=n.width, stem=n.stem,
       padding=n.padding, last_gamma=n.last_gamma,
-      projector_hidden_size=n.projector_hidden_size,
+      form=form, projector_hidden_size=n.projector_hidden_size,
       projection_size=n.projection_size,
       predictor_hidden_size=n.predictor_hidden_size, use_predictor=n.predictor,
-      bn_decay_rate=n.bn_decay_rate, bn_eps=n.bn_eps, num_classes=num_classes,
+      jigsaw=config.method.jigsaw > 0,
+      bn_decay_rate=n.bn_decay_rate, bn_eps=n.bn_eps, bn_groups=bn_groups,
+      num_classes=num_classes,
       precision=model_lib.PRECISIONS[n.precision], axis_name=axis_name)
 
 
@@ -142,11 +170,20 @@ def make_optimizer(config: ml_collections.ConfigDict, num_images: int):
   """Returns (learning rate, 1 - tau, optimizer) of a resolved config."""
   c = config.train
   total = schedule.total_steps(config, num_images)
+  peak = optim.scaled(c.base_learning_rate, c.batch_size, c.rate_scaling)
   learning_rate = optim.warmup_cosine(
-      c.base_learning_rate * c.batch_size / 256,
-      schedule.warmup_steps(config, num_images), total)
-  optimizer = optim.lars(
-      learning_rate, weight_decay=c.weight_decay, momentum=c.momentum,
-      trust_coefficient=c.trust_coefficient)
-  ema_rate = optim.ema_rate(c.tau_base, total, schedule.tau_power(config))
+      peak, schedule.warmup_steps(config, num_images), total, end=c.rate_end * peak,
+      steps_an_epoch=num_images / c.batch_size if c.rate_per == 'epoch' else 0.0)
+  rates = optim.Rates(c.projector_rate, c.predictor_rate,
+                      peak if c.predictor_schedule == 'constant' else None)
+  options = dict(weight_decay=c.weight_decay, momentum=c.momentum,
+                 decay_all=c.decay_all, rates=rates)
+  if c.optimizer == 'sgd':
+    optimizer = optim.sgd(learning_rate, **options)
+  else:
+    optimizer = optim.lars(
+        learning_rate, trust_coefficient=c.trust_coefficient,
+        rate_in_momentum=c.rate_in_momentum, **options)
+  ema_rate = optim.ema_rate(c.tau_base, total, schedule.tau_power(config),
+                            tau_end=c.tau_end)
   return learning_rate, ema_rate, optimizer

@@ -1,8 +1,10 @@
-"""LARS in the paper's order, its exclusions, and the two schedules."""
+"""LARS in both orders, SGD, their exclusions, and the schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,8 @@ def _as_float(step) -> jax.Array:
   return jnp.asarray(step, jnp.result_type(float))
 
 
-def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> Schedule:
+def warmup_cosine(peak: float, warmup_steps: int, total_steps: int, *,
+                  end: float = 0.0, steps_an_epoch: float = 0.0) -> Schedule:
   """Makes the learning rate: linear from 0 to peak, then half a cosine to 0.
 
   Evaluated at the step's index before the update: at step 0 the rate is 0, and
@@ -24,9 +27,12 @@ def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> Schedule:
   section 3.3).
 
   Args:
-    peak: base learning rate x batch size / 256.
+    peak: base learning rate x batch size / 256 (see `scaled`).
     warmup_steps: W; 0 starts at the peak.
     total_steps: T.
+    end: the rate that the cosine ends at.
+    steps_an_epoch: where it is not 0 the cosine goes down once an epoch, as in MoCo and
+      SimSiam, and not at each step.
 
   Returns:
     A schedule.
@@ -34,14 +40,33 @@ def warmup_cosine(peak: float, warmup_steps: int, total_steps: int) -> Schedule:
   def schedule(step):
     step = _as_float(step)
     warm = step / max(warmup_steps, 1) * peak
-    progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+    now = step
+    if steps_an_epoch:  # the first step of the epoch; a sum of halves rounds down
+      now = jnp.floor((step + 0.5) / steps_an_epoch) * steps_an_epoch
+      now = jnp.maximum(now, warmup_steps)
+    progress = (now - warmup_steps) / max(total_steps - warmup_steps, 1)
     progress = jnp.clip(progress, 0.0, 1.0)
-    cosine = peak * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+    cosine = (peak - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+    if end:
+      cosine += end
     return jnp.where(step < warmup_steps, warm, cosine)
   return schedule
 
 
-def ema_rate(tau_base: float, total_steps: int, power: float = 1.0) -> Schedule:
+def scaled(base: float, batch_size: int, rule: str) -> float:
+  """Returns the peak learning rate for a batch.
+
+  Args:
+    base: the rate at a batch of 256 ('linear'), or of 1 ('sqrt').
+    batch_size: images a step.
+    rule: 'linear', base x B / 256 (BYOL, section 3.3), or 'sqrt', base x sqrt(B), which
+      small batches want (SimCLR, appendix B.1: 0.075 sqrt(B)).
+  """
+  return base * (batch_size / 256 if rule == 'linear' else math.sqrt(batch_size))
+
+
+def ema_rate(tau_base: float, total_steps: int, power: float = 1.0, *,
+             tau_end: float = 1.0) -> Schedule:
   """Makes the target's step size 1 - tau; tau goes from tau_base to 1 by a cosine.
 
   1 - tau = (1 - tau_base) (cos(pi k / K) + 1) / 2 (paper, section 3.3). The
@@ -54,13 +79,16 @@ def ema_rate(tau_base: float, total_steps: int, power: float = 1.0) -> Schedule:
     power: tau is raised to it at every step. A batch k times as large, with k
       times the learning rate, makes of k steps one: its target follows as
       before with tau^k (Busbridge et al. 2023, the EMA scaling rule).
+    tau_end: tau at step K; equal to tau_base it is constant (MoCo: 0.999).
 
   Returns:
     A schedule.
   """
   def schedule(step):
     progress = jnp.clip(_as_float(step) / total_steps, 0.0, 1.0)
-    rate = (1.0 - tau_base) * 0.5 * (jnp.cos(jnp.pi * progress) + 1.0)
+    rate = (tau_end - tau_base) * 0.5 * (jnp.cos(jnp.pi * progress) + 1.0)
+    if tau_end != 1.0:
+      rate += 1.0 - tau_end
     if power == 1.0:
       return rate
     return -jnp.expm1(power * jnp.log1p(-rate))  # 1 - (1 - rate)^power
@@ -86,13 +114,43 @@ def adapted(params) -> object:
   return jax.tree_util.tree_map_with_path(is_adapted, params)
 
 
+class Rates(NamedTuple):
+  """How fast the heads learn beside the encoder.
+
+  Attributes:
+    projector: factor of the projector's rate (BYOL, table 22).
+    predictor: factor of the predictor's (BYOL, table 21).
+    constant_predictor: whether the predictor's rate stays at the schedule's peak
+      (SimSiam, section 4.2); then the peak, else None.
+  """
+  projector: float = 1.0
+  predictor: float = 1.0
+  constant_predictor: float | None = None
+
+
+_SAME = Rates()
+
+
 def _scale_by_schedule_at_step(
-    schedule: Schedule) -> optax.GradientTransformationExtraArgs:
+    schedule: Schedule, rates: Rates = _SAME,
+) -> optax.GradientTransformationExtraArgs:
   """Multiplies by -schedule(step); the step is the train state's own."""
   def update(updates, state, params=None, *, step, **unused):
     del params, unused
     rate = schedule(step)
-    return jax.tree.map(lambda u: -rate.astype(u.dtype) * u, updates), state
+    if rates == _SAME:
+      return jax.tree.map(lambda u: -rate.astype(u.dtype) * u, updates), state
+    def scale(path, u):
+      head = path[-2].key.split('/')[0]
+      here = rate
+      if head == 'predictor':
+        if rates.constant_predictor is not None:
+          here = jnp.asarray(rates.constant_predictor)
+        here = here * rates.predictor
+      elif head == 'projector':
+        here = here * rates.projector
+      return -here.astype(u.dtype) * u
+    return jax.tree_util.tree_map_with_path(scale, updates), state
   return optax.GradientTransformationExtraArgs(
       lambda params: optax.EmptyState(), update)
 
@@ -121,6 +179,9 @@ def lars(
     weight_decay: float,
     trust_coefficient: float = 1e-3,
     momentum: float = 0.9,
+    rate_in_momentum: bool = False,
+    decay_all: bool = False,
+    rates: Rates = _SAME,
 ) -> optax.GradientTransformationExtraArgs:
   """Makes LARS as the paper uses it (You et al. 2017; paper, section 3.3).
 
@@ -130,19 +191,56 @@ def lars(
     p  <- p - learning_rate(step) mu
 
   `optax.lars` is another algorithm: it puts the learning rate into the
-  momentum, so that a warm-up lags behind.
+  momentum, so that a warm-up lags behind. So does SimCLR's code, and so does
+  `rate_in_momentum`:
+
+    mu <- momentum mu + learning_rate(step) g
+    p  <- p - mu
 
   Args:
     learning_rate: a schedule of the global step.
     weight_decay: added to the gradient before its norm is taken.
     trust_coefficient: eta.
     momentum: heavy ball, no Nesterov.
+    rate_in_momentum: see above.
+    decay_all: whether biases and norms decay, too.
+    rates: factors of the heads' rates.
+
+  Returns:
+    An optax transformation; call `update(grads, state, params, step=step)`.
+  """
+  last = [optax.trace(momentum), _scale_by_schedule_at_step(learning_rate, rates)]
+  return optax.chain(
+      optax.add_decayed_weights(weight_decay, None if decay_all else adapted),
+      optax.masked(_scale_by_trust_ratio(trust_coefficient), adapted),
+      *(last[::-1] if rate_in_momentum else last))
+
+
+def sgd(
+    learning_rate: Schedule,
+    *,
+    weight_decay: float,
+    momentum: float = 0.9,
+    decay_all: bool = True,
+    rates: Rates = _SAME,
+) -> optax.GradientTransformationExtraArgs:
+  """Makes SGD with heavy-ball momentum, as PyTorch's (MoCo, SimSiam).
+
+    mu <- momentum mu + g + weight_decay p
+    p  <- p - learning_rate(step) mu
+
+  Args:
+    learning_rate: a schedule of the global step.
+    weight_decay: added to the gradient, that of biases and norms too where `decay_all`
+      is true, as in MoCo's and SimSiam's code.
+    momentum: heavy ball, no Nesterov.
+    decay_all: whether biases and norms decay, too.
+    rates: factors of the heads' rates.
 
   Returns:
     An optax transformation; call `update(grads, state, params, step=step)`.
   """
   return optax.chain(
-      optax.add_decayed_weights(weight_decay, adapted),
-      optax.masked(_scale_by_trust_ratio(trust_coefficient), adapted),
+      optax.add_decayed_weights(weight_decay, None if decay_all else adapted),
       optax.trace(momentum),
-      _scale_by_schedule_at_step(learning_rate))
+      _scale_by_schedule_at_step(learning_rate, rates))

@@ -22,10 +22,11 @@ from byol_jax.networks import norm
 from byol_jax.networks.model import Model
 from byol_jax.networks.model import Outputs
 from byol_jax.training import optim
+from byol_jax.views.make import Views
 
 Batch = Mapping[str, jax.Array]
 Metrics = Mapping[str, jax.Array]
-MakeViews = Callable[[jax.Array, Batch], jax.Array]
+MakeViews = Callable[[jax.Array, Batch], Views]
 
 
 class TrainState(NamedTuple):
@@ -49,25 +50,28 @@ def init(
     method: Method,
     with_probe: bool,
     target_init: str = 'own_key',
+    tiles_shape: tuple[int, ...] | None = None,
 ) -> TrainState:
   """Makes the state of step 0.
 
   Args:
     key: a PRNG key.
     model: networks built with axis_name=None.
-    optimizer: see `optim.lars`.
+    optimizer: see `optim.py`.
     image_shape: (H, W, C) of a view.
     method: which networks there are, and what is carried beside them.
     with_probe: whether a linear probe is trained beside the networks.
     target_init: 'own_key' draws the target from its own key, as the reference
       code does; 'copy' starts it equal to the online network.
+    tiles_shape: (T, s, s, C) of an image's tiles, where the method has a jigsaw.
 
   Returns:
     The state.
   """
   online_key, target_key, probe_key = jax.random.split(key, 3)
   images = jnp.zeros((2, *image_shape))
-  online_params, online_state = model.online.init(online_key, images, True)
+  tiles = {} if tiles_shape is None else {'tiles': jnp.zeros((2, *tiles_shape))}
+  online_params, online_state = model.online.init(online_key, images, True, **tiles)
   target_params, target_state = {}, {}
   if method.target_views:
     target_params, target_state = model.target.init(target_key, images, True)
@@ -106,7 +110,7 @@ class _Said(NamedTuple):
 def _loss(
     trained: tuple[hk.Params, hk.Params],
     state: TrainState,
-    views: jax.Array,
+    views: Views,
     labels: jax.Array | None,
     model: Model,
     method: Method,
@@ -118,7 +122,7 @@ def _loss(
     trained: online and probe parameters.
     state: gives the target's parameters, both networks' statistics and what the
       method carries.
-    views: [V, n, H, W, C], normalized.
+    views: of the sub-batch.
     labels: int32 [n] or None.
     model: the networks.
     method: gives the loss.
@@ -127,24 +131,34 @@ def _loss(
   Returns:
     The total loss, and the other results of the pass.
   """
-  chex.assert_rank(views, 5)
+  images = views.images
+  chex.assert_rank(images, 5)
   online_params, probe_params = trained
 
-  def run(network, params, net_state, which):
+  def run(network, params, net_state, which, **tiles):
     """Runs a network on some views as one batch; outputs [V, n, .]."""
-    if max(which) >= len(views):
+    if max(which) >= len(images):
       raise ValueError(f'{method.title} sees view {max(which)}, but there are only '
-                       f'{len(views)}, counted from 0')
-    chosen = (views if which == tuple(range(len(views)))
-              else jnp.stack([views[i] for i in which]))
+                       f'{len(images)}, counted from 0')
+    chosen = (images if which == tuple(range(len(images)))
+              else jnp.stack([images[i] for i in which]))
+    shuffled = method.shuffled and network is model.target
+    if shuffled:
+      chosen = _in_order(chosen, views.order, axis_name)
     groups = 1 if method.joint_statistics else len(which)
     outputs, net_state = network.apply(
-        params, net_state, chosen.reshape(-1, *chosen.shape[2:]), True, groups)
-    return jax.tree.map(
-        lambda x: x.reshape(len(which), -1, *x.shape[1:]), outputs), net_state
+        params, net_state, chosen.reshape(-1, *chosen.shape[2:]), True, groups, **tiles)
+    jigsaw, outputs = outputs.jigsaw, jax.tree.map(
+        lambda x: x.reshape(len(which), -1, *x.shape[1:]),
+        outputs._replace(jigsaw=None))
+    if shuffled:
+      outputs = jax.tree.map(
+          lambda x: _in_order(x, views.order, axis_name, back=True), outputs)
+    return outputs._replace(jigsaw=jigsaw), net_state
 
   online, online_state = run(
-      model.online, online_params, state.online_state, method.online_views)
+      model.online, online_params, state.online_state, method.online_views,
+      **({'tiles': views.tiles} if method.tiles else {}))
   target, target_state = None, state.target_state
   if method.target_views:
     target, target_state = run(
@@ -174,6 +188,30 @@ def _loss(
                 'probe_top1': 100 * losses.accuracy(logits, labels)}
   return total, _Said(online_state, target_state,
                       jax.lax.stop_gradient(outputs), metrics)
+
+
+def _in_order(x: jax.Array, order: jax.Array, axis_name: str | None, *,
+              back: bool = False) -> jax.Array:
+  """Returns this device's part of the global batch in another order, or puts it back.
+
+  Args:
+    x: [V, n, ...], this device's examples, or those that another order gave it.
+    order: [n], a random number for each of this device's examples; their ranks over
+      all devices are the order, whatever the number of devices.
+    axis_name: the mapped axis.
+    back: whether x is in that order, and shall leave it.
+
+  Returns:
+    An array like x.
+  """
+  ranks = jnp.argsort(losses.gather(order, axis_name))
+  if back:
+    ranks = jnp.argsort(ranks)
+  n = order.shape[0]
+  if len(ranks) > n:
+    x = jax.lax.all_gather(x, axis_name, axis=1, tiled=True)
+    ranks = jax.lax.dynamic_slice(ranks, (n * jax.lax.axis_index(axis_name),), (n,))
+  return x[:, ranks]
 
 
 def _spread(moments: jax.Array) -> jax.Array:
@@ -243,10 +281,10 @@ def update(
       own statistics, and optimizer and target move once (paper, appendix G.2).
     model: the networks, built with the same axis_name.
     method: the views, the loss and the target's rule.
-    optimizer: see `optim.lars`.
+    optimizer: see `optim.py`.
     learning_rate: the optimizer's schedule, to be logged.
     ema_rate: schedule of 1 - tau.
-    make_views: (step, sub-batch) -> views [V, n, H, W, C], normalized.
+    make_views: (step, sub-batch) -> `Views`, [V, n, H, W, C], normalized.
     axis_name: the mapped axis.
     skip_nonfinite: whether a step whose loss or gradient is not finite leaves
       everything but the step as it was.
@@ -285,9 +323,10 @@ def update(
       metrics,
       batch_projection_std=_spread(moments),
       learning_rate=learning_rate(step),
-      tau=1.0 - rate,
       gradient_norm=optax.tree.norm(grads[0]),
       finite=finite.astype(jnp.float32))
+  if method.target_views:
+    metrics['tau'] = 1.0 - rate
   return state._replace(step=step + 1), metrics
 
 

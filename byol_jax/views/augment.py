@@ -25,6 +25,7 @@ from byol_jax.views.planes import where
 
 # What `further_draws` are for; far from the 18 counters of `draws`.
 RANDAUGMENT, CROP, TILES = 1001, 1002, 1003
+NO_VIEW = 2**31 - 1  # draws of an image that belong to none of its views
 
 
 class _Draws(NamedTuple):
@@ -70,7 +71,7 @@ def further_draws(key: jax.Array, step: jax.Array, examples: jax.Array, view: in
 
   Args:
     key: as for `draws`, and so are `step` and `examples`.
-    view: 0, 1 or, for what is no view, another number.
+    view: 0, 1 or NO_VIEW.
     purpose: one of RANDAUGMENT, CROP, TILES. They and `draws` are independent.
     count: how many numbers.
 
@@ -81,6 +82,15 @@ def further_draws(key: jax.Array, step: jax.Array, examples: jax.Array, view: in
   def of_example(example):
     k = jax.random.fold_in(jax.random.fold_in(key, example), view)
     return jax.random.uniform(jax.random.fold_in(k, purpose), (count,))
+  return jax.vmap(of_example)(examples)
+
+
+def order(key: jax.Array, step: jax.Array, examples: jax.Array) -> jax.Array:
+  """Draws a number in [0, 1) for each example; arguments as for `draws`."""
+  key = jax.random.fold_in(key, step)
+  def of_example(example):
+    return jax.random.uniform(
+        jax.random.fold_in(jax.random.fold_in(key, example), NO_VIEW))
   return jax.vmap(of_example)(examples)
 
 

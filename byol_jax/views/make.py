@@ -15,6 +15,20 @@ from byol_jax.views import randaugment
 from byol_jax.views import recipes
 
 
+class Views(NamedTuple):
+  """The views of n images.
+
+  Attributes:
+    images: [V, n, S, S, 3], normalized.
+    tiles: [n, 9, s, s, 3], of a jigsaw, each image's in an order of its own; None
+      without one.
+    order: float32 [n], uniform draws whose ranks shuffle a batch (MoCo).
+  """
+  images: jax.Array
+  tiles: jax.Array | None = None
+  order: jax.Array | None = None
+
+
 class ViewSpec(NamedTuple):
   """The rule by which views are made; static values.
 
@@ -45,7 +59,7 @@ class ViewSpec(NamedTuple):
 
 
 def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Array],
-         spec: ViewSpec) -> jax.Array:
+         spec: ViewSpec) -> Views:
   """Makes the views of a batch, whichever way it is fed.
 
   Args:
@@ -56,11 +70,15 @@ def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Arr
     spec: how.
 
   Returns:
-    Normalized views [V, n, S, S, 3], float32, one for each of the recipes.
+    Normalized views, float32, one for each of the recipes, and tiles if the spec has a
+    jigsaw.
   """
   if 'views' in batch:
-    return from_crops(shared['key'], step, batch, spec)
-  return from_resident(shared['key'], step, shared['images'], batch, spec)
+    images = from_crops(shared['key'], step, batch, spec)
+  else:
+    images = from_resident(shared['key'], step, shared['images'], batch, spec)
+  return Views(images, _tiles(shared, step, batch, spec),
+               augment.order(shared['key'], step, batch['examples']))
 
 
 def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
@@ -110,24 +128,16 @@ def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
 
-def make_tiles(shared: dict[str, jax.Array], step: jax.Array,
-               batch: dict[str, jax.Array], spec: ViewSpec) -> jax.Array | None:
-  """Makes the tiles of the jigsaw; None where the spec has none.
+def _tiles(shared: dict[str, jax.Array], step: jax.Array,
+           batch: dict[str, jax.Array], spec: ViewSpec) -> jax.Array | None:
+  """Makes tiles [n, 9, tile, tile, 3] of one more crop; None without a jigsaw.
 
-  Args:
-    shared: as for `make`.
-    step: int32 scalar.
-    batch: as for `make`; streamed images have their crop in 'jigsaw', uint8
-      [n, size, size, 3].
-    spec: how.
-
-  Returns:
-    Normalized tiles [n, 9, tile, tile, 3], float32, each image's in an order of its
-    own.
+  Arguments are as for `make`; streamed images have their crop in the batch's 'jigsaw',
+  uint8 [n, size, size, 3].
   """
   if spec.jigsaw is None:
     return None
-  key, examples, no_view = shared['key'], batch['examples'], len(spec.recipes)
+  key, examples, no_view = shared['key'], batch['examples'], augment.NO_VIEW
   if 'views' in batch:
     planes = augment.to_planes(batch['jigsaw'])
   else:

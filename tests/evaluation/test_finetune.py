@@ -1,4 +1,4 @@
-"""The grid of a fine-tuning (its training: test_evaluate.py, test_supervised.py)."""
+"""The grid of a fine-tuning (its training: test_trainer.py, test_evaluate_training.py)."""
 
 import jax
 import pytest

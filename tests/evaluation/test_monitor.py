@@ -1,16 +1,11 @@
 """The k-NN during a run: on training images alone."""
 
-import json
-
 import numpy as np
 import pytest
 
-from byol_jax import main as main_lib
 from byol_jax.data.sources import table
 from byol_jax.evaluation import monitor
 from byol_jax.evaluation.features import Features
-from byol_jax.networks import architectures
-from byol_jax.tasks import pretrain
 
 
 class Encoder:
@@ -87,38 +82,3 @@ def test_bad_images_are_neither_asked_nor_neighbours():
   assert knn.top1(None) == 100
   knn._train = train._replace(bad=set(queries))
   assert knn.top1(None) is None
-
-
-def test_a_run_looks_at_no_test_image_before_its_end(tmp_path, monkeypatch, capsys):
-  monkeypatch.setitem(architectures.ARCHITECTURES, 'resnet8',
-                      architectures.Architecture((1,), False, (8,), 8))
-  images = np.random.RandomState(0).randint(0, 256, (64, 8, 8, 3)).astype(np.uint8)
-  np.savez(tmp_path / 'data.npz', x_train=images, y_train=np.arange(64) % 4,
-           x_test=images[:20], y_test=np.arange(20) % 4)
-  encoded = []
-  encode = pretrain.encode.Encoder.__call__
-  def note(self, networks, data, rows):
-    encoded.append((len(data.images), len(rows)))
-    return encode(self, networks, data, rows)
-  monkeypatch.setattr(pretrain.encode.Encoder, '__call__', note)
-  monkeypatch.setattr(pretrain.final, 'final', lambda *_, **__: {
-      'protocol': {'images': ''}})
-  assert main_lib.main([
-      'main', '--config=configs/fashion.py', '--distributed=off',
-      f'--workdir={tmp_path}/run', '--config.data.source=npz',
-      f'--config.data.path={tmp_path}/data.npz', '--config.train.epochs=1',
-      '--config.train.batch_size=32', '--config.train.warmup_epochs=0.5',
-      '--config.data.image_size=8', '--config.data.eval_image_size=8',
-      '--config.evaluation.examples=32', '--config.evaluation.batch_size=8',
-      '--config.network.projector_hidden_size=8', '--config.log.tensorboard=False',
-      '--config.network.predictor_hidden_size=8',
-      '--config.network.projection_size=8']) == 0
-  assert encoded == [(64, 64)]  # training images
-  told = '32 training images against 32 others, k 20'
-  out = capsys.readouterr().out
-  assert f'k-NN every 16 steps: {told}' in out
-  results = json.loads((tmp_path / 'run' / 'results.json').read_text())
-  assert told in results['protocol']['during_training']
-  measuring = results['run']['measuring_seconds']
-  assert 0 < measuring < results['run']['training_seconds_this_session']
-  assert f', of which {measuring:.1f} s (' in out

@@ -1,10 +1,15 @@
 """BYOL as a method: which views, which loss, which target; numpy says what."""
 
+import math
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from byol_jax.methods import byol
+from byol_jax.methods import losses
 from byol_jax.methods import method as method_lib
 from byol_jax.methods import names
 from byol_jax.networks.model import Outputs
@@ -39,6 +44,79 @@ def test_no_gradient_reaches_the_target(x64):
   assert not np.any(of_online.projection) and not np.any(of_target.projection)
 
 
+INFONCE = np.load(
+    pathlib.Path(__file__).parents[1] / 'fixtures/methods/byol_infonce.npz')
+CELLS = sorted({name.rpartition('/')[0] for name in INFONCE.files if '/' in name})
+
+
+@pytest.mark.parametrize('cell', CELLS)
+def test_the_way_to_contrast_equals_recorded_values(x64, cell):
+  """Section 5's loss and its gradients, for each target, beta and temperature."""
+  kind, rest = cell.split('/')
+  alpha, beta = (float(x) for x in rest.removeprefix('alpha').split('_beta'))
+  method = byol.make(method_lib.Settings(
+      target={'target': 'ema', 'self': 'online', 'stopped': 'stopped'}[kind],
+      beta=beta, temperature=alpha))
+  def loss(phi, psi):
+    online = Outputs(phi, phi, phi)  # without a predictor
+    target = Outputs(psi, psi, None) if method.target_views else None
+    return method.loss(method_lib.Pass(online, target), {}, None)[0]
+  phi, psi = (jnp.stack([INFONCE[f'{name}1'], INFONCE[f'{name}2']])
+              for name in ('phi', 'psi'))
+  value, grads = jax.value_and_grad(loss)(phi, psi)
+  np.testing.assert_allclose(value, INFONCE[f'{cell}/loss'], rtol=1e-10)
+  for view in (0, 1):
+    np.testing.assert_allclose(
+        grads[view], INFONCE[f'{cell}/grad_phi{view + 1}'], rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize('cell', [c for c in CELLS if c.startswith('target/')])
+def test_gradients_of_what_is_compared_with(x64, cell):
+  """`infonce_loss` itself stops nothing."""
+  alpha, beta = (float(x) for x in cell.split('alpha')[1].split('_beta'))
+  arrays = [jnp.asarray(INFONCE[name]) for name in ('phi1', 'phi2', 'psi1', 'psi2')]
+  grads = jax.grad(lambda *x: losses.infonce_loss(
+      *x, temperature=alpha, beta=beta, axis_name=None), (0, 1, 2, 3))(*arrays)
+  for grad, name in zip(grads, ('phi1', 'phi2', 'psi1', 'psi2')):
+    np.testing.assert_allclose(grad, INFONCE[f'{cell}/grad_{name}'], rtol=1e-9,
+                               atol=1e-13)
+
+
+def test_the_ends_are_byol_and_simclr(x64):
+  phi1, phi2, psi1, psi2 = (jnp.asarray(INFONCE[name]) for name in (
+      'phi1', 'phi2', 'psi1', 'psi2'))
+  whole = lambda *x, beta: losses.infonce_loss(
+      *x, temperature=0.3, beta=beta, axis_name=None)
+  assert float(whole(phi1, phi2, psi1, psi2, beta=0.0)) == float(
+      losses.byol_loss(phi1, phi2, psi1, psi2))
+  ntxent, _ = losses.ntxent_loss(phi1, phi2, temperature=0.3, axis_name=None)
+  np.testing.assert_allclose(whole(phi1, phi2, phi1, phi2, beta=1.0),
+                             4 + 2 * 0.3 * ntxent, rtol=1e-14)
+
+
+@pytest.mark.parametrize('kind', ['ema', 'online', 'stopped'])
+def test_two_devices_share_their_negatives(x64, kind):
+  method = byol.make(method_lib.Settings(target=kind, beta=0.5, temperature=0.1))
+  phi, psi = (jnp.stack([INFONCE[f'{name}1'], INFONCE[f'{name}2']])
+              for name in ('phi', 'psi'))
+  def loss(phi, psi, axis_name=None):
+    online, target = Outputs(phi, phi, phi), Outputs(psi, psi, None)
+    return method.loss(method_lib.Pass(
+        online, target if method.target_views else None), {}, axis_name)[0]
+  value, grads = jax.value_and_grad(loss)(phi, psi)
+  parts = lambda x: jnp.moveaxis(x.reshape(2, 2, 4, -1), 1, 0)
+  mapped = jax.pmap(jax.value_and_grad(lambda *x: loss(*x, axis_name='i')),
+                    axis_name='i', devices=jax.devices()[:2])
+  values, mapped_grads = mapped(parts(phi), parts(psi))
+  np.testing.assert_allclose(np.mean(values), value, rtol=1e-12)
+  np.testing.assert_allclose(mapped_grads / 2, parts(grads), rtol=1e-10, atol=1e-14)
+
+
+def test_what_beta_makes_of_the_loss():
+  method = byol.make(method_lib.Settings(examples=8, beta=1.0, temperature=0.1))
+  assert method.meaning.chance == pytest.approx(4 + 0.4 * math.log(15))
+
+
 def test_the_target_is_a_moving_average_and_nothing_else_is_carried():
   method = byol.make()
   target, online = {'a': {'w': jnp.float32(1.0)}}, {'a': {'w': jnp.float32(3.0)}}
@@ -58,7 +136,7 @@ def test_what_the_loss_means():
 
 def test_every_name_is_a_file_with_a_method():
   import importlib
-  for name, module in names.METHODS.items():
-    method = importlib.import_module(module).make()
+  for name, entry in names.METHODS.items():
+    method = importlib.import_module(entry.module).make()
     assert isinstance(method, method_lib.Method) and method.title, name
     assert method.online_views

@@ -151,3 +151,22 @@ def test_silence(monkeypatch):
   finally:
     asyncio.set_event_loop_policy(policy)
     logging.getLogger('asyncio').setLevel(level)
+
+
+def test_loops_forgive_while_arrays_are_read():
+  """And no longer: the policy is that of the caller's program."""
+  policy = asyncio.get_event_loop_policy()
+  with orbax_repairs._forgiving_loops():
+    loop = asyncio.new_event_loop()
+    called = []
+    loop.call_soon_threadsafe(called.append, 1)
+    loop.call_soon_threadsafe(loop.stop)
+    loop.run_forever()
+  assert called == [1]
+  loop.close()
+  assert loop.call_soon_threadsafe(print) is None
+  assert asyncio.get_event_loop_policy() is policy
+  other = asyncio.new_event_loop()
+  other.close()
+  with pytest.raises(RuntimeError, match='closed'):
+    other.call_soon_threadsafe(print)

@@ -83,7 +83,7 @@ def _program(use_predictor):
     return step_lib.update(
         state, {'views': both[None]}, model=model, method=BYOL, optimizer=OPTIMIZER,
         learning_rate=LEARNING_RATE, ema_rate=lambda step: ema_rate,
-        make_views=lambda step, batch: batch['views'])
+        make_views=lambda step, batch: views_lib.Views(batch['views']))
 
   def outputs(state, both):
     """What diagnostics.collapse_measures takes, and the targets in training."""

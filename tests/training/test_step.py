@@ -95,7 +95,7 @@ def _views(num_sub_batches, seed=0, dtype=np.float64):
 
 def _given_views(step, batch):
   del step
-  return jnp.moveaxis(batch['views'], 1, 0)
+  return views_lib.Views(jnp.moveaxis(batch['views'], 1, 0))
 
 
 @functools.cache
@@ -295,8 +295,8 @@ def _mapped_update(num_devices):
     return step_lib.update(
         state, batch, model=model, method=BYOL, optimizer=OPTIMIZER,
         learning_rate=_learning_rate, ema_rate=_ema_rate,
-        make_views=lambda step, part: views_lib.from_resident(
-            shared['key'], step, shared['images'], part, SPEC),
+        make_views=lambda step, part: views_lib.make(
+            {'key': shared['key'], 'images': shared['images']}, step, part, SPEC),
         axis_name=mapped.AXIS)
 
   return mapped.pmap_update(update, jax.devices()[:num_devices])
@@ -369,9 +369,10 @@ def test_a_step_that_is_not_finite_can_be_skipped(state, skip):
   views_ = np.zeros((1, BATCH, SIDE, SIDE, 3), np.float32)
   def update(bad):
     def make_views(step, batch):
-      return jnp.stack([batch['views'], -batch['views']]) + jnp.where(
-          step == bad, jnp.nan, jax.random.normal(
-              jax.random.PRNGKey(0), (2, BATCH, SIDE, SIDE, 3)))
+      return views_lib.Views(
+          jnp.stack([batch['views'], -batch['views']]) + jnp.where(
+              step == bad, jnp.nan, jax.random.normal(
+                  jax.random.PRNGKey(0), (2, BATCH, SIDE, SIDE, 3))))
     return jax.jit(functools.partial(
         step_lib.update, model=_make_model(), method=BYOL, optimizer=OPTIMIZER,
         learning_rate=_learning_rate, ema_rate=_ema_rate, make_views=make_views,

@@ -17,6 +17,7 @@ from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
 from byol_jax.training import optim
 from byol_jax.training import step as step_lib
+from byol_jax.views import make as views_lib
 
 FIXTURE = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'fixtures', 'byol_step_tiny.npz')
 MEAN = np.array([0.485, 0.456, 0.406])
@@ -71,7 +72,7 @@ def test_three_steps_equal_the_reference(x64):
   def make_views(step, batch):
     del step
     views = jnp.stack([batch['view1'], batch['view2']]).astype(jnp.float64)
-    return (views - MEAN) / STD
+    return views_lib.Views((views - MEAN) / STD)
 
   state = jax.eval_shape(lambda: step_lib.init(
       jax.random.PRNGKey(0), model, optimizer, (32, 32, 3), method=byol.make(),

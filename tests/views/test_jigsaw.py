@@ -84,7 +84,8 @@ def _spec(**options):
 @pytest.mark.parametrize('sampler', crops.SAMPLERS)
 def test_tiles_of_resident_images(sampler):
   """Tiles of one more crop, functions of seed, step and example only."""
-  images = np.random.default_rng(0).integers(0, 256, (6, 40, 50, 3)).astype(np.uint8)
+  images = jnp.asarray(np.random.default_rng(0).integers(
+      0, 256, (6, 40, 50, 3)), jnp.uint8)
   spec = _spec(sampler=sampler)
   make = jax.jit(lambda key, step, batch: views_lib.make(
       {'key': key, 'images': images}, step, batch, spec))
@@ -108,7 +109,7 @@ def test_tiles_of_streamed_images():
   batch = {'views': np.zeros((4, 2, 12, 12, 3), np.uint8), 'jigsaw': crop,
            'examples': jnp.arange(4)}
   tiles = views_lib.make({'key': KEY}, jnp.int32(3), batch, _spec()).tiles
-  u = augment.further_draws(KEY, jnp.int32(3), jnp.arange(4), 2, augment.TILES,
-                            jigsaw.DRAWS)
+  u = augment.further_draws(KEY, jnp.int32(3), jnp.arange(4), augment.NO_VIEW,
+                            augment.TILES, jigsaw.DRAWS)
   expected = jigsaw.cut(augment.to_planes(crop), u, SMALL)
   np.testing.assert_allclose(tiles, np.stack(expected, -1), atol=1e-6)

@@ -71,6 +71,8 @@ def warnings(caplog):
 
 
 # ---------------------------------------------------------------------- damaged
+# a hundred tracebacks on the stderr of somebody's program
+@pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize('damage', [flip, cut])
 def test_the_newest_sound_one_is_taken(run, damage, caplog, monkeypatch):
   monkeypatch.setattr(find, '_SECONDS_TO_REMOVE', 0.1)

@@ -1,0 +1,187 @@
+"""What a run does before its first step: precision, data, workdir, checkpoint."""
+
+import contextlib
+import json
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+import pytest
+from tiny import RESNET8
+
+from byol_jax.config import keys as keys_lib
+from byol_jax.data import fingerprint
+from byol_jax.errors import UserError
+from byol_jax.networks import architectures
+from byol_jax.run import checkpoint
+from byol_jax.run import workdir as workdir_lib
+from byol_jax.tasks import begin
+
+
+@pytest.fixture(name='config')
+def _config(monkeypatch):
+  monkeypatch.setitem(architectures.ARCHITECTURES, 'resnet8', RESNET8)
+  config = keys_lib.base().unlock()
+  config.data.update(source='fake', fake_images=40, fake_classes=4, image_size=8,
+                     test_split='')
+  config.network.update(
+      name='resnet8', width=0.25, stem='half', precision='float32',
+      projector_hidden_size=4, predictor_hidden_size=4, projection_size=4)
+  config.train.update(batch_size=16, epochs=3.0, warmup_epochs=1.0)
+  return config
+
+
+# ------------------------------------------------------------------ devices, precision
+def test_devices_that_cannot_share_the_batch(config, tmp_path):
+  assert jax.device_count() == 8
+  config.train.batch_size = 12
+  with pytest.raises(UserError, match='train.batch_size'):
+    begin.announce(config, str(tmp_path))
+
+
+def test_what_is_announced(config, tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  assert begin.announce(config, str(tmp_path)).network.precision == 'float32'
+  assert ('8 local of 8 cpu devices; batch 16, 16 a process, 2 a device, float32'
+          in caplog.text)
+
+
+@pytest.mark.parametrize('began_with, expected', [
+    (None, 'float32'),  # what a CPU takes
+    ('float32', 'float32'), ('bfloat16', 'bfloat16'),
+    ('', 'bfloat16'),  # a version without the key knew of nothing else
+])
+def test_auto_is_the_precision_that_the_run_began_with(config, tmp_path, began_with,
+                                                       expected, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  config.network.precision = 'auto'
+  if began_with is not None:
+    network = {'precision': began_with} if began_with else {'width': 1}
+    (tmp_path / 'config.json').write_text(json.dumps({'network': network}))
+    (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
+  assert begin.announce(config, str(tmp_path)).network.precision == expected
+  assert config.network.precision == 'auto'  # the argument stays
+  assert ('(a new one would take float32 here)' in caplog.text) == (
+      expected == 'bfloat16')
+
+
+# ----------------------------------------------------------------------------- the data
+def test_a_run_with_its_data(config, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  opened = begin.open_data(config, 'runs/x')
+  assert opened.total_steps == 7  # 3 * 40 / 16, whole ones
+  assert opened.test is None and opened.workdir == 'runs/x'
+  assert opened.found == {'images': 40, 'classes': 4,
+                          'fingerprint': fingerprint.fingerprint(opened.train)}
+  assert opened.config.train.tau_base and opened.config.train.base_learning_rate
+  assert (opened.feed.batch_size, opened.feed.seed) == (16, 0)
+  assert opened.meta['config'] == opened.config.to_dict()
+  assert opened.meta['data_found'] == opened.found
+  assert 'bad_images' not in opened.meta  # nothing is decoded
+  assert '40 training images of 4 classes, on the device; no test part' in caplog.text
+  assert '3 epochs = 7 steps, 1 of warm-up' in caplog.text
+
+
+def test_checkpoints_hold_the_bad_images(config, tmp_path):
+  for k in range(40):
+    Image.new('RGB', (8, 8)).save(tmp_path / f'{k:02d}.png')
+  config.data.update(source='folder', path=str(tmp_path), resident='no')
+  opened = begin.open_data(config, 'runs/x')
+  assert opened.meta['bad_images'] == {}
+  opened.feed.bad().add(7, 'damaged')
+  assert opened.meta['bad_images'] == {'7': 'damaged'}
+  assert opened.found['classes'] == 0
+
+
+# ---------------------------------------------------------------------------- workdir
+def test_a_workdir_of_another_run_is_refused(config, tmp_path):
+  opened = begin.open_data(config, str(tmp_path / 'run'))
+  with contextlib.ExitStack() as stack:
+    folder, checkpoints = begin.open_workdir(opened, stack)
+    assert folder == opened.workdir and checkpoints.latest() is None
+    assert (tmp_path / 'run' / 'checkpoints').is_dir()
+    workdir_lib.record(folder, opened.config.to_dict(), opened.found)
+  (tmp_path / 'run' / 'checkpoints' / '3').mkdir()
+  config.log.every_steps += 1  # such a key may change
+  with contextlib.ExitStack() as stack:
+    begin.open_workdir(begin.open_data(config, opened.workdir), stack)
+  config.data.fake_images = 41
+  with contextlib.ExitStack() as stack:
+    with pytest.raises(UserError, match=r'data.fake_images \(40 there, 41 now\)'):
+      begin.open_workdir(begin.open_data(config, opened.workdir), stack)
+
+
+# ------------------------------------------------------------------------- checkpoints
+def _restore(tmp_path, meta):
+  like = {'w': jax.ShapeDtypeStruct((3,), np.float32)}
+  with contextlib.closing(checkpoint.Checkpoints(tmp_path / 'checkpoints')) as there:
+    return begin.restore(there, like, meta, 'runs/x')
+
+
+def test_the_newest_checkpoint_if_it_is_of_this_run(tmp_path, config):
+  meta = {'config': config.to_dict(), 'data_found': {'images': 40}}
+  assert _restore(tmp_path, meta) == (None, None)
+  with contextlib.closing(checkpoint.Checkpoints(tmp_path / 'checkpoints')) as there:
+    for step in (2, 4):
+      there.save(step, {'w': np.full(3, step, np.float32)}, meta)
+  config.log.every_steps += 1
+  opened, state = _restore(tmp_path, meta | {'config': config.to_dict()})
+  assert opened.step == 4 and np.asarray(state['w']).tolist() == [4, 4, 4]
+  with pytest.raises(UserError, match='data of the checkpoint of step 4 in workdir '
+                     'runs/x has changed: images 40 there, 41 now'):
+    _restore(tmp_path, meta | {'data_found': {'images': 41}})
+  config.train.tau_base = 0.5
+  with pytest.raises(UserError, match='step 4 .*another config: train.tau_base'):
+    _restore(tmp_path, meta | {'config': config.to_dict()})
+
+
+# --------------------------------------------------------------------------- the state
+@pytest.fixture(name='put')
+def _put(tmp_path, monkeypatch):
+  """Puts a state of 28 bytes on the devices; returns (state, shared, bytes needed)."""
+  needed = []
+  monkeypatch.setattr(workdir_lib, 'check_space',
+                      lambda path, size: needed.append((path, size)))
+  def init():
+    return {'w': jnp.arange(6.), 'step': jnp.int32(0)}
+  def put(opened, saved=None, state=None):
+    opened = opened._replace(program=opened.program._replace(init=init))
+    (tmp_path / 'out').mkdir(exist_ok=True)
+    state, shared = begin.put_on_devices(opened, str(tmp_path / 'out'), saved, state)
+    (path, size), = needed
+    assert path == opened.workdir
+    return state, shared, size
+  return put
+
+
+def test_a_new_state_goes_to_every_device(config, put, tmp_path):
+  opened = begin.open_data(config, 'runs/x')
+  state, shared, needed = put(opened)
+  assert state['w'].tolist() == list(range(6)) and int(state['step']) == 0
+  assert set(shared) == {'key', 'images', 'labels'}
+  np.testing.assert_array_equal(shared['images'], opened.train.images)
+  np.testing.assert_array_equal(shared['key'], jax.random.PRNGKey(config.seed))
+  for x in jax.tree.leaves((state, shared)):
+    assert len(x.addressable_shards) == 8
+  assert needed == (50 << 20) + 2 * 28  # two checkpoints, for a moment
+  said = json.loads((tmp_path / 'out' / 'config.json').read_text())
+  assert said['data_found'] == opened.found and said['train']['epochs'] == 3
+
+
+def test_a_state_that_was_saved_with_the_bad_images_of_before(config, put, tmp_path,
+                                                              caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  (tmp_path / 'photos').mkdir()
+  for k in range(40):
+    Image.new('RGB', (8, 8)).save(tmp_path / 'photos' / f'{k:02d}.png')
+  config.data.update(source='folder', path=str(tmp_path / 'photos'), resident='no')
+  opened = begin.open_data(config, 'runs/x')
+  saved = types.SimpleNamespace(step=4, meta={'bad_images': {'7': 'damaged'}})
+  state, shared, needed = put(
+      opened, saved, {'w': np.full(6, 3, np.float32), 'step': np.int32(4)})
+  assert state['w'].tolist() == [3] * 6 and int(state['step']) == 4
+  assert set(shared) == {'key'} and needed == (50 << 20) + 28
+  assert opened.feed.bad().reasons() == {7: 'damaged'}
+  assert 'resuming runs/x at step 4' in caplog.text
