@@ -102,5 +102,6 @@ def test_no_free_key_hides_another(task):
 
 def test_a_config_without_a_key_had_what_was_then():
   was, now = keys.was(), files_lib.flatten(keys.base())
-  assert {name for name in now if now[name] != was[name]} == {'network.precision'}
+  assert {name for name in now if now[name] != was[name]} == {
+      'method.temperature', 'network.precision', 'network.projector_layers'}
   assert was['network.precision'] == 'bfloat16'

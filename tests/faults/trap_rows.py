@@ -68,7 +68,8 @@ def _child() -> None:
         outcome = f'step {found[0].step}' if same else 'WRONG VALUES'
       checkpoints.close()
   except (UserError, DamagedError) as error:
-    outcome = f'{type(error).__name__}: {str(error)[:500]}'
+    name = 'UserError' if isinstance(error, UserError) else type(error).__name__
+    outcome = f'{name}: {str(error)[:500]}'
     if len(str(error)) > 5000:
       outcome = f'a message of {len(str(error))} characters'
   except BaseException as error:
