@@ -48,7 +48,7 @@ _RUN = ('--config.log.every_steps=1', '--config.data.resident=no',
         '--config.evaluation.examples=32')  # 12 steps
 
 
-def _train(scratch, workdir, processes, devices, *, final=False):
+def _train(scratch, workdir, processes, devices, *more, final=False):
   """Trains to the end.
 
   Args:
@@ -56,6 +56,7 @@ def _train(scratch, workdir, processes, devices, *, final=False):
     workdir: in it.
     processes: how many.
     devices: of each.
+    *more: arguments of the command.
     final: whether the result is measured, which takes most of the time.
 
   Returns:
@@ -65,7 +66,8 @@ def _train(scratch, workdir, processes, devices, *, final=False):
   notes = [scratch / f'{i}.fed' for i in range(processes)]
   for note in notes:
     note.unlink(missing_ok=True)
-  arguments = (f'--workdir={workdir}', *_RUN, f'--config.evaluation.final={final}')
+  arguments = (f'--workdir={workdir}', *_RUN, f'--config.evaluation.final={final}',
+               *more)
   if processes == 1:
     started = [harness.start(
         scratch, *arguments, devices=devices,
@@ -157,6 +159,32 @@ def test_two_processes(alone):
   for name in ('byol', 'untrained', 'raw_pixels'):
     assert ours[name] == theirs[name]
   _go_on(scratch, '2x2', 1, 4, expected)
+
+
+_SHORT = ('--config.train.epochs=1', '--config.checkpoint.every_steps=100')
+_METHODS = {
+    'simclr': ('--config.method.name=simclr',),
+    'simsiam': ('--config.method.name=simsiam',),
+    'infomin': ('--config.method.name=moco', '--config.method.queue=64',
+                '--config.method.jigsaw=0.5', '--config.augment.jigsaw.size=9',
+                '--config.augment.jigsaw.tile=3', '--config.network.bn_groups=4')}
+
+
+@pytest.mark.parametrize('method', [
+    pytest.param(name, marks=() if name == 'infomin' else pytest.mark.skipif(
+        'BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1'))
+    for name in _METHODS])
+def test_other_methods_on_two_processes(alone, method):
+  """Negatives, keys and statistics cross the processes."""
+  scratch, _ = alone
+  fed = [_train(scratch, f'{method}{processes}', processes, 4 // processes, *_SHORT,
+                *_METHODS[method])[0] for processes in (1, 2)]
+  assert fed[0] == fed[1]
+  assert ('jigsaw' in fed[0][0, 0]) == (method == 'infomin')
+  one, two = (_metrics(scratch / f'{method}{processes}') for processes in (1, 2))
+  assert len(one) == len(two) == 4
+  for x, y in zip(one, two):
+    assert x['loss'] == pytest.approx(y['loss'], rel=1e-4)
 
 
 @pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')

@@ -88,24 +88,52 @@ def _pid(work):
      bound='final state equal to the bit to an unbroken run, each step logged once')
 def killed(cases, scratch):
   """SIGKILL at a random time, the same command again, to the end."""
-  expected = unbroken(scratch)
-  rng, failures, kills, runs = harness.rng('C1'), [], 0, 0
+  return _killed(cases, scratch, harness.rng('C1'))
+
+
+def _killed(cases, scratch, rng, *arguments):
+  """Kills runs of one command until there were enough kills."""
+  expected = unbroken(scratch, *arguments)
+  failures, kills, runs = [], 0, 0
   while kills < cases:
     work = scratch / f'run{runs}'
     runs += 1
     for _ in range(40):
-      code, output, _ = interrupt(scratch, work, rng, signal.SIGKILL)
+      code, output, _ = interrupt(scratch, work, rng, signal.SIGKILL, *arguments)
       if code != -signal.SIGKILL:
         break
       kills += 1
     else:  # so slow a machine that every start was killed before the end
-      code, output = harness.run(scratch, f'--workdir={work}')
+      code, output = harness.run(scratch, f'--workdir={work}', *arguments)
     if code:
       failures.append(f'run {runs}: exit {code}: {harness.tail(output)}')
     elif wrong := compare(work, *expected):
       failures.append(f'run {runs}: {wrong}')
     shutil.rmtree(work)
   return Outcome(kills, failures, f'{runs} runs')
+
+
+_METHODS = {
+    'simclr': ('--config.method.name=simclr',),
+    'moco': ('--config.method.name=moco', '--config.method.queue=32',
+             '--config.method.symmetric=True', '--config.network.bn_groups=2'),
+    'infomin': ('--config.method.name=moco', '--config.method.queue=32',
+                '--config.method.jigsaw=0.5', '--config.augment.jigsaw.size=9',
+                '--config.augment.jigsaw.tile=3'),
+    'simsiam': ('--config.method.name=simsiam',)}
+
+
+@row('C1b', cases=80, sample=0,
+     bound='final state, with the queue, equal to the bit; each step logged once')
+def methods_killed(cases, scratch):
+  """SIGKILL at a random time: SimCLR, MoCo v2, InfoMin and SimSiam."""
+  rng, failures, runs = harness.rng('C1b'), [], 0
+  for name, arguments in _METHODS.items():
+    (scratch / name).mkdir()
+    done = _killed(cases // len(_METHODS), scratch / name, rng, *arguments)
+    failures += [f'{name}: {failure}' for failure in done.failures]
+    runs += int(done.note.split()[0])
+  return Outcome(cases // len(_METHODS) * len(_METHODS), failures, f'{runs} runs')
 
 
 @row('C3', cases=20, sample=0,
