@@ -48,7 +48,8 @@ def _batch(config, spec, is_resident: bool, rng: np.random.RandomState):
   size, train = spec.image_size, config.train
   grid = grid_lib.local_example_grid(train.batch_size, train.accumulation_steps)
   shapes = (batch_lib.resident(grid.shape) if is_resident else
-            batch_lib.streamed(grid.shape, len(spec.recipes), size, True))
+            batch_lib.streamed(grid.shape, len(spec.recipes), size, True,
+                               spec.jigsaw.size if spec.jigsaw else 0))
   of_shared = batch_lib.shared(
       (train.batch_size, size, size, 3) if is_resident else None, True)
   def draw(name, shape):
@@ -99,6 +100,7 @@ def measure(config, is_resident: bool, steps: int) -> dict:
   for view in (plain_config.augment.view1, plain_config.augment.view2):
     for operation in ('flip', 'jitter', 'grayscale', 'blur', 'solarize'):
       view[operation] = 0.0
+    view.randaugment = 0
 
   device = jax.local_devices()[0]
   full = timed(config)

@@ -49,8 +49,6 @@ TESTED_ELSEWHERE = {
     'networks/heads.py': 'networks/test_model.py',
     # shapes: they are compared with the batches that the feeds make
     'training/batch.py': 'data/feed/test_feed.py',
-    # the paper's table 6: it is compared beside the augmentations that read it
-    'views/recipes.py': 'views/test_augment.py',
 }
 
 

@@ -87,6 +87,7 @@ def _add(section: str, tasks: tuple[str, ...], *, free: tuple[str, ...] = (),
 
 
 _POSITIVE, _COUNT = whole(above=0), whole(at_least=0)
+_JIGSAW = crops.Jigsaw()
 _SIDE = whole(at_least=0, at_most=4096)
 _WIDTH, _BATCH = whole(above=0, at_most=2**20), whole(at_least=0, at_most=2**20)
 _FEW, _CLASSES = whole(above=0, at_most=1000), whole(at_least=0, at_most=100_000)
@@ -132,6 +133,8 @@ _add(
     crop_area=(crops.AREA, pair('at most the whole image, 1', at_most=1),
                'area of a random crop, share of the image'),
     crop_aspect=(crops.ASPECT, pair(), 'its width / height'),
+    crop_sampler=('byol', choice(*crops.SAMPLERS), "how it is drawn: BYOL's rule, or "
+                  "TensorFlow's as SimCLR, or torchvision's as MoCo"),
     center_share=(crops.CENTER_SHARE, _PART, 'evaluated centre crop / shorter side'),
     mean=((0.485, 0.456, 0.406), numbers(3, _MEAN), 'red, green, blue: subtracted'),
     std=((0.229, 0.224, 0.225), numbers(3, _STD), 'red, green, blue: divided by'))
@@ -142,7 +145,7 @@ for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipe
       f'augment.{_view}', LEARNING, of_the_weights=True,
       flip=(_recipe.flip, share(), 'probability of a horizontal flip'),
       jitter=(_recipe.jitter, share(), 'probability of the next four, in random order'),
-      brightness=(_recipe.brightness, _FACTOR, 'delta in +-brightness, added'),
+      brightness=(_recipe.brightness, _FACTOR, 'how far it goes: brightness_mode'),
       contrast=(_recipe.contrast, _FACTOR, 'factor in 1 +- contrast'),
       saturation=(_recipe.saturation, share(), 'factor in 1 +- saturation'),
       hue=(_recipe.hue, share(), 'delta in +-hue of a turn'),
@@ -151,8 +154,26 @@ for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipe
       blur_sigma=(_recipe.blur_sigma, pair('at most 1,000 pixels', at_most=1000),
                   'its sigma, pixels'),
       solarize=(_recipe.solarize, share(), 'probability of inverting what is bright'),
-      solarize_threshold=(_recipe.solarize_threshold, share(), 'how bright it is'))
+      solarize_threshold=(_recipe.solarize_threshold, share(), 'how bright it is'),
+      brightness_mode=(_recipe.brightness_mode, choice('add', 'times'), 'a delta in '
+                       '+-brightness, or a factor in 1 +- brightness'),
+      colour=(_recipe.colour, choice('tf', 'pil'), "TensorFlow's rules or "
+              "torchvision's (brightness: times; contrast, saturation: by gray)"),
+      blur_border=(_recipe.blur_border, choice('zero', 'reflect'),
+                   'what a blur sees beyond the border'),
+      randaugment=(_recipe.randaugment, whole(at_least=0, at_most=10), 'layers, each '
+                   'of one of 15 operations, before gray; InfoMin: 2; 0: none'),
+      randaugment_magnitude=(_recipe.randaugment_magnitude, number(
+          at_least=0, at_most=10), 'how strong they are'))
 
+_add(
+    'augment.jigsaw: one more crop, in 3 x 3 tiles, with method.jigsaw', LEARNING,
+    of_the_weights=True,
+    size=(_JIGSAW.size, whole(above=0, at_most=4096), 'side of the crop, pixels'),
+    tile=(_JIGSAW.tile, whole(above=0, at_most=4096), 'side of a tile, at random '
+          'within a third'),
+    area=(_JIGSAW.area, pair('at most the whole image, 1', at_most=1),
+          'area of the crop, share of the image'))
 _add(
     'method: what is learned (docs/methods.md)', LEARNING, of_the_weights=True,
     name=('byol', choice(*method_names.METHODS), 'the method'),

@@ -58,6 +58,7 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
   narrowest = min(architecture.stem_channels, architecture.channels[0] // (
       4 if architecture.bottleneck else 1))
   smallest = architectures.minimum_image_size(architecture, network.stem)
+  jigsaw = config.augment.jigsaw
   source = names_lib.CATALOGUE.get(data.source)  # none for 'same'
   needs = source.needs if source else {}
   method = method_names.METHODS[config.method.name]
@@ -93,6 +94,11 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
        and fake_mib > data.resident_limit_mib,
        f': of {data.image_size} x {data.image_size} pixels that is {fake_mib:,.0f} MiB,'
        f' more than data.resident_limit_mib = {data.resident_limit_mib}'),
+      ('augment.jigsaw.tile', jigsaw.tile > jigsaw.size // 3,
+       f', more than a third of augment.jigsaw.size = {jigsaw.size}'),
+      ('augment.jigsaw.tile', config.method.jigsaw and jigsaw.tile < smallest,
+       f", but {network.name} with network.stem='{network.stem}' needs at least "
+       f'{smallest} pixels'),
       *((f'data.{key}', not data[key],
          f": data.source='{data.source}' needs {what}: set --config.data.{key}")
         for key, what in needs.items()),

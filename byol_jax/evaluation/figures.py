@@ -8,10 +8,30 @@ from typing import Any
 import numpy as np
 
 from byol_jax.evaluation import scores
+from byol_jax.methods import names
 
-TRAINED, UNTRAINED, RAW_PIXELS = 'byol', 'untrained', 'raw_pixels'
-# the kinds of encoders in results.json, and their names in tables
-KINDS = {TRAINED: 'BYOL', UNTRAINED: 'untrained encoder', RAW_PIXELS: 'raw pixels'}
+UNTRAINED, RAW_PIXELS = 'untrained', 'raw_pixels'
+_BASELINES = {UNTRAINED: 'untrained encoder', RAW_PIXELS: 'raw pixels'}
+
+
+def kinds(method: str) -> dict[str, str]:
+  """Returns the kinds of encoders in results.json, and their names in tables.
+
+  Args:
+    method: the name of the method that trained the encoder, which is its kind.
+  """
+  entry = names.METHODS.get(method)
+  return {method: entry.title if entry else method} | _BASELINES
+
+
+def method_of(results: Mapping[str, Any]) -> str:
+  """Returns the method of a results.json; older ones are BYOL's, and do not say so."""
+  return str(results.get('method', 'byol'))
+
+
+def is_trained(kind: str) -> bool:
+  """Returns whether a kind of encoder is not one of the baselines."""
+  return kind not in _BASELINES
 
 
 def over_seeds(task: str, each: list[dict[str, Any]],
@@ -39,7 +59,7 @@ def over_seeds(task: str, each: list[dict[str, Any]],
 def table(task: str, results: dict[str, Any]) -> str:
   """Returns a table with a row for each encoder."""
   lines = [f'{task:<20}{"top-1":>16}{"top-5":>9}{"per class":>11}  95 % interval']
-  for kind, title in KINDS.items():
+  for kind, title in kinds(method_of(results)).items():
     if kind not in results:
       continue
     row = results[kind]
@@ -55,11 +75,11 @@ def table(task: str, results: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+def results_table(results: Mapping[str, Any]) -> str:
   """Returns the table at the end of a run.
 
   Args:
-    results: as in results.json: `raw_pixels`, `untrained` and `byol`, each with
+    results: as in results.json: `raw_pixels`, `untrained` and the method, each with
       `knn_top1` and `linear_top1` in percent. A missing figure shows as '-'.
 
   Returns:
@@ -70,7 +90,7 @@ def results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return '-' if value is None else f'{value:.1f}%'
 
   lines = [f'{"":<20}{"k-NN":>10}{"linear":>10}']
-  for name, title in reversed(KINDS.items()):
+  for name, title in reversed(kinds(method_of(results)).items()):
     lines.append(f'{title:<20}{cell(name, "knn_top1"):>10}'
                  f'{cell(name, "linear_top1"):>10}')
   return '\n'.join(lines)

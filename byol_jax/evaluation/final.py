@@ -61,7 +61,7 @@ def measure(
 
 
 def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.Split,
-          *, k: int, temperature: float, image_size: int,
+          *, method: str, k: int, temperature: float, image_size: int,
           seed: int) -> dict[str, Any]:
   """Measures the trained encoder, the untrained one and raw pixels.
 
@@ -70,24 +70,25 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
     trained: (params, state) of the online network.
     untrained: likewise at step 0; its statistics are made here.
     split: the images.
+    method: the name of the method that trained it.
     k: neighbours of the k-NN.
     temperature: the temperature of their votes.
     image_size: the size of the encoder's input.
     seed: the seed of all random choices.
 
   Returns:
-    results.json: 'byol', 'untrained', 'raw_pixels', each with 'knn_top1' and
-    'linear_top1' in percent, and 'protocol'.
+    results.json: 'method'; under its name, 'untrained' and 'raw_pixels' each
+    'knn_top1' and 'linear_top1' in percent; and 'protocol'.
   """
   side = min(image_size, RAW_PIXELS_SIZE)
   data, rows = split.train
   untrained = encoder.calibrate(untrained, data, rows[:CALIBRATION_IMAGES])
   kinds = {
-      figures_lib.TRAINED: lambda *images: encoder(trained, *images),
+      method: lambda *images: encoder(trained, *images),
       figures_lib.UNTRAINED: lambda *images: encoder(untrained, *images),
       figures_lib.RAW_PIXELS: lambda *images: encoder.pixels(*images, side),
   }
-  results, protocol = {}, {
+  results, protocol = {'method': method}, {
       'encoder': 'online network, running statistics, features before the heads',
       'untrained': f'step 0; statistics from {min(len(rows), CALIBRATION_IMAGES)}'
                    ' training images',

@@ -23,7 +23,7 @@ class Row(NamedTuple):
   Attributes:
     workdir: the pretraining's, or that of an evaluation that lies elsewhere.
     step: the encoder's step.
-    encoder: one of `figures.KINDS`.
+    encoder: one of `figures.kinds`.
     network: 'online' or 'target'.
     task: 'knn', 'linear_eval', ...; at the end of a pretraining 'knn' or 'linear'.
     name: the evaluation's name; '' at the end of a pretraining.
@@ -96,7 +96,7 @@ def _rows(results: dict[str, Any], path: epath.Path, workdir: str, seed: str,
   step = str(protocol['step'] if 'step' in protocol else results['run']['steps'])
   name, number = _name(results, path, step) if task else ('', '')
   rows = []
-  for kind in reversed(figures.KINDS):
+  for kind in reversed(figures.kinds(figures.method_of(results))):
     measured = results.get(kind, {})
     for told in ([task] if task else _OF_THE_RUN):
       for metric in scores.FIGURES:

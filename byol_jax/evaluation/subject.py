@@ -30,7 +30,7 @@ class Subject(NamedTuple):
   """One of the encoders that are measured beside one another.
 
   Attributes:
-    kind: one of `figures.KINDS`.
+    kind: one of `figures.kinds`.
     encoder: prepares images and runs networks over them.
     networks: (params, state) on the devices; None for raw pixels.
     key: identifies its features.
@@ -66,7 +66,7 @@ def make(kind: str, weights: weights_lib.Weights, encoder: encode.Encoder,
   statistics.
   """
   digest, networks = weights.digest, None
-  if kind == figures.TRAINED:
+  if figures.is_trained(kind):
     networks = mapped.replicate((weights.params, weights.state))
   elif kind == figures.UNTRAINED:
     rows = np.ascontiguousarray(rows[:final.CALIBRATION_IMAGES], np.int64)

@@ -14,12 +14,14 @@ class Entry(NamedTuple):
 
   Attributes:
     module: the file.
+    title: the method's name, for people.
     reads: the keys of the config's section `method` that it reads; others are refused.
     heads: of `networks.architectures.HEADS`, with network.heads='auto'.
     target: what method.target='auto' stands for.
     temperature: what method.temperature=None stands for.
   """
   module: str
+  title: str
   reads: tuple[str, ...] = ()
   heads: str = 'byol'
   target: str = 'ema'
@@ -28,10 +30,11 @@ class Entry(NamedTuple):
 
 # config key method.name: what belongs to it
 METHODS = {
-    'byol': Entry('byol_jax.methods.byol', ('target', 'beta', 'temperature')),
-    'simclr': Entry('byol_jax.methods.simclr', ('temperature',), 'simclr', 'online'),
-    'moco': Entry('byol_jax.methods.moco',
+    'byol': Entry('byol_jax.methods.byol', 'BYOL', ('target', 'beta', 'temperature')),
+    'simclr': Entry('byol_jax.methods.simclr', 'SimCLR', ('temperature',), 'simclr',
+                    'online'),
+    'moco': Entry('byol_jax.methods.moco', 'MoCo v2',
                   ('temperature', 'queue', 'symmetric', 'jigsaw', 'shuffle'), 'moco',
                   'ema', 0.2),
-    'simsiam': Entry('byol_jax.methods.simsiam', (), 'simsiam', 'stopped'),
+    'simsiam': Entry('byol_jax.methods.simsiam', 'SimSiam', (), 'simsiam', 'stopped'),
 }

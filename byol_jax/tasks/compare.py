@@ -70,8 +70,8 @@ def _folders(workdirs: str) -> list[epath.Path]:
 
 def _encoder(row: Row) -> str:
   """Returns the encoder's name: 'raw pixels', 'untrained', 'BYOL', 'BYOL target'."""
-  title = figures_lib.KINDS[row.encoder].removesuffix(' encoder')
-  is_target = row.encoder == figures_lib.TRAINED and row.network == 'target'
+  title = figures_lib.kinds(row.encoder)[row.encoder].removesuffix(' encoder')
+  is_target = figures_lib.is_trained(row.encoder) and row.network == 'target'
   return f'{title} target' if is_target else title
 
 
@@ -94,8 +94,9 @@ def _table(rows: list[Row]) -> str:
   columns = list(dict.fromkeys(map(_column, rows)))
   cells = {(_line(row), _column(row)): _cell(row.value, row.std) for row in rows}
   runs = list(dict.fromkeys(_line(row)[:2] for row in rows))
-  kinds = list(figures_lib.KINDS)  # the trained one comes last
-  kind_of = {_line(row): kinds.index(row.encoder) for row in rows}
+  kinds = list(figures_lib.kinds(''))  # the trained one comes last
+  kind_of = {_line(row): 0 if figures_lib.is_trained(row.encoder) else
+             kinds.index(row.encoder) for row in rows}
   lines = [[*line, *(cells.get((line, column), '-') for column in columns)]
            for line in sorted(kind_of, key=lambda line: (
                runs.index(line[:2]), -kind_of[line], line[2]))]
@@ -134,7 +135,7 @@ def _differences(rows: list[Row]) -> list[str]:
   lines = []
   columns = defaultdict(list)
   for row in rows:
-    if row.encoder == figures_lib.TRAINED:
+    if figures_lib.is_trained(row.encoder):
       columns[_column(row._replace(number=''))].append(row)
   for column, of_column in columns.items():
     protocols = [row.how | {key: row.protocol[key] for key in _SHARED

@@ -14,7 +14,6 @@ from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.errors import UserError
 from byol_jax.evaluation import embed
-from byol_jax.evaluation import figures
 from byol_jax.evaluation.features import Features
 from byol_jax.evaluation.place import Place
 from byol_jax.tasks import data as data_lib
@@ -39,10 +38,11 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
                       'such part')
   with named.opened(data=fingerprint.fingerprint(data)) as place:
     rows = np.arange(table.size(data))
-    features = named.subject(
-        figures.TRAINED, named.store(always=True), data, rows).features(
-            data, rows, is_test=split == named.data.data.test_split,
-            title=f'{data.name}, {split}')
+    encoder = named.subject(
+        named.weights.config.method.name, named.store(always=True), data, rows)
+    features = encoder.features(
+        data, rows, is_test=split == named.data.data.test_split,
+        title=f'{data.name}, {split}')
     if not np.isfinite(features.x).all():
       raise UserError('features are not finite: the encoder has diverged; use an '
                       'earlier checkpoint')

@@ -105,8 +105,8 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
   config, task = named.config, named.config.task
   seeds = range(config.seed, config.seed + config.evaluation.seeds)
   metric, protocol, store = _metric(named), _protocol(named), named.store()
-  results, classifiers = {}, {}
-  for kind in _kinds(config):
+  results, classifiers = {'method': named.weights.config.method.name}, {}
+  for kind in _kinds(named):
     each = []
     for seed in seeds:
       split = splits.Split(train, test, most=None, seed=seed,
@@ -171,9 +171,10 @@ def _tell(place: Place, results: dict[str, Any], train: table.Data,
 
 
 # ------------------------------------------------------------- from the config
-def _kinds(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+def _kinds(named: subject.Named) -> tuple[str, ...]:
   """Returns the kinds of encoders that are measured."""
-  kinds = tuple(figures_lib.KINDS)
+  config = named.config
+  kinds = tuple(figures_lib.kinds(named.weights.config.method.name))
   if not config.evaluation.baselines:
     return kinds[:1]
   # raw pixels have no network to fine-tune

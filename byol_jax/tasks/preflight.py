@@ -190,7 +190,8 @@ def compile_step(config: ml_collections.ConfigDict,
   grid = grid_lib.example_grid(config.train.batch_size,
                                config.train.accumulation_steps, len(devices))
   batch = batch_lib.streamed(grid.shape, len(program.spec.recipes),
-                             program.spec.image_size, classes > 0)
+                             program.spec.image_size, classes > 0,
+                             program.spec.jigsaw.size if program.spec.jigsaw else 0)
   lowered = mapped.pmap_step(program.update, devices).lower(
       state, batch_lib.shared(None, classes > 0), batch,
       jax.ShapeDtypeStruct((len(devices),), np.float32))

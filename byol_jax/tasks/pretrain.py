@@ -224,7 +224,8 @@ def _finish(opened: begin.Run, state: TrainState,
         mapped.replicate((untrained.online_params, untrained.online_state)),
         splits.Split(opened.train, opened.test, most=config.evaluation.final_images,
                      seed=config.seed),
-        k=config.evaluation.knn_k, temperature=config.evaluation.knn_temperature,
+        method=config.method.name, k=config.evaluation.knn_k,
+        temperature=config.evaluation.knn_temperature,
         image_size=opened.program.eval_spec.image_size, seed=config.seed)
     if neighbours:
       results['protocol']['during_training'] = (

@@ -13,7 +13,7 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
 def streamed(grid: tuple[int, ...], num_views: int, image_size: int,
-             labelled: bool) -> Shapes:
+             labelled: bool, jigsaw_size: int = 0) -> Shapes:
   """Describes a batch of `data.feed.streamed.Streamed`.
 
   Args:
@@ -21,15 +21,19 @@ def streamed(grid: tuple[int, ...], num_views: int, image_size: int,
     num_views: V.
     image_size: S, of a view in pixels.
     labelled: whether there are labels.
+    jigsaw_size: of one more crop, for a jigsaw, in pixels; 0: there is none.
 
   Returns:
     'views' uint8 [*grid, V, S, S, 3]; 'examples' int32 [*grid], global example
-    indices; 'labels' int32 [*grid].
+    indices; 'labels' int32 [*grid]; 'jigsaw' uint8 [*grid, size, size, 3].
   """
   shapes = {
       'views': jax.ShapeDtypeStruct(
           (*grid, num_views, image_size, image_size, 3), np.uint8),
       'examples': jax.ShapeDtypeStruct(grid, np.int32)}
+  if jigsaw_size:
+    shapes['jigsaw'] = jax.ShapeDtypeStruct(
+        (*grid, jigsaw_size, jigsaw_size, 3), np.uint8)
   return shapes | ({'labels': shapes['examples']} if labelled else {})
 
 

@@ -14,6 +14,7 @@ import jax
 import ml_collections
 
 from byol_jax.config import schedule
+from byol_jax.data.images import crops
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.methods import method as method_lib
@@ -23,6 +24,7 @@ from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
 from byol_jax.training import optim
 from byol_jax.training import step as step_lib
+from byol_jax.views import jigsaw
 from byol_jax.views import make as views_lib
 from byol_jax.views import recipes
 
@@ -75,7 +77,9 @@ def build(config: ml_collections.ConfigDict, num_images: int,
   def init():
     return step_lib.init(
         jax.random.PRNGKey(config.seed), unmapped_model, optimizer,
-        (spec.image_size, spec.image_size, 3), method=method,
+        (spec.image_size, spec.image_size, 3), method=method, tiles_shape=(
+            (jigsaw.TILES, spec.jigsaw.tile, spec.jigsaw.tile, 3)
+            if spec.jigsaw else None),
         with_probe=num_classes > 0, target_init=config.train.target_init)
 
   def update(state, shared, batch):
@@ -97,11 +101,14 @@ def view_spec(config: ml_collections.ConfigDict) -> views_lib.ViewSpec:
   def recipe(view):
     fields = view.to_dict()
     return recipes.Recipe(**fields | {'blur_sigma': tuple(fields['blur_sigma'])})
-  data = config.data
+  data, third = config.data, None
+  if config.method.jigsaw > 0:
+    fields = config.augment.jigsaw.to_dict()
+    third = crops.Jigsaw(**fields | {'area': tuple(fields['area'])})
   return views_lib.ViewSpec(
       image_size=data.image_size, area=tuple(data.crop_area),
       aspect=tuple(data.crop_aspect), mean=tuple(data.mean),
-      std=tuple(data.std),
+      std=tuple(data.std), sampler=data.crop_sampler, jigsaw=third,
       recipes=(recipe(config.augment.view1), recipe(config.augment.view2)))
 
 
@@ -134,6 +141,7 @@ def eval_view(config: ml_collections.ConfigDict, image_size: int = 0,
   spec = view_spec(config)
   return spec._replace(
       image_size=image_size or config.data.eval_image_size or spec.image_size,
+      jigsaw=None,
   ), center_share or config.data.center_share
 
 

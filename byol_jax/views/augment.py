@@ -1,9 +1,9 @@
 """The paper's augmentations T and T' on the device (appendix B, table 6).
 
 All draws of an image come from one key, that of (seed, step, global example
-index, view): the same whatever the number of hosts and devices. Images are
-worked on as planes, three arrays [n, H, W], because a minor dimension of three
-wastes most of a vector register.
+index, view): the same whatever the number of hosts and devices. What the paper
+does not do comes from other methods (`recipes`), and costs nothing where a recipe
+does without it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ import jax
 import jax.numpy as jnp
 
 from byol_jax.data.images import crops
+from byol_jax.views import randaugment
 from byol_jax.views import recipes
+from byol_jax.views.planes import blend
+from byol_jax.views.planes import clip
+from byol_jax.views.planes import each
+from byol_jax.views.planes import gray
+from byol_jax.views.planes import Planes
+from byol_jax.views.planes import where
 
-Planes = tuple[jax.Array, jax.Array, jax.Array]  # red, green, blue: [n, H, W]
-
-GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
+# What `further_draws` are for; far from the 18 counters of `draws`.
+RANDAUGMENT, CROP, TILES = 1001, 1002, 1003
+NO_VIEW = 2**31 - 1  # draws of an image that belong to none of its views
 
 
 class _Draws(NamedTuple):
@@ -58,7 +65,24 @@ def draws(key: jax.Array, step: jax.Array, examples: jax.Array,
       solarize=u[:, 17])
 
 
-_NO_VIEW = 2**31 - 1  # draws of an image that belong to none of its views
+def further_draws(key: jax.Array, step: jax.Array, examples: jax.Array, view: int,
+                  purpose: int, count: int) -> jax.Array:
+  """Draws random numbers that only some recipes need.
+
+  Args:
+    key: as for `draws`, and so are `step` and `examples`.
+    view: 0, 1 or NO_VIEW.
+    purpose: one of RANDAUGMENT, CROP, TILES. They and `draws` are independent.
+    count: how many numbers.
+
+  Returns:
+    float32 [n, count], uniform in [0, 1).
+  """
+  key = jax.random.fold_in(key, step)
+  def of_example(example):
+    k = jax.random.fold_in(jax.random.fold_in(key, example), view)
+    return jax.random.uniform(jax.random.fold_in(k, purpose), (count,))
+  return jax.vmap(of_example)(examples)
 
 
 def order(key: jax.Array, step: jax.Array, examples: jax.Array) -> jax.Array:
@@ -66,7 +90,7 @@ def order(key: jax.Array, step: jax.Array, examples: jax.Array) -> jax.Array:
   key = jax.random.fold_in(key, step)
   def of_example(example):
     return jax.random.uniform(
-        jax.random.fold_in(jax.random.fold_in(key, example), _NO_VIEW))
+        jax.random.fold_in(jax.random.fold_in(key, example), NO_VIEW))
   return jax.vmap(of_example)(examples)
 
 
@@ -83,21 +107,23 @@ def random_resized_crop(
     size: int,
     area: tuple[float, float] = crops.AREA,
     aspect: tuple[float, float] = crops.ASPECT,
+    sampler: str = 'byol',
 ) -> Planes:
   """Crops at random and resizes to size x size, bicubic (appendix B).
 
   Args:
     images: uint8 [n, H, W, 1 or 3].
-    u: [n, 4] draws in [0, 1), see `crops.crop_box`.
+    u: [n, 4] draws in [0, 1) or, for other samplers, more: `crops.crop_box`.
     size: of the output, in pixels.
     area: range of the crop's share of the image.
     aspect: range of the crop's width / height.
+    sampler: one of `crops.SAMPLERS`.
 
   Returns:
     Planes [n, size, size] in [0, 1].
   """
   height, width = images.shape[1:3]
-  box = crops.crop_box(u, height, width, area, aspect, xp=jnp)
+  box = crops.crop_box(u, height, width, area, aspect, sampler, xp=jnp)
   return crop_and_resize(images, *box, size)
 
 
@@ -156,30 +182,22 @@ def _separable(rows: jax.Array, plane: jax.Array,
   return jnp.einsum('nhj,nwj->nhw', half, columns, precision=precision)
 
 
-def _each(draw: jax.Array, x: jax.Array) -> jax.Array:
-  """Reshapes [n] to [n, 1, 1], to go with planes."""
-  return draw.reshape(-1, *(1,) * (x.ndim - 1))
-
-
-def _where(drawn: jax.Array, yes: Planes, no: Planes) -> Planes:
-  return tuple(jnp.where(_each(drawn, n), y, n) for y, n in zip(yes, no))
-
-
-def _clip(planes: Planes) -> Planes:
-  return tuple(jnp.clip(p, 0.0, 1.0) for p in planes)
-
-
 def adjust_brightness(planes: Planes, delta: jax.Array) -> Planes:
   """Adds delta [n] and clips to [0, 1]."""
-  return _clip(tuple(p + _each(delta, p) for p in planes))
+  return clip(tuple(p + each(delta, p) for p in planes))
+
+
+def scale_brightness(planes: Planes, factor: jax.Array) -> Planes:
+  """Multiplies by factor [n] and clips to [0, 1]."""
+  return clip(tuple(each(factor, p) * p for p in planes))
 
 
 def adjust_contrast(planes: Planes, factor: jax.Array) -> Planes:
   """Scales by factor [n] around each plane's mean and clips to [0, 1]."""
   def adjust(p):
     mean = jnp.mean(p, axis=(-2, -1), keepdims=True)
-    return mean + _each(factor, p) * (p - mean)
-  return _clip(tuple(adjust(p) for p in planes))
+    return mean + each(factor, p) * (p - mean)
+  return clip(tuple(adjust(p) for p in planes))
 
 
 def adjust_hue_and_saturation(planes: Planes, delta: jax.Array,
@@ -198,9 +216,9 @@ def adjust_hue_and_saturation(planes: Planes, delta: jax.Array,
   hue = jnp.where(
       r == value, (g - b) * inverse,
       jnp.where(g == value, 2.0 + (b - r) * inverse, 4.0 + (r - g) * inverse))
-  hue = hue + 6.0 * _each(delta, r)
+  hue = hue + 6.0 * each(delta, r)
   hue = hue - 6.0 * jnp.floor(hue * (1.0 / 6.0))
-  chroma = jnp.minimum(chroma * _each(factor, r), value)
+  chroma = jnp.minimum(chroma * each(factor, r), value)
   low = value - chroma
   def plane(ramp):
     return low + chroma * jnp.clip(ramp, 0.0, 1.0)
@@ -217,6 +235,9 @@ def color_jitter(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
   and before contrast, and which of these is first: two passes in HSV with
   cheap ones around them, whose parameters are neutral where an image's order
   has nothing there.
+
+  Source: BYOL (arXiv:2006.07733), appendix B; `brightness_mode` 'times': SimCLR's
+  color_jitter_rand (google-research/simclr, tf2/data_util.py, impl 'simclrv2').
   """
   bound = jnp.array([recipe.brightness, recipe.contrast, recipe.saturation,
                      recipe.hue])
@@ -227,50 +248,112 @@ def color_jitter(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
   gap_c = (at_s < at_c).astype(jnp.int32) + (at_h < at_c)
   b_first = at_b < at_c
   s_first = at_s < at_h
+  brighten, as_it_is = adjust_brightness, 0.0
+  if recipe.brightness_mode == 'times':
+    brighten, as_it_is = scale_brightness, 1.0
+    brightness = _factor(d.strength[:, 0], recipe.brightness)
 
   out = planes
   for gap in range(3):
     b_here, c_here = gap_b == gap, gap_c == gap
     before = b_here & (b_first | ~c_here)
-    out = adjust_brightness(out, jnp.where(before, brightness, 0.0))
+    out = brighten(out, jnp.where(before, brightness, as_it_is))
     out = adjust_contrast(out, 1.0 + jnp.where(c_here, contrast, 0.0))
-    out = adjust_brightness(out, jnp.where(b_here & ~before, brightness, 0.0))
+    out = brighten(out, jnp.where(b_here & ~before, brightness, as_it_is))
     if gap < 2 and (recipe.saturation > 0 or recipe.hue > 0):
       saturate = s_first if gap == 0 else ~s_first
       out = adjust_hue_and_saturation(
           out, jnp.where(saturate, 0.0, hue),
           1.0 + jnp.where(saturate, saturation, 0.0))
-  return _where(d.jitter < recipe.jitter, out, planes)
+  return where(d.jitter < recipe.jitter, out, planes)
+
+
+def _factor(u: jax.Array, bound: float) -> jax.Array:
+  """Turns draws into factors, uniform from max(0, 1 - bound) to 1 + bound."""
+  low = max(0.0, 1.0 - bound)
+  return low + (1.0 + bound - low) * u
+
+
+def color_jitter_by_blends(planes: Planes, d: _Draws,
+                           recipe: recipes.Recipe) -> Planes:
+  """Changes the colours as `color_jitter`, by torchvision's rules.
+
+  Brightness, contrast and saturation blend with black, with the mean of the gray
+  image and with the gray image. None of them commutes with hue, which costs most,
+  so it is done once, in the middle: the other three come before it where an
+  image's order says so, and are neutral there where it says after.
+
+  Source: torchvision's ColorJitter for float images, which MoCo v2 and SimSiam use
+  on 8-bit images. There is no rounding to 8 bits between operations here.
+  """
+  at = jnp.moveaxis(d.order, -1, 0)  # distinct: no ties
+  factors = [_factor(d.strength[:, i], bound) for i, bound in enumerate(
+      (recipe.brightness, recipe.contrast, recipe.saturation))]
+  rank = [sum((at[k] < at[i]).astype(jnp.int32) for k in range(3) if k != i)
+          for i in range(3)]  # among these three
+  before_hue = sum((at[k] < at[3]).astype(jnp.int32) for k in range(3))
+
+  def blends(planes, happens):
+    for place in range(3):
+      here = [r == place for r in rank]
+      factor = sum(jnp.where(h, f, 0.0) for h, f in zip(here, factors))
+      level = gray(planes)
+      mean = jnp.mean(level, axis=(-2, -1), keepdims=True)
+      base = jnp.where(each(here[1], level), mean,
+                       jnp.where(each(here[2], level), level, 0.0))
+      planes = blend(planes, (base,) * 3, jnp.where(happens(place), factor, 1.0))
+    return planes
+
+  if recipe.hue == 0:
+    out = blends(planes, lambda place: jnp.bool_(True))
+  else:
+    out = blends(planes, lambda place: place < before_hue)
+    turn = (2.0 * d.strength[:, 3] - 1.0) * recipe.hue
+    out = adjust_hue_and_saturation(out, turn, jnp.ones_like(turn))
+    out = blends(out, lambda place: place >= before_hue)
+  return where(d.jitter < recipe.jitter, out, planes)
 
 
 def grayscale(planes: Planes) -> Planes:
   """Computes 0.2989 r + 0.5870 g + 0.1140 b in all planes."""
-  gray = sum(w * p for w, p in zip(GRAY_WEIGHTS, planes))
-  return (gray, gray, gray)
+  return (gray(planes),) * 3
 
 
-def gaussian_blur(planes: Planes, sigma: jax.Array) -> Planes:
-  """Blurs with a kernel of about a tenth of the height, zero-padded.
+def gaussian_blur(planes: Planes, sigma: jax.Array, border: str = 'zero',
+                  radius: int | None = None) -> Planes:
+  """Blurs with a kernel of about a tenth of the height.
 
-  The kernel has 2 int(H / 20) + 1 taps (23 at 224 pixels) and sums to 1;
-  beyond the border it sees zeros, so borders darken, as in the reference. The
+  The kernel has 2 int(H / 20) + 1 taps (23 at 224 pixels) and sums to 1. Beyond
+  the border it sees zeros, so borders darken, as in BYOL's and SimCLR's code; or
+  the image's reflection about its outermost pixels, as in InfoMin's. The
   convolution is written as products with banded matrices, two an image.
 
   Args:
     planes: [n, H, W].
     sigma: [n], in pixels.
+    border: 'zero' or 'reflect'.
+    radius: taps on either side; None: by the height.
 
   Returns:
     Planes like the input.
   """
   height, width = planes[0].shape[1:]
-  radius = int(height / 10 / 2)
+  radius = int(height / 10 / 2) if radius is None else radius
   def banded(side):
     distance = jnp.abs(jnp.arange(side)[:, None] - jnp.arange(side))
     kernel = jnp.exp(-(jnp.arange(-radius, radius + 1) / sigma[:, None])**2 / 2)
     total = jnp.sum(kernel, axis=-1)[:, None, None]
-    weight = jnp.exp(-(distance / sigma[:, None, None])**2 / 2) / total
-    return jnp.where(distance <= radius, weight, 0.0)
+    def taps(distance):
+      weight = jnp.exp(-(distance / sigma[:, None, None])**2 / 2) / total
+      return jnp.where(distance <= radius, weight, 0.0)
+    matrix = taps(distance)
+    if border == 'reflect':
+      # pixel j stands for those at -j and at 2 (side - 1) - j, too
+      pixel = jnp.arange(side)
+      there = pixel[:, None] + pixel
+      matrix += jnp.where(pixel > 0, taps(there), 0.0)
+      matrix += jnp.where(pixel < side - 1, taps(2 * (side - 1) - there), 0.0)
+    return matrix
   rows, columns = banded(height), banded(width)
   return tuple(_separable(rows, p, columns) for p in planes)
 
@@ -280,29 +363,43 @@ def solarize(planes: Planes, threshold: float = 0.5) -> Planes:
   return tuple(jnp.where(p < threshold, p, 1.0 - p) for p in planes)
 
 
-def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
+def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe,
+            layers: jax.Array | None = None) -> Planes:
   """Applies flip, jitter, grayscale, blur, solarize, in this order; in [0, 1].
 
+  RandAugment comes after the blur, and grayscale then after it, as InfoMin does.
   Operations of probability 0 cost nothing.
+
+  Args:
+    planes: [n, S, S] in [0, 1].
+    d: the draws.
+    recipe: probabilities and ranges.
+    layers: [n, recipe.randaugment, randaugment.DRAWS], further draws; None where the
+      recipe has no RandAugment.
   """
   out = planes
   if recipe.flip > 0:
-    out = _where(d.flip < recipe.flip, tuple(p[:, :, ::-1] for p in out), out)
+    out = where(d.flip < recipe.flip, tuple(p[:, :, ::-1] for p in out), out)
   if recipe.jitter > 0:
-    out = color_jitter(out, d, recipe)
-  if recipe.grayscale > 0:
-    out = _where(d.grayscale < recipe.grayscale, grayscale(out), out)
+    jitter = color_jitter_by_blends if recipe.colour == 'pil' else color_jitter
+    out = jitter(out, d, recipe)
+  if recipe.grayscale > 0 and not recipe.randaugment:
+    out = where(d.grayscale < recipe.grayscale, grayscale(out), out)
   if recipe.blur > 0:
     low, high = recipe.blur_sigma
-    blurred = gaussian_blur(out, low + (high - low) * d.sigma)
-    out = _where(d.blur < recipe.blur, blurred, out)
+    blurred = gaussian_blur(out, low + (high - low) * d.sigma, recipe.blur_border)
+    out = where(d.blur < recipe.blur, blurred, out)
+  if recipe.randaugment:
+    out = randaugment.randaugment(out, layers, recipe.randaugment_magnitude)
+    if recipe.grayscale > 0:
+      out = where(d.grayscale < recipe.grayscale, grayscale(out), out)
   if recipe.solarize > 0:
-    out = _where(d.solarize < recipe.solarize,
-                 solarize(out, recipe.solarize_threshold), out)
-  return _clip(out)
+    out = where(d.solarize < recipe.solarize,
+                solarize(out, recipe.solarize_threshold), out)
+  return clip(out)
 
 
 def normalize(planes: Planes, mean: tuple[float, ...],
               std: tuple[float, ...]) -> jax.Array:
-  """Makes of planes in [0, 1] images [n, H, W, 3], (x - mean) / std per channel."""
+  """Makes of planes in [0, 1] images [..., H, W, 3]: (x - mean) / std per channel."""
   return jnp.stack([(p - m) / s for p, m, s in zip(planes, mean, std)], axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 
 from byol_jax.data.images import crops
 from byol_jax.views import augment
+from byol_jax.views import jigsaw as jigsaw_lib
+from byol_jax.views import randaugment
 from byol_jax.views import recipes
 
 
@@ -17,7 +20,8 @@ class Views(NamedTuple):
 
   Attributes:
     images: [V, n, S, S, 3], normalized.
-    tiles: [n, T, s, s, 3], of a jigsaw; None without one.
+    tiles: [n, 9, s, s, 3], of a jigsaw, each image's in an order of its own; None
+      without one.
     order: float32 [n], uniform draws whose ranks shuffle a batch (MoCo).
   """
   images: jax.Array
@@ -35,6 +39,8 @@ class ViewSpec(NamedTuple):
     recipes: the augmentations of each view; two for BYOL.
     mean: per channel, of images in [0, 1].
     std: per channel.
+    sampler: how crops are drawn, one of `crops.SAMPLERS`.
+    jigsaw: how one more crop is cut into tiles; None: there is none.
   """
   image_size: int = 224
   area: tuple[float, float] = crops.AREA
@@ -42,11 +48,14 @@ class ViewSpec(NamedTuple):
   recipes: tuple[recipes.Recipe, ...] = (recipes.T, recipes.T_PRIME)
   mean: tuple[float, ...] = (0.485, 0.456, 0.406)
   std: tuple[float, ...] = (0.229, 0.224, 0.225)
+  sampler: str = 'byol'
+  jigsaw: crops.Jigsaw | None = None
 
   @property
   def crop(self) -> crops.CropSpec:
     """Returns how the host cuts the views of streamed images."""
-    return crops.CropSpec(self.image_size, len(self.recipes), self.area, self.aspect)
+    return crops.CropSpec(self.image_size, len(self.recipes), self.area, self.aspect,
+                          self.sampler, self.jigsaw)
 
 
 def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Array],
@@ -61,13 +70,15 @@ def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Arr
     spec: how.
 
   Returns:
-    Normalized views, float32, one for each of the recipes.
+    Normalized views, float32, one for each of the recipes, and tiles if the spec has a
+    jigsaw.
   """
   if 'views' in batch:
     images = from_crops(shared['key'], step, batch, spec)
   else:
     images = from_resident(shared['key'], step, shared['images'], batch, spec)
-  return Views(images, order=augment.order(shared['key'], step, batch['examples']))
+  return Views(images, _tiles(shared, step, batch, spec),
+               augment.order(shared['key'], step, batch['examples']))
 
 
 def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
@@ -88,9 +99,12 @@ def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
   chosen = images[batch['rows']]
   def view(i):
     draws = augment.draws(key, step, batch['examples'], i)
+    u = draws.crop
+    if spec.sampler != 'byol':
+      u = _crop_draws(key, step, batch, spec, i)
     planes = augment.random_resized_crop(
-        chosen, draws.crop, spec.image_size, spec.area, spec.aspect)
-    return _finish(planes, draws, spec, i)
+        chosen, u, spec.image_size, spec.area, spec.aspect, spec.sampler)
+    return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
 
@@ -109,12 +123,46 @@ def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
   """
   def view(i):
     draws = augment.draws(key, step, batch['examples'], i)
-    return _finish(augment.to_planes(batch['views'][:, i]), draws, spec, i)
+    planes = augment.to_planes(batch['views'][:, i])
+    return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
 
-def _finish(planes, draws, spec: ViewSpec, i: int) -> jax.Array:
-  planes = augment.augment(planes, draws, spec.recipes[i])
+def _tiles(shared: dict[str, jax.Array], step: jax.Array,
+           batch: dict[str, jax.Array], spec: ViewSpec) -> jax.Array | None:
+  """Makes tiles [n, 9, tile, tile, 3] of one more crop; None without a jigsaw.
+
+  Arguments are as for `make`; streamed images have their crop in the batch's 'jigsaw',
+  uint8 [n, size, size, 3].
+  """
+  if spec.jigsaw is None:
+    return None
+  key, examples, no_view = shared['key'], batch['examples'], augment.NO_VIEW
+  if 'views' in batch:
+    planes = augment.to_planes(batch['jigsaw'])
+  else:
+    planes = augment.random_resized_crop(
+        shared['images'][batch['rows']], _crop_draws(key, step, batch, spec, no_view),
+        spec.jigsaw.size, spec.jigsaw.area, spec.aspect, spec.sampler)
+  u = augment.further_draws(key, step, examples, no_view, augment.TILES,
+                            jigsaw_lib.DRAWS)
+  tiles = augment.normalize(jigsaw_lib.cut(planes, u, spec.jigsaw), spec.mean, spec.std)
+  return jax.lax.stop_gradient(tiles)
+
+
+def _crop_draws(key, step, batch, spec: ViewSpec, i: int) -> jax.Array:
+  return augment.further_draws(key, step, batch['examples'], i, augment.CROP,
+                               crops.draws(spec.sampler))
+
+
+def _finish(key, step, batch, planes, draws, spec: ViewSpec, i: int) -> jax.Array:
+  recipe, layers = spec.recipes[i], None
+  if recipe.randaugment:
+    shape = (recipe.randaugment, randaugment.DRAWS)
+    layers = augment.further_draws(
+        key, step, batch['examples'], i, augment.RANDAUGMENT, math.prod(shape)
+    ).reshape(-1, *shape)
+  planes = augment.augment(planes, draws, recipe, layers)
   images = augment.normalize(planes, spec.mean, spec.std)
   return jax.lax.stop_gradient(images)
 

@@ -13,7 +13,7 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
                     'weights')
 _OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
-                   'data.crop_area', 'data.crop_aspect', 'data.center_share',
+                   'data.crop_', 'data.center_share',
                    'data.mean', 'data.std', 'method.')  # the last since 0.1
 _FREE_IN_EVALUATIONS_IN_0_1 = (
     'log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch', 'data.path',

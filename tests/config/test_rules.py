@@ -40,7 +40,8 @@ def test_unknown_keys_name_the_nearest(key, value, words):
     ('train.epochs', 'many'), ('train.epochs', -1.0),
     ('train.warmup_epochs', 1e9), ('train.accumulation_steps', 7),
     ('train.base_learning_rate', -0.1), ('augment.view1.blur', 2.0),
-    ('augment.view2.blur_sigma', [0.0, 1.0]), ('evaluation.knn_k', 0),
+    ('augment.view2.blur_sigma', [0.0, 1.0]), ('augment.view1.colour', 'cv2'),
+    ('augment.view2.randaugment', -1), ('data.crop_sampler', 'moco'), ('evaluation.knn_k', 0),
 ])
 def test_bad_values_are_named(key, value):
   config = load(f'{ROOT}/configs/fashion.py').config
@@ -52,6 +53,22 @@ def test_bad_values_are_named(key, value):
   target[last] = value
   with pytest.raises(UserError, match=re.escape(key)):
     rules.validate(config_dict.ConfigDict(nested))
+
+
+def test_tiles_must_fit():
+  config = load(f'{ROOT}/configs/fashion.py').config
+  config.augment.jigsaw.tile = 86
+  with pytest.raises(UserError, match=re.escape(
+      'config key augment.jigsaw.tile is 86, more than a third of '
+      'augment.jigsaw.size = 255')):
+    rules.validate(config)
+  config.augment.jigsaw.tile = 2
+  rules.validate(config)  # nobody looks at it
+  config.method.update(name='moco', jigsaw=0.5)
+  with pytest.raises(UserError, match=re.escape(
+      "config key augment.jigsaw.tile is 2, but resnet8 with network.stem='half' needs "
+      'at least')):
+    rules.validate(config)
 
 
 def test_missing_key_is_named():

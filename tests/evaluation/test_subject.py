@@ -77,7 +77,7 @@ def test_features_of_each_kind(make, tmp_path):
   data, rows = images(), np.arange(4, 12)
   made = {}
   for kind in figures.KINDS:
-    if kind == figures.TRAINED:
+    if kind == 'byol':
       continue  # this one has no statistics
     found = make(kind, data, rows).features(data, rows, is_test=False)
     assert found.rows.tolist() == rows.tolist() and np.isfinite(found.x).all()

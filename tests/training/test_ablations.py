@@ -3,7 +3,8 @@
 256 striped images of 20 pixels, a network of 2 blocks, 200 steps of batch 64
 with the paper's augmentations. Tables 5a and 5b of the paper, in the small: with
 predictor and slow target it learns without collapse, without predictor it
-collapses whatever the target does, and a fixed random target is learnt from.
+collapses whatever the target does, and a fixed random target is learnt from; with
+negatives nothing collapses.
 """
 
 import functools
@@ -17,6 +18,7 @@ import pytest
 
 from byol_jax.data.feed import order
 from byol_jax.methods import byol
+from byol_jax.methods import method as method_lib
 from byol_jax.networks import architectures
 from byol_jax.networks import model as model_lib
 from byol_jax.training import diagnostics
@@ -60,28 +62,32 @@ def _model(use_predictor):
       use_predictor=use_predictor)
 
 
-BYOL = byol.make()
+def _method(target='ema', beta=0.0):
+  return byol.make(method_lib.Settings(examples=BATCH, target=target, beta=beta))
+
+
 LEARNING_RATE = optim.warmup_cosine(3.0, 20, STEPS)
 OPTIMIZER = optim.lars(LEARNING_RATE, weight_decay=1e-6)
 
 
 @functools.cache
-def _initial():
+def _initial(target):
   """States with and without predictor, from one compilation."""
   init = jax.jit(lambda key: [
       step_lib.init(key, _model(use_predictor), OPTIMIZER, (16, 16, 3),
-                    method=BYOL, with_probe=False) for use_predictor in (False, True)])
+                    method=_method(target), with_probe=False)
+      for use_predictor in (False, True)])
   return jax.tree.map(np.asarray, init(jax.random.PRNGKey(0)))
 
 
 @functools.cache
-def _program(use_predictor):
+def _program(use_predictor, target, beta):
   """Jitted update and outputs; 1 - tau is an argument, to serve every tau."""
-  model = _model(use_predictor)
+  model, method = _model(use_predictor), _method(target, beta)
 
   def update(state, ema_rate, both):
     return step_lib.update(
-        state, {'views': both[None]}, model=model, method=BYOL, optimizer=OPTIMIZER,
+        state, {'views': both[None]}, model=model, method=method, optimizer=OPTIMIZER,
         learning_rate=LEARNING_RATE, ema_rate=lambda step: ema_rate,
         make_views=lambda step, batch: views_lib.Views(batch['views']))
 
@@ -89,6 +95,9 @@ def _program(use_predictor):
     """What diagnostics.collapse_measures takes, and the targets in training."""
     networks = (state.online_params, state.online_state)
     one, two = (step_lib.features(*networks, view, model) for view in both)
+    if not method.target_views:
+      return (one.features, one.projection, two.projection, one.prediction,
+              two.projection, two.projection)
     target = functools.partial(model.target.apply, state.target_params,
                                state.target_state)
     goal, _ = target(both[1], False)
@@ -109,9 +118,9 @@ class _Result(NamedTuple):
 
 
 @functools.cache
-def _train(use_predictor, tau):
-  update, outputs_of = _program(use_predictor)
-  start = _initial()[use_predictor]
+def _train(use_predictor, tau, target='ema', beta=0.0):
+  update, outputs_of = _program(use_predictor, target, beta)
+  start = _initial(target)[use_predictor]
   state = jax.tree.map(jnp.array, start)  # copies: the state is donated
   examples = np.arange(BATCH, dtype=np.int32)
   losses = []
@@ -149,6 +158,27 @@ def test_without_predictor_it_collapses_and_says_so(tau):
   assert result.measures['projection_std'] < 0.03
   assert result.measures['projection_rank'] < 1.3
   assert 'collapsed' in result.warning
+
+
+@pytest.mark.parametrize('predictor, target, beta, collapses', [
+    (True, 'ema', 1.0, False), (False, 'ema', 1.0, False),
+    (False, 'online', 1.0, False),  # SimCLR
+    (True, 'online', 1.0, False), (True, 'online', 0.0, True),
+    (False, 'online', 0.0, True),
+], ids=['with negatives', 'no predictor, with negatives', 'simclr',
+        'predictor and negatives without a target', 'predictor without a target',
+        'neither'])
+def test_the_other_rows_of_table_5b(predictor, target, beta, collapses):
+  """Negatives keep the outputs apart; without them a target network does."""
+  result = _train(predictor, 0.96, target, beta)
+  assert np.isfinite(result.losses).all()
+  if collapses:
+    assert result.measures['projection_std'] < 0.03
+    assert 'collapse' in result.warning
+  else:
+    assert result.measures['projection_std'] > 0.25
+    assert result.warning is None
+    assert result.losses[-20:].mean() < result.losses[:5].mean()
 
 
 def test_tau_1_learns_from_a_fixed_random_target():

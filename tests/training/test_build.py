@@ -31,21 +31,23 @@ def test_every_key_of_a_view_counts(config):
   assert hash(before) == hash(build.view_spec(config))
   for number, view in enumerate((config.augment.view1, config.augment.view2)):
     for key, value in view.to_dict().items():
-      with view.ignore_type():
+      with view.ignore_type():  # of randaugment, which is a whole number, and of texts
         view[key] = (0.3, 0.7) if key == 'blur_sigma' else 0.123
       recipe = build.view_spec(config).recipes[number]
       assert getattr(recipe, key) == ((0.3, 0.7) if key == 'blur_sigma' else 0.123)
+      with view.ignore_type():
+        view[key] = value
       assert recipe == before.recipes[number]._replace(**{key: getattr(recipe, key)})
-      view[key] = value
   assert build.view_spec(config) == before
 
 
 def test_the_crops_and_colours_of_the_section_data(config):
   config.data.update(image_size=12, crop_area=(0.2, 0.9), crop_aspect=(0.5, 2.0),
-                     mean=(.1, .2, .3), std=(.4, .5, .6))
+                     mean=(.1, .2, .3), std=(.4, .5, .6), crop_sampler='tf')
   spec = build.view_spec(config)
   assert (spec.image_size, spec.area, spec.aspect, spec.mean, spec.std) == (
       12, (0.2, 0.9), (0.5, 2.0), (.1, .2, .3), (.4, .5, .6))
+  assert spec.sampler == spec.crop.sampler == 'tf'
 
 
 @pytest.mark.parametrize('of_the_run, asked, size', [
@@ -83,3 +85,25 @@ def test_a_program(config, classes, width, features):
   assert not any(module.startswith('predictor') for module in state.target_params)
   biases = [x for x in jax.tree.leaves(state.probe_params) if x.shape == (4,)]
   assert len(biases) == bool(classes)
+
+
+def test_a_jigsaw(config):
+  """Without its weight there is none; evaluations never have one."""
+  config.method.update(name='moco', queue=64)
+  config.augment.jigsaw.update(size=27, tile=8, area=(0.5, 0.9))
+  assert build.view_spec(config).jigsaw is None
+  config.method.jigsaw = 0.5
+  config.train.tau_end = config.train.tau_base
+  program = build.build(schedule.resolve(config, 320), 320, 0)
+  assert program.spec.jigsaw == program.spec.crop.jigsaw == (27, 8, (0.5, 0.9))
+  assert program.eval_spec.jigsaw is None
+  shapes = dict(
+      views=((4, 2, 8, 8, 3), np.uint8), jigsaw=((4, 27, 27, 3), np.uint8),
+      examples=((4,), np.int32))
+  batch = {name: jax.ShapeDtypeStruct(*x) for name, x in shapes.items()}
+  views = jax.eval_shape(
+      program.make_views, {'key': jax.ShapeDtypeStruct((2,), np.uint32)},
+      jax.ShapeDtypeStruct((), np.int32), batch)
+  assert views.tiles.shape == (4, 9, 8, 8, 3)
+  state = jax.eval_shape(program.init)
+  assert any(module.startswith('jigsaw') for module in state.online_params)

@@ -236,3 +236,93 @@ def test_schedules_at_their_limits():
   assert float(optim.warmup_cosine(2.0, 10, 10)(5)) == 1.0  # nothing else
   assert float(optim.ema_rate(1.0, 10)(0)) == 0.0
   assert float(optim.ema_rate(0.0, 10)(0)) == 1.0
+
+
+# ----------------------------------------------------- of the methods beside BYOL
+_ARRAYS = {'net/linear': {'w': (3, 4), 'b': (4,)}, 'net/batch_norm': {'scale': (4,)},
+           'projector/linear': {'w': (4, 2)}, 'predictor/linear': {'w': (2, 2)}}
+
+
+def _draw(seed):
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda shape: jnp.asarray(rng.standard_normal(shape)), _ARRAYS,
+                      is_leaf=lambda x: isinstance(x, tuple))
+
+
+def _steps(optimizer, num_steps=4):
+  """Yields the gradients and the parameters after each step, and those before."""
+  params = _draw(0)
+  state = optimizer.init(params)
+  for step in range(num_steps):
+    grads = _draw(step + 1)
+    updates, state = optimizer.update(grads, state, params, step=jnp.asarray(step))
+    before, params = params, optax.apply_updates(params, updates)
+    yield step, before, grads, params
+
+
+def _rate(step):
+  return 0.1 * (1.0 + step)
+
+
+@pytest.mark.parametrize('decay_all', [True, False])
+def test_sgd_equals_the_formula(x64, decay_all):
+  optimizer = optim.sgd(_rate, weight_decay=0.1, momentum=0.9, decay_all=decay_all)
+  mu = jax.tree.map(jnp.zeros_like, _draw(0))
+  for step, before, grads, after in _steps(optimizer):
+    adapted = optim.adapted(before)
+    mu = jax.tree.map(lambda m, g, p, a: 0.9 * m + g + 0.1 * p * (decay_all or a),
+                      mu, grads, before, adapted)
+    expected = jax.tree.map(lambda p, m, s=step: p - _rate(s) * m, before, mu)
+    chex.assert_trees_all_close(after, expected, rtol=1e-12)
+
+
+def test_lars_with_the_rate_inside_the_momentum(x64):
+  """SimCLR's code: v <- 0.9 v + rate x trust x (g + decay p); p <- p - v."""
+  optimizer = optim.lars(_rate, weight_decay=0.1, trust_coefficient=0.02,
+                         rate_in_momentum=True)
+  v = jax.tree.map(jnp.zeros_like, _draw(0))
+  for step, before, grads, after in _steps(optimizer):
+    def speed(v, g, p, adapted, step=step):
+      if adapted:
+        g = g + 0.1 * p
+        g = g * 0.02 * np.linalg.norm(p) / np.linalg.norm(g)
+      return 0.9 * v + _rate(step) * g
+    v = jax.tree.map(speed, v, grads, before, optim.adapted(before))
+    chex.assert_trees_all_close(
+        after, jax.tree.map(lambda p, v: p - v, before, v), rtol=1e-12)
+
+
+def test_heads_have_rates_of_their_own(x64):
+  make = lambda **rates: optim.sgd(_rate, weight_decay=0.0, momentum=0.0,
+                                   rates=optim.Rates(**rates))
+  for step, before, grads, after in _steps(
+      make(projector=3.0, predictor=10.0, constant_predictor=0.5)):
+    moved = jax.tree.map(lambda p, q, g: np.mean((p - q) / g), before, after, grads)
+    np.testing.assert_allclose(moved['net/linear']['w'], _rate(step), rtol=1e-9)
+    np.testing.assert_allclose(moved['projector/linear']['w'], 3 * _rate(step),
+                               rtol=1e-9)
+    np.testing.assert_allclose(moved['predictor/linear']['w'], 5.0, rtol=1e-9)
+
+
+def test_rates_of_a_batch():
+  assert optim.scaled(0.3, 4096, 'linear') == pytest.approx(4.8)
+  assert optim.scaled(0.075, 4096, 'sqrt') == pytest.approx(4.8)  # SimCLR, B.1
+
+
+def test_a_rate_that_falls_once_an_epoch_and_ends_above_0(x64):
+  schedule = optim.warmup_cosine(2.0, 0, 100, end=0.5, steps_an_epoch=10)
+  for step in range(100):
+    epoch = step // 10
+    expected = 0.5 + 1.5 * 0.5 * (1 + np.cos(np.pi * epoch / 10))
+    np.testing.assert_allclose(schedule(step), expected, rtol=1e-12)
+
+
+def test_tau_can_stay_or_end_below_1(x64):
+  constant = optim.ema_rate(0.999, 100, tau_end=0.999)
+  for step in (0, 37, 100):
+    np.testing.assert_allclose(constant(step), 0.001, rtol=1e-9)
+    assert float(optim.ema_rate(0.0, 100, tau_end=0.0)(step)) == 1.0
+    assert float(optim.ema_rate(1.0, 100)(step)) == 0.0
+  rising = optim.ema_rate(0.99, 100, tau_end=0.999)
+  np.testing.assert_allclose([rising(0), rising(50), rising(100)],
+                             [0.01, 0.0055, 0.001], rtol=1e-9)

@@ -18,6 +18,7 @@ import pytest
 
 from byol_jax.data.images import crops
 from byol_jax.views import augment
+from byol_jax.views import planes as planes_lib
 from byol_jax.views import recipes
 
 NEUTRAL = recipes.Recipe(
@@ -328,10 +329,11 @@ def test_all_operations_in_the_papers_order(x64):
 def test_recipes_are_the_papers_table_6():
   common = dict(flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4,
                 saturation=0.2, hue=0.1, grayscale=0.2, blur_sigma=(0.1, 2.0),
-                solarize_threshold=0.5)
+                solarize_threshold=0.5, brightness_mode='add', colour='tf',
+                blur_border='zero', randaugment=0, randaugment_magnitude=10.0)
   assert recipes.T._asdict() == common | dict(blur=1.0, solarize=0.0)
   assert recipes.T_PRIME._asdict() == common | dict(blur=0.1, solarize=0.2)
-  assert augment.GRAY_WEIGHTS == (0.2989, 0.5870, 0.1140)
+  assert planes_lib.GRAY_WEIGHTS == (0.2989, 0.5870, 0.1140)
 
 
 @pytest.mark.parametrize('size', [(40, 40), (21, 34)])
@@ -460,6 +462,20 @@ def test_draws_depend_on_seed_step_example_and_view_only():
                 augment.draws(key, jnp.int32(7), jnp.arange(16), 1),
                 augment.draws(key, jnp.int32(7), jnp.arange(16, 32), 0)):
     assert not np.any(_columns(other) == base)
+
+
+def test_further_draws_are_independent_of_all_others():
+  """Not shifted, not shared between views and purposes, and the others stay."""
+  key, examples = jax.random.PRNGKey(0), jnp.arange(20000)
+  columns = [_columns(_many_draws())] + [
+      np.asarray(augment.further_draws(key, jnp.int32(7), examples, view, purpose, 5))
+      for view in (0, 1) for purpose in (augment.RANDAUGMENT, augment.CROP)]
+  some = augment.further_draws(key, jnp.int32(7), examples[5:9], 0, augment.CROP, 5)
+  np.testing.assert_array_equal(some, columns[2][5:9])
+  columns = np.concatenate(columns, -1)
+  assert columns.min() >= 0 and columns.max() < 1
+  correlations = np.corrcoef(columns.T) - np.eye(columns.shape[1])
+  assert np.abs(correlations).max() < 5 / math.sqrt(20000)
 
 
 def test_draws_are_uniform_and_independent():

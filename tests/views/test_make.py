@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from byol_jax.data.images import crops
+from byol_jax.views import augment
 from byol_jax.views import make as views_lib
 from byol_jax.views import recipes
 
@@ -49,6 +50,24 @@ def test_from_resident_without_augmentation_only_normalizes(channels):
   expected = (images[[8, 0, 8]] / 255. - MEAN) / STD
   for view in out:
     np.testing.assert_allclose(view, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('sampler', ['tf', 'torchvision'])
+def test_from_resident_with_another_sampler(sampler):
+  """The box that further draws give; the draws of all else stay."""
+  images = _uint8(9, 24, 30, 3)
+  flip = NEUTRAL._replace(flip=0.5)
+  spec = PLAIN._replace(area=(0.2, 1.0), aspect=(3 / 4, 4 / 3), sampler=sampler,
+                        recipes=(flip, NEUTRAL))
+  out = _from_resident(KEY, jnp.int32(3), images, _batch(range(9)), spec=spec)
+  for view, is_flipped in enumerate((augment.draws(
+      KEY, jnp.int32(3), jnp.arange(9), 0).flip < 0.5, np.zeros(9, bool))):
+    u = augment.further_draws(KEY, jnp.int32(3), jnp.arange(9), view, augment.CROP,
+                              crops.draws(sampler))
+    planes = augment.random_resized_crop(images, u, 12, (0.2, 1.0), sampler=sampler)
+    expected = np.stack(planes, -1)
+    expected[is_flipped] = expected[is_flipped][:, :, ::-1]
+    np.testing.assert_allclose(out[view], (expected - MEAN) / STD, atol=1e-5)
 
 
 def test_from_crops_without_augmentation_only_normalizes():

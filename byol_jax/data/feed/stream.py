@@ -24,7 +24,6 @@ from byol_jax.data.sources.table import Encoded
 from byol_jax.data.sources.table import Images
 from byol_jax.errors import UserError
 
-_DRAWS = 4  # for each view: `crops.crop_box`
 _RESIDENT_BATCH = 256
 _ATTEMPTS = 100  # substitutes in a row that may be bad as well
 
@@ -45,12 +44,13 @@ def train_batches(
   """Yields this host's share of the batches, V random crops an image.
 
   Example i of step s shows image `order.rows(seed, s, batch_size, N)[i]`, cut
-  by the draws `order.uniforms(seed, s, [i], 4 V)`. Nothing is flipped here: the
-  device does that.
+  by the draws `order.uniforms(seed, s, [i], crop.draws V)`. Nothing is flipped here:
+  the device does that.
 
   Args:
     source: the images.
-    crop: size, number V, area and aspect of the crops.
+    crop: size, number V, area, aspect and sampler of the crops, and whether there is
+      one more for a jigsaw, whose draws come behind those of the views.
     seed: the run's seed.
     start_step: the step of the first batch.
     num_steps: how many batches to yield.
@@ -63,8 +63,8 @@ def train_batches(
       end. Slow storage makes a batch take long.
 
   Yields:
-    'views': uint8 [b, V, S, S, 3] and, if there are labels, 'labels': int32
-    [b].
+    'views': uint8 [b, V, S, S, 3]; with a jigsaw 'jigsaw': uint8 [b, size, size, 3];
+    if there are labels, 'labels': int32 [b].
 
   Raises:
     UserError: too many images are bad (`bad.BadImages`), or the data set
@@ -75,17 +75,23 @@ def train_batches(
 
   def start(step: int) -> tuple[dict[str, np.ndarray], Any]:
     wanted = order.rows(seed, step, batch_size, source.size)[rows_of_host]
-    u = order.uniforms(seed, step, rows_of_host, _DRAWS * num_views)
-    u = u.reshape(-1, num_views, _DRAWS)
-    views = np.empty((len(wanted), num_views, size, size, 3), np.uint8)
+    num_crops = num_views + (crop.jigsaw is not None)
+    u = order.uniforms(seed, step, rows_of_host, crop.draws * num_crops)
+    u = u.reshape(-1, num_crops, crop.draws)
+    made = {'views': np.empty((len(wanted), num_views, size, size, 3), np.uint8)}
+    if crop.jigsaw:
+      side = crop.jigsaw.size
+      made['jigsaw'] = np.empty((len(wanted), side, side, 3), np.uint8)
     shown = np.empty_like(wanted)
 
     def make(k: int) -> None:
       shown[k] = _use(source, int(wanted[k]), lambda data:
-                      decode.decode_views(data, u[k], views[k], crop))
+                      decode.decode_views(
+                          data, u[k], made['views'][k], crop,
+                          made['jigsaw'][k] if crop.jigsaw else None))
 
     def finish() -> dict[str, np.ndarray]:
-      return {'views': views} | _labels(source, shown)
+      return made | _labels(source, shown)
 
     return len(wanted), make, finish
 

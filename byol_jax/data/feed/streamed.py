@@ -38,7 +38,7 @@ class Streamed(NamedTuple):
 
   def batches(self, start_step: int, num_steps: int, grid: np.ndarray,
               stop: threading.Event | None = None) -> Iterator[dict[str, np.ndarray]]:
-    """Yields 'views' uint8 [*grid, V, S, S, 3], 'labels', 'examples': see `feed.Feed`.
+    """Yields what `training.batch.streamed` describes: see `feed.Feed`.
 
     Raises:
       UserError: too many images are bad, or the data set itself is damaged.

@@ -97,26 +97,33 @@ def decode_views(
     u: np.ndarray,
     out: np.ndarray,
     crop: crops.CropSpec,
+    jigsaw: np.ndarray | None = None,
 ) -> None:
   """Decodes random resized crops of one image, two for BYOL.
 
-  The image is decoded once and cut twice (the reference decodes it twice).
+  The image is decoded once and cut for each view (the reference decodes it twice).
 
   Args:
     data: as for `decode`.
-    u: float64 [V, 4], the draws of each view: `crops.crop_box`.
+    u: float64 [V, crop.draws], the draws of each view: `crops.crop_box`. One row more
+      with a jigsaw.
     out: uint8 [V, S, S, 3], written. Bicubic without antialiasing.
     crop: says how large the crops are; V and S are those of `out`.
+    jigsaw: uint8 [size, size, 3], written: the crop of crop.jigsaw. None without one.
 
   Raises:
     BadImage: see `decode`; `out` is as it was.
   """
   image = decode(data)
   height, width, _ = image.shape
+  def cut(u: np.ndarray, area: tuple[float, float], out: np.ndarray) -> None:
+    box = crops.crop_box(u, height, width, area, crop.aspect, crop.sampler,
+                         xp=_SCALARS if crop.sampler == 'byol' else np)
+    resize.cut(image, tuple(int(side) for side in box), out)
   for view in range(len(out)):
-    box = crops.crop_box(u[view], height, width, crop.area, crop.aspect,
-                         xp=_SCALARS)
-    resize.cut(image, box, out[view])
+    cut(u[view], crop.area, out[view])
+  if jigsaw is not None:
+    cut(u[len(out)], crop.jigsaw.area, jigsaw)
 
 
 def decode_eval(data: bytes, out: np.ndarray,

@@ -100,12 +100,13 @@ def test_what_travels_is_what_batch_says(folder, resident, labelled):
   if not labelled:
     data = data._replace(labels=None, class_names=None)
   data = resident_lib.make_resident(data, resident, 1 << 30, 16)
-  crop = crops.CropSpec(16, num_views=3)
+  third = crops.Jigsaw(size=12) if labelled else None
+  crop = crops.CropSpec(16, num_views=3, jigsaw=third)
   feed = feed_lib.make(data, crop, seed=0, batch_size=8)
   grid = grid_lib.example_grid(8, 2, 2)
   batch, = feed.batches(0, 1, grid)
   expected = (batch_lib.resident(grid.shape) if resident == 'yes' else
-              batch_lib.streamed(grid.shape, 3, 16, labelled))
+              batch_lib.streamed(grid.shape, 3, 16, labelled, 12 if labelled else 0))
   shared = batch_lib.shared((30, 32, 32, 3) if resident == 'yes' else None, labelled)
   del shared['key']
   for arrays, shapes in ((batch, expected), (feed.shared(), shared)):

@@ -12,7 +12,9 @@ from byol_jax.data import bad
 from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.feed import order
 from byol_jax.data.feed import stream
+from byol_jax.data.images import crops
 from byol_jax.data.images import decode
+from byol_jax.data.images import resize
 from byol_jax.data.images.crops import CropSpec
 from byol_jax.data.sources import table
 from byol_jax.devices import grid as grid_lib
@@ -48,6 +50,46 @@ def _train(source, start_step=0, num_steps=5, rows=range(_BATCH), **options):
   return list(stream.train_batches(
       source, CropSpec(_SIZE), seed=3, start_step=start_step, num_steps=num_steps,
       batch_size=_BATCH, rows_of_host=np.array(rows), **options))
+
+
+@pytest.mark.parametrize('sampler', ['tf', 'torchvision'])
+def test_other_samplers_take_more_draws(source, sampler):
+  """Each view has its own tries, functions of (seed, step, example) as well."""
+  crop = CropSpec(_SIZE, sampler=sampler)
+  batch, = stream.train_batches(source, crop, seed=3, start_step=2, num_steps=1,
+                                batch_size=_BATCH, rows_of_host=np.array([3, 1]))
+  shown = order.rows(3, 2, _BATCH, source.size)[[3, 1]]
+  u = order.uniforms(3, 2, np.array([3, 1]), 2 * crop.draws).reshape(2, 2, -1)
+  views = np.empty((2, _SIZE, _SIZE, 3), np.uint8)
+  for k in range(2):
+    decode.decode_views(source.read(int(shown[k])), u[k], views, crop)
+    np.testing.assert_array_equal(batch['views'][k], views)
+    image = decode.decode(source.read(int(shown[k])))
+    box = crops.crop_box(u[k, 1], *image.shape[:2], sampler=sampler)
+    resize.cut(image, tuple(int(side) for side in box), views[0])
+    np.testing.assert_array_equal(views[0], views[1])
+
+
+@pytest.mark.parametrize('sampler', crops.SAMPLERS)
+def test_a_jigsaw_is_one_more_crop(source, sampler):
+  """Its draws come last: the views are what they were."""
+  plain = CropSpec(_SIZE, sampler=sampler)
+  spec = plain._replace(jigsaw=crops.Jigsaw(size=15))
+  options = dict(seed=3, start_step=2, num_steps=1, batch_size=_BATCH,
+                 rows_of_host=np.array([3, 1]))
+  batch, = stream.train_batches(source, spec, **options)
+  without, = stream.train_batches(source, plain, **options)
+  assert 'jigsaw' not in without
+  np.testing.assert_array_equal(batch['views'], without['views'])
+  shown = order.rows(3, 2, _BATCH, source.size)[[3, 1]]
+  u = order.uniforms(3, 2, np.array([3, 1]), 3 * spec.draws).reshape(2, 3, -1)
+  assert batch['jigsaw'].shape == (2, 15, 15, 3)
+  for k in range(2):
+    image, expected = decode.decode(source.read(int(shown[k]))), np.empty((15, 15, 3),
+                                                                         np.uint8)
+    box = crops.crop_box(u[k, 2], *image.shape[:2], (0.6, 1.0), sampler=sampler)
+    resize.cut(image, tuple(int(side) for side in box), expected)
+    np.testing.assert_array_equal(batch['jigsaw'][k], expected)
 
 
 def test_shows_what_order_says(source):

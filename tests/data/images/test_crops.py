@@ -1,6 +1,7 @@
 """The crop's rule against plain Python, and its distribution."""
 
 import math
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,8 @@ def test_golden(u, size, expected):
 
 def test_the_constants_are_the_papers():
   """Appendix B, and 224 of 256 pixels of appendix C.1."""
-  assert crops.CropSpec(224) == (224, 2, (0.08, 1.0), (3 / 4, 4 / 3))
+  assert crops.CropSpec(224) == (224, 2, (0.08, 1.0), (3 / 4, 4 / 3), 'byol', None)
+  assert crops.Jigsaw() == (255, 64, (0.6, 1.0))  # InfoMin's
   assert crops.CENTER_SHARE == 224 / 256
 
 
@@ -125,3 +127,80 @@ def test_the_training_draws_crop_as_the_reference_samples(height, width):
   # The two views of an image are drawn independently.
   area = (ours[:, 2] * ours[:, 3]).reshape(n, 2)
   assert abs(np.corrcoef(area.T)[0, 1]) < 0.03
+
+
+# ------------------------------------------------------------- other samplers
+FIXTURES = pathlib.Path(__file__).parents[2] / 'fixtures'
+QUANTILES = np.linspace(0, 1, 21)
+
+
+def _boxes(sampler, n=20_000, size=(375, 500), area=(0.08, 1.0), xp=np, dtype=float):
+  u = order.uniforms(3, 5, np.arange(n), crops.draws(sampler)).astype(dtype)
+  boxes = crops.crop_box(xp.asarray(u), *size, area, sampler=sampler, xp=xp)
+  return np.stack([np.asarray(side) for side in boxes], -1)
+
+
+@pytest.mark.parametrize('sampler, file, name, area', [
+    ('tf', 'simclr_ops', 'crop/tf_boxes_375x500', (0.08, 1.0)),
+    ('torchvision', 'torch_ops', 'crop/torchvision_boxes_375x500/moco', (0.2, 1.0)),
+    ('torchvision', 'torch_ops', 'crop/torchvision_boxes_375x500/imagenet',
+     (0.08, 1.0)),
+    ('torchvision', 'torch_ops', 'crop/torchvision_boxes_375x500/jigsaw', (0.6, 1.0))])
+def test_a_sampler_draws_as_the_library(sampler, file, name, area):
+  """Against quantiles of 20,000 boxes that the library drew."""
+  with np.load(FIXTURES / f'{file}.npz') as recorded:
+    areas, aspects = (recorded[f'{name}/{x}_quantiles'] for x in ('area', 'aspect'))
+  top, left, h, w = _boxes(sampler, area=area).T
+  np.testing.assert_allclose(np.quantile(h * w / (375 * 500), QUANTILES)[1:-1],
+                             areas[1:-1], atol=0.016)  # 4 standard errors
+  np.testing.assert_allclose(np.quantile(w / h, QUANTILES)[1:-1], aspects[1:-1],
+                             atol=0.016)
+  assert (top >= 0).all() and (top + h <= 375).all()
+  assert (left >= 0).all() and (left + w <= 500).all()
+
+
+@pytest.mark.parametrize('sampler', ['tf', 'torchvision'])
+def test_a_sampler_agrees_on_the_device(sampler):
+  """Equal boxes of equal draws, in float32 and compiled, but for rounding."""
+  host = _boxes(sampler, 2000, (96, 123))
+  draw = jax.jit(lambda u: crops.crop_box(u, 96, 123, sampler=sampler, xp=jnp))
+  u = order.uniforms(3, 5, np.arange(2000), crops.draws(sampler))
+  device = np.stack(draw(jnp.asarray(u, jnp.float32)), -1)
+  assert device.dtype == np.int32
+  assert np.mean(host == device) > 0.99
+  assert (device[:, :2] >= 0).all() and (device[:, 2:] >= 1).all()
+  assert (device[:, :2] + device[:, 2:] <= (96, 123)).all()
+  one = crops.crop_box(u[7], 96, 123, sampler=sampler)  # as the stream does
+  np.testing.assert_array_equal(np.stack(one), host[7])
+
+
+def test_torchvisions_last_resort():
+  """Where ten tries are too large: the central box of the nearest ratio."""
+  u = np.full(40, 1 - 1e-9)
+  for size, expected in (((100, 300), (0, 83, 100, 133)), ((300, 99), (84, 0, 132, 99)),
+                         ((90, 100), (0, 0, 90, 100)), ((1, 1), (0, 0, 1, 1))):
+    box = crops.crop_box(u, *size, sampler='torchvision')
+    assert tuple(int(side) for side in box) == expected
+  # the third try is the first that fits: 0.54 of a square
+  u[8:12] = 0.5
+  box = crops.crop_box(u, 100, 100, sampler='torchvision')
+  assert tuple(int(side) for side in box) == (14, 14, 73, 73)
+
+
+def test_tensorflows_last_resort():
+  """The whole image, where a tenth of it cannot be covered."""
+  u = order.uniforms(0, 0, np.arange(50), crops.draws('tf'))
+  for side, expected in zip(crops.crop_box(u, 40, 70, (0.02, 0.09), sampler='tf'),
+                            (0, 0, 40, 70)):
+    assert (side == expected).all()
+  top, left, h, w = crops.crop_box(u, 40, 70, (0.08, 0.11), sampler='tf')
+  assert (h * w >= 0.1 * 2800).all() and (h * w <= 0.11 * 2800).mean() > 0.9
+
+
+@pytest.mark.parametrize('sampler', crops.SAMPLERS)
+def test_without_a_crop(sampler):
+  """Area and aspect 1 take a square image as it is (the paper's table 17: no crop)."""
+  u = order.uniforms(0, 0, np.arange(20), crops.draws(sampler))
+  boxes = crops.crop_box(u, 32, 32, (1, 1), (1, 1), sampler=sampler)
+  for side, expected in zip(boxes, (0, 0, 32, 32)):
+    assert (side == expected).all()
