@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+_PAPER = 'Grill et al. 2020'
 _LEAST_SUB_BATCH = 4  # below it batch normalization knows next to nothing
 
 
@@ -50,7 +51,8 @@ _BATCH_SIZES = {'byol': (72.5, 72.4, 72.2, 72.2, 71.8, 69.6, 59.7),
                 'simclr': (67.9, 67.8, 67.4, 66.5, 64.3, 63.6, 59.2)}
 # table 17 and figure 3b: each row leaves out what the rows above it do, and more
 _LEFT_OUT = {'baseline': (), 'no_grayscale': ('grayscale',), 'no_color': ('jitter',),
-             'crop_blur': ('flip', 'solarize'), 'crop': ('blur',)}
+             'crop_blur': ('flip', 'solarize', 'randaugment'),
+             'crop': ('blur',)}
 _AUGMENTATIONS = {'byol': (72.5, 70.3, 63.4, 61.1, 59.4),
                   'simclr': (67.9, 61.9, 45.7, 41.7, 40.3)}
 # tables 5b and 19: (method.target, with a predictor, method.beta): figure
@@ -87,8 +89,8 @@ def _batch_size(batch_size: int) -> Axis:
       rows.append(Row(f'{method}_{part}', {
           'method.name': method, 'train.accumulation_steps': 2**i}, figure, method,
           f'{part}'))
-  return Axis('Batch size', 'Grill et al. 2020, table 16 and figure 3a; the first row stands for '
-              '4096, the next for 2048, ...', tuple(rows), f'{batch_size}')
+  return Axis('Batch size', f'{_PAPER}, table 16 and figure 3a; the first row stands '
+              'for 4096, the next for 2048, ...', tuple(rows), f'{batch_size}')
 
 
 def _augmentation(batch_size: int) -> Axis:
@@ -97,11 +99,11 @@ def _augmentation(batch_size: int) -> Axis:
   for method, figures in _AUGMENTATIONS.items():
     changes = {'method.name': method}
     for (place, left_out), figure in zip(_LEFT_OUT.items(), figures):
-      changes = changes | {f'augment.view{view}.{key}': 0.0
+      changes = changes | {f'augment.view{view}.{key}': 0
                            for view in (1, 2) for key in left_out}
       rows.append(Row(f'{method}_{place}', changes, figure, method, place))
-  return Axis('Augmentations, progressively left out', 'Grill et al. 2020, table 17 and figure 3b',
-              tuple(rows), 'baseline')
+  return Axis('Augmentations, progressively left out',
+              f'{_PAPER}, table 17 and figure 3b', tuple(rows), 'baseline')
 
 
 def _target(batch_size: int) -> Axis:
@@ -111,7 +113,7 @@ def _target(batch_size: int) -> Axis:
   for tau, figure in ((0.999, 69.8), (0.99, 72.5), (0.9, 68.4)):
     rows.append(_at(f'tau_{tau}', {'train.tau_base': tau}, figure))
   rows.append(_at('tau_0', {'train.tau_base': 0.0, 'train.tau_end': 0.0}, 0.3))
-  return Axis('The target: tau at first, or always 1 and 0', 'Grill et al. 2020, table 5a; a '
+  return Axis('Target: tau at first, or always 1 and 0', f'{_PAPER}, table 5a; a '
               'random network: section 2', tuple(rows), 'tau_0.99', 1.4)
 
 
@@ -124,7 +126,7 @@ def _predictor(batch_size: int) -> Axis:
         'method.name': 'byol', 'method.target': target, 'method.beta': float(beta),
         'network.predictor': predictor}, figure))
   return Axis('Predictor, target and negatives: ema is BYOL, alone is without a '
-              'predictor', 'Grill et al. 2020, tables 5b and 19; SimCLR is online_alone_beta1',
+              'predictor', f'{_PAPER}, tables 5b and 19; SimCLR is online_alone_beta1',
               tuple(rows), 'ema')
 
 
