@@ -336,7 +336,7 @@ _add(
           "NAME: KEY=VALUE'"),
     by_method=('', text(), "what all cells of a method change, likewise: 'simclr: "
                "KEY=VALUE'"),
-    seeds=(3, _FEW, 'runs of each cell, with seed, seed + 1, ...'),
+    seeds=(3, _FEW, 'runs of each cell, the first with seed, the next with seed + 1'),
     reference=('', text(), "the cell that others are compared with; empty: the axis's "
                "own, or the grid's first"),
     figure=('linear', choice('linear', 'knn'), 'what study.svg shows'))

@@ -49,7 +49,7 @@ def svg(rows: Sequence[Mapping[str, Any]], *, figure: str, title: str,
   low, high, step = _range(rows, f'{figure}_change')
   longest = max(len(place) for place in places)
   is_long = longest * 7 > _STEP - 8
-  bottom = 48 + (min(longest * 5, 150) if is_long else 0)
+  bottom = 48 + (min(longest * 4, 150) if is_long else 0)
   width, height = _LEFT + _STEP * max(len(places), 4) + _RIGHT, _TOP + _HEIGHT + bottom
   y_of = lambda value: _TOP + (high - value) / (high - low) * _HEIGHT
   x_of = lambda row: _LEFT + (places.index(row['place']) + 0.5) * _STEP
@@ -83,18 +83,18 @@ def _range(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float, f
       ends.append(row['paper_change'])
   low, high = min(ends), max(ends)
   wide = max(high - low, 1.0)
+  low = min(low, high - wide)
   step = 10 ** math.floor(math.log10(wide / 4))
   step = next(step * factor for factor in (1, 2, 5, 10) if wide / (step * factor) <= 6)
-  return (math.floor((low - 0.02 * wide) / step) * step,
-          math.ceil((high + 0.02 * wide) / step) * step, step)
+  return low - 0.03 * wide, high + 0.03 * wide, step
 
 
 def _grid(low: float, high: float, step: float, y_of: Any, right: int) -> list[str]:
   """Returns the lines of the y axis, with their values."""
   parts = []
-  for i in range(round((high - low) / step) + 1):
-    value = low + i * step
-    kind = 'axis' if abs(value) < step / 1000 else 'grid'
+  for i in range(math.ceil(low / step), math.floor(high / step) + 1):
+    value = i * step
+    kind = 'grid' if i else 'axis'
     parts.append(f'<path class="{kind}" d="M{_LEFT} {y_of(value):.1f}H{right}"/>')
     shown = '0' if kind == 'axis' else f'{value:+.{0 if step >= 1 else 1}f}'
     parts.append(_text(_LEFT - 8, y_of(value) + 4, shown, 'soft', 'end'))

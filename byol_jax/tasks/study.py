@@ -8,7 +8,7 @@ end, and several processes may share the cells.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import json
 import logging
 import os
@@ -41,10 +41,9 @@ _console = logging.getLogger('byol_jax')
 _TRIES = 2  # of a run that the machine failed
 _TELL_SECONDS = 60.0  # between two lines about a run
 _WAIT_SECONDS = 5.0  # before another look at runs that other processes hold
+_IN_USE = 'is in use by'  # of the lock's message
 _BASE = ('"""The config that the cells of a study start from."""\n\n'
          'from byol_jax.config import base\n\n\ndef get_config():\n  return base()\n')
-
-Command = Callable[[ml_collections.ConfigDict, str, str], Sequence[str]]
 
 
 class _Run(NamedTuple):
@@ -84,14 +83,12 @@ def command(config: ml_collections.ConfigDict, workdir: str, base: str) -> list[
           f'--workdir={workdir}', '--distributed=off', *cells_lib.arguments(config)]
 
 
-def run(config: ml_collections.ConfigDict, workdir: str,
-        make_command: Command = command) -> None:
+def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """Makes all runs that are not made yet, and writes the table after each.
 
   Args:
     config: a valid config; all but its section `study` is the cells'.
     workdir: the study's directory; made if it is missing.
-    make_command: (config, workdir, base) -> the command of one run.
 
   Raises:
     UserError: the study cannot be as it is asked for, or a run was refused.
@@ -110,8 +107,7 @@ def run(config: ml_collections.ConfigDict, workdir: str,
   _write(study, {})
   with signals.on_signals() as leaving:
     leaving.now = signals.Now.AFTER_SAVING  # the child's; then this process leaves
-    failed = _Work(study, leaving, lambda at: make_command(
-        at.config, at.workdir, base)).run()
+    failed = _Work(study, leaving, base).run()
     left = leaving.is_asked()
   rows = _write(study, failed)
   print(f'\n{tally.table(tally.columns(rows))}\n({_about(study)})')
@@ -215,9 +211,8 @@ def _make_folder(study: _Study) -> str:
 class _Work:
   """The work of one process on a study."""
 
-  def __init__(self, study: _Study, leaving: signals.Leaving,
-               make_command: Callable[[_Run], Sequence[str]]):
-    self._study, self._leaving, self._command = study, leaving, make_command
+  def __init__(self, study: _Study, leaving: signals.Leaving, base: str):
+    self._study, self._leaving, self._base = study, leaving, base
     self._failed: dict[str, child.Ended] = {}
     self._tries: Counter[str] = Counter()
     self._began = time.monotonic()
@@ -277,11 +272,15 @@ class _Work:
     _console.info('%s  now %s%s', self._progress(), at.name, again)
     log = os.path.join(at.workdir, 'log.txt')
     ended = child.run(
-        self._command(at), log, self._leaving, environment=self._environment,
+        command(at.config, at.workdir, self._base), log, self._leaving,
+        environment=self._environment,
         tell=lambda line: _console.info('%s  %s', at.name, line),
         every_seconds=_TELL_SECONDS)
     if _results(at) is not None or self._leaving.is_asked():
       return
+    if ended.code == 2 and _IN_USE in ended.message:
+      self._tries[at.name] -= 1  # the child of a study that was killed was faster
+      raise lock_lib.InUse(ended.message)
     if ended.code == 0:
       ended = ended._replace(code=75, message=(
           'it ended without a results.json, or with a damaged one'))
