@@ -9,11 +9,10 @@ the config file of this folder that the cells start from (default fashion; with 
 argument of its own behind a colon). docs/studies.md has the cells, and how to state
 others.
 
-A method's cells have the settings that the file has for this method, where it has an
-argument `method`. What the command line sets is for all cells.
+A method's cells have the settings that the file has for this method, where its argument
+names one, as in fashion:simclr. What the command line sets is for all cells.
 """
 
-import inspect
 import os
 import runpy
 
@@ -30,9 +29,14 @@ def get_config(argument='methods'):
                      f'configs/study.py:{axis},cifar10')
   base = runpy.run_path(path)['get_config']
   c = base(*[its_argument] * bool(colon))
-  if not colon and 'method' in inspect.signature(base).parameters:
-    settings = {name: cells.differences(base(method=name), c)
-                for name in names.METHODS if name != c.method.name}
-    c.study.by_method = cells.written(settings)
+  settings = {}
+  for name in names.METHODS:
+    if name != c.method.name and c.method.name in (its_argument or c.method.name):
+      try:
+        other = base(its_argument.replace(c.method.name, name) or name)
+      except (LookupError, TypeError, ValueError):  # no method, or no argument
+        break
+      settings[name] = cells.differences(other, c)
+  c.study.by_method = cells.written(settings)
   c.task, c.study.axis = 'study', axis
   return c

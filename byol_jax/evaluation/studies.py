@@ -87,8 +87,8 @@ def _batch_size(batch_size: int) -> Axis:
       if i and (rest or part < _LEAST_SUB_BATCH):
         break
       rows.append(Row(f'{method}_{part}', {
-          'method.name': method, 'train.accumulation_steps': 2**i}, figure, method,
-          f'{part}'))
+          'method.name': method, 'train.batch_size': batch_size,
+          'train.accumulation_steps': 2**i}, figure, method, f'{part}'))
   return Axis('Batch size', f'{_PAPER}, table 16 and figure 3a; the first row stands '
               'for 4096, the next for 2048, ...', tuple(rows), f'{batch_size}')
 

@@ -14,7 +14,7 @@ from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
-from byol_jax.methods import names as method_names
+from byol_jax.methods import names
 from byol_jax.storage import files as files_lib
 from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
@@ -27,8 +27,13 @@ PATHS = [path for path in ALL_PATHS
          if os.path.basename(path).removesuffix('.py') not in OTHER_TASKS]
 CASES = [(path, '') for path in PATHS] + [
     (os.path.join(ROOT, 'configs', 'imagenet_r50.py'), f':{epochs}')
-    for epochs in (40, 100, 300, 1000)]
-SIZES = {'imagenet': 1281167, 'imagenette': 9469, 'cifar10': 50000,
+    for epochs in (40, 100, 300, 1000)] + [
+    (os.path.join(ROOT, 'configs', name), f':{method}')
+    for name in ('fashion.py', 'cifar10.py') for method in names.METHODS] + [
+    (os.path.join(ROOT, 'configs', 'cifar10.py'), argument)
+    for argument in (':400', ':simclr-1000')]
+SIZES = {'imagenet': 1281167, 'simclr': 1281167, 'moco': 1281167, 'infomin': 1281167,
+         'simsiam': 1281167, 'imagenette': 9469, 'cifar10': 50000,
          'fashion': 10000, 'folder': 3000, 'fake_data': 1024}
 
 
@@ -50,7 +55,7 @@ def num_images(path):
     ids=[os.path.basename(path) + argument for path, argument in CASES])
 def test_config_builds_and_validates(path, argument):
   config, name = load(path + argument)
-  assert re.fullmatch(r'\w+', name)
+  assert re.fullmatch(r'[\w-]+', name)
   resolved = schedule.resolve(config, num_images(path))
   assert None not in files_lib.flatten(resolved).values()
   assert schedule.total_steps(resolved, num_images(path)) > 0
@@ -100,11 +105,16 @@ def test_arguments_of_studies():
   assert config.data.source == 'fashion_sample'
   # the cells of a method are those of the file with this method
   settings = cells.by_method(config.study.by_method)
-  assert set(settings) == set(method_names.METHODS) - {'byol'}
+  assert set(settings) == set(names.METHODS) - {'byol'}
   for method, changes in settings.items():
     mine = cells.make(config, method, changes, 0)
     alone, _ = load(f'{ROOT}/configs/fashion.py:{method}')
     assert files_lib.flatten(mine) == files_lib.flatten(alone)
+  config, name = load(f'{ROOT}/configs/study.py:methods,cifar10:byol-1000')
+  assert config.train.epochs == 1000 and config.train.batch_size == 256
+  simclr = cells.make(config, 'simclr',
+                      cells.by_method(config.study.by_method)['simclr'], 0)
+  assert simclr.train.epochs == 1000 and simclr.train.batch_size == 512
   config, name = load(f'{ROOT}/configs/study.py:target,imagenet_r50:300')
   assert config.train.epochs == 300 and name == 'study_target_imagenet_r50:300'
   assert config.study.by_method == ''
@@ -122,18 +132,21 @@ def test_shrunk_config_takes_a_step(path):
       f'--config.data.image_size={size}', '--config.train.batch_size=8',
       '--config.network.projector_hidden_size=8',
       '--config.network.predictor_hidden_size=8',
-      '--config.network.projection_size=4')
+      '--config.network.projection_size=4', '--config.network.bn_groups=1',
+      '--config.augment.jigsaw.size=48', '--config.augment.jigsaw.tile=16')
   config = schedule.resolve(config, 64)
   program = build.build(config, 64, 3)
   one = jax.devices()[:1]
   update = mapped.pmap_update(program.update, one)
   grid = grid_lib.example_grid(8, 1, 1)
   rng = np.random.RandomState(0)
-  shapes = batch_lib.streamed(grid.shape, 2, size, True)
-  batch = {
-      'examples': grid, 'labels': grid % 3,
-      'views': rng.randint(0, 256, shapes['views'].shape).astype(np.uint8)}
+  shapes = batch_lib.streamed(
+      grid.shape, 2, size, True, program.spec.jigsaw.size if program.spec.jigsaw else 0)
+  batch = {name: rng.randint(0, 256, shape.shape).astype(np.uint8)
+           for name, shape in shapes.items() if shape.dtype == np.uint8}
+  batch |= {'examples': grid, 'labels': grid % 3}
   shared = mapped.replicate({'key': jax.random.PRNGKey(0)}, one)
   state, metrics = update(mapped.replicate(program.init(), one), shared, batch)
   assert int(state.step) == 1
-  assert 0 < float(metrics['loss']) < 8
+  meaning = program.method.meaning
+  assert meaning.low < float(metrics['loss']) < (meaning.high or 30)

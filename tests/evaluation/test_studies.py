@@ -35,7 +35,7 @@ def test_smaller_batches_are_parts_of_one():
   assert [row.place for row in rows.values() if row.line == 'simclr'] == [
       '4096', '2048', '1024', '512', '256', '128', '64']
   assert rows['byol_64'].changes == {
-      'method.name': 'byol', 'train.accumulation_steps': 64}
+      'method.name': 'byol', 'train.batch_size': 4096, 'train.accumulation_steps': 64}
   assert (rows['byol_64'].paper, rows['simclr_64'].paper) == (59.7, 59.2)
   # no parts of which batch normalization knows nothing, and none with a rest
   assert [row.place for row in by_name('batch_size', 24).values()] == [

@@ -143,7 +143,8 @@ def test_a_study_leaves_what_it_promises(made, tmp_path, capsys):
 
 
 def test_published_figures_and_the_settings_of_a_method(made, tmp_path, capsys):
-  by_method = '--config.study.by_method=simclr: train.base_learning_rate=2.5'
+  by_method = ('--config.study.by_method=simclr: train.base_learning_rate=2.5 '
+               'train.batch_size=512')  # but both have the same batches
   assert made('--config.study.seeds=1', '--config.train.batch_size=16', by_method,
               name='study:batch_size') == 0
   rows = {row['name']: row for row in told(tmp_path)['cells']}
@@ -151,7 +152,7 @@ def test_published_figures_and_the_settings_of_a_method(made, tmp_path, capsys):
                         'simclr_4', 'untrained encoder']
   assert rows['simclr_8']['changes'] == {
       'train.base_learning_rate': 2.5, 'method.name': 'simclr',
-      'train.accumulation_steps': 2}
+      'train.batch_size': 16, 'train.accumulation_steps': 2}
   assert rows['simclr_8']['reference'] == 'simclr_16'  # each method has its own
   assert (rows['byol_4']['paper'], rows['byol_4']['paper_change']) == (72.2, -0.3)
   assert '67.8' in capsys.readouterr().out
