@@ -131,6 +131,14 @@ def _run(run: Run) -> dict[str, Any]:
           **({'message': run.message} if run.message else {})}
 
 
+def seconds(results: Sequence[Mapping[str, Any]]) -> float:
+  """Returns the mean time of the last sessions of runs; NaN where none is known."""
+  found = [of_run.get('training_seconds_this_session') for of_run in (
+      one.get('run') for one in results) if isinstance(of_run, Mapping)]
+  found = [x for x in found if isinstance(x, (int, float))]
+  return float(np.mean(found)) if found else float('nan')
+
+
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
   """Returns the table's cells as texts, its head first; '-': not known (yet)."""
   with_paper = any(row['paper'] is not None for row in rows)

@@ -295,7 +295,9 @@ class _Work:
     total, left = len(self._study.runs), len(self._open())
     done = total - left - len(self._failed)
     made = done - self._done_before
-    each = (time.monotonic() - self._began) / made if made > 0 else float('nan')
+    # before this process has made one, those of earlier ones tell
+    each = ((time.monotonic() - self._began) / made if made > 0 else
+            tally.seconds([_results(at) or {} for at in self._study.runs]))
     return (f'study {done}/{total} runs  {100 * done / total:.0f}%  '
             f'{console_lib.duration(each)} a run  ETA '
             f'{console_lib.duration(each * left)}')

@@ -1,5 +1,7 @@
 """Means, deviations and changes of a study, by hand."""
 
+import math
+
 import pytest
 
 from byol_jax.evaluation import tally
@@ -62,6 +64,12 @@ def test_what_is_not_known_yet():
       ['b', '64.50 +-7.78', '-1.00', '60.00 +-14.14', '+0.00', '2/2'],
       ['c', '-', '-', '-', '-', '0/2']]
   assert tally.summary([], None) == []
+
+
+def test_the_time_of_a_run():
+  assert tally.seconds([{}, {'run': {'training_seconds_this_session': 3.0}}, {'run': 3},
+                        {'run': {'training_seconds_this_session': 5.0}}]) == 4.0
+  assert math.isnan(tally.seconds([{}, {'run': {}}]))
 
 
 @pytest.mark.parametrize('results', [

@@ -139,6 +139,7 @@ def test_a_study_leaves_what_it_promises(made, tmp_path, capsys):
   assert made(GRID, '--config.study.seeds=3', '--config.seed=5',
               '--config.study.reference=b') == 0
   assert sum(starts(tmp_path).values()) == 9
+  assert '6/9 runs  67%  0:00:01 a run  ETA 0:00:03' in capsys.readouterr().out
   assert {x['reference'] for x in told(tmp_path)['cells']} == {'b'}
 
 
