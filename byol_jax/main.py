@@ -67,8 +67,11 @@ def _run(asked: command.Command) -> int:
   bucket.choose_library()
   config, task, named = asked.config, asked.config.task, asked.flags['workdir'] or None
   workdir = named or os.path.join('runs', asked.name)  # but of evaluations
-  hosts.initialize(asked.flags['distributed'], config.safety.heartbeat,
-                   config.safety.startup_timeout)
+  if task == 'study':  # its runs are processes of their own
+    compiler.leave_accelerators()
+  else:
+    hosts.initialize(asked.flags['distributed'], config.safety.heartbeat,
+                     config.safety.startup_timeout)
   console_lib.setup_console()
   if LEAVING is not None and task in ('prepare', *keys_lib.EVALUATING):
     LEAVING.now = signals.Now.INTERRUPTED
@@ -83,6 +86,9 @@ def _run(asked: command.Command) -> int:
   elif task == 'compare':
     from byol_jax.tasks import compare
     compare.run(config.compare.workdirs)
+  elif task == 'study':
+    from byol_jax.tasks import study
+    study.run(config, workdir)
   elif task == 'preflight':
     from byol_jax.tasks import preflight
     return 0 if preflight.run(config, workdir) else 1

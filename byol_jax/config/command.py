@@ -76,7 +76,8 @@ def parse(argv: Sequence[str], flags: Mapping[str, Key] = FLAGS) -> Command:
         if name not in flags})
   rules.validate(config)
   return Command(
-      config, os.path.basename(file).removesuffix('.py') + '_' * bool(colon) + argument,
+      config, os.path.basename(file).removesuffix('.py') + '_' * bool(colon)
+      + argument.replace(',', '_'),  # of workdirs, which commas separate elsewhere
       {name: given.get(name, flag.default) for name, flag in flags.items()})
 
 

@@ -32,7 +32,8 @@ LEARNING = ('pretrain', 'preflight')  # they build the train step
 CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
 MEASURING = ('knn',) + CHOOSING
 EVALUATING = MEASURING + ('embed', 'export')  # they take `weights`
-TASKS = ('pretrain', 'prepare', 'preflight') + EVALUATING + ('compare',)
+TASKS = ('pretrain', 'prepare', 'preflight') + EVALUATING + ('compare', 'study')
+STUDIES = ('batch_size', 'augmentation', 'target', 'predictor', 'methods')
 
 
 class Key(NamedTuple):
@@ -328,6 +329,17 @@ _add(
              'files to write'))
 _add('compare: a table over runs', ('compare',),
      workdirs=('', text(), 'separated by commas; * stands for many'))
+_add(
+    'study: a grid of pretrainings (docs/studies.md)', ('study',),
+    axis=('methods', choice(*STUDIES), "what is varied, as in the paper's tables"),
+    grid=('', text(), "cells in place of the axis's: 'NAME: KEY=VALUE KEY=VALUE; "
+          "NAME: KEY=VALUE'"),
+    by_method=('', text(), "what all cells of a method change, likewise: 'simclr: "
+               "KEY=VALUE'"),
+    seeds=(3, _FEW, 'runs of each cell, the first with seed, the next with seed + 1'),
+    reference=('', text(), "the cell that others are compared with; empty: the axis's "
+               "own, or the grid's first"),
+    figure=('linear', choice('linear', 'knn'), 'what study.svg shows'))
 _add(
     'preflight: does the step fit a pod?', ('preflight',),
     topology=('v3-512', text(), 'the devices to compile for; or as in v3:16x16'),

@@ -83,6 +83,8 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
       ('init_from', config.init_from.endswith('.safetensors'),
        ': an exported encoder lacks the heads that pretraining goes on with; name the '
        'WORKDIR that it is of, or one of its WORKDIR/checkpoints/STEP'),
+      ('evaluation.final', task == 'study' and not config.evaluation.final,
+       ': a study has no figures without it'),
       ('compare.workdirs', task == 'compare' and not config.compare.workdirs,
        ': set --config.compare.workdirs=runs/a,runs/b'),
       ('data.image_size', data.image_size < smallest,

@@ -23,6 +23,15 @@ def set_compiler_flags() -> None:
     os.environ['XLA_FLAGS'] = f'{flags} {_YNN}=LIBRARY_FUSION_TYPE_REDUCE'.strip()
 
 
+def leave_accelerators() -> None:
+  """Keeps this process on the CPU: its children need the accelerators.
+
+  Call this before anything asks for a device: a process that has a GPU takes most of
+  its memory, and one that has a TPU takes it all.
+  """
+  jax.config.update('jax_platforms', 'cpu')
+
+
 def pin_numbers() -> None:
   """Fixes jax's generator and its widths, whatever the environment says.
 

@@ -27,6 +27,11 @@ from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
 
+
+class InUse(UserError):
+  """Another process holds the lock."""
+
+
 _BEAT_SECONDS = 5.0
 _STALE_BEATS = 4  # beats without a sign of life
 _SETTLE_SECONDS = 2.0  # without flock: two that wrote at a time then see who was last
@@ -45,7 +50,8 @@ def lock(path: str) -> Iterator[None]:
   flock takes every write, and the last writer holds it.
 
   Raises:
-    UserError: another process holds the lock; names the process.
+    InUse: another process holds the lock; names the process.
+    UserError, TransientError: the lock cannot be written.
   """
   stop = threading.Event()
   beating = None
@@ -245,9 +251,9 @@ def _name(holder: dict[str, Any]) -> str:
           f'since {holder.get("since", "?")}')
 
 
-def _in_use(path: str, holder: dict[str, Any]) -> UserError:
-  return UserError(f'workdir {path} is in use by {_name(holder)}: wait for its '
-                   'end, stop it, or name another --workdir')
+def _in_use(path: str, holder: dict[str, Any]) -> InUse:
+  return InUse(f'workdir {path} is in use by {_name(holder)}: wait for its '
+               'end, stop it, or name another --workdir')
 
 
 def cannot_write(path: str, error: Exception) -> UserError | TransientError:

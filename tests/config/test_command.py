@@ -179,6 +179,7 @@ def test_the_argument_of_a_file_and_the_name(written):
   assert parse(path).name == 'mine' and parse(path).config.data.path == ''
   assert parse(f'{path}:a:b').config.data.path == 'a:b'
   assert parse(f'{path}:0.1').name == 'mine_0.1' and parse(f'{path}:').name == 'mine_'
+  assert parse(f'{path}:a,b').name == 'mine_a_b'  # commas separate workdirs
   written('c.data.path = argument * 3')  # the file is read anew
   assert parse(f'{path}:ab').config.data.path == 'ababab'
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from byol_jax.config import cells
 from byol_jax.config import command
 from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
@@ -21,7 +22,7 @@ from byol_jax.training import build
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
 OTHER_TASKS = ('prepare', 'knn', 'linear_eval', 'logistic', 'finetune', 'embed',
-               'export', 'compare')
+               'export', 'compare', 'study')
 PATHS = [path for path in ALL_PATHS
          if os.path.basename(path).removesuffix('.py') not in OTHER_TASKS]
 CASES = [(path, '') for path in PATHS] + [
@@ -65,7 +66,7 @@ def test_config_builds_and_validates(path, argument):
 @pytest.mark.parametrize('task', OTHER_TASKS)
 def test_other_tasks_validate(task):
   path = f'{ROOT}/configs/{task}.py'
-  needed = {'prepare': (), 'compare': ('--config.compare.workdirs=a,b',)}.get(
+  needed = {'prepare': (), 'study': (), 'compare': ('--config.compare.workdirs=a,b',)}.get(
       task, ('--config.weights=runs/fashion',))
   config, name = load(path, *needed)
   assert config.task == name == task
@@ -96,6 +97,31 @@ def test_arguments_of_evaluations():
       load(f'{ROOT}/configs/finetune.py', weights, bad)
   with pytest.raises(UserError, match='no other data'):
     load(f'{ROOT}/configs/fashion.py', '--config.data.source=same')
+
+
+def test_arguments_of_studies():
+  config, name = load(f'{ROOT}/configs/study.py:augmentation')
+  assert config.study.axis == 'augmentation' and name == 'study_augmentation'
+  assert config.data.source == 'fashion_sample'
+  # the cells of a method are those of the file with this method
+  settings = cells.by_method(config.study.by_method)
+  assert set(settings) == set(names.METHODS) - {'byol'}
+  for method, changes in settings.items():
+    mine = cells.make(config, method, changes, 0)
+    alone, _ = load(f'{ROOT}/configs/fashion.py:{method}')
+    assert files_lib.flatten(mine) == files_lib.flatten(alone)
+  config, name = load(f'{ROOT}/configs/study.py:methods,cifar10:byol-1000')
+  assert config.train.epochs == 1000 and config.train.batch_size == 256
+  simclr = cells.make(config, 'simclr',
+                      cells.by_method(config.study.by_method)['simclr'], 0)
+  assert simclr.train.epochs == 1000 and simclr.train.batch_size == 512
+  config, name = load(f'{ROOT}/configs/study.py:target,imagenet_r50:300')
+  assert config.train.epochs == 300 and name == 'study_target_imagenet_r50:300'
+  assert config.study.by_method == ''
+  with pytest.raises(UserError, match='there is no .*none.py: name a file'):
+    load(f'{ROOT}/configs/study.py:target,none')
+  with pytest.raises(UserError, match="study.axis is 'targets', it must be one of"):
+    load(f'{ROOT}/configs/study.py:targets')
 
 
 @pytest.mark.parametrize('path', PATHS, ids=os.path.basename)

@@ -11,7 +11,7 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'data.path', 'data.test_path', 'data.prefetch', 'data.max_bad_images',
                 'prepare.', 'preflight.', 'task')
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
-                    'weights')
+                    'study.', 'weights')
 _OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
                    'data.crop_', 'data.center_share',
                    'data.mean', 'data.std', 'method.')  # the last since 0.1
@@ -24,7 +24,8 @@ _UNUSED_IN_0_1 = {
     'evaluation.holdout': keys.CHOOSING, 'evaluation.metric': keys.MEASURING,
     'evaluation.baselines': keys.MEASURING, 'evaluation.seeds': keys.MEASURING,
     'evaluation.examples': (), 'evaluation.every_epochs': (), 'evaluation.final': (),
-    'init_from': (), 'prepare.': (), 'preflight.': (), 'compare.': ()}
+    'init_from': (), 'prepare.': (), 'preflight.': (), 'compare.': (),
+    'study.': ()}
 
 
 def _that_begin(beginnings):

@@ -27,6 +27,16 @@ def test_an_unknown_jax_gets_no_compiler_flags(monkeypatch):
   assert not os.environ['XLA_FLAGS']
 
 
+def test_a_process_may_leave_the_accelerators_to_others(monkeypatch):
+  before = jax.config.jax_platforms
+  try:
+    jax.config.update('jax_platforms', None)
+    compiler.leave_accelerators()
+    assert jax.config.jax_platforms == 'cpu'
+  finally:
+    jax.config.update('jax_platforms', before)
+
+
 def test_more_draws_leave_the_first_ones_as_they_were():
   """Whatever the environment has set: old runs keep their augmentations."""
   names = ('jax_threefry_partitionable', 'jax_default_prng_impl', 'jax_enable_x64')

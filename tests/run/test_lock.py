@@ -46,7 +46,7 @@ def hold(path, code=HOLD):
 
 def test_the_second_is_refused_until_the_first_lets_go(tmp_path):
   holder = hold(tmp_path)
-  with pytest.raises(UserError, match=f'process {holder.pid} on '):
+  with pytest.raises(lock_lib.InUse, match=f'process {holder.pid} on '):
     with lock_lib.lock(tmp_path):
       pass
   holder.communicate('')
