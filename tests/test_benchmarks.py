@@ -1,5 +1,6 @@
-"""The benchmarks of the input run, and their last line is JSON."""
+"""The benchmarks run, and their last line is JSON."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -21,13 +22,30 @@ def _images(tmp_path_factory):
   return folder
 
 
-def _last_line(script, *arguments, codes=(0,)):
+def _said(script, *arguments, codes=(0,), without=''):
+  """Runs a benchmark; `without` is a folder of modules that must not be imported."""
   done = subprocess.run(
       [sys.executable, f'{ROOT}/benchmarks/{script}.py', *arguments], text=True,
       capture_output=True, timeout=300, check=False, env=os.environ | {
-          'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': ROOT, 'XLA_FLAGS': ''})
+          'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{without}:{ROOT}', 'XLA_FLAGS': ''})
   assert done.returncode in codes, done.stderr
-  return json.loads(done.stdout.splitlines()[-1])
+  return done.stdout.splitlines()
+
+
+def _last_line(script, *arguments, **options):
+  return json.loads(_said(script, *arguments, **options)[-1])
+
+
+def _forbidden(folder, *modules):
+  for module in modules:
+    (folder / f'{module}.py').write_text(f'raise ImportError("no {module} here")')
+  return folder
+
+
+@pytest.fixture(name='benchmark')
+def _benchmark(monkeypatch):
+  monkeypatch.syspath_prepend(f'{ROOT}/benchmarks')
+  return importlib.import_module
 
 
 def test_input(images):
@@ -48,10 +66,94 @@ def test_soak(images, short_side):
     assert 0 < said[key]['first'] <= said[key]['largest']
 
 
-def test_soak_tells_what_grows(monkeypatch):
-  monkeypatch.syspath_prepend(f'{ROOT}/benchmarks')
-  import soak
+def test_soak_tells_what_grows(benchmark):
+  soak = benchmark('soak')
   note = {'memory_mib': 400.0, 'files': 20, 'threads': 5}
   assert soak.judged([note, note | {'memory_mib': 900}, note])['grew'] == []
   for key, value in (('memory_mib', 430), ('files', 25), ('threads', 7)):
     assert soak.judged([note, note | {key: value}])['grew'] == [key]
+
+
+def test_step_of_another_method_without_tensorflow(tmp_path):
+  said = _last_line(
+      'step', f'--config={ROOT}/configs/simclr_r50.py', '--config.data.source=fake',
+      '--config.network.name=resnet8', '--config.network.stem=small',
+      '--config.data.image_size=8', '--config.train.batch_size=16',
+      '--config.network.precision=float32', '--config.network.projector_hidden_size=8',
+      *(f'--config.augment.view{view}.{operation}=0' for view in (1, 2)
+        for operation in ('jitter', 'blur')),
+      '--steps=1', '--in_a_row=2', '--parts=step',
+      without=_forbidden(tmp_path, 'tensorflow'))
+  assert said['method'] == 'simclr' and said['steps_timed'] == 2
+  assert said['images_per_second'] * said['seconds_per_step'] == pytest.approx(16)
+  assert said['roofline_share'] is None  # of a CPU nothing is known
+  # two views, a forward pass and two as long backward, of 1.08 MFLOP each (nothing is
+  # counted for a convolution's padding), and what lies between the convolutions
+  assert 6.0e-3 < said['gflop_per_image'] < 8.5e-3 and said['gigabytes_moved'] > 0
+
+
+def test_torch_step_without_torch(tmp_path):
+  said, = _said('torch_step', without=_forbidden(tmp_path, 'torch'))
+  assert said.startswith('not measured: ') and 'pip install torch lightly' in said
+
+
+def test_roofline(benchmark):
+  roofline = benchmark('roofline')
+  assert roofline.seconds('NVIDIA H200', 'bfloat16', 989e12, 0) == 1
+  assert roofline.seconds('NVIDIA H200', 'bfloat16', 989e12, 9.6e12) == 2
+  for kind, precision, flops in (('cpu', 'bfloat16', 1), ('NVIDIA H200', 'float32', 1),
+                                 ('NVIDIA H200', 'bfloat16', 0)):
+    assert roofline.seconds(kind, precision, flops, 1) is None
+
+
+def test_roofline_counts_calls_of_libraries(benchmark):
+  roofline = benchmark('roofline')
+  hlo = """HloModule step, entry_computation_layout={(bf16[2,3]{1,0})->f32[4]{0}}
+ENTRY %main (x: bf16[2,3]) -> f32[4] {
+  %x = bf16[2,3]{1,0} parameter(0)
+  %w.1 = bf16[5]{0} constant({1, 2, 3, 4, 5})
+  %conv-fwd.2 = (f32[4]{0}, u8[100]{0}) custom-call(%x, %w.1), custom_call_target="__cudnn$convForward", backend_config={"a":"%x)"}
+  %other = f32[9]{0} custom-call(%x), custom_call_target="Sharding"
+  ROOT %out = f32[4]{0} get-tuple-element(%conv-fwd.2), index=0
+}"""
+  assert roofline.library_bytes(hlo) == 2 * 6 + 2 * 5 + 4 * 4 + 100
+  # the arithmetic before the compiler, the traffic after it
+  assert roofline.counted({'flops': 7.0, 'bytes accessed': 99.0},
+                          {'flops': -1.0, 'bytes accessed': 10.0}, hlo) == (7, 148)
+  assert roofline.counted(None, {}, '') == (0, 0)
+
+
+@pytest.mark.parametrize('seconds, speed, epochs', [
+    (285, 10_000, 34),    # 0.85 x 200 s x 10,000 images/s
+    (85, 10_000, 0), (88, 10_000, 0), (5000, 1e6, 200)])
+def test_gpu_epochs(benchmark, seconds, speed, epochs):
+  assert benchmark('gpu').epochs_that_fit(seconds, speed, 50_000) == epochs
+
+
+def test_gpu_goes_on_after_a_part_that_fails(benchmark, tmp_path, monkeypatch):
+  gpu = benchmark('gpu')
+  monkeypatch.setattr(gpu, '_GRACE', 1.0)
+  monkeypatch.setattr(gpu, '_LEAST_SECONDS', 0.1)
+  call = gpu.Call(tmp_path, minutes=1)
+  ours = {'method': 'byol', 'images_per_second': 100.0, 'seconds_per_step': 0.16,
+          'seconds_per_step_without_augmentation': 0.1, 'device': '1 x GPU',
+          'gflop_per_image': 65.6, 'roofline_share': 0.5, 'augmentation_share': 0.02}
+  for name, program, limit in (
+      ('byol', f'print({json.dumps(json.dumps(ours))})', 30),
+      ('byol_torch', 'print(\'{"images_per_second": 80, "modules": "plain"}\')', 30),
+      ('moco', 'raise ValueError("no such thing")', 30),
+      ('moco_torch', 'print("not measured: no torch")', 30),
+      ('simclr', 'import time; time.sleep(60)', 1)):
+    call.part(name, ['-c', program], limit=limit)
+  call.part('simsiam', ['-c', ''], reserve=3600)
+  said = json.loads((tmp_path / 'summary.json').read_text())
+  row = said['rows'][0]
+  assert row['without_augmentation'] == pytest.approx(160) and row['ratio'] == 2
+  assert 'no such thing' in said['parts']['moco']['why']
+  assert said['parts']['moco_torch']['why'] == 'not measured: no torch'
+  assert said['parts']['simclr']['why'] == 'stopped after 1 s'
+  assert 'no time' in said['parts']['simsiam']['why']
+  table = (tmp_path / 'summary.md').read_text()
+  assert '| byol | 100 | 160.0 | 65.6 | 50% | 2.0% | 160 | 80 | 2.00 | plain |' in table
+  assert '| moco | - |' in table and '- simclr: stopped' in table
+  assert gpu.Call(tmp_path, 1).parts.keys() == said['parts'].keys()
