@@ -187,11 +187,12 @@ def table(parts: Mapping[str, Mapping[str, Any]]) -> str:
         ('augmentation_share', '.1%'), ('without_augmentation', '.0f'),
         ('torch', '.0f'), ('ratio', '.2f'), ('modules', ''))]
     lines.append(f'| {row["method"]} | {" | ".join(cells)} |')
-  cifar, knn = parts.get('cifar10', {}), parts.get('cifar10_knn', {})
-  if 'why' not in cifar and cifar or knn.get('knn_top1'):
+  step, cifar, knn = (parts.get(f'cifar10{name}', {}) for name in ('_step', '', '_knn'))
+  if 'images_per_second' in step:
     lines += ['', '## CIFAR-10, images on the device', '',
-              f'{cell(cifar.get("epochs"), "g")} epochs in '
-              f'{cell(cifar.get("wall_seconds"), ".0f")} s, k-NN '
+              f'Epochs: {cell(cifar.get("epochs"), "g")}, in '
+              f'{cell(cifar.get("wall_seconds"), ".0f")} s, compilation included. Step: '
+              f'{cell(step.get("images_per_second"), ".0f")} images/s. k-NN: '
               f'{cell(knn.get("knn_top1"), ".1f")} %.']
   without = {name: part['why'] for name, part in parts.items() if 'why' in part}
   if without:
@@ -262,7 +263,7 @@ def _cifar10(call: Call, path: pathlib.Path, is_small: bool) -> None:
       '-m', 'byol_jax.main', '--config=configs/knn.py', f'--config.weights={workdir}',
       f'--workdir={workdir}_knn'], limit=call.left()) is not None:
     said = json.loads((call.out / 'cifar10_knn' / 'results.json').read_text())
-    call.parts['cifar10_knn']['knn_top1'] = said['knn_top1']
+    call.parts['cifar10_knn']['knn_top1'] = said[said['method']]['knn_top1']
     call.write()
 
 
@@ -275,7 +276,7 @@ def main() -> None:
   parser.add_argument('--minutes', type=float, default=12.0)
   parser.add_argument('--only', default=','.join(METHODS), help='these methods')
   parser.add_argument('--small', action='store_true',
-                      help='tiny networks, to try the program on a CPU')
+                      help='tiny networks, to try the program: its figures mean nothing')
   args = parser.parse_args()
   methods = [name for name in args.only.split(',') if name]
   if set(methods) - METHODS.keys():
