@@ -298,8 +298,8 @@ _add(
     metric=('auto', choice('auto', 'top1', 'mean_per_class'),
             "what choices are made by; auto: the data set's own"))
 _add('evaluation', ('linear_eval', 'finetune'), crop_area=(
-    None, automatic(pair('at most the whole image, 1', at_most=1)),
-    "area of a random crop, share of the image; None: the run's"))
+    (), list_of(empty=True),
+    "area of a random crop, smallest and largest share of the image; (): the run's"))
 _add('evaluation', CHOOSING, holdout=(
     0.1, number(above=0, below=1), 'share of the training images that chooses'))
 

@@ -70,6 +70,7 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
             # that of a resolved config
             and (key, value) != ('temperature', method.temperature)]
   sub_batch = train.batch_size // train.accumulation_steps
+  area = config.evaluation.crop_area
   keys_a_sub_batch = sub_batch * (2 if config.method.symmetric else 1)
   fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
   for key, is_wrong, why in (
@@ -116,6 +117,9 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
       *((f'method.{key}', True,
          f', but method.name={config.method.name} does not read it: leave it out')
         for key in unread),
+      ('evaluation.crop_area', len(area) and not (
+          len(area) == 2 and area[0] <= area[1] <= 1),
+       ': it must be two shares of the image, the smaller one first'),
       ('method.queue',
        'queue' in method.reads and config.method.queue % max(keys_a_sub_batch, 1),
        f', not a multiple of {keys_a_sub_batch}, the images that a sub-batch adds to '

@@ -107,6 +107,7 @@ def test_missing_key_is_named():
     ('method.name=simclr network.bn_groups=2', 'normalizes all views together'),
     ('method.name=moco train.batch_size=4 train.accumulation_steps=8',
      'config key train.batch_size is 4'),
+    ('evaluation.crop_area=(0.5,0.1)', 'must be two shares of the image'),
     ('train.optimizer=sgd train.weight_decay=None', 'train.weight_decay is None'),
     ('method.name=simclr train.predictor_rate=2', 'there is no predictor'),
     ('network.predictor=False train.predictor_schedule=constant',
