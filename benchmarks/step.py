@@ -178,8 +178,8 @@ def main(argv) -> int:
     config = schedule.resolve(
         config, max(config.data.fake_images, config.train.batch_size),
         jax.default_backend())
-    rules.check_devices(config.train.batch_size,
-                        config.train.accumulation_steps, jax.device_count())
+    rules.check_devices(config.train.batch_size, config.train.accumulation_steps,
+                        jax.device_count(), config.network.bn_groups)
   except UserError as error:
     print(f'benchmarks/step.py: {error}', file=sys.stderr)
     return 2

@@ -6,7 +6,8 @@
 
 Two CPU cores, about 4 minutes. Argument: the method, byol (default), simclr, moco or
 simsiam. Expect about 83.3 % k-NN and 86.6 % linear accuracy of BYOL, beside 80.0 % and
-82.8 % of raw pixels (three seeds, and the other methods: docs/results.md).
+82.8 % of raw pixels (three seeds: docs/results.md). MoCo has no groups of statistics
+here.
 
 The augmentations are the paper's; on gray images saturation, hue and grayscale
 change nothing and are left out. Crops keep more of the image than the paper's 8 %,

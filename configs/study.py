@@ -20,6 +20,13 @@ from byol_jax.config import cells
 from byol_jax.methods import names
 
 
+def _of_method(argument, own, name):
+  """Returns the argument for another method: 'byol-400' or '400' gives 'moco-400'."""
+  if own in argument:
+    return argument.replace(own, name)
+  return f'{name}-{argument}' if argument else name
+
+
 def get_config(argument='methods'):
   axis, _, file = argument.partition(',')
   file, colon, its_argument = (file or 'fashion').partition(':')
@@ -31,10 +38,12 @@ def get_config(argument='methods'):
   c = base(*[its_argument] * bool(colon))
   settings = {}
   for name in names.METHODS:
-    if name != c.method.name and c.method.name in (its_argument or c.method.name):
+    if name != c.method.name:
       try:
-        other = base(its_argument.replace(c.method.name, name) or name)
+        other = base(_of_method(its_argument, c.method.name, name))
       except (LookupError, TypeError, ValueError):  # no method, or no argument
+        break
+      if other.method.name != name:
         break
       settings[name] = cells.differences(other, c)
   c.study.by_method = cells.written(settings)

@@ -20,7 +20,7 @@ from byol_jax.methods import names as method_names
 from byol_jax.storage import files as files_lib
 
 _NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.+-]{0,59}')  # of a folder, anywhere
-_NOT_CHANGED = ('task', 'seed')  # a study sets them itself
+_NOT_CHANGED = ('task', 'seed', 'evaluation.final')  # a study sets them itself
 
 
 def read(where: str, text: str) -> dict[str, dict[str, Any]]:

@@ -157,7 +157,7 @@ for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipe
       solarize_threshold=(_recipe.solarize_threshold, share(), 'how bright it is'),
       brightness_mode=(_recipe.brightness_mode, choice('add', 'times'), 'a delta in '
                        '+-brightness, or a factor in 1 +- brightness'),
-      colour=(_recipe.colour, choice('tf', 'pil'), "TensorFlow's rules or "
+      color=(_recipe.color, choice('tf', 'pil'), "TensorFlow's rules or "
               "torchvision's (brightness: times; contrast, saturation: by gray)"),
       blur_border=(_recipe.blur_border, choice('zero', 'reflect'),
                    'what a blur sees beyond the border'),
@@ -177,9 +177,9 @@ _add(
 _add(
     'method: what is learned (docs/methods.md)', LEARNING, of_the_weights=True,
     name=('byol', choice(*method_names.METHODS), 'the method'),
-    target=('auto', choice('auto', 'ema', 'online', 'stopped'), "byol: what is "
-            'predicted; ema: the moving average; online, stopped: the same network, '
-            'with or without gradient'),
+    target=('auto', choice('auto', 'ema', 'online', 'stopped'), 'byol: what a '
+            'prediction is compared with; ema: the moving average; online, stopped: '
+            'the same network, with or without gradient'),
     beta=(0.0, share(), 'byol: weight of negatives (paper, section 5)'),
     temperature=(None, automatic(number(at_least=0.001, at_most=1000)),
                  "byol, simclr, moco: of similarities; None: 0.1, moco's 0.2", 0.1),
@@ -208,7 +208,7 @@ _add(
     predictor=(True, flag(), 'byol: False is an ablation that collapses'),
     bn_decay_rate=(0.9, number(at_least=0, below=1), 'memory of running statistics'),
     bn_eps=(1e-5, number(above=0, at_most=1), 'what is added to variances'),
-    bn_groups=(1, _FEW, 'parts of a sub-batch with statistics of their own; 8: as on '
+    bn_groups=(1, _FEW, 'groups of a sub-batch with statistics of their own; 8: as on '
                '8 GPUs that do not synchronize'),
     precision=('auto', choice('auto', 'bfloat16', 'float32'),
                'arithmetic; auto: float32 on a CPU, bfloat16 elsewhere',
@@ -230,11 +230,12 @@ _add(
               "the target's memory at first; None: by the number of steps"),
     tau_batch_size=(0, _COUNT, 'the batch that tau_base is meant for; 0: this one'),
     target_init=('own_key', choice('own_key', 'copy'), 'its own weights, or a copy'),
-    tau_end=(1.0, share(), 'that at the end; tau_base: constant'),
+    tau_end=(1.0, share(), 'that at the last step; equal to tau_base: it is constant'),
     optimizer=('lars', choice('lars', 'sgd'), 'the optimizer'),
     momentum=(0.9, share(), "the optimizer's"),
     trust_coefficient=(1e-3, number(above=0, at_most=1000), "LARS's"),
-    rate_in_momentum=(False, flag(), "LARS's; True: as in SimCLR's code"),
+    rate_in_momentum=(False, flag(), "LARS: whether the rate multiplies the gradient "
+                      "before the momentum, as in SimCLR's code"),
     decay_all=(False, flag(), 'whether biases and norms decay, too (MoCo, SimSiam)'),
     projector_rate=(1.0, _FACTOR, "factor of the projector's rate (paper, table 22)"),
     predictor_rate=(1.0, number(at_least=0, at_most=1000),
@@ -296,6 +297,9 @@ _add(
     seeds=(1, _FEW, 'repeats with seed, seed + 1, ...: mean and deviation'),
     metric=('auto', choice('auto', 'top1', 'mean_per_class'),
             "what choices are made by; auto: the data set's own"))
+_add('evaluation', ('linear_eval', 'finetune'), crop_area=(
+    (), list_of(empty=True),
+    "area of a random crop, smallest and largest share of the image; (): the run's"))
 _add('evaluation', CHOOSING, holdout=(
     0.1, number(above=0, below=1), 'share of the training images that chooses'))
 

@@ -62,12 +62,15 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
   source = names_lib.CATALOGUE.get(data.source)  # none for 'same'
   needs = source.needs if source else {}
   method = method_names.METHODS[config.method.name]
-  heads = architectures.HEADS[
-      method.heads if network.heads == 'auto' else network.heads]
+  heads = method_names.heads(config.method.name, network.heads)
+  own_heads = method_names.heads(config.method.name, 'auto')
   unread = [key for key, value in config.method.items()
             if key not in ('name', *method.reads)
-            and value != keys_lib.KEYS[f'method.{key}'].default]
+            and value != keys_lib.KEYS[f'method.{key}'].default
+            # that of a resolved config
+            and (key, value) != ('temperature', method.temperature)]
   sub_batch = train.batch_size // train.accumulation_steps
+  area = config.evaluation.crop_area
   keys_a_sub_batch = sub_batch * (2 if config.method.symmetric else 1)
   fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
   for key, is_wrong, why in (
@@ -114,28 +117,38 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
       *((f'method.{key}', True,
          f', but method.name={config.method.name} does not read it: leave it out')
         for key in unread),
+      ('evaluation.crop_area', len(area) and not (
+          len(area) == 2 and area[0] <= area[1] <= 1),
+       ': it must be two shares of the image, the smaller one first'),
       ('method.queue',
-       'queue' in method.reads and config.method.queue % keys_a_sub_batch,
-       f', not a multiple of the {keys_a_sub_batch} keys of a sub-batch: '
-       'train.batch_size / train.accumulation_steps'
+       'queue' in method.reads and config.method.queue % max(keys_a_sub_batch, 1),
+       f', not a multiple of {keys_a_sub_batch}, the images that a sub-batch adds to '
+       'it: train.batch_size / train.accumulation_steps'
        f'{", twice with method.symmetric" if config.method.symmetric else ""}'),
-      ('network.predictor', not network.predictor and config.method.name == 'simsiam',
-       ': without a predictor SimSiam collapses; leave it out'),
-      ('network.heads', network.heads != 'auto' and network.predictor
-       and heads.predictor is None
-       and architectures.HEADS[method.heads].predictor is not None,
+      ('network.predictor', not network.predictor and method.needs_predictor,
+       f': without a predictor {method.title} collapses; leave it out'),
+      ('network.heads', network.predictor and own_heads.predictor
+       and not heads.predictor,
        f', which has no predictor, but method.name={config.method.name} has one: with '
        'byol, set network.predictor=False'),
+      ('network.heads', network.predictor and heads.predictor
+       and not own_heads.predictor,
+       f', which has a predictor, but method.name={config.method.name} has none: set '
+       'network.predictor=False'),
+      ('network.bn_groups', network.bn_groups > 1 and method.joint_statistics,
+       f', but {method.title} normalizes all views together: leave it out'),
       *((f'train.{key}', not (network.predictor and heads.predictor)
          and train[key] != keys_lib.KEYS[f'train.{key}'].default,
          ', but there is no predictor: leave it out')
         for key in ('predictor_rate', 'predictor_schedule')),
       ('network.bn_groups', network.bn_groups > 1
        and (sub_batch % network.bn_groups or sub_batch // network.bn_groups < 2),
-       f': a sub-batch of {sub_batch} images does not fall into so many equal parts of '
-       'two images or more'),
+       f': a sub-batch of {sub_batch} images does not fall into so many equal groups '
+       'of two images or more'),
       ('train.rate_in_momentum', train.rate_in_momentum and train.optimizer != 'lars',
        f', but train.optimizer={train.optimizer} does not read it: leave it out'),
+      ('train.weight_decay', train.weight_decay is None and train.optimizer != 'lars',
+       ', which is chosen for train.optimizer=lars: set it'),
       ('train.base_learning_rate', train.base_learning_rate is None
        and (train.optimizer, train.rate_scaling) != ('lars', 'linear'),
        ", which is chosen for train.optimizer=lars and train.rate_scaling=linear: set "

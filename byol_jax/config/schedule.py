@@ -9,7 +9,6 @@ import ml_collections
 from byol_jax.data import bad
 from byol_jax.errors import UserError
 from byol_jax.methods import names as method_names
-from byol_jax.networks import architectures
 
 
 def resolve(config: ml_collections.ConfigDict, num_images: int,
@@ -45,8 +44,7 @@ def resolve(config: ml_collections.ConfigDict, num_images: int,
   if method.temperature is None:
     method.temperature = method_names.METHODS[method.name].temperature
   if network.projector_layers is None:
-    heads = architectures.HEADS[method_names.METHODS[method.name].heads
-                                if network.heads == 'auto' else network.heads]
+    heads = method_names.heads(method.name, network.heads)
     network.projector_layers = heads.projector.layers
   if num_images < train.batch_size:
     raise UserError(

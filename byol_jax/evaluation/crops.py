@@ -35,7 +35,8 @@ class Feed:
   def __init__(self, data: table.Data, spec: views_lib.ViewSpec, *, seed: int,
                threads: int):
     """Takes the images, and size, area, aspect and normalization of the crops."""
-    self._spec = spec._replace(recipes=(CROPS_AND_FLIPS,))
+    # the same sampler for the encoders of all methods
+    self._spec = spec._replace(recipes=(CROPS_AND_FLIPS,), sampler='byol', jigsaw=None)
     self._make = functools.partial(
         feed_lib.make, data, self._spec.crop, seed=seed, threads=threads)
     self.labels = np.asarray(data.labels)
@@ -57,7 +58,7 @@ class Feed:
   def views(self, shared: dict[str, jax.Array], key: jax.Array, step: jax.Array,
             batch: dict[str, jax.Array]) -> jax.Array:
     """Returns a device's normalized crops float32 [n, S, S, 3]."""
-    return views_lib.make({**shared, 'key': key}, step, batch, self._spec)[0]
+    return views_lib.make({**shared, 'key': key}, step, batch, self._spec).images[0]
 
   def labels_of(self, labels: Any, batch: dict[str, Any]) -> Any:
     """Returns the labels int32 [n] of a batch's images, on the host or a device.

@@ -19,9 +19,15 @@ from byol_jax.weights import load as weights_lib
 
 
 def make_encoder(weights: weights_lib.Weights, *, image_size: int, center_share: float,
-                 batch_size: int, threads: int = 0) -> encode.Encoder:
-  """Builds an `Encoder` for some weights; see `build.eval_view`."""
+                 batch_size: int, threads: int = 0,
+                 crop_area: tuple[float, float] | None = None) -> encode.Encoder:
+  """Builds an `Encoder` for some weights; see `build.eval_view`.
+
+  `crop_area` is that of evaluations on random crops; None: the run's.
+  """
   spec, share = build.eval_view(weights.config, image_size, center_share)
+  if crop_area:
+    spec = spec._replace(area=tuple(crop_area))
   return encode.Encoder(build.make_model(weights.config, 0, None), spec,
                         center_share=share, batch_size=batch_size, threads=threads)
 

@@ -1,4 +1,4 @@
-"""The losses of all methods (one file each), and the probe's.
+"""The losses of all methods, and the probe's.
 
 "The paper" is BYOL, Grill et al. 2020 (arXiv:2006.07733).
 """
@@ -58,7 +58,7 @@ def byol_loss(prediction1: jax.Array, prediction2: jax.Array,
 def gather(x: jax.Array, axis_name: str | None) -> jax.Array:
   """Gathers [n, P] of every device to [B, P], in the order of the global examples.
 
-  Gradients flow back to the device that an example is of: with each device's mean as
+  Gradients flow back to the device that holds the example: with each device's mean as
   its loss and gradients averaged over the devices, they are the global mean's.
   """
   if axis_name is None or jax.lax.axis_size(axis_name) == 1:

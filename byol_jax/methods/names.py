@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from byol_jax.networks import architectures
+
 
 class Entry(NamedTuple):
   """What a config says of a method.
@@ -19,6 +21,8 @@ class Entry(NamedTuple):
     heads: of `networks.architectures.HEADS`, with network.heads='auto'.
     target: what method.target='auto' stands for.
     temperature: what method.temperature=None stands for.
+    joint_statistics: whether all views are normalized together, see `method.Method`.
+    needs_predictor: whether it collapses without one, whatever else is set.
   """
   module: str
   title: str
@@ -26,15 +30,23 @@ class Entry(NamedTuple):
   heads: str = 'byol'
   target: str = 'ema'
   temperature: float = 0.1
+  joint_statistics: bool = False
+  needs_predictor: bool = False
 
 
 # config key method.name: what belongs to it
 METHODS = {
     'byol': Entry('byol_jax.methods.byol', 'BYOL', ('target', 'beta', 'temperature')),
     'simclr': Entry('byol_jax.methods.simclr', 'SimCLR', ('temperature',), 'simclr',
-                    'online'),
+                    'online', joint_statistics=True),
     'moco': Entry('byol_jax.methods.moco', 'MoCo v2',
                   ('temperature', 'queue', 'symmetric', 'jigsaw', 'shuffle'), 'moco',
                   'ema', 0.2),
-    'simsiam': Entry('byol_jax.methods.simsiam', 'SimSiam', (), 'simsiam', 'stopped'),
+    'simsiam': Entry('byol_jax.methods.simsiam', 'SimSiam', (), 'simsiam', 'stopped',
+                     needs_predictor=True),
 }
+
+
+def heads(method: str, chosen: str) -> architectures.Heads:
+  """Returns the form of the heads for config keys method.name and network.heads."""
+  return architectures.HEADS[METHODS[method].heads if chosen == 'auto' else chosen]

@@ -22,7 +22,7 @@ def average_over(tree: Any, axis_name: str | None, groups: int = 1) -> Any:
   Args:
     tree: arrays, as on this device.
     axis_name: the mapped axis.
-    groups: parts of successive devices, each averaged by itself.
+    groups: of successive devices, each averaged by itself.
   """
   devices = axis_size(axis_name)
   if devices <= groups or devices == 1:
@@ -49,10 +49,10 @@ class BatchNorm(hk.Module):
   zero-debiased averages. The averages are undefined before the first training
   call.
 
-  With `groups` > 1 the global batch falls into so many parts of successive examples,
+  With `groups` > 1 the global batch falls into so many groups of successive examples,
   each normalized by itself, whatever the number of devices: 8 imitates a run on 8 GPUs
   without synchronized statistics (MoCo). The running averages take in the mean of the
-  parts' statistics.
+  groups' statistics.
   """
 
   def __init__(
@@ -73,7 +73,7 @@ class BatchNorm(hk.Module):
       decay_rate: decay of the running averages.
       eps: added to the variance.
       axis_name: the mapped axis to average the statistics over; None: local.
-      groups: parts of the global batch with statistics of their own; the number of
+      groups: of the global batch, each with statistics of its own; the number of
         devices must divide it, or be a multiple of it.
       create_scale: whether there is a scale (gamma).
       create_offset: whether there is an offset (beta).
@@ -133,7 +133,7 @@ class BatchNorm(hk.Module):
     return out.astype(x.dtype).reshape(x.shape)
 
   def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns mean and biased variance per part, each [parts, 1, ..., 1, C]."""
+    """Returns mean and biased variance per group, each [groups, 1, ..., 1, C]."""
     axes = tuple(range(1, x.ndim - 1))
     moments = jnp.stack([jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)])
     moments = average_over(moments, self._axis_name, self._groups)  # one all-reduce

@@ -25,6 +25,7 @@ from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
+from byol_jax.methods import names as method_names
 from byol_jax.run import checkpoint
 from byol_jax.run import console as console_lib
 from byol_jax.run import workdir as workdir_lib
@@ -147,8 +148,8 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
   method = program.method
   _console.info('method: %s, loss %s%s', method.title, method.meaning,
                 f': {method.note}' if method.note else '')
-  if 'queue' in jax.eval_shape(program.init).carried and (
-      config.method.queue > num_images):
+  if ('queue' in method_names.METHODS[config.method.name].reads
+      and config.method.queue > num_images):
     _console.warning(
         'config key method.queue is %d, more than the %d images: each image is among '
         'its own negatives; MoCo\'s authors take 4096 for 50,000 images',

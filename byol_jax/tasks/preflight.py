@@ -111,7 +111,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   topology = config.preflight.topology
   devices = describe(topology)
   batch_size, steps = config.train.batch_size, config.train.accumulation_steps
-  rules.check_devices(batch_size, steps, len(devices))
+  rules.check_devices(batch_size, steps, len(devices), config.network.bn_groups)
   report_path = epath.Path(workdir) / 'preflight.json'
   key = _key(config)
   try:

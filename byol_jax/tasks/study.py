@@ -135,7 +135,7 @@ def _plan(config: ml_collections.ConfigDict, workdir: str) -> _Study:
     if not rows:
       raise UserError(f'config key study.grid is {kinds.shown(asked.grid)}, which has '
                       'no cell; empty, the cells are those of study.axis')
-    axis = axis._replace(title='an own grid', rows=rows, reference=rows[0].place)
+    axis = axis._replace(title='a grid of your own', rows=rows, reference=rows[0].place)
   settings = cells_lib.by_method(asked.by_method)
   alone = {row.changes.get('method.name') for row in axis.rows} - {
       None, config.method.name} - set(settings)
@@ -276,7 +276,13 @@ class _Work:
         environment=self._environment,
         tell=lambda line: _console.info('%s  %s', at.name, line),
         every_seconds=_TELL_SECONDS)
-    if _results(at) is not None or self._leaving.is_asked():
+    found = _results(at)
+    if found is not None and not any(
+        'linear_top1' in x or 'knn_top1' in x for x in found.values()
+        if isinstance(x, dict)):
+      raise UserError(f'{at.workdir} has no accuracy to compare: a study needs images '
+                      'with labels')
+    if found is not None or self._leaving.is_asked():
       return
     if ended.code == 2 and _IN_USE in ended.message:
       self._tries[at.name] -= 1  # the child of a study that was killed was faster

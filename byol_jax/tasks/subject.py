@@ -106,7 +106,8 @@ def load(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> N
   encoder = subject_lib.make_encoder(
       weights, image_size=config.data.eval_image_size,
       center_share=config.evaluation.center_share,
-      batch_size=config.evaluation.batch_size, threads=data.data.threads)
+      batch_size=config.evaluation.batch_size, threads=data.data.threads,
+      crop_area=config.evaluation.crop_area)
   _console.info(
       '%s of step %d: the %s network, %s; images of %d pixels', config.weights,
       weights.step, weights.network, weights.describe()['architecture'],

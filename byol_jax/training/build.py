@@ -16,7 +16,6 @@ import ml_collections
 from byol_jax.config import schedule
 from byol_jax.data.images import crops
 from byol_jax.devices import mapped
-from byol_jax.errors import UserError
 from byol_jax.methods import method as method_lib
 from byol_jax.methods import names as method_names
 from byol_jax.methods.method import Method
@@ -66,9 +65,6 @@ def build(config: ml_collections.ConfigDict, num_images: int,
   spec = view_spec(config)
   learning_rate, ema_rate, optimizer = make_optimizer(config, num_images)
   method = make_method(config)
-  if method.joint_statistics and config.network.bn_groups > 1:
-    raise UserError(f'config key network.bn_groups is {config.network.bn_groups}, but '
-                    f'{method.title} normalizes all views together: leave it out')
   model = make_model(config, num_classes, mapped.AXIS, config.network.bn_groups)
   unmapped_model = make_model(config, num_classes, None)
   make_views = functools.partial(views_lib.make, spec=spec)
@@ -148,9 +144,8 @@ def eval_view(config: ml_collections.ConfigDict, image_size: int = 0,
 def make_model(config: ml_collections.ConfigDict, num_classes: int,
                axis_name: str | None, bn_groups: int = 1) -> model_lib.Model:
   """Builds the networks of a config; `bn_groups` is for pretraining alone."""
-  n, name = config.network, config.method.name
-  form = architectures.HEADS[
-      method_names.METHODS[name].heads if n.heads == 'auto' else n.heads]
+  n = config.network
+  form = method_names.heads(config.method.name, n.heads)
   if n.projector_layers is not None:
     form = form._replace(
         projector=form.projector._replace(layers=n.projector_layers))

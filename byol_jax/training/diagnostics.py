@@ -196,8 +196,8 @@ def collapse_warning(
   Returns:
     A line for the user, or None where nothing is wrong.
   """
-  advice = ('usual causes: no predictor, a learning rate too high for the '
-            'optimizer and batch size, or a warm-up that is too short')
+  advice = ('usual causes: a learning rate too high for the optimizer and batch size, '
+            'a warm-up that is too short, or with BYOL and SimSiam no predictor')
   bad = sorted(name for name, value in measures.items()
                if not math.isfinite(value))
   if bad:

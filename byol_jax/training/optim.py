@@ -20,7 +20,7 @@ def _as_float(step) -> jax.Array:
 
 def warmup_cosine(peak: float, warmup_steps: int, total_steps: int, *,
                   end: float = 0.0, steps_an_epoch: float = 0.0) -> Schedule:
-  """Makes the learning rate: linear from 0 to peak, then half a cosine to 0.
+  """Makes the learning rate: linear from 0 to peak, then half a cosine to `end`.
 
   Evaluated at the step's index before the update: at step 0 the rate is 0, and
   the first update changes nothing but momentum, target and statistics (paper,
@@ -67,9 +67,10 @@ def scaled(base: float, batch_size: int, rule: str) -> float:
 
 def ema_rate(tau_base: float, total_steps: int, power: float = 1.0, *,
              tau_end: float = 1.0) -> Schedule:
-  """Makes the target's step size 1 - tau; tau goes from tau_base to 1 by a cosine.
+  """Makes the target's step size 1 - tau; tau goes to tau_end by a cosine.
 
-  1 - tau = (1 - tau_base) (cos(pi k / K) + 1) / 2 (paper, section 3.3). The
+  1 - tau = (tau_end - tau_base) (cos(pi k / K) + 1) / 2 + 1 - tau_end; in the paper
+  (section 3.3) tau_end is 1. The
   small number is what the update uses, so it is what is computed: float32 tau
   would leave 1 - tau four digits near the end.
 
@@ -120,8 +121,8 @@ class Rates(NamedTuple):
   Attributes:
     projector: factor of the projector's rate (BYOL, table 22).
     predictor: factor of the predictor's (BYOL, table 21).
-    constant_predictor: whether the predictor's rate stays at the schedule's peak
-      (SimSiam, section 4.2); then the peak, else None.
+    constant_predictor: the rate that the predictor keeps, the schedule's peak (SimSiam,
+      section 4.2); None: it follows the schedule.
   """
   projector: float = 1.0
   predictor: float = 1.0
@@ -221,7 +222,7 @@ def sgd(
     *,
     weight_decay: float,
     momentum: float = 0.9,
-    decay_all: bool = True,
+    decay_all: bool = False,
     rates: Rates = _SAME,
 ) -> optax.GradientTransformationExtraArgs:
   """Makes SGD with heavy-ball momentum, as PyTorch's (MoCo, SimSiam).
@@ -231,10 +232,9 @@ def sgd(
 
   Args:
     learning_rate: a schedule of the global step.
-    weight_decay: added to the gradient, that of biases and norms too where `decay_all`
-      is true, as in MoCo's and SimSiam's code.
+    weight_decay: times the parameter, added to the gradient.
     momentum: heavy ball, no Nesterov.
-    decay_all: whether biases and norms decay, too.
+    decay_all: whether biases and norms decay, too, as in MoCo's and SimSiam's code.
     rates: factors of the heads' rates.
 
   Returns:

@@ -381,7 +381,7 @@ def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe,
   if recipe.flip > 0:
     out = where(d.flip < recipe.flip, tuple(p[:, :, ::-1] for p in out), out)
   if recipe.jitter > 0:
-    jitter = color_jitter_by_blends if recipe.colour == 'pil' else color_jitter
+    jitter = color_jitter_by_blends if recipe.color == 'pil' else color_jitter
     out = jitter(out, d, recipe)
   if recipe.grayscale > 0 and not recipe.randaugment:
     out = where(d.grayscale < recipe.grayscale, grayscale(out), out)

@@ -29,7 +29,7 @@ class Recipe(NamedTuple):
   solarize: float = 0.0
   solarize_threshold: float = 0.5
   brightness_mode: str = 'add'  # or 'times', as SimCLR v2
-  colour: str = 'tf'            # contrast around each plane's mean, saturation in HSV;
+  color: str = 'tf'            # contrast around each plane's mean, saturation in HSV;
                                 # 'pil': around the mean of gray, blend with gray
   blur_border: str = 'zero'     # or 'reflect', as InfoMin
   randaugment: int = 0          # layers, each of one of 15 operations, p 1/2
@@ -78,12 +78,12 @@ def simclr_v2(strength: float = 1.0) -> Recipe:
 SIMCLR_V1, SIMCLR_V2 = simclr_v1(), simclr_v2()
 # MoCo v2 (arXiv:2003.04297): facebookresearch/moco, main_moco.py --aug-plus.
 MOCO_V2 = Recipe(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur=0.5,
-                 colour='pil', blur_border='reflect')
+                 color='pil', blur_border='reflect')
 # SimSiam (arXiv:2011.10566): facebookresearch/simsiam, main_simsiam.py.
 SIMSIAM = MOCO_V2
 # InfoMin (arXiv:2005.10243): HobbitLong/PyContrast, augmentation 'D'.
 INFOMIN = Recipe(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur=0.5,
-                 colour='pil', blur_border='reflect', randaugment=2)
+                 color='pil', blur_border='reflect', randaugment=2)
 
 _CROP = Recipe(flip=0.0, jitter=0.0, grayscale=0.0, blur=0.0, solarize=0.0)
 

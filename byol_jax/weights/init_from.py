@@ -23,7 +23,8 @@ _MOST_TOLD = 8
 def initialize(state: TrainState, path: str) -> TrainState:
   """Takes over the arrays of a checkpoint that fit by name, shape and dtype.
 
-  Nothing is cast, cut or padded. The arrays that are left as they were are logged.
+  Nothing is cast, cut or padded. The arrays that are left as they were are logged. From
+  a run without a target network (SimCLR, SimSiam) the target takes the online arrays.
 
   Args:
     state: the state of step 0.
@@ -42,7 +43,13 @@ def initialize(state: TrainState, path: str) -> TrainState:
             for name, leaf in fresh.items() if name.split('.')[0] in _TAKEN}
   try:
     opened = checkpoints.open(step)
-    there, taken = opened.leaves, opened.read(wanted)
+    there = opened.leaves
+    has_target = any(name.startswith('target_params.') for name in there)
+    source = {name: name if has_target else name.replace('target_', 'online_', 1)
+              for name in wanted}
+    read = opened.read({source[name]: spec for name, spec in wanted.items()})
+    # a buffer of its own for each
+    taken = {name: read[source[name]].copy() for name in wanted if source[name] in read}
   except checkpoint.DamagedError as error:
     raise UserError(f'config key init_from is {path!r}: the checkpoint is '
                     f'damaged ({error})') from error
@@ -54,7 +61,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
         f'config key init_from is {path!r}: no array of its encoder fits this '
         f'network, {encoder[0]} for example is {there.get(encoder[0], "missing")} '
         f'there and {wanted[encoder[0]]} here; use the same config keys network.*')
-  left = [f'{name} ({there.get(name, "missing")} there, {spec} here)'
+  left = [f'{name} ({there.get(source[name], "missing")} there, {spec} here)'
           for name, spec in wanted.items() if name not in taken]
   more = len(left) - _MOST_TOLD
   _console.info(

@@ -19,6 +19,7 @@ _FREE_IN_EVALUATIONS_IN_0_1 = (
     'log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch', 'data.path',
     'data.test_path', 'evaluation.cache', 'weights')
 _UNUSED_IN_0_1 = {
+    'evaluation.crop_area': ('linear_eval', 'finetune'),  # of later
     'linear_eval.': ('linear_eval',), 'logistic.': ('logistic',),
     'finetune.': ('finetune',), 'embed.': ('embed',), 'evaluation.knn_': ('knn',),
     'evaluation.holdout': keys.CHOOSING, 'evaluation.metric': keys.MEASURING,

@@ -40,7 +40,7 @@ def test_unknown_keys_name_the_nearest(key, value, words):
     ('train.epochs', 'many'), ('train.epochs', -1.0),
     ('train.warmup_epochs', 1e9), ('train.accumulation_steps', 7),
     ('train.base_learning_rate', -0.1), ('augment.view1.blur', 2.0),
-    ('augment.view2.blur_sigma', [0.0, 1.0]), ('augment.view1.colour', 'cv2'),
+    ('augment.view2.blur_sigma', [0.0, 1.0]), ('augment.view1.color', 'cv2'),
     ('augment.view2.randaugment', -1), ('data.crop_sampler', 'moco'), ('evaluation.knn_k', 0),
 ])
 def test_bad_values_are_named(key, value):
@@ -91,6 +91,32 @@ def test_missing_key_is_named():
     ('train.batch_size=36 train.accumulation_steps=5', 'train.accumulation_steps = 5'),
     ('train.batch_size=3 train.accumulation_steps=3', 'less than two images'),
     ('train.epochs=3 train.warmup_epochs=4', 'longer than the run: train.epochs = 3'),
+    ('method.name=moco method.queue=1000',
+     'config key method.queue is 1000, not a multiple of 64, the images that'),
+    ('method.name=moco method.symmetric=True method.queue=64',
+     'not a multiple of 128, the images that a sub-batch adds'),
+    ('method.name=moco method.beta=0.5',
+     'config key method.beta is 0.5, but method.name=moco does not read it'),
+    ('method.name=moco method.target=online',
+     "config key method.target is 'online', but method.name=moco does not read it"),
+    ('method.name=simsiam network.predictor=False', 'SimSiam collapses'),
+    ('method.queue=4096', 'method.name=byol does not read it'),
+    ('method.temperature=0', 'config key method.temperature is 0'),
+    ('network.heads=simclr', 'network.predictor=False'),
+    ('method.name=simclr network.heads=byol', 'set network.predictor=False'),
+    ('method.name=simclr network.bn_groups=2', 'normalizes all views together'),
+    ('method.name=moco train.batch_size=4 train.accumulation_steps=8',
+     'config key train.batch_size is 4'),
+    ('evaluation.crop_area=(0.5,0.1)', 'must be two shares of the image'),
+    ('train.optimizer=sgd train.weight_decay=None', 'train.weight_decay is None'),
+    ('method.name=simclr train.predictor_rate=2', 'there is no predictor'),
+    ('network.predictor=False train.predictor_schedule=constant',
+     'there is no predictor'),
+    ('network.bn_groups=48', 'a sub-batch of 64 images does not fall'),
+    ('network.bn_groups=64', 'a sub-batch of 64 images does not fall'),
+    ('train.optimizer=sgd train.rate_in_momentum=True', 'train.optimizer=sgd does not'),
+    ('train.optimizer=sgd train.base_learning_rate=None',
+     'config key train.base_learning_rate is None, which is chosen for'),
 ])
 def test_what_must_fit_together(overrides, words):
   with pytest.raises(UserError, match=re.escape(words)):
@@ -105,6 +131,23 @@ def test_what_has_no_effect_is_refused():
   rules.check_untouched(config, ('seed', 'data.mean'), 'nobody looks')
   with pytest.raises(UserError, match='train.epochs is 30.0, but nobody looks: leave'):
     rules.check_untouched(config, ('seed', 'train.epochs'), 'nobody looks')
+
+
+def test_what_a_method_reads_is_accepted():
+  for overrides in ('method.name=moco method.queue=128 method.symmetric=True',
+                    'method.beta=1 method.target=stopped network.predictor=False',
+                    'method.name=simclr method.temperature=0.5',
+                    'method.name=simsiam train.predictor_schedule=constant',
+                    'network.heads=simclr network.predictor=False'):
+    load(f'{ROOT}/configs/fashion.py', *(
+        f'--config.{override}' for override in overrides.split()))
+
+
+def test_parts_of_a_batch_and_devices_must_divide_one_another():
+  for groups, devices in ((8, 1), (8, 4), (2, 8), (1, 6)):
+    rules.check_devices(48, 1, devices, groups)
+  with pytest.raises(UserError, match='network.bn_groups is 4, neither a multiple nor'):
+    rules.check_devices(48, 1, 6, 4)
 
 
 def test_batch_must_divide_over_the_devices():

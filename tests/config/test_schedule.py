@@ -68,3 +68,17 @@ def test_precision_follows_the_machine_where_it_is_automatic(wanted, platform,
   assert resolved.network.precision == precision
   assert None not in files_lib.flatten(resolved).values()
   assert config.network.precision == wanted
+
+
+def test_temperature_and_layers_are_the_methods_own():
+  for method, temperature, layers in (
+      ('byol', 0.1, 2), ('simclr', 0.1, 3), ('moco', 0.2, 2), ('simsiam', 0.1, 3)):
+    config = load(f'{ROOT}/configs/fashion.py', f'--config.method.name={method}')
+    resolved = schedule.resolve(config, 10_000)
+    assert resolved.method.temperature == temperature
+    assert resolved.network.projector_layers == layers
+  config = load(f'{ROOT}/configs/fashion.py', '--config.method.temperature=0.7',
+                '--config.network.projector_layers=1')
+  resolved = schedule.resolve(config, 10_000)
+  assert resolved.method.temperature == 0.7
+  assert resolved.network.projector_layers == 1

@@ -62,9 +62,11 @@ def test_augmentations_are_left_out_one_after_the_other():
 
 def test_targets():
   rows = by_name('target')
-  assert rows['tau_1'].changes == {'train.tau_base': 1.0, 'train.tau_end': 1.0}
-  assert rows['tau_0'].changes == {'train.tau_base': 0.0, 'train.tau_end': 0.0}
-  assert rows['tau_0.99'].changes == {'train.tau_base': 0.99}  # to 1, as the paper's
+  for name, base, end in (('tau_1', 1.0, 1.0), ('tau_0', 0.0, 0.0),
+                          ('tau_0.99', 0.99, 1.0)):  # to 1, as the paper's
+    assert rows[name].changes == {
+        'method.name': 'byol', 'method.target': 'ema', 'train.tau_base': base,
+        'train.tau_end': end}
   assert studies.make('target', 64).untrained == 1.4
 
 

@@ -138,5 +138,6 @@ def test_every_name_is_a_file_with_a_method():
   import importlib
   for name, entry in names.METHODS.items():
     method = importlib.import_module(entry.module).make()
-    assert isinstance(method, method_lib.Method) and method.title, name
+    assert isinstance(method, method_lib.Method) and method.title == entry.title, name
+    assert method.joint_statistics == entry.joint_statistics
     assert method.online_views

@@ -57,7 +57,8 @@ def test_five_steps_equal_the_authors(x64, tau, num_devices):
   method = moco.make(method_lib.Settings(
       queue=QUEUE, projection_size=SIZE, temperature=float(RECORDED['meta_T'])))
   rate = lambda step: jnp.asarray(RECORDED['meta_lr'])
-  optimizer = optim.sgd(rate, weight_decay=float(RECORDED['meta_weight_decay']))
+  optimizer = optim.sgd(rate, decay_all=True,
+                        weight_decay=float(RECORDED['meta_weight_decay']))
   query = _params(f'm{tau}/init/query')
   state = step_lib.TrainState(
       jnp.zeros((), jnp.int32), query, {}, _params(f'm{tau}/init/key'), {}, {},

@@ -104,6 +104,39 @@ def test_over_devices_it_equals_the_whole_batch(num_devices):
                   jax.tree.map(np.asarray, new_state), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('num_devices', [1, 2, 4, 8])
+def test_parts_are_normalized_by_themselves_whatever_the_devices(num_devices):
+  """Four parts of 16 examples: a device has several, or several devices share one."""
+  views, groups, n = 2, 4, 16
+  x = 3 + _inputs(views, n, 4).astype(np.float32)
+  expected = np.empty_like(x)
+  means = np.empty((views, groups, 4))
+  for view in range(views):
+    for k in range(groups):
+      part = x[view, k * 4:k * 4 + 4]
+      means[view, k] = part.mean(0)
+      expected[view, k * 4:k * 4 + 4] = (part - part.mean(0)) / np.sqrt(
+          part.var(0) + 1e-5)
+  make = lambda axis: hk.without_apply_rng(hk.transform_with_state(
+      lambda x: norm.BatchNorm(axis_name=axis, groups=groups if axis else 1)(
+          x, True, views)))
+  params, state = make(None).init(None, x.reshape(-1, 4))
+  each = n // num_devices
+  parts = x.reshape(views, num_devices, each, 4).swapaxes(0, 1)
+  out, states = jax.pmap(
+      lambda x: make('i').apply(params, state, x), axis_name='i',
+      devices=jax.devices()[:num_devices])(parts.reshape(num_devices, views * each, 4))
+  out = np.asarray(out).reshape(num_devices, views, each, 4).swapaxes(0, 1)
+  np.testing.assert_allclose(out.reshape(views, n, 4), expected, rtol=1e-4, atol=1e-5)
+  # one view after the other, each the mean over the parts; without bias at the start
+  average = next(leaves['average'] for module, leaves in states.items()
+                 if module.endswith('mean_ema'))
+  one, two = means.mean(1)
+  for device in range(num_devices):
+    np.testing.assert_allclose(
+        np.asarray(average)[device].reshape(-1), (0.9 * one + two) / 1.9, rtol=1e-5)
+
+
 def test_bfloat16_in_bfloat16_out_float32_statistics():
   """A mean that bfloat16 sums would lose, and parameters in float32."""
   x = 10 + _inputs(4096, 2)

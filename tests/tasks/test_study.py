@@ -102,7 +102,7 @@ def starts(path):
 def test_a_study_leaves_what_it_promises(made, tmp_path, capsys):
   assert made(GRID, '--config.study.seeds=2', '--config.seed=5') == 0
   said = capsys.readouterr().out
-  assert 'study of an own grid: 3 cells, 6 runs' in said
+  assert 'study of a grid of your own: 3 cells, 6 runs' in said
   # seed by seed, so that there is something to see early
   assert re.findall(r'now (\S+)', said) == ['a-5', 'b-5', 'c-5', 'a-6', 'b-6', 'c-6']
   assert re.search(r'study 3/6 runs  50%  0:00:0\d a run  ETA 0:00:\d\d  now a-6', said)

@@ -1,14 +1,22 @@
 """What a config builds: views, rates and networks, each from its own keys."""
 
+import os
+import pathlib
+
 import jax
 import numpy as np
 import pytest
 
+from byol_jax.config import command
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import schedule
+from byol_jax.devices import mapped
 from byol_jax.methods.method import Method
 from byol_jax.networks import architectures
+from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(name='config')
@@ -107,3 +115,32 @@ def test_a_jigsaw(config):
   assert views.tiles.shape == (4, 9, 8, 8, 3)
   state = jax.eval_shape(program.init)
   assert any(module.startswith('jigsaw') for module in state.online_params)
+
+
+@pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
+def test_the_arithmetic_of_each_methods_step():
+  """Forward passes of 8.2 GFLOP: BYOL's 8, SimCLR's and SimSiam's 6, MoCo's 4.
+
+  A tile of InfoMin has (64 / 224)^2 of an image. XLA counts no products with padding.
+  """
+  forward = 8.2
+  expected = {'imagenet_r50': 8 * forward, 'simclr_r50': 6 * forward,
+              'moco_r50': 4 * forward, 'simsiam_r50': 6 * forward,
+              'infomin_r50': 4 * forward + 3 * forward * 9 * (64 / 224)**2}
+  counted = {}
+  for name in expected:
+    config = command.parse(['byol_jax.main', f'--config={ROOT}/configs/{name}.py',
+                            '--config.train.batch_size=16']).config
+    config = schedule.resolve(config, 1_281_167)
+    program = build.build(config, 1_281_167, 1000)
+    shapes = batch_lib.streamed(
+        (1, 1, 16), 2, 224, True, program.spec.jigsaw.size if program.spec.jigsaw else 0)
+    step = mapped.pmap_update(program.update, jax.devices()[:1]).lower(
+        jax.eval_shape(program.init),
+        {'key': jax.ShapeDtypeStruct((2,), np.uint32)}, shapes)
+    counted[name] = step.cost_analysis()['flops'] / 16 / 1e9
+  print(counted)
+  for name, flops in counted.items():
+    assert flops == pytest.approx(expected[name], rel=0.035), name
+    assert flops / counted['imagenet_r50'] == pytest.approx(
+        expected[name] / expected['imagenet_r50'], rel=0.03), name

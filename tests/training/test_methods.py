@@ -171,6 +171,7 @@ def test_without_target_views_no_target_runs():
   assert state.target_params == {} and state.target_state == {}
   new, metrics = _run('siamese', 1, 1)
   assert new.target_params == {} and 'agreement' in metrics
+  assert 'tau' not in metrics
 
 
 def test_what_is_carried_advances_once_a_sub_batch():

@@ -329,7 +329,7 @@ def test_all_operations_in_the_papers_order(x64):
 def test_recipes_are_the_papers_table_6():
   common = dict(flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4,
                 saturation=0.2, hue=0.1, grayscale=0.2, blur_sigma=(0.1, 2.0),
-                solarize_threshold=0.5, brightness_mode='add', colour='tf',
+                solarize_threshold=0.5, brightness_mode='add', color='tf',
                 blur_border='zero', randaugment=0, randaugment_magnitude=10.0)
   assert recipes.T._asdict() == common | dict(blur=1.0, solarize=0.0)
   assert recipes.T_PRIME._asdict() == common | dict(blur=0.1, solarize=0.2)

@@ -35,7 +35,7 @@ def test_the_published_values(name, jitter, blur, area, sampler):
     assert recipe.brightness_mode == (
         'times' if name in ('simclr_v2', 'simclr_cifar10') else 'add')
     is_torch = sampler == 'torchvision'
-    assert recipe.colour == ('pil' if is_torch else 'tf')
+    assert recipe.color == ('pil' if is_torch else 'tf')
     assert recipe.blur_border == ('reflect' if is_torch else 'zero')
   assert (chosen.view1.blur, chosen.view2.blur) == blur
   assert (chosen.view1.solarize, chosen.view2.solarize) == (

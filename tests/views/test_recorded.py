@@ -101,7 +101,7 @@ def test_simclrs_crop(i, simclr):
                                                    'saturation')))
 def test_torchvisions_blends(name, place, amount, torch):
   """Equal to its float rules; within one level of what PIL rounds."""
-  recipe = NEUTRAL._replace(jitter=1.0, colour='pil', **{name: 0.8})
+  recipe = NEUTRAL._replace(jitter=1.0, color='pil', **{name: 0.8})
   u = np.full((1, 4), 0.5)
   u[0, place] = (amount - 0.2) / 1.6
   out = _stack(augment.color_jitter_by_blends(
@@ -113,7 +113,7 @@ def test_torchvisions_blends(name, place, amount, torch):
 @pytest.mark.parametrize('turn', [-0.2, 0.1, 0.2])
 def test_torchvisions_hue(turn, torch):
   """PIL turns a hue of 8 bits, which is up to ten levels of a colour."""
-  recipe = NEUTRAL._replace(jitter=1.0, colour='pil', hue=0.4)
+  recipe = NEUTRAL._replace(jitter=1.0, color='pil', hue=0.4)
   u = [[0.5, 0.5, 0.5, (turn / 0.4 + 1) / 2]]
   out = _stack(augment.color_jitter_by_blends(
       _planes(torch['image']), _draws([[3, 0, 1, 2]], u), recipe))[0]
@@ -132,7 +132,7 @@ def test_torchvisions_grayscale(torch):
 @pytest.mark.parametrize('bounds', [(.4, .4, .4, .1), (.8, .8, .8, .2), (.4, .4, .4, 0)])
 def test_torchvisions_jitter_in_all_orders(bounds, torch):
   """The four operations one after another, each by its rule, in numpy."""
-  recipe = recipes.Recipe(jitter=1.0, colour='pil', **dict(zip(
+  recipe = recipes.Recipe(jitter=1.0, color='pil', **dict(zip(
       ('brightness', 'contrast', 'saturation', 'hue'), bounds)))
   orders = list(itertools.permutations(range(4)))
   u = np.random.default_rng(0).random((24, 4))
@@ -161,7 +161,7 @@ def test_images_without_jitter_stay_equal_to_the_bit(torch):
   draws = _draws([[0, 1, 2, 3]] * 2, np.full((2, 4), 0.9))._replace(
       jitter=jnp.array([0.81, 0.79]))
   out = augment.color_jitter_by_blends(
-      planes, draws, recipes.Recipe(colour='pil'))
+      planes, draws, recipes.Recipe(color='pil'))
   np.testing.assert_array_equal(_stack(out)[0], _stack(planes)[0])
   assert np.abs(_stack(out)[1] - _stack(planes)[1]).max() > 0.1
 

@@ -61,6 +61,17 @@ def test_what_does_not_fit_is_left_and_told(run, caplog):
   assert 'online_params.projector.w' in caplog.text
 
 
+def test_a_target_starts_as_the_online_network_of_a_run_without_one(tmp_path):
+  state = make_state(5)._replace(target_params={})
+  checkpoints = checkpoint.Checkpoints(tmp_path / 'run' / 'checkpoints')
+  checkpoints.save(5, state, {})
+  checkpoints.close()
+  taken = init_from.initialize(make_state(1), str(tmp_path / 'run'))
+  assert equal(taken.online_params, state.online_params)
+  for module, leaves in taken.target_params.items():
+    assert equal(leaves, state.online_params[module])
+
+
 def test_another_encoder_is_refused(run):
   fresh = make_state(1)
   fresh.online_params['encoder']['w'] = np.zeros((3, 6), np.float32)

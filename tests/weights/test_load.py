@@ -11,7 +11,9 @@ import pytest
 
 from byol_jax import main as main_lib
 from byol_jax.config import keys as keys_lib
+from byol_jax.config import schedule
 from byol_jax.errors import UserError
+from byol_jax.methods import names
 from byol_jax.networks import architectures
 from byol_jax.run import checkpoint
 from byol_jax.training import build
@@ -156,3 +158,12 @@ def test_a_config_of_an_older_version_means_what_it_meant(stored, meant):
   complete = weights_lib._complete(json.loads(json.dumps(config)), 'run')
   assert complete.network.precision == meant
   assert complete.evaluation.knn_k == 20
+
+
+@pytest.mark.parametrize('method', names.METHODS)
+def test_the_resolved_config_of_every_method_is_accepted(method):
+  config = keys_lib.base().unlock()
+  config.method.name = method
+  config.network.precision = 'float32'
+  resolved = schedule.resolve(config, 10_000)
+  assert weights_lib._complete(resolved.to_dict(), 'run').to_dict() == resolved.to_dict()
