@@ -191,7 +191,7 @@ def table(parts: Mapping[str, Mapping[str, Any]]) -> str:
   if 'images_per_second' in step:
     lines += ['', '## CIFAR-10, images on the device', '',
               f'Epochs: {cell(cifar.get("epochs"), "g")}, in '
-              f'{cell(cifar.get("wall_seconds"), ".0f")} s, compilation included. Step: '
+              f'{cell(cifar.get("wall_seconds"), ".0f")} s with compilation. Step: '
               f'{cell(step.get("images_per_second"), ".0f")} images/s. k-NN: '
               f'{cell(knn.get("knn_top1"), ".1f")} %.']
   without = {name: part['why'] for name, part in parts.items() if 'why' in part}
@@ -276,7 +276,7 @@ def main() -> None:
   parser.add_argument('--minutes', type=float, default=12.0)
   parser.add_argument('--only', default=','.join(METHODS), help='these methods')
   parser.add_argument('--small', action='store_true',
-                      help='tiny networks, to try the program: its figures mean nothing')
+                      help='tiny networks, to try the program: no figures')
   args = parser.parse_args()
   methods = [name for name in args.only.split(',') if name]
   if set(methods) - METHODS.keys():
