@@ -76,7 +76,7 @@ def test_an_untrained_encoder_is_named_by_what_it_is_calibrated_on(make):
 def test_features_of_each_kind(make, tmp_path):
   data, rows = images(), np.arange(4, 12)
   made = {}
-  for kind in figures.KINDS:
+  for kind in figures.kinds('byol'):
     if kind == 'byol':
       continue  # this one has no statistics
     found = make(kind, data, rows).features(data, rows, is_test=False)
