@@ -124,7 +124,13 @@ def test_arguments_of_studies():
     load(f'{ROOT}/configs/study.py:targets')
 
 
-@pytest.mark.parametrize('path', PATHS, ids=os.path.basename)
+_LONG = pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
+_OTHER_METHODS = ('simclr_r50.py', 'moco_r50.py', 'infomin_r50.py', 'simsiam_r50.py')
+
+
+@pytest.mark.parametrize('path', [
+    pytest.param(path, marks=_LONG if os.path.basename(path) in _OTHER_METHODS else ())
+    for path in PATHS], ids=os.path.basename)
 def test_shrunk_config_takes_a_step(path):
   size = 8 if os.path.basename(path) in ('fashion.py', 'cifar10.py') else 32
   config, _ = load(

@@ -8,6 +8,7 @@ negatives nothing collapses.
 """
 
 import functools
+import os
 from typing import NamedTuple
 
 import chex
@@ -160,11 +161,16 @@ def test_without_predictor_it_collapses_and_says_so(tau):
   assert 'collapsed' in result.warning
 
 
+_LONG = pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
+
+
 @pytest.mark.parametrize('predictor, target, beta, collapses', [
-    (True, 'ema', 1.0, False), (False, 'ema', 1.0, False),
+    pytest.param(True, 'ema', 1.0, False, marks=_LONG),
+    pytest.param(False, 'ema', 1.0, False, marks=_LONG),
     (False, 'online', 1.0, False),  # SimCLR
-    (True, 'online', 1.0, False), (True, 'online', 0.0, True),
-    (False, 'online', 0.0, True),
+    pytest.param(True, 'online', 1.0, False, marks=_LONG),
+    (True, 'online', 0.0, True),
+    pytest.param(False, 'online', 0.0, True, marks=_LONG),
 ], ids=['with negatives', 'no predictor, with negatives', 'simclr',
         'predictor and negatives without a target', 'predictor without a target',
         'neither'])

@@ -1,6 +1,7 @@
 """The step serves methods that are not BYOL: other views, no target, a memory."""
 
 import functools
+import os
 
 import chex
 import jax
@@ -78,6 +79,8 @@ _NETWORKS = {
     'infomin': {'form': architectures.HEADS['moco'], 'bn_groups': 2, 'jigsaw': True},
 }
 _TILES = (9, 6, 6, 3)
+_ALWAYS = ('simclr', 'moco')  # negatives of the batch, and a queue with shuffled keys
+_LONG = pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
 
 
 def _model(name, axis_name=None):
@@ -123,7 +126,8 @@ def _run(name, num_devices, num_sub_batches, steps=3, method=None):
 
 
 @pytest.mark.parametrize('name, num_sub_batches', [
-    ('queue', 1)] + [(name, 2) for name in sorted(METHODS) if name != 'siamese'])
+    pytest.param(name, 2, marks=() if name in _ALWAYS else _LONG)
+    for name in sorted(METHODS)])
 def test_devices_compute_the_same(name, num_sub_batches):
   (one, said), (four, also) = (_run(name, n, num_sub_batches) for n in (1, 4))
   assert mapped.replicas_agree(four)
