@@ -12,7 +12,7 @@ _UNTRAINED = 'untrained encoder'
 
 
 class Run(NamedTuple):
-  """What is known of one run of a cell.
+  """One run of a cell, as far as it is known.
 
   Attributes:
     seed: the run's.

@@ -12,7 +12,7 @@ from byol_jax.networks import architectures
 
 
 class Entry(NamedTuple):
-  """What a config says of a method.
+  """The values by which a config knows a method.
 
   Attributes:
     module: the file.

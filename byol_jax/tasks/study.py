@@ -59,7 +59,7 @@ class _Run(NamedTuple):
 
 
 class _Study(NamedTuple):
-  """What was asked for.
+  """The plan of a study: its cells, runs and references.
 
   Attributes:
     config: the study's.

@@ -197,7 +197,7 @@ def collapse_warning(
     A line for the user, or None where nothing is wrong.
   """
   advice = ('usual causes: a learning rate too high for the optimizer and batch size, '
-            'a warm-up that is too short, or with BYOL and SimSiam no predictor')
+            'a warm-up that is too short, or a loss without negatives and no predictor')
   bad = sorted(name for name, value in measures.items()
                if not math.isfinite(value))
   if bad:

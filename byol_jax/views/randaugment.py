@@ -36,7 +36,7 @@ _NUMBER = {name: i for i, name in enumerate(NAMES)}
 
 
 class Layer(NamedTuple):
-  """What one layer does to each of n images."""
+  """The draws of one layer for each of n images."""
   operation: jax.Array  # int32 [n], in the order of NAMES
   happens: jax.Array    # bool [n]
   magnitude: jax.Array  # [n], from 0 to 10

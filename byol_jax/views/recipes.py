@@ -13,7 +13,7 @@ from byol_jax.data.images import crops
 
 
 class Recipe(NamedTuple):
-  """What is done to a view: probabilities and ranges; 0 leaves an operation out.
+  """The operations on a view: probabilities and ranges; 0 leaves an operation out.
 
   The defaults are T's, a column of table 6; the last fields are of other methods.
   """
