@@ -153,9 +153,17 @@ def test_silence(monkeypatch):
     logging.getLogger('asyncio').setLevel(level)
 
 
-def test_loops_forgive_while_arrays_are_read():
+@pytest.fixture
+def policy():
+  """A caller's policy: `silence` of an earlier test may have changed the process's."""
+  before = asyncio.get_event_loop_policy()
+  asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+  yield asyncio.get_event_loop_policy()
+  asyncio.set_event_loop_policy(before)
+
+
+def test_loops_forgive_while_arrays_are_read(policy):
   """And no longer: the policy is that of the caller's program."""
-  policy = asyncio.get_event_loop_policy()
   with orbax_repairs._forgiving_loops():
     loop = asyncio.new_event_loop()
     called = []
