@@ -21,6 +21,7 @@ import contextlib
 import os
 import sys
 import traceback
+from typing import Any
 from typing import NoReturn
 
 from byol_jax import ending
@@ -29,6 +30,19 @@ from byol_jax.config import command
 from byol_jax.config import keys as keys_lib
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
+
+
+# What to change where the memory for a task is missing; pretrain's first step has
+# advice of its own.
+_EVALUATION = 'lower config key evaluation.batch_size or data.eval_image_size'
+_AGAINST_SHORTAGE = {
+    'pretrain': 'lower config key evaluation.batch_size or evaluation.examples, or '
+                'data.resident_limit_mib so that images are streamed',
+    'knn': _EVALUATION, 'logistic': _EVALUATION, 'embed': _EVALUATION,
+    'export': _EVALUATION,
+    'linear_eval': f'{_EVALUATION}, or linear_eval.batch_size',
+    'finetune': f'{_EVALUATION}, or finetune.batch_size',
+    'prepare': 'lower config key data.threads'}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,12 +65,14 @@ def main(argv: Sequence[str]) -> int:
     return errors.EXIT_CODE
   except Exception as error:  # a defect; the other processes must not wait for this one
     traceback.print_exc()
-    return errors.EXIT_CODE if _is_machines(error) else 1
+    backend = sys.modules.get('byol_jax.devices.backend')
+    return errors.EXIT_CODE if backend and backend.is_transient(error) else 1
 
 
 def _run(asked: command.Command) -> int:
   """Runs a task; returns the exit code."""
   # importing jax takes seconds: a wrong command line is answered before
+  from byol_jax.devices import backend
   from byol_jax.devices import compiler
   from byol_jax.devices import hosts
   from byol_jax.run import console as console_lib
@@ -72,11 +88,19 @@ def _run(asked: command.Command) -> int:
   else:
     hosts.initialize(asked.flags['distributed'], config.safety.heartbeat,
                      config.safety.startup_timeout)
+  backend.require()
   console_lib.setup_console()
   if LEAVING is not None and task in ('prepare', *keys_lib.EVALUATING):
     LEAVING.now = signals.Now.INTERRUPTED
   if task in ('pretrain', *keys_lib.EVALUATING):
     orbax_repairs.silence()
+  with backend.explained(_AGAINST_SHORTAGE.get(task, 'free memory')):
+    return _task(config, workdir, named, asked.name)
+
+
+def _task(config: Any, workdir: str, named: str | None, name: str) -> int:
+  """Runs config.task; returns the exit code."""
+  task = config.task
   if task == 'pretrain':
     from byol_jax.tasks import pretrain
     pretrain.run(config, workdir)
@@ -94,20 +118,14 @@ def _run(asked: command.Command) -> int:
     return 0 if preflight.run(config, workdir) else 1
   elif task == 'embed':
     from byol_jax.tasks import embed
-    embed.run(config, named, asked.name)
+    embed.run(config, named, name)
   elif task == 'export':
     from byol_jax.tasks import export
-    export.run(config, named, asked.name)
+    export.run(config, named, name)
   else:
     from byol_jax.tasks import evaluate
-    evaluate.run(config, named, asked.name)
+    evaluate.run(config, named, name)
   return 0
-
-
-def _is_machines(error: Exception) -> bool:
-  """Returns whether a device or another process failed, not this program."""
-  jax = sys.modules.get('jax')
-  return jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def _exit(code: int) -> NoReturn:

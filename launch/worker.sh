@@ -80,7 +80,7 @@ foreground() {
   flock --timeout 2 9 || refuse_second  # not --nonblock: `status` looks, too
   rm -f "$RUN_DIR/exit_code" "$RUN_DIR/stopped"
   CODE=0 SIGNALLED=0 PASSED=0 CHILD=''
-  trap 'INTERRUPTED=1 SIGNALLED=1; pass_on' TERM
+  trap 'INTERRUPTED=1 SIGNALLED=1; pass_on' TERM USR1 USR2
   trap 'INTERRUPTED=1 SIGNALLED=1' INT  # a terminal sends it to both
   line="$(quoted "$@")"
   echo "$line" > "$RUN_DIR/command"

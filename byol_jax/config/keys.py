@@ -33,6 +33,7 @@ CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training image
 MEASURING = ('knn',) + CHOOSING
 EVALUATING = MEASURING + ('embed', 'export')  # they take `weights`
 TASKS = ('pretrain', 'prepare', 'preflight') + EVALUATING + ('compare', 'study')
+RULES = ('0.1', '0.2')  # of reading folders and lists, by version
 STUDIES = ('batch_size', 'augmentation', 'target', 'predictor', 'methods')
 
 
@@ -122,8 +123,20 @@ _add(
     path=('', text(), "the folder or file; TFDS's data_dir"),
     test_path=('', text(), 'the list of the test part, with source=list'),
     threads=(0, whole(at_least=0, at_most=1024), 'decoding threads; 0: one a core'))
+_add('data', TASKS, max_pixels=(
+    80_000_000, whole(above=0, at_most=2**31 - 1), 'larger images are left out'))
 _add('data', TASKS, free=PRETRAIN, max_bad_images=(
     None, automatic(_COUNT), 'files of no use; None: 100 or 0.1 %, at most a tenth'))
+_add(
+    'data', TASKS, free=TASKS,
+    list_root=('', text(), "where relative paths of a list start; empty: the list's "
+               'folder'),
+    class_folders=('top', choice('top', 'leaf', 'none'), 'which sub-folders are '
+                   'classes: those of the first level, those with images, or none'),
+    path_column=('', text(), "the title of a list's column of paths; empty: known ones"),
+    label_column=('', text(), "that of its labels; 'none': no labels"),
+    rules=('0.2', choice(*RULES), 'the version by whose rules folders and lists '
+           'are read; a run keeps those that it began with', '0.1'))
 _add('data', LEARNING, free=LEARNING, prefetch=(
     2, whole(above=0, at_most=1024), 'batches begun ahead on the host, and as many '
     'waiting on the devices: 6 S^2 bytes an image of S pixels'))
@@ -138,6 +151,13 @@ _add(
     center_share=(crops.CENTER_SHARE, _PART, 'evaluated centre crop / shorter side'),
     mean=((0.485, 0.456, 0.406), numbers(3, _MEAN), 'red, green, blue: subtracted'),
     std=((0.229, 0.224, 0.225), numbers(3, _STD), 'red, green, blue: divided by'))
+_add(
+    'data', (*LEARNING, 'prepare'), of_the_weights=True,
+    gray_range=((0.0, 65535.0), numbers(2, number(at_least=-1e9, at_most=1e9)),
+                'values of images of more than 8 bits that become black and white; by '
+                'default 16 bits become the upper 8'),
+    background=('drop', choice('drop', 'white', 'gray', 'black'),
+                'the colour behind transparent images; drop: no transparency'))
 
 for _view, _recipe in (("view1: the first view, the paper's T (table 6)", recipes.T),
                        ("view2: the second view, T'", recipes.T_PRIME)):

@@ -90,6 +90,8 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
        ': a study has no figures without it'),
       ('compare.workdirs', task == 'compare' and not config.compare.workdirs,
        ': set --config.compare.workdirs=runs/a,runs/b'),
+      ('data.gray_range', data.gray_range[0] == data.gray_range[1],
+       ': black and white cannot be the same value'),
       ('data.image_size', data.image_size < smallest,
        f", but {network.name} with network.stem='{network.stem}' needs at least "
        f'{smallest} pixels'),

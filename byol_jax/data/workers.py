@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -95,7 +97,51 @@ def told(results: Iterable[T], total: int, text: str) -> Iterator[T]:
 
 
 def cores() -> int:
-  """Returns the number of processor cores that this process may use."""
+  """Returns the number of processor cores that this process may use, at least 1.
+
+  A container may have all cores of its machine but only a share of their time, its
+  quota. More threads than that would only wait for one another.
+  """
+  cores = os.cpu_count() or 1
   if hasattr(os, 'sched_getaffinity'):  # Linux
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
+  quota = _quota('/proc/self/cgroup', '/sys/fs/cgroup')
+  return max(math.ceil(min(cores, quota)), 1)
+
+
+def _quota(membership: str, root: str) -> float:
+  """Returns how many cores' time the control groups of this process allow.
+
+  Args:
+    membership: the file that names the groups: 'ID:CONTROLLERS:/PATH' a line.
+    root: where they are mounted; within a container its own group is the top.
+
+  Returns:
+    The smallest quota of the group and those above it; infinity without any.
+  """
+  quota = math.inf
+  for line in _read(membership).splitlines():
+    _, controllers, path = (line.split(':', 2) + ['', ''])[:3]
+    if controllers and 'cpu' not in controllers.split(','):
+      continue
+    parts = path.strip('/').split('/')
+    for depth in range(len(parts) + 1):
+      if controllers:  # version 1
+        folder = os.path.join(root, 'cpu', *parts[:depth])
+        said = [_read(os.path.join(folder, f'cpu.cfs_{name}_us'))
+                for name in ('quota', 'period')]
+      else:  # version 2: 'max 100000', or '150000 100000'
+        said = _read(os.path.join(root, *parts[:depth], 'cpu.max')).split()
+      with contextlib.suppress(ValueError, ZeroDivisionError):
+        time_us, period_us = map(int, said)
+        quota = min(quota, time_us / period_us if time_us > 0 else math.inf)
+  return quota
+
+
+def _read(path: str) -> str:
+  """Returns a file's text; '' where it cannot be read."""
+  try:
+    with open(path, encoding='utf-8') as file:
+      return file.read()
+  except OSError:
+    return ''

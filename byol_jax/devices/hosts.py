@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import sys
 import threading
 from typing import Any, TypeVar
@@ -31,6 +32,14 @@ _USERS, _MACHINES = 'U', 'M'  # the kinds of failure in a message
 # The text of jax's ValueError for no cluster, an error without a type of its own
 # (https://github.com/jax-ml/jax/pull/12415 relies on the text, too).
 _NO_CLUSTER = 'coordinator_address should be defined'
+# The environment in which jax looks for the other processes (jax/_src/clusters).
+_OF_CLUSTERS = re.compile(
+    r'JAX_(COORDINATOR_ADDRESS|NUM_PROCESSES|PROCESS_ID)|JOB_COMPLETION_INDEX|JOBSET_\w+'
+    r'|SLURM_(JOB_ID|NTASKS|PROCID|LOCALID|STEP_NODELIST|STEP_NUM_NODES)|PMIX_RANK'
+    r'|OMPI_(MCA_orte_hnp_uri|COMM_WORLD_(SIZE|RANK|LOCAL_RANK))'
+    r'|TPU_WORKER_(ID|HOSTNAMES)|MEGASCALE_\w+')
+_PROXIES = ('grpc_proxy', 'https_proxy', 'http_proxy')  # gRPC looks at these
+_MOST_SHOWN = 60  # characters of a variable's value
 
 
 def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
@@ -62,19 +71,20 @@ def initialize(mode: str, heartbeat_seconds: int, timeout_seconds: int) -> None:
     patience.daemon = True
     patience.start()
     try:
-      jax.distributed.initialize(
-          **where, heartbeat_timeout_seconds=heartbeat_seconds,
-          initialization_timeout=timeout_seconds + 60)
+      with _without_proxies():
+        jax.distributed.initialize(
+            **where, heartbeat_timeout_seconds=heartbeat_seconds,
+            initialization_timeout=timeout_seconds + 60)
     finally:
       patience.cancel()
   except RuntimeError as error:
     raise TransientError('the processes of this run did not come together: '
-                         f'{errors.one_line(error)}') from error
+                         f'{errors.one_line(error)}; {_found()}') from error
   except ValueError as error:
     if mode == 'auto' and not any(where.values()) and _NO_CLUSTER in str(error):
       return
     raise UserError(
-        f'--distributed={mode}: no cluster found ({error}); set '
+        f'--distributed={mode}: no cluster found ({error}); {_found()}; set '
         'JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID, '
         'or --distributed=off') from error
 
@@ -87,8 +97,30 @@ def _give_up(where: Mapping[str, Any], seconds: int) -> None:
       f'{where["num_processes"] or "?"} has waited {seconds} s for '
       + ('the others: were all started, with this coordinator (' if me == 0 else
          'process 0: was it started, and can it be reached (')
-      + f'{where["coordinator_address"] or "address found by jax"})? config key '
-      'safety.startup_timeout', sys.stderr)
+      + f'{where["coordinator_address"] or "address found by jax"})? {_found()}; '
+      'config key safety.startup_timeout', sys.stderr)
+
+
+@contextlib.contextmanager
+def _without_proxies() -> Iterator[None]:
+  """Hides the proxies of the web from gRPC, which would ask them for the coordinator.
+
+  gRPC looks at them when a channel is made. The processes of a run never meet through a
+  proxy; downloads may need one, so they are there again behind the block.
+  """
+  hidden = {name: os.environ.pop(name) for variable in _PROXIES
+            for name in (variable, variable.upper()) if name in os.environ}
+  try:
+    yield
+  finally:
+    os.environ.update(hidden)
+
+
+def _found() -> str:
+  """Returns which variables say where the other processes are, for a message."""
+  found = [f'{name}={value[:_MOST_SHOWN]}' for name, value in sorted(os.environ.items())
+           if _OF_CLUSTERS.fullmatch(name)]
+  return 'found here: ' + (', '.join(found) or 'no variable of a cluster')
 
 
 def is_one_of_several() -> bool:

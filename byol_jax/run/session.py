@@ -176,6 +176,11 @@ class Session:
         self._share()
     return Due(log, measure, save, retry, last, leave)
 
+  @property
+  def has_stepped(self) -> bool:
+    """Returns whether a step of this session is done."""
+    return self._watch is not None
+
   def is_leaving(self) -> bool:
     """Returns whether a signal ends the session at this step, on every process."""
     if self._alone:

@@ -1,4 +1,4 @@
-"""Signals (SIGTERM, SIGINT, SIGHUP): the first makes a run leave, a second ends it."""
+"""Signals (SIGTERM, SIGINT, ...): the first makes a run leave, a second ends it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from typing import Any
 
 from byol_jax import ending
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Schedulers send USR1 and USR2 some time before they end a job (Slurm's --signal, Grid
+# Engine's -notify, LSF's -wa).
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
+           signal.SIGUSR2)
 
 
 class Now(enum.Enum):

@@ -83,7 +83,9 @@ def announce(config: ml_collections.ConfigDict,
   rules.check_devices(batch_size, config.train.accumulation_steps,
                       jax.device_count(), config.network.bn_groups)
   each = batch_size // jax.device_count()
-  config, precision = _with_precision(config, workdir)
+  old = {} if jax.process_index() else workdir_lib.begun(workdir)
+  config, precision = _with_precision(config, old)
+  config = _with_rules(config, old)
   _console.log(
       console_lib.EVERY_PROCESS,
       'byol_jax %s, jax %s, process %d of %d: %d local of %d %s devices; batch '
@@ -94,15 +96,28 @@ def announce(config: ml_collections.ConfigDict,
   return config
 
 
-def _with_precision(config: ml_collections.ConfigDict,
-                    workdir: str) -> tuple[ml_collections.ConfigDict, str]:
+def _with_rules(config: ml_collections.ConfigDict,
+                old: dict[str, Any]) -> ml_collections.ConfigDict:
+  """Returns the config with the rules of reading that the run began with, if any."""
+  allowed = ('', *keys_lib.RULES)
+  begun = (keys_lib.was() | old)['data.rules'] if old else ''
+  begun = allowed[hosts.from_first(allowed.index(begun) if begun in allowed else 0)]
+  if begun and begun != config.data.rules:
+    config = config.copy_and_resolve_references()
+    config.data.rules = begun
+    _console.info('the images are read by the rules of version %s, as this run began '
+                  '(config key data.rules)', begun)
+  return config
+
+
+def _with_precision(config: ml_collections.ConfigDict, old: dict[str, Any],
+                    ) -> tuple[ml_collections.ConfigDict, str]:
   """Replaces network.precision 'auto' by the precision that the run began with, if any.
 
   Returns:
     The config with the precision, and a text about it for the console.
   """
   names = ('', 'bfloat16', 'float32')
-  old = {} if jax.process_index() else workdir_lib.begun(workdir)
   begun = (keys_lib.was() | old)['network.precision'] if old else ''
   # on every process, whatever its config says: `hosts.agree` compares configs later
   begun = names[hosts.from_first(names.index(begun) if begun in names else 0)]

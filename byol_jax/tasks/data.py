@@ -8,6 +8,8 @@ import ml_collections
 
 from byol_jax.config import keys as keys_lib
 from byol_jax.data.feed import resident
+from byol_jax.data.images import decode
+from byol_jax.data.images import looking
 from byol_jax.data.sources import names
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
@@ -26,10 +28,17 @@ def open_source(data: ml_collections.ConfigDict, split: str,
   """
   request = dict(
       path=data.path or None, test_path=data.test_path or None,
-      max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
+      list_root=data.list_root or None, path_column=data.path_column or None,
+      label_column=data.label_column or None, class_folders=data.class_folders,
+      rules=data.rules, max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
       image_size=data.image_size, num_images=data.fake_images,
       num_classes=data.fake_classes)
-  return open_lib.open_source(data.source, split, **request | wanted)
+  opened = open_lib.open_source(data.source, split, **request | wanted)
+  if not isinstance(opened, table.Encoded):
+    return opened
+  opened = opened._replace(how=decode.Reading(
+      data.max_pixels, tuple(data.gray_range), data.background))
+  return opened if split == data.test_split else looking.watching(opened)
 
 
 def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
@@ -85,12 +94,14 @@ def of_weights(config: ml_collections.ConfigDict,
   if config.data.source == 'same':
     for key in ('source', 'path', 'test_path', 'tfds_name', 'train_split',
                 'test_split', 'fake_images', 'fake_classes', 'resident',
-                'max_bad_images'):
+                'max_bad_images', 'max_pixels', 'list_root', 'path_column',
+                'label_column', 'class_folders', 'rules'):
       if key == 'source' or config.data[key] == default[key]:
         result.data[key] = trained.data[key]
     is_drawn = names.CATALOGUE[trained.data.source].seeded  # from the run's seed
     result.seed = trained.seed if is_drawn else config.seed
-  result.data.image_size = trained.data.image_size
+  for key in ('image_size', 'gray_range', 'background'):
+    result.data[key] = trained.data[key]
   if result.data.resident == 'yes':  # here it only says how images are fed
     result.data.resident = 'auto'
   return result.lock()

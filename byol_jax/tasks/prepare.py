@@ -19,6 +19,7 @@ import numpy as np
 
 from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import workers
+from byol_jax.data.images import decode
 from byol_jax.data.images import shrink
 from byol_jax.data.images.decode import BadImage
 from byol_jax.data.records import descriptions
@@ -137,6 +138,8 @@ def _plan(source: table.Encoded, folder: str, short_side: int, quality: int,
          'short_side': short_side,
          'quality': quality if short_side else None,
          'decoded_at': 2 * short_side or None}  # or more, before that
+  if source.how != decode.DEFAULT:  # a key that version 0.1 did not write
+    how['reading'] = source.how._asdict()
   class_names = list(source.class_names) if source.class_names else None
   shards = [range(first, min(first + images_per_shard, source.size))
             for first in range(0, source.size, images_per_shard)]
@@ -201,7 +204,8 @@ def _write(source: table.Encoded, plan: _Plan, todo: Sequence[int],
   """Writes some shards, one after the other, each with all threads."""
   def make(i: int) -> bytes | BadImage:
     try:
-      return shrink.smaller(source.read(i), plan.short_side, plan.quality)
+      return shrink.smaller(source.read(i), plan.short_side, plan.quality,
+                            source.how)
     except BadImage as error:
       return error
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from byol_jax import __version__
 from byol_jax.data.sources import table
+from byol_jax.devices import backend
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
@@ -136,6 +137,10 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
         config.data.prefetch, session.meanwhile, stop)
     stack.callback(batches.close)
 
+    stack.enter_context(backend.explained(
+        'the train step: lower config key train.batch_size or data.image_size, or set '
+        'train.accumulation_steps (--config.task=preflight tells what fits)',
+        lambda: session.has_stepped))
     _console.info('compiling the train step ...')
     for step in session.steps():
       batch = session.next(batches)

@@ -88,7 +88,7 @@ def train_batches(
       shown[k] = _use(source, int(wanted[k]), lambda data:
                       decode.decode_views(
                           data, u[k], made['views'][k], crop,
-                          made['jigsaw'][k] if crop.jigsaw else None))
+                          made['jigsaw'][k] if crop.jigsaw else None, source.how))
 
     def finish() -> dict[str, np.ndarray]:
       return made | _labels(source, shown)
@@ -140,7 +140,8 @@ def eval_batches(
     def make(k: int) -> None:
       if mask[k]:
         mask[k] = _try(source, int(indices[k]), lambda data:
-                       decode.decode_eval(data, images[k], center_share))
+                       decode.decode_eval(data, images[k], center_share,
+                                          source.how))
 
     def finish() -> dict[str, np.ndarray]:
       labels = {key: np.where(mask, value, 0)
@@ -174,7 +175,8 @@ def load_resident(
     UserError: as `train_batches`.
   """
   first = []
-  _use(source, 0, lambda data: first.append(decode.decode(data)))
+  _use(source, 0, lambda data: first.append(
+      decode.decode(data, how=source.how)))
   shape = first[0].shape
   if source.size * first[0].size > max_bytes or (
       max_side is not None and max(shape[:2]) > max_side):
@@ -188,7 +190,7 @@ def load_resident(
 
     def make(k: int) -> None:
       def put(data: bytes) -> None:
-        pixels = decode.decode(data)
+        pixels = decode.decode(data, how=source.how)
         fits[rows[k]] = pixels.shape == shape
         if fits[rows[k]]:
           images[rows[k]] = pixels

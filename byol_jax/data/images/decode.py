@@ -3,7 +3,8 @@
 The pixels are always RGB and upright: gray images are repeated, CMYK and YCCK
 converted, palettes looked up, 16 bits become the upper 8, an EXIF orientation is
 applied, transparency is dropped without blending, and of several frames the first
-counts. Everything else is a `BadImage`.
+counts (`Reading` has other ways). What stands beside the pixels and cannot be read is
+dropped (metadata.py). Everything else is a `BadImage`.
 
 JPEGs go through libjpeg-turbo (simplejpeg), with the accurate DCT and smooth
 upsampling, the rest through Pillow, which is asked for the formats below only:
@@ -16,8 +17,10 @@ import contextlib
 import io
 import math
 import os
+import struct
 import threading
 import types
+from typing import NamedTuple
 import warnings
 
 import numpy as np
@@ -26,18 +29,24 @@ from PIL import ImageOps
 import simplejpeg
 
 from byol_jax.data.images import crops
+from byol_jax.data.images import formats
 from byol_jax.data.images import jpeg
 from byol_jax.data.images import memory
+from byol_jax.data.images import metadata
 from byol_jax.data.images import resize
 from byol_jax.errors import TransientError
 
-_FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')
+GRAY_RANGE = (0, 65_535)
+BACKGROUNDS = {'drop': None, 'white': 255, 'gray': 128, 'black': 0}
+Image.MAX_IMAGE_PIXELS = None  # `_check_size` is stricter, and has a key
 # Pillow warns of oddities once a process; errors that matter are raised.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 # A header may promise anything. Decoding takes at most 1 GB and about 2 s: formats that
 # take more for each pixel may have fewer pixels (`_most_pixels`).
 MAX_PIXELS = 80_000_000
+_SAMPLES = 277  # TIFF's tag SamplesPerPixel
+_MAX_SHRUNK = 4  # times as many, where a JPEG is decoded at a half or less
 _MAX_WIDE_PIXELS = 40_000_000
 _MAX_RUN_LENGTH_PIXELS = 5_000_000
 _MAX_SIDE = 1_000_000    # each row costs time, however short it is
@@ -52,6 +61,25 @@ os.environ.setdefault('LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER', '20')
 _large = threading.RLock()
 
 
+class Reading(NamedTuple):
+  """Says how a file becomes pixels, where there is a choice.
+
+  Attributes:
+    max_pixels: images of more are bad. Formats that take more memory or time for each
+      pixel may have fewer, in proportion.
+    gray_range: the values of a gray image of 16 bits or more that become black and
+      white, with all between them in proportion. The default takes the upper 8 of 16
+      bits, and no image of other numbers.
+    background: the colour behind what is transparent; 'drop': transparency is dropped.
+  """
+  max_pixels: int = MAX_PIXELS
+  gray_range: tuple[float, float] = GRAY_RANGE
+  background: str = 'drop'
+
+
+DEFAULT = Reading()
+
+
 class BadImage(Exception):
   """The bytes are no picture that can be used; the message says why.
 
@@ -60,33 +88,43 @@ class BadImage(Exception):
   """
 
 
-def decode(data: bytes, at_least: int = 0) -> np.ndarray:
+def decode(data: bytes, at_least: int = 0, how: Reading = DEFAULT) -> np.ndarray:
   """Decodes a whole image.
 
   Args:
-    data: a JPEG, PNG, GIF, BMP, WebP or TIFF file.
+    data: a JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, JPEG 2000 or AVIF file; with their
+      plug-ins HEIC and JPEG XL.
     at_least: 0 for its own size; else a JPEG may come at a half, a quarter or an
       eighth of it, as long as both sides have so many pixels. This takes less than
       half the time (a part of its discrete cosine transform does), and averages as
       antialiasing does.
+    how: see `Reading`.
 
   Returns:
     uint8 [height, width, 3].
 
   Raises:
     BadImage: the bytes are not such a file, damaged, cut short, more than
-      `MAX_PIXELS`, or would take seconds.
+      `how.max_pixels`, or would take seconds.
     TransientError: there is not enough memory.
   """
   if not data:
     raise BadImage('empty')
   try:
     if data[:3] == b'\xff\xd8\xff':
-      _check_scans(data)
-      pixels = _decode_plain_jpeg(data, at_least)
+      _check_scans(data, at_least, how)
+      pixels = _decode_plain_jpeg(data, at_least, how)
       if pixels is not None:
         return pixels
-    return _decode_with_pillow(data)
+    try:
+      return _decode_with_pillow(data, how)
+    except BadImage as error:
+      if str(error).startswith('too large'):
+        raise
+      pixels_alone = metadata.without(data)
+      if pixels_alone == data:
+        raise
+      return _decode_with_pillow(pixels_alone, how)
   except MemoryError as error:
     raise TransientError('not enough memory to decode images: lower config key '
                          'data.threads, data.prefetch or train.batch_size') from error
@@ -98,6 +136,7 @@ def decode_views(
     out: np.ndarray,
     crop: crops.CropSpec,
     jigsaw: np.ndarray | None = None,
+    how: Reading = DEFAULT,
 ) -> None:
   """Decodes random resized crops of one image, two for BYOL.
 
@@ -110,11 +149,12 @@ def decode_views(
     out: uint8 [V, S, S, 3], written. Bicubic without antialiasing.
     crop: says how large the crops are; V and S are those of `out`.
     jigsaw: uint8 [size, size, 3], written: the crop of crop.jigsaw. None without one.
+    how: see `Reading`.
 
   Raises:
     BadImage: see `decode`; `out` is as it was.
   """
-  image = decode(data)
+  image = decode(data, how=how)
   height, width, _ = image.shape
   def cut(u: np.ndarray, area: tuple[float, float], out: np.ndarray) -> None:
     box = crops.crop_box(u, height, width, area, crop.aspect, crop.sampler,
@@ -127,18 +167,20 @@ def decode_views(
 
 
 def decode_eval(data: bytes, out: np.ndarray,
-                center_share: float = crops.CENTER_SHARE) -> None:
+                center_share: float = crops.CENTER_SHARE,
+                how: Reading = DEFAULT) -> None:
   """Decodes the central square of one image, for evaluation.
 
   Args:
     data: as for `decode`.
     out: uint8 [S, S, 3], written: `crops.center_box`, bicubic.
     center_share: the square's share of the shorter side.
+    how: see `Reading`.
 
   Raises:
     BadImage: see `decode`; `out` is as it was.
   """
-  image = decode(data)
+  image = decode(data, how=how)
   box = crops.center_box(*image.shape[:2], center_share)
   resize.cut(image, tuple(int(side) for side in box), out)
 
@@ -160,10 +202,48 @@ def turn(pixels: int) -> contextlib.AbstractContextManager:
 def promised_pixels(data: bytes) -> int:
   """Returns the number of pixels by the header; 0 where it cannot be read."""
   try:
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with _opened(data) as image:
       return image.width * image.height
   except Exception:  # `decode` says why
     return 0
+
+
+class Header(NamedTuple):
+  """What the header of a file promises.
+
+  Attributes:
+    pixels: their number.
+    is_jpeg: whether it may be decoded at a part of its size.
+    is_deep: whether a pixel has more than 8 bits a colour.
+    has_alpha: whether there is transparency.
+    bands: the number of channels.
+  """
+  pixels: int
+  is_jpeg: bool
+  is_deep: bool
+  has_alpha: bool
+  bands: int
+
+
+def header(data: bytes) -> Header | None:
+  """Reads a file's header; None where it cannot be read."""
+  try:
+    with _opened(data) as image:
+      args = str(image.tile[0][3]) if image.tile else ''
+      return Header(
+          image.width * image.height, image.format in ('JPEG', 'MPO'),
+          image.mode.startswith('I') or image.mode == 'F' or ';16' in args,
+          image.has_transparency_data,
+          max(len(image.getbands()), getattr(image, 'tag_v2', {}).get(_SAMPLES, 0)))
+  except Exception:  # `decode` says why
+    return None
+
+
+def highest(data: bytes) -> float:
+  """Returns the largest number of a gray image of more than 8 bits, else 0."""
+  with _opened(data) as image:
+    is_gray = image.mode.startswith('I') or image.mode == 'F'
+    return float(np.asarray(image).max()) if is_gray else 0.0
 
 
 # `crops` on single numbers: arrays of one element cost ten times as much.
@@ -173,16 +253,14 @@ _SCALARS = types.SimpleNamespace(
     maximum=max)
 
 
-def _decode_plain_jpeg(data: bytes, at_least: int) -> np.ndarray | None:
+def _decode_plain_jpeg(data: bytes, at_least: int,
+                       how: Reading) -> np.ndarray | None:
   """Decodes a plain JPEG fast; returns None where Pillow must look at the file."""
   try:
     height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-    _check_size(height, width)
     if colors not in ('YCbCr', 'Gray'):
       return None
-    shrink = 1
-    if at_least:
-      shrink = next((k for k in (8, 4, 2) if min(height, width) >= k * at_least), 1)
+    shrink = _shrink(height, width, at_least)
     with turn(height * width):
       pixels = simplejpeg.decode_jpeg(data, 'RGB', min_height=-(-height // shrink),
                                       min_width=-(-width // shrink))
@@ -191,26 +269,38 @@ def _decode_plain_jpeg(data: bytes, at_least: int) -> np.ndarray | None:
   return np.ascontiguousarray(_upright(pixels, jpeg.orientation(data)))
 
 
-def _decode_with_pillow(data: bytes) -> np.ndarray:
+def _shrink(height: int, width: int, at_least: int) -> int:
+  """Returns by how much a JPEG is made smaller while it is decoded: see `decode`."""
+  if not at_least:
+    return 1
+  return next((k for k in (8, 4, 2) if min(height, width) >= k * at_least), 1)
+
+
+def _opened(data: bytes) -> Image.Image:
+  """Opens a file with Pillow, or says which kind of file it is instead."""
+  try:
+    return Image.open(io.BytesIO(data), formats=formats.pillow())
+  except Image.UnidentifiedImageError:
+    raise BadImage(f'not an image {formats.instead(data)}') from None
+
+
+def _decode_with_pillow(data: bytes, how: Reading) -> np.ndarray:
   """Decodes any format, slower."""
   try:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    _check_size(image.height, image.width, _most_pixels(image, data))
+    image = _opened(data)
+    _check_size(image.height, image.width, _most_pixels(image, data, how))
     with turn(image.height * image.width):
       image.load()
       is_jpeg = image.format in ('JPEG', 'MPO')
       if not is_jpeg:
-        ImageOps.exif_transpose(image, in_place=True)
-      pixels = _rgb(image)
+        # an EXIF block that is none says nothing: upright
+        with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError,
+                                 OverflowError, struct.error):
+          ImageOps.exif_transpose(image, in_place=True)
+      pixels = _rgb(image, how)
     if is_jpeg:  # the fast path's rule, whatever Pillow reads elsewhere in the file
       pixels = _upright(pixels, jpeg.orientation(data))
     return np.ascontiguousarray(pixels)
-  except Image.UnidentifiedImageError:
-    raise BadImage(
-        'not an image that can be read (JPEG, PNG, GIF, BMP, WebP, TIFF)'
-    ) from None
-  except Image.DecompressionBombError:
-    raise BadImage('too large') from None
   except (BadImage, MemoryError):
     raise
   # Its decoders raise whatever comes to them at broken bytes.
@@ -220,55 +310,80 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
     raise BadImage(f'{kind} ({text})') from error
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def _rgb(image: Image.Image, how: Reading) -> np.ndarray:
   """Returns uint8 [height, width, 3], converted in strips to save a whole copy."""
-  if image.mode == 'F':
-    raise BadImage('not an image of whole numbers')
+  if image.mode == 'F' and how.gray_range == GRAY_RANGE:
+    raise BadImage('not an image of whole numbers: config key data.gray_range says '
+                   'which become black and white')
+  level = BACKGROUNDS[how.background]
+  blends = level is not None and image.has_transparency_data
   pixels = np.empty((image.height, image.width, 3), np.uint8)
   for top in range(0, image.height, _STRIP):
     strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
-    if image.mode.startswith('I;16') or image.mode == 'I':
+    if image.mode.startswith('I;16') or image.mode in ('I', 'F'):
       # 16 bits a pixel, which Pillow would clip
-      gray = np.asarray(strip)
-      if gray.min() < 0 or gray.max() > 65535:
-        raise BadImage('not an image of 8 or 16 bits a pixel: its numbers go from '
-                       f'{gray.min()} to {gray.max()}')
-      pixels[top:top + _STRIP] = (gray.astype(np.uint16) >> 8)[..., None]
+      pixels[top:top + _STRIP] = _eight_bits(
+          np.asarray(strip), how.gray_range)[..., None]
+    elif blends:
+      pixels[top:top + _STRIP] = _blended(np.asarray(strip.convert('RGBA')), level)
     else:
       pixels[top:top + _STRIP] = np.asarray(strip.convert('RGB'))
   return pixels
 
 
-def _most_pixels(image: Image.Image, data: bytes) -> int:
+def _eight_bits(gray: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+  """Returns numbers of more than 8 bits as uint8: see `Reading`."""
+  if limits != GRAY_RANGE:
+    black, white = limits
+    share = (np.nan_to_num(gray.astype(np.float32)) - black) / (white - black)
+    return np.round(255 * np.clip(share, 0, 1)).astype(np.uint8)
+  if gray.min() < 0 or gray.max() > 65535:
+    raise BadImage('not an image of 8 or 16 bits a pixel: its numbers go from '
+                   f'{gray.min()} to {gray.max()}: config key data.gray_range says '
+                   'which become black and white')
+  return (gray.astype(np.uint16) >> 8).astype(np.uint8)
+
+
+def _blended(rgba: np.ndarray, level: int) -> np.ndarray:
+  """Returns a picture before a gray background: uint8 [h, w, 3]."""
+  alpha = rgba[..., 3:].astype(np.uint16)
+  return ((rgba[..., :3] * alpha + level * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _most_pixels(image: Image.Image, data: bytes, how: Reading) -> int:
   """Returns how many pixels an image may have that Pillow has opened."""
   codec, args = image.tile[0][::3] if image.tile else ('', '')
-  if codec == 'bmp_rle':  # a loop in Python
-    return _MAX_RUN_LENGTH_PIXELS
-  raw = args if isinstance(args, str) else str(args[0])
+  if codec == 'bmp_rle' or codec == 'ppm_plain':  # a loop in Python
+    return how.max_pixels * _MAX_RUN_LENGTH_PIXELS // MAX_PIXELS
+  raw = args if isinstance(args, str) else str(args[0]) if args else ''
   is_wide = (
       image.format == 'WEBP'  # libwebp composes it as a film
+      or image.format in formats.SLOW
       or image.mode == 'LAB'  # slow to convert
       or len(image.getbands()) == 4 and ';16' in raw  # 8 bytes a pixel
       # libjpeg keeps 8 bytes a pixel of several scans
       or image.mode == 'CMYK' and image.format == 'JPEG' and jpeg.drawing(data)[0] > 1)
-  return _MAX_WIDE_PIXELS if is_wide else MAX_PIXELS
+  return how.max_pixels * _MAX_WIDE_PIXELS // MAX_PIXELS if is_wide else how.max_pixels
 
 
-def _check_size(height: int, width: int, most: int = MAX_PIXELS) -> None:
+def _check_size(height: int, width: int, most: int) -> None:
   if height * width > most:
-    raise BadImage(f'too large: {width} x {height} pixels, at most {most:,} are read')
+    raise BadImage(f'too large: {width} x {height} pixels, at most {most:,} are read '
+                   '(config key data.max_pixels)')
   if max(height, width) > _MAX_SIDE:
     raise BadImage(f'too large: {width} x {height} pixels, at most {_MAX_SIDE:,} a '
                    'side are read')
 
 
-def _check_scans(data: bytes) -> None:
-  """Raises BadImage if a JPEG is drawn so often that it takes seconds."""
+def _check_scans(data: bytes, at_least: int, how: Reading) -> None:
+  """Raises BadImage if a JPEG is too large, or drawn so often that it takes seconds."""
   scans, height, width = jpeg.drawing(data)
-  _check_size(height, width)
-  if scans * height * width > _MAX_DRAWN:
+  shrink = _shrink(height, width, at_least)
+  _check_size(height, width, how.max_pixels * (_MAX_SHRUNK if shrink > 1 else 1))
+  most = _MAX_DRAWN * how.max_pixels // MAX_PIXELS
+  if scans * height * width > most:
     raise BadImage(f'too large: {scans} scans of {width} x {height} pixels, at most '
-                   f'{_MAX_DRAWN:,} pixels are drawn')
+                   f'{most:,} pixels are drawn (config key data.max_pixels)')
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

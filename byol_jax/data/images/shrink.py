@@ -12,7 +12,8 @@ from byol_jax.data.images.decode import BadImage
 _MAX_JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
 
 
-def smaller(data: bytes, short_side: int, quality: int) -> bytes:
+def smaller(data: bytes, short_side: int, quality: int,
+            how: decode.Reading = decode.DEFAULT) -> bytes:
   """Makes an image smaller, never larger.
 
   Args:
@@ -21,6 +22,7 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
       apart from a check that it can be decoded. So does a longer side that would be
       more than a JPEG can have.
     quality: the quality of the new JPEG, 4:2:0. Antialiased bicubic.
+    how: see `decode.Reading`.
 
   Returns:
     The encoded image; `data` itself where nothing changes.
@@ -29,7 +31,7 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
     BadImage: the image cannot be decoded or encoded again.
   """
   with decode.turn(decode.promised_pixels(data)):  # the copy takes as much again
-    image = _shrunk(data, short_side)
+    image = _shrunk(data, short_side, how)
   if image is None:
     return data
   file = io.BytesIO()
@@ -40,10 +42,11 @@ def smaller(data: bytes, short_side: int, quality: int) -> bytes:
   return file.getvalue()
 
 
-def _shrunk(data: bytes, short_side: int) -> Image.Image | None:
+def _shrunk(data: bytes, short_side: int,
+            how: decode.Reading) -> Image.Image | None:
   """Returns the image, made smaller; None where it stays as it is."""
   # twice the size is left to antialiasing, as Pillow's thumbnail() does
-  pixels = decode.decode(data, at_least=2 * short_side)
+  pixels = decode.decode(data, at_least=2 * short_side, how=how)
   height, width, _ = pixels.shape
   if not short_side or min(height, width) <= short_side:
     return None

@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 
 from byol_jax.data import bad as bad_lib
+from byol_jax.data.images import decode
 from byol_jax.data.sources import lazy
 from byol_jax.errors import UserError
 
@@ -27,6 +28,11 @@ class Request(NamedTuple):
   # Classes of the training part, for the test part of a 'list'; None where its
   # labels are numbers.
   class_names: tuple[str, ...] | None = None
+  list_root: str | None = None  # where relative paths of a 'list' start
+  path_column: str | None = None  # titles of a list's columns; None: known ones
+  label_column: str | None = None
+  class_folders: str = 'top'  # of a 'folder', 'leaf' or 'none': `folder.list_folder`
+  rules: str = '0.2'  # the version by whose rules folders and lists are read
   max_bad: int | None = None  # images that may be bad; None: `bad.default_limit`
   max_bytes: int | None = None  # the most for an array of an 'npz'; None for any size
   tfds_name: str | None = None  # the data set's name, for 'tfds'
@@ -72,6 +78,7 @@ class Encoded(NamedTuple):
   bad: bad_lib.BadImages  # the images that turned out to be bad
   root: str | None = None  # the folder that `names` are files of; None for records
   identity: str = ''  # for records: changes with their number, order and content
+  how: decode.Reading = decode.DEFAULT  # how files become pixels
 
   def content(self) -> Iterator[bytes]:
     """Yields the bytes that identify the images: names of files, or `identity`."""

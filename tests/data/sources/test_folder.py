@@ -8,6 +8,7 @@ import pytest
 from byol_jax.data.images import decode
 from byol_jax.data.sources import folder
 from byol_jax.data.sources import open as open_lib
+from byol_jax.data.sources import walk
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import retry
@@ -128,7 +129,7 @@ def test_train_may_be_a_class_or_stand_alone(tmp_path):
 
 
 def test_unknown_test_class(tmp_path):
-  root = _make(tmp_path, 'train/a/1.png', 'train/b/1.png', 'val/z/1.png')
+  root = _make(tmp_path, 'train/a/1.png', 'train/b/1.png', 'val/z/1.png', 'val/a/1.png')
   with pytest.raises(UserError, match="val/z' is not one of the 2 class folders"
                      ' .*rename it, move it away, or add the class'):
     folder.list_folder(root, 'test')
@@ -193,7 +194,7 @@ def test_folders_linked_to_each_other(tmp_path):
     assert len(expected.files) == 5
     for _ in range(3):
       with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder, '_entries', _shuffled(folder._entries, rng))
+        patch.setattr(walk, 'entries', _shuffled(walk.entries, rng))
         shuffled = folder.list_folder(root, 'train')
         assert shuffled.files == expected.files
         test = folder.list_folder(root, 'test')
@@ -216,7 +217,7 @@ def test_an_unreadable_file(tmp_path):
 
 def test_a_subfolder_without_permission_is_left_out(tmp_path, monkeypatch, caplog):
   root = _make(tmp_path, 'train/a/1.png', 'train/b/1.png', 'train/b/no/2.png',
-               'train/lost+found/3.png', 'val/b/1.png')
+               'train/locked/3.png', 'val/b/1.png')
   def forbid(*folders, error):
     def scandir(path):
       if path.rstrip('/').endswith(folders):
@@ -224,19 +225,19 @@ def test_a_subfolder_without_permission_is_left_out(tmp_path, monkeypatch, caplo
       return os_scandir(path)
     monkeypatch.setattr(folder.os, 'scandir', scandir)
   os_scandir = os.scandir
-  forbid('lost+found', 'no', error=PermissionError(13, 'Permission denied'))
+  forbid('locked', 'no', error=PermissionError(13, 'Permission denied'))
   train = folder.list_folder(root, 'train')
   assert train.files == ['a/1.png', 'b/1.png'] and train.class_names == ('a', 'b')
   warning, = (r.getMessage() for r in caplog.records if r.levelname == 'WARNING')
-  assert 'train/b/no' in warning and 'train/lost+found' in warning
+  assert 'train/b/no' in warning and 'train/locked' in warning
   assert folder.list_folder(root, 'test').class_names == ('a', 'b')
   forbid('train', error=PermissionError(13, 'Permission denied'))
   with pytest.raises(UserError, match='cannot list folder .*train.* Permission'):
     folder.list_folder(root, 'train')
   # Another time it may be there: no data set of its own.
-  forbid('lost+found', error=OSError(5, 'Input/output error'))
+  forbid('locked', error=OSError(5, 'Input/output error'))
   with pytest.raises(TransientError,
-                     match='cannot list folder .*lost.* Input/output'):
+                     match='cannot list folder .*locked.* Input/output'):
     folder.list_folder(root, 'train')
 
 

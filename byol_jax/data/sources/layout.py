@@ -1,0 +1,135 @@
+"""Names of folders and files: parts, what systems leave behind, what was passed over."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Mapping, Sequence
+import logging
+import os
+import re
+
+from byol_jax.data.images import formats
+
+_console = logging.getLogger('byol_jax')
+
+# Names of parts, in upper or lower case. The first that exists counts.
+TRAIN = ('train', 'training')
+TEST = ('test', 'testing', 'val', 'valid', 'validation', 'eval', 'evaluation')
+# COCO's train2017, and others: train_images, test-set, images_val
+_PART = re.compile(
+    rf'(?:(?:images?|imgs?)[-_ .]?)?({"|".join((*TRAIN, *TEST))})'
+    r'(?:[-_ .]?(?:set|images?|imgs?|data|split|\d{1,4}))*')
+# Folders of network disks, recycle bins and archives, in lower case; names that begin
+# with a dot are passed over anyhow.
+SYSTEM = frozenset((
+    '@eadir', '#recycle', '#snapshot', '@recycle', '@recently-snapshot', '@tmp',
+    '@sharebin', '@transcode', '@__thumb', '$recycle.bin', 'recycler', 'recycled',
+    'system volume information', '__macosx', 'lost+found', 'network trash folder',
+    'temporary items', 'found.000', '__pycache__'))
+_MASKS = frozenset((
+    'mask', 'masks', 'label', 'labels', 'annotation', 'annotations', 'annotated', 'gt',
+    'groundtruth', 'ground_truth', 'trimap', 'trimaps', 'segmentation', 'segmentations',
+    'segmentationclass', 'segmentationobject', 'seg', 'depth', 'depths'))
+_IMAGES = frozenset(('image', 'images', 'img', 'imgs', 'jpegimages', 'rgb', 'photos'))
+_TOLD = 5
+
+
+def system(rules: str) -> frozenset[str]:
+  """Returns the names of folders that are passed over, in lower case, by `rules`."""
+  return frozenset() if rules == '0.1' else SYSTEM
+
+
+def endings(rules: str) -> tuple[str, ...]:
+  """Returns the endings of images' names by the rules of a version."""
+  return formats.ENDINGS_0_1 if rules == '0.1' else formats.ENDINGS
+
+
+def part_of(name: str) -> str | None:
+  """Returns the part that a folder's name speaks of, such as 'train' or 'val'."""
+  found = _PART.fullmatch(name.lower())
+  return found and found[1]
+
+
+def parts(folders: Iterable[str], rules: str) -> tuple[str | None, list[str]]:
+  """Finds the training part and the test parts among the folders of a data set.
+
+  Args:
+    folders: their names.
+    rules: '0.1' knows the plain names only, later ones `train2017` as well: where there
+      is no plain name, and no other folder speaks of a training part.
+
+  Returns:
+    The name of the training part, or None, and the names of the test parts.
+  """
+  # if Test and test are there, the latter counts, whatever the system lists first
+  cased = {name.lower(): name for name in sorted(folders)}
+  train = next((cased[name] for name in TRAIN if name in cased), None)
+  tests = [cased[name] for name in TEST if name in cased]
+  if rules == '0.1' or train is not None and tests:
+    return train, tests
+  like = collections.defaultdict(list)
+  for name in sorted(folders):
+    like[part_of(name)].append(name)
+  trains = [name for part in TRAIN for name in like[part]]
+  tests = tests or [name for part in TEST for name in like[part]]
+  if train is None and len(trains) == 1 and tests:
+    train = trains[0]
+  return train, tests if train is not None else []
+
+
+def warn_of_classes(root: str, names: Sequence[str]) -> None:
+  """Warns where names of classes look like parts, or like images beside masks."""
+  plain = {name: name.lower() for name in names}
+  odd = [name for name in names if part_of(name)]
+  if odd:
+    _console.warning(
+        '%s: the classes %s look like parts of a data set: call them train and test, or '
+        'set config key data.path to one of them, or data.class_folders=none',
+        root, _named(odd))
+  odd = [name for name in names if plain[name] in _MASKS | _IMAGES]
+  if odd:
+    _console.warning(
+        '%s: the classes %s look like images beside their masks or labels: set config '
+        'key data.path to the folder of the images alone', root, _named(odd))
+
+
+class PassedOver:
+  """Counts what a walk through folders passes over."""
+
+  def __init__(self):
+    self._files: collections.Counter[str] = collections.Counter()
+    self._folders: collections.Counter[str] = collections.Counter()
+    self._example = ''
+
+  def file(self, name: str) -> None:
+    """Notes a file that is no image by its name."""
+    base = os.path.basename(name)
+    self._example = self._example or name
+    self._files[os.path.splitext(base)[1].lower() or 'without an ending'] += 1
+
+  def folder(self, name: str) -> None:
+    """Notes a folder of the system."""
+    self._folders[name] += 1
+
+  def __str__(self) -> str:
+    """Returns what was passed over, '' for nothing."""
+    said = []
+    if self._files:
+      said.append(f'{self._files.total():,} files by their endings '
+                  f'({_counted(self._files)}; for example {self._example!r})')
+    if self._folders:
+      said.append(f'folders of the system ({_counted(self._folders)})')
+    return ' and '.join(said)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+  """Returns the most frequent names with their counts."""
+  first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+  more = len(first) - _TOLD
+  return ', '.join(f'{name} x {count:,}' for name, count in first[:_TOLD]) + (
+      f' and {more} kinds more' if more > 0 else '')
+
+
+def _named(names: Sequence[str]) -> str:
+  more = len(names) - _TOLD
+  return ', '.join(map(repr, names[:_TOLD])) + (f' and {more} more' if more > 0 else '')

@@ -1,0 +1,105 @@
+"""Asks for the devices once, and says in one line what jax's errors mean for a user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import contextlib
+import os
+import re
+
+import jax
+
+from byol_jax import errors
+from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
+
+# Texts of errors that have no type of their own.
+_NO_MEMORY = re.compile(
+    r'RESOURCE_EXHAUSTED|out of memory|failed to allocate|unable to allocate|bad_alloc',
+    re.IGNORECASE)
+_BYTES = re.compile(
+    r'allocat\w*\D{0,40}?(\d{5,})|allocat\w*\D{0,40}?([\d.]+) ?([KMGT])i?B',
+    re.IGNORECASE)
+_OF_THE_MOMENT = re.compile(  # another process has the device, or the network is down
+    r'in use|UNAVAILABLE|DEADLINE_EXCEEDED|out of memory|RESOURCE_EXHAUSTED',
+    re.IGNORECASE)
+# Kinds of jax's errors that come again with every start of the same program.
+_OF_THE_PROGRAM = ('INVALID_ARGUMENT', 'UNIMPLEMENTED', 'OUT_OF_RANGE', 'NOT_FOUND')
+_EXTRAS = {'cuda': 'cuda', 'gpu': 'cuda', 'tpu': 'tpu'}  # platform: extra of setup.py
+
+
+def require() -> None:
+  """Asks jax for its devices, once, before anything else needs them.
+
+  Raises:
+    UserError: there are none: JAX_PLATFORMS names what this machine does not have.
+    TransientError: another process holds them.
+  """
+  try:
+    jax.devices()
+    return
+  except (RuntimeError, AssertionError, ValueError) as error:
+    cause, reason = _root(error), error
+  wanted = jax.config.jax_platforms or ''
+  why = errors.one_line(cause)
+  if why == 'AssertionError':  # jax's for a plug-in that is not there
+    why = f'jax has no plug-in for {wanted!r} here'
+  extra = next((_EXTRAS[name] for name in wanted.lower().split(',') if name in _EXTRAS),
+               None)
+  if _OF_THE_MOMENT.search(why):
+    raise TransientError(f'the devices cannot be had now ({why}): another process may '
+                         f'hold them; JAX_PLATFORMS={wanted!r}') from reason
+  raise UserError(f'JAX_PLATFORMS={wanted!r} cannot be had ({why}): '
+                  + (f"pip install '.[{extra}]', or " if extra else '')
+                  + 'unset it to take what the machine has, or set '
+                  'JAX_PLATFORMS=cpu') from reason
+
+
+@contextlib.contextmanager
+def explained(advice: str, has_worked: Callable[[], bool] = lambda: False,
+              ) -> Iterator[None]:
+  """Says which keys help where the memory for a computation is missing.
+
+  Args:
+    advice: what to change.
+    has_worked: whether the same computation was done before, so that another process
+      may have taken the memory.
+
+  Raises:
+    UserError: memory ran out at the first time; the same command would fail again.
+    TransientError: memory ran out later.
+  """
+  try:
+    yield
+  except (jax.errors.JaxRuntimeError, MemoryError) as error:
+    if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+      raise
+    wanted = f'{_wanted(str(error))} cannot be had ({errors.one_line(error)[:120]})'
+    if has_worked():
+      raise TransientError(f'memory ran out: {wanted}; the same command goes on from '
+                           f'the last checkpoint; if it happens again, {advice}'
+                           ) from error
+    raise UserError(f'not enough memory: {wanted}: {advice}') from error
+
+
+def is_transient(error: Exception) -> bool:
+  """Returns whether an error is of a device or another process, and may pass."""
+  return (isinstance(error, jax.errors.JaxRuntimeError)
+          and not str(error).startswith(_OF_THE_PROGRAM))
+
+
+def _root(error: BaseException) -> BaseException:
+  """Returns the first cause that has a text."""
+  while (below := error.__cause__ or error.__context__) is not None and str(below):
+    error = below
+  return error
+
+
+def _wanted(text: str) -> str:
+  """Returns how much memory was asked for, by the text of an error."""
+  found = _BYTES.search(text)
+  if found is None:
+    return 'what the computation needs'
+  if found[1]:
+    return f'{int(found[1]) / 2**30:,.1f} GiB'
+  return f'{found[2]} {found[3].upper()}iB'
