@@ -6,6 +6,7 @@ import collections
 from collections.abc import Mapping, Sequence
 import itertools
 import logging
+import os
 import threading
 
 from byol_jax.errors import UserError
@@ -29,16 +30,18 @@ class BadImages:
       that train meet different images, but must all end at the same step.
   """
 
-  def __init__(self, names: Sequence[str], where: str, limit: int | None = None):
+  def __init__(self, names: Sequence[str], where: str, limit: int | None = None,
+               root: str | None = None):
     """Starts with none.
 
     Args:
       names: the names of all images, for messages.
       where: the source's name, for messages.
       limit: how many may be bad; None: `default_limit`.
+      root: the folder that the names are files of, for messages.
     """
     self._names = names
-    self._where = where
+    self._where, self._root = where, root
     self.limit = default_limit(len(names)) if limit is None else limit
     self.together = False
     self._why: dict[int, str] = {}
@@ -101,9 +104,16 @@ class BadImages:
     """Returns one line: how many there are, and the first ones by reason."""
     names = collections.defaultdict(list)
     with self._lock:
-      for index, why in itertools.islice(self._why.items(), _TOLD):
+      first = list(itertools.islice(self._why, _TOLD))
+      for index in first:
+        why = self._why[index]
         names[why].append(repr(str(self._names[index])))
       count = len(self._why)
+    if len(names) == 1 and count == len(first) > 1 and self._root is not None:
+      cause = next(iter(names))
+      path = os.path.join(self._root, str(self._names[first[0]]))
+      return (f'{count} of {len(self._names)} images of {self._where} cannot be used, '
+              f'all for one cause: {cause}. The first is {path!r}')
     told = '; '.join(f'{", ".join(of)} ({why})' for why, of in names.items())
     more = f'; and {count - _TOLD} more' if count > _TOLD else ''
     return (f'{count} of {len(self._names)} images of {self._where} cannot be '

@@ -56,7 +56,7 @@ def encoded(listing: Listing, name: str, max_bad: int | None) -> table.Encoded:
       read=lambda index: read_file(os.path.join(root, files[index])),
       size=len(files), labels=listing.labels, names=files,
       class_names=listing.class_names, name=name,
-      bad=bad_lib.BadImages(files, name, max_bad), root=root)
+      bad=bad_lib.BadImages(files, name, max_bad, root), root=root)
 
 
 def list_folder(path: str, split: str, *, rules: str = _RULES,
@@ -133,7 +133,7 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
         + (f'; passed over {walk.passed}' if str(walk.passed) else ''))
   if str(walk.passed):
     _console.info('%s: passed over %s', root, walk.passed)
-  of = {'top': _first_parts, 'leaf': _folders}.get(class_folders, lambda files: ())
+  of = {'top': walk_lib.first_folders, 'leaf': _folders}.get(class_folders, lambda files: ())
   mine = of(files)
   if root == train:
     class_names = mine
@@ -206,14 +206,6 @@ def _parts(path: str, walk: walk_lib.Walk) -> tuple[str, list[str], set[str]]:
   return os.path.join(path, train), [os.path.join(path, x) for x in tests], others
 
 
-def _first_parts(files: list[str]) -> tuple[str, ...]:
-  """Returns the sorted first folders of all files; () if one lies in no folder."""
-  if not all('/' in file for file in files):
-    return ()
-  names = {file.split('/', 1)[0] for file in files}
-  return tuple(sorted(names, key=os.fsencode))
-
-
 def _folders(files: list[str]) -> tuple[str, ...]:
   """Returns the sorted folders that hold files; () if one lies in no folder."""
   names = {os.path.dirname(file) for file in files}
@@ -254,6 +246,6 @@ def _tell_why_unlabelled(root: str, files: list[str], class_folders: str,
   elif len(class_names) < 2:
     why = 'the training part has fewer than two class folders'
   else:
-    why = (f'its folders, {_named(_first_parts(files))}, are none of the '
+    why = (f'its folders, {_named(walk_lib.first_folders(files))}, are none of the '
            f"{len(class_names)} classes of the training part")
   _console.info('%s: %d images without labels (%s)', root, len(files), why)

@@ -6,6 +6,7 @@ import array
 from collections.abc import Iterable, Iterator, Sequence
 import csv
 import itertools
+import logging
 import os
 import re
 from typing import NamedTuple
@@ -13,10 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from byol_jax.data.sources import folder
+from byol_jax.data.sources import labels as labels_lib
+from byol_jax.data.sources import missing
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
+
+_console = logging.getLogger('byol_jax')
 
 # Titles of columns: the first that is there counts. Case, spaces, '_' and '-' do not.
 _PATH_TITLES = (
@@ -26,7 +31,6 @@ _LABEL_TITLES = (
     'label', 'labels', 'label_id', 'label_name', 'class', 'class_id', 'class_name',
     'category', 'category_id', 'category_name', 'target')
 
-_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan', re.IGNORECASE)
 
 
 class _Columns(NamedTuple):
@@ -37,43 +41,50 @@ class _Columns(NamedTuple):
   count: int  # no row has more
 
 
-class _Texts(NamedTuple):
-  """The labels as texts of the list."""
-  lines: dict[str, int]  # each different label: the first line with it
-  which: np.ndarray  # int32 [N], the number of each image's label in `lines`
-
-
 def open_split(request: table.Request, split: str) -> table.Encoded | None:
   """Opens the list `path`, or `test_path` for 'test': see `read_list`."""
   table.check_train_or_test(split, 'list')
   path = request.path if split == 'train' else request.test_path
   if not path:
     return None
-  return folder.encoded(read_list(path, split, request.class_names), path,
-                        request.max_bad)
+  listing = read_list(
+      path, split, request.class_names, rules=request.rules, root=request.list_root,
+      path_column=request.path_column, label_column=request.label_column)
+  if request.rules != '0.1':
+    missing.check(path, listing.root, listing.files)
+  return folder.encoded(listing, path, request.max_bad)
 
 
 def read_list(path: str, split: str = 'train',
-              class_names: tuple[str, ...] | None = None) -> folder.Listing:
+              class_names: tuple[str, ...] | None = None, *, rules: str = '0.2',
+              root: str | None = None, path_column: str | None = None,
+              label_column: str | None = None) -> folder.Listing:
   """Reads a list of image files.
 
   `.csv` and `.tsv` files have one image a row, the path first and then, if
   there are labels, the label; a first row of titles (path, label, ...) may put
   the columns in another order and add others. Any other file is plain text, one
-  path a line, where empty lines and those that start with `#` are skipped.
-  Relative paths start at the list's folder.
+  path a line, where empty lines and comments are skipped: those that are `#` alone or
+  start with `# `, as names of files may start with `#`. Comments are counted on the
+  console. Relative paths start at the list's folder.
 
-  Labels are whole numbers counted from 0 (`table.check_largest`), or names, which are
-  numbered in alphabetical order. A test list has labels of the training list's kind.
+  Labels are whole numbers (`labels.number`), or names, which are numbered in
+  alphabetical order. An empty one, and -1 and nan among numbers, stand for no label. A
+  test list has labels of the training list's kind.
 
   Args:
     path: the list.
     split: 'train' or 'test'.
     class_names: the classes of the training list, for the test list; None where
       labels are numbers.
+    rules: the version by whose rules to read: '0.1' takes all lines with `#` for
+      comments, and numbers for classes as they are.
+    root: where relative paths start; None for the list's folder.
+    path_column: the title of the paths; None for a known one.
+    label_column: the title of the labels; None for a known one, 'none' for no labels.
 
   Returns:
-    The files in the list's order, unchecked; `root` is the list's folder.
+    The files in the list's order, unchecked; `root` is where relative paths start.
 
   Raises:
     UserError: names the list and the line that is wrong.
@@ -81,13 +92,20 @@ def read_list(path: str, split: str = 'train',
   """
   separator = {'.csv': ',', '.tsv': '\t'}.get(
       os.path.splitext(path)[1].lower())
-  def read() -> tuple[list[str], _Texts | None]:
+  comments = []
+  def read() -> tuple[list[str], labels_lib.Texts | None]:
+    comments.clear()
     with open(path, encoding='utf-8-sig', newline='') as f:
       lines = _without_nul(path, f)
       if separator is not None:
-        return _read_table(path, lines, separator)
-      return [line.strip() for line in lines
-              if line.strip() and not line.startswith('#')], None
+        return _read_table(path, lines, separator, path_column, label_column)
+      files = []
+      for written in filter(str.strip, lines):
+        line = written.strip()
+        is_comment = (written.startswith('#') if rules == '0.1'
+                      else line == '#' or line.startswith('# '))
+        (comments if is_comment else files).append(line)
+      return files, None
   try:
     files, texts = retry.insist(read, repr(path))
   except OSError as error:
@@ -102,12 +120,18 @@ def read_list(path: str, split: str = 'train',
   if paths_lib.in_bucket(files[0]):
     raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: '
                     'mount the bucket or download them, and list the paths there')
+  if comments:
+    _console.info('%s: passed over %d lines with comments, the first is %r', path,
+                  len(comments), comments[0])
   if texts is None:
     _check_no_labels(path, files[0])
   labels, names = None, None
   if texts is not None:
-    labels, names = _number(path, texts, split, class_names)
-  return folder.Listing(os.path.dirname(os.path.abspath(path)), files, labels, names)
+    labels, names = labels_lib.of_texts(path, texts, split, class_names, rules)
+    if (labels == labels_lib.NONE).all():
+      labels, names = None, None
+  root = os.path.expanduser(root) if root else os.path.dirname(os.path.abspath(path))
+  return folder.Listing(root, files, labels, names)
 
 
 def _check_no_labels(path: str, line: str) -> None:
@@ -129,14 +153,15 @@ def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
     yield line
 
 
-def _read_table(path: str, lines: Iterable[str],
-                separator: str) -> tuple[list[str], _Texts | None]:
+def _read_table(path: str, lines: Iterable[str], separator: str,
+                path_column: str | None, label_column: str | None,
+                ) -> tuple[list[str], labels_lib.Texts | None]:
   """Returns the paths, and the labels if there are some, of a CSV file."""
   rows = _rows(path, lines, separator)
   first = next(rows, None)
   if first is None:
     return [], None
-  columns = _find_columns(path, first[1], separator)
+  columns = _find_columns(path, first[1], separator, path_column, label_column)
   files, known, which = [], {}, array.array('i')
   for line, cells in rows if columns.titled else itertools.chain([first], rows):
     if any(cells[columns.count:]):
@@ -146,11 +171,11 @@ def _read_table(path: str, lines: Iterable[str],
           'than a path and a label, titles in the first line')
     files.append(_cell(path, line, cells, columns.path, 'path'))
     if columns.label is not None:
-      text = _cell(path, line, cells, columns.label, 'label')
+      text = _cell(path, line, cells, columns.label, 'label', may_lack=True)
       which.append(known.setdefault(text, (len(known), line))[0])
   texts = None
   if columns.label is not None:
-    texts = _Texts({text: line for text, (_, line) in known.items()},
+    texts = labels_lib.Texts({text: line for text, (_, line) in known.items()},
                    np.array(which, np.int32))
   if not columns.titled:
     _check_untitled(path, first[1], files, texts)
@@ -174,9 +199,12 @@ def _rows(path: str, lines: Iterable[str],
         'that is part of a name is written twice, within quotes') from error
 
 
-def _cell(path: str, line: int, cells: list[str], column: int, what: str) -> str:
-  """Returns a path or a label; raises UserError if there is none."""
+def _cell(path: str, line: int, cells: list[str], column: int, what: str, *,
+          may_lack: bool = False) -> str:
+  """Returns a path or a label; raises UserError if there is none and must be one."""
   if column >= len(cells) or not cells[column]:
+    if may_lack:
+      return ''
     raise UserError(f'{path!r}, line {line}, has no {what}')
   text = cells[column]
   if '\n' in text or '\r' in text:
@@ -185,19 +213,25 @@ def _cell(path: str, line: int, cells: list[str], column: int, what: str) -> str
   return text
 
 
-def _find_columns(path: str, first: list[str], separator: str) -> _Columns:
+def _find_columns(path: str, first: list[str], separator: str,
+                  path_title: str | None, label_title: str | None) -> _Columns:
   """Returns the columns, by the titles of the first row if it has titles."""
   _check_separator(path, first, separator)
-  path_column = _find_title(first, _PATH_TITLES)
-  label_column = _find_title(first, _LABEL_TITLES)
-  if (any(map(_is_image, first))
-      or (path_column is None and label_column is None)):
+  path_column = _find_title(first, [path_title] if path_title else _PATH_TITLES)
+  label_column = None
+  if label_title != 'none':
+    label_column = _find_title(first, [label_title] if label_title else _LABEL_TITLES)
+  if not (path_title or label_title) and (
+      any(map(_is_image, first)) or path_column is None and label_column is None):
     count = min(len(first), 2)
     return _Columns(False, 0, 1 if count == 2 else None, count)
   if path_column is None:
     raise _untold(path, first, 'path', _PATH_TITLES)
-  if label_column is None and sum(map(bool, first)) > 1:
-    raise _untold(path, first, 'label', _LABEL_TITLES)
+  if label_column is None and label_title not in (None, 'none'):
+    raise _untold(path, first, 'label', [label_title])
+  if label_column is None and label_title is None and sum(map(bool, first)) > 1:
+    _console.info('%s: no labels: none of the titles %s is known for them (config key '
+                  'data.label_column)', path, ', '.join(map(repr, first)))
   return _Columns(True, path_column, label_column, len(first))
 
 
@@ -221,18 +255,18 @@ def _untold(path: str, first: list[str], what: str,
   """Returns the error for titles that do not say where the path or the label is."""
   return UserError(
       f'{path!r} has the titles {", ".join(map(repr, first))}, none of them for '
-      f'the {what}: call it one of {", ".join(titles)}'
-      + ('; without labels leave only the path' if what == 'label' else ''))
+      f'the {what}: call it one of {", ".join(titles)}, or set config key '
+      f'data.{what}_column')
 
 
 def _check_untitled(path: str, first: list[str], files: list[str],
-                    texts: _Texts | None) -> None:
+                    texts: labels_lib.Texts | None) -> None:
   """Raises UserError if the first row seems to have unknown titles."""
   is_title = (len(files) > 1 and not _is_image(files[0]) and _is_image(files[1]))
   if texts is not None and (texts.which == 0).sum() == 1:
     title, *others = texts.lines
-    is_title |= (bool(others) and not _NUMBER.fullmatch(title)
-                 and all(map(_NUMBER.fullmatch, others)))
+    is_title |= (bool(others) and not labels_lib.NUMBER.fullmatch(title)
+                 and all(map(labels_lib.NUMBER.fullmatch, others)))
   if is_title:
     raise UserError(
         f'the first line of {path!r}, {", ".join(map(repr, first))}, looks like '
@@ -252,36 +286,3 @@ def _find_title(cells: Sequence[str], titles: Sequence[str]) -> int | None:
   plain_cells = list(map(plain, cells))
   return next((plain_cells.index(title) for title in map(plain, titles)
                if title in plain_cells), None)
-
-
-def _number(
-    path: str, texts: _Texts, split: str, class_names: tuple[str, ...] | None,
-) -> tuple[np.ndarray, tuple[str, ...] | None]:
-  """Returns labels as int32 [N], and the names of the classes if they have some."""
-  lines = texts.lines
-  not_whole = next((text for text in lines if not text.isdecimal()), None)
-  if class_names is None and not_whole is None:
-    longest = max(lines, key=len)
-    if len(longest) > 18:
-      raise UserError(f'{path!r}, line {lines[longest]}, has a label of '
-                      f'{len(longest)} digits: labels count from 0')
-    numbers = np.array([int(text) for text in lines])
-    table.check_largest(int(numbers.max()),
-                        len(texts.which) if split == 'train' else None, repr(path))
-    return numbers.astype(np.int32)[texts.which], None
-  if class_names is None and all(map(_NUMBER.fullmatch, lines)):
-    raise UserError(
-        f'{path!r}, line {lines[not_whole]}, has a label {not_whole!r}: labels are '
-        'whole numbers counted from 0, or names')
-  if class_names is None and split == 'test':
-    raise UserError(
-        f'{path!r}, line {lines[not_whole]}, has a label {not_whole!r}, and the '
-        'training list has numbers, or no labels: write names in both lists or '
-        'numbers in both')
-  names = class_names or tuple(sorted(lines))
-  number = {name: i for i, name in enumerate(names)}
-  for text, line in lines.items():
-    if text not in number:
-      raise UserError(f'{path!r}, line {line}: {text!r} is not one of the '
-                      f'{len(names)} classes of the training list')
-  return (np.array([number[text] for text in lines], np.int32)[texts.which], names)

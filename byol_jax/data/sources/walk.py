@@ -9,6 +9,14 @@ from byol_jax.data.sources import layout
 from byol_jax.storage import failures
 
 
+def first_folders(files: list[str]) -> tuple[str, ...]:
+  """Returns the sorted first folders of all files; () if one lies in no folder."""
+  if not all('/' in file for file in files):
+    return ()
+  names = {file.split('/', 1)[0] for file in files}
+  return tuple(sorted(names, key=os.fsencode))
+
+
 class Walk:
   """A walk through folders by the rules of a version.
 
@@ -47,7 +55,7 @@ class Walk:
         names.append(name)
       elif is_link or links:
         # A folder behind a link may have its place elsewhere: list the whole to know.
-        return _first_parts(list(self.files(root)))
+        return first_folders(list(self.files(root)))
     return tuple(names)
 
   def files(self, root: str) -> Iterator[str]:

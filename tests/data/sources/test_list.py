@@ -38,8 +38,10 @@ def test_plain_text_is_paths_only(tmp_path):
 def test_numbers_as_labels(tmp_path, name, text):
   listed = list_lib.read_list(_write(tmp_path, name, text))
   assert listed.files == ['x.jpg', 'y, z.jpg']
-  np.testing.assert_array_equal(listed.labels, np.array([2, 0], np.int32))
-  assert listed.labels.dtype == np.int32 and listed.class_names is None
+  np.testing.assert_array_equal(listed.labels, np.array([1, 0], np.int32))
+  assert listed.labels.dtype == np.int32 and listed.class_names == ('0', '2')
+  old = list_lib.read_list(_write(tmp_path, name, text), rules='0.1')
+  assert old.labels.tolist() == [2, 0] and old.class_names is None
 
 
 def test_names_as_labels(tmp_path):
@@ -76,13 +78,10 @@ def test_files_without_an_extension(tmp_path):
     ('bar.txt', 'a.png|cat\n', 'lists with labels are .csv'),
     ('a.txt', '# nothing\n\n', 'is empty'),
     ('a.csv', 'path,label\n', 'is empty'),
-    ('a.csv', 'a.jpg,1\nb.jpg,\n', 'line 2, has no label'),
     ('a.csv', 'a.jpg,1\n,2\n', 'line 2, has no path'),
     ('a.txt', b'\xff\xd8\xff\xe0 a JPEG file', 'not a list of images'),
     # titles
     ('a.csv', 'img_fn,label\na.jpg,0\n', 'none of them for the path: .* image_path'),
-    ('a.csv', 'path,breed\na.jpg,dog\n', 'none of them for the label: .* class_id'),
-    ('a.csv', 'image,id\na.jpg,w_12\n', 'none of them for the label'),
     ('a.csv', 'img_fn,breed\na.jpg,dog\nb.jpg,cat\n', "'breed', looks like titles"),
     ('a.csv', 'x_file,breed\nx/1,0\nx/2,2\nx/3,2\n', "'breed', looks like titles"),
     ('a.csv', 'img_fn\na.jpg\nb.jpg\n', "'img_fn', looks like titles"),
@@ -97,12 +96,9 @@ def test_files_without_an_extension(tmp_path):
     ('a.csv', 'path,label\na.jpg,0\na, b.jpg,0\n', 'line 3, has 3 columns, not 2'),
     ('a.csv', 'a.jpg\nb.jpg,0\n', 'line 2, has 2 columns, not 1'),
     # labels
-    ('a.csv', 'a.jpg,0\nb.jpg,-1\nc.jpg,10\n', "line 2, has a label '-1'"),
-    ('a.csv', 'a.jpg,1.0\nb.jpg,0.0\n', "line 1, has a label '1.0'"),
-    ('a.csv', 'a.jpg,3\nb.jpg,nan\n', "line 2, has a label 'nan'"),
-    ('a.csv', 'a.jpg,99999999999\n', 'labels count from 0'),
-    ('a.csv', 'a.jpg,100000\nb.jpg,1\n', 'a label 100000 for 2 images'),
-    ('a.csv', f'a.jpg,1\nb.jpg,{"9" * 5000}\n', 'line 2, .* label of 5000 digits'),
+    ('a.csv', 'a.jpg,0\nb.jpg,-2\nc.jpg,10\n', "line 2, has a label '-2'"),
+    ('a.csv', 'a.jpg,1.5\nb.jpg,0.0\n', "line 1, has a label '1.5'"),
+    ('a.csv', f'a.jpg,1\nb.jpg,{"9" * 5000}\n', 'line 2, .* label of 5000 characters'),
     # no text, and quotes
     ('a.txt', 'a.jpg\nb.jpg\0c.jpg\0', 'line 2, has a NUL'),
     ('a.csv', 'a.jpg,0\n\0.jpg,1\n', 'line 2, has a NUL'),
@@ -133,6 +129,7 @@ def test_both_lists_have_numbers_or_both_names(tmp_path):
   names = _write(tmp_path, 'names.csv', 'a.jpg,dog\nb.jpg,cat\n')
   numbers = _write(tmp_path, 'numbers.csv', 'a.jpg,0\nb.jpg,150000\n')
   def read_test(path, class_names):
+    (tmp_path / 'a.jpg').touch()
     return open_lib.open_source('list', path='train.csv', test_path=path,
                                 split='test', class_names=class_names)
   with pytest.raises(UserError, match="names.csv.*label 'dog'.* has numbers"):
@@ -148,6 +145,64 @@ def test_as_many_classes_as_images(tmp_path):
   rows = ''.join(f'{k}.jpg,{100_000 - k}\n' for k in range(100_001))
   listed = list_lib.read_list(_write(tmp_path, 'a.csv', rows))
   assert listed.labels.max() == 100_000
+
+
+@pytest.mark.parametrize('cells, labels, names', [
+    (('48662', '12345', '901', '901'), [2, 1, 0, 0], ('901', '12345', '48662')),
+    (('1', '2', '3', '1'), [0, 1, 2, 0], ('1', '2', '3')),  # counted from 1
+    (('99999999999', '100000', '5', '5'), [2, 1, 0, 0], ('5', '100000', '99999999999')),
+    (('1.0', '0.0', '2.', '1'), [1, 0, 2, 1], None),  # as pandas writes them
+    (('1.0', '', '0.0', 'nan'), [1, -1, 0, -1], None),
+    (('0', '-1', '1', '-1.0'), [0, -1, 1, -1], None),
+    (('7', '-1', '3', ''), [1, -1, 0, -1], ('3', '7')),
+    (('cat', '', 'dog', 'cat'), [0, -1, 1, 0], ('cat', 'dog'))])
+def test_ids_and_no_labels(tmp_path, cells, labels, names):
+  rows = ''.join(f'{k}.jpg,{cell}\n' for k, cell in enumerate(cells))
+  listed = list_lib.read_list(_write(tmp_path, 'a.csv', f'path,label\n{rows}'))
+  assert listed.labels.tolist() == labels and listed.class_names == names
+  # the test part has the training part's numbers
+  rows = f'x.jpg,{cells[2]}\ny.jpg,{cells[0]}\n'
+  test = list_lib.read_list(_write(tmp_path, 't.csv', f'path,label\n{rows}'), 'test',
+                            names)
+  assert test.labels.tolist() == [labels[2], labels[0]]
+
+
+def test_a_test_id_that_training_lacks(tmp_path):
+  path = _write(tmp_path, 't.csv', 'a.jpg,5\nb.jpg,4\n')
+  with pytest.raises(UserError, match="label 4, .* 2 classes .*test_split=''"):
+    list_lib.read_list(path, 'test', ('3', '5'))
+
+
+def test_labels_may_be_missing_everywhere(tmp_path):
+  listed = list_lib.read_list(_write(tmp_path, 'a.csv', 'path,label\na.jpg,\nb.jpg,-1'))
+  assert listed.labels is None and listed.class_names is None
+
+
+def test_columns_by_name(tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  path = _write(tmp_path, 'a.csv', 'img_fn,breed,label\na.jpg,dog,1\nb.jpg,cat,0\n')
+  listed = list_lib.read_list(path, path_column='img_fn', label_column='breed')
+  assert listed.files == ['a.jpg', 'b.jpg'] and listed.class_names == ('cat', 'dog')
+  assert list_lib.read_list(path, path_column='img_fn').labels.tolist() == [1, 0]
+  assert list_lib.read_list(path, path_column='img_fn', label_column='none'
+                            ).labels is None
+  with pytest.raises(UserError, match="'race', or set config key data.label_column|race"):
+    list_lib.read_list(path, path_column='img_fn', label_column='race')
+  with pytest.raises(UserError, match='data.path_column'):
+    list_lib.read_list(path)
+  # a label column that nobody told of is no error
+  path = _write(tmp_path, 'b.csv', 'path,breed\na.jpg,dog\n')
+  caplog.clear()
+  assert list_lib.read_list(path).labels is None
+  assert "'breed'" in caplog.text and 'data.label_column' in caplog.text
+
+
+def test_names_that_start_like_comments(tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  path = _write(tmp_path, 'a.txt', '# mine\n#sunset.jpg\na.jpg\n#\n  # more\n')
+  assert list_lib.read_list(path).files == ['#sunset.jpg', 'a.jpg']
+  assert "passed over 3 lines with comments, the first is '# mine'" in caplog.text
+  assert list_lib.read_list(path, rules='0.1').files == ['a.jpg', '# more']
 
 
 def test_a_list_that_is_missing(tmp_path):
