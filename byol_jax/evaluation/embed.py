@@ -21,7 +21,8 @@ def write(folder: str, formats: Sequence[str], features: np.ndarray,
   """Writes features beside the names of their images.
 
   embeddings.npz has `features` float32 [N, D], `names` and, where there are any,
-  `labels` int32 [N] and `class_names`: np.load reads it, without pickle.
+  `labels` int32 [N], -1 for none, and `class_names`: np.load reads it, without pickle.
+  Bytes of a name that are no UTF-8 become backslashes, as on the console.
   embeddings.parquet has the columns `name`, `feature` (a list of D float32) and,
   where there are any, `label` and `class`.
 
@@ -39,7 +40,8 @@ def write(folder: str, formats: Sequence[str], features: np.ndarray,
   Raises:
     TransientError: the files cannot be written.
   """
-  names = np.array([str(name) for name in names])
+  names = np.array([_text(name) for name in names])
+  class_names = class_names and [_text(name) for name in class_names]
   written = []
   for kind in formats:
     data = (_npz if kind == 'npz' else _parquet)(
@@ -52,6 +54,11 @@ def write(folder: str, formats: Sequence[str], features: np.ndarray,
                            'same command goes on') from error
     written.append(path)
   return written
+
+
+def _text(name: Any) -> str:
+  """Returns a name as UTF-8 can hold it: other bytes of a file's name as \\udce9."""
+  return str(name).encode(errors='backslashreplace').decode()
 
 
 def _npz(features, names, labels, class_names) -> bytes:
@@ -75,7 +82,9 @@ def _parquet(features, names, labels, class_names) -> bytes:
   if labels is not None:
     columns['label'] = pyarrow.array(np.asarray(labels, np.int32))
     if class_names:
-      columns['class'] = pyarrow.array([class_names[label] for label in labels])
+      columns['class'] = pyarrow.array(
+          [class_names[label] if label >= 0 else None for label in labels],
+          pyarrow.string())
   file = io.BytesIO()
   parquet.write_table(pyarrow.table(columns), file)
   return file.getvalue()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from byol_jax.config import keys as keys_lib
 from byol_jax.data.feed import resident
 from byol_jax.data.images import decode
 from byol_jax.data.images import looking
+from byol_jax.data.sources import labels as labels_lib
 from byol_jax.data.sources import names
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
+
+_console = logging.getLogger('byol_jax')
 
 
 def open_source(data: ml_collections.ConfigDict, split: str,
@@ -65,13 +70,16 @@ def open_data(config: ml_collections.ConfigDict,
     UserError: there is no training part, or the parts do not belong together.
   """
   data = config.data
-  train = open_split(data, data.train_split, config.seed)
+  train = _labelled(open_split(data, data.train_split, config.seed), config.task)
   if train is None:
     raise UserError(f'config key data.train_split is {data.train_split!r}: the '
                     'data set has no such part')
+  if isinstance(train.labels, np.ndarray):
+    labels_lib.warn_of_singles(train.labels, train.name)
   test = None
   if data.test_split and train.labels is not None:
-    test = open_split(data, data.test_split, config.seed + 1, train.class_names)
+    test = _labelled(open_split(data, data.test_split, config.seed + 1,
+                                train.class_names), config.task)
     if test is not None and test.labels is None:
       test = None
     classes = table.num_classes(train)
@@ -80,6 +88,26 @@ def open_data(config: ml_collections.ConfigDict,
           f'{test.name} has a label {largest}, the training part has 0 '
           f"to {classes - 1}: mend the labels or set --config.data.test_split=''")
   return train, test
+
+
+def _labelled(opened: table.Data | None, task: str) -> table.Data | None:
+  """Decides what images without a label are for, where others have one.
+
+  Pretraining takes all images and no label: a probe needs one of each. Evaluations take
+  the images with a label.
+  """
+  if opened is None or not isinstance(opened.labels, np.ndarray):
+    return opened
+  has_label = opened.labels != labels_lib.NONE
+  if has_label.all():
+    return opened
+  told = f'{opened.name}: {(~has_label).sum():,} of {opened.size:,} images have no label'
+  if task in keys_lib.LEARNING or not has_label.any():
+    _console.warning('%s: the labels of the others are not used, so there is no probe',
+                     told)
+    return opened._replace(labels=None, class_names=None)
+  _console.warning('%s: they are left out', told)
+  return table.take(opened, np.flatnonzero(has_label))
 
 
 def of_weights(config: ml_collections.ConfigDict,

@@ -110,6 +110,24 @@ def test_classes_of_the_test_part_are_those_of_the_training_part(tmp_path):
   assert test.labels.tolist() == [2]
 
 
+def test_partly_labelled(tmp_path, caplog):
+  config = _npz(tmp_path, x_train=_pixels(8), y_train=np.array([0, 1, -1, 1, 0, -1, 1, 0]),
+                x_test=_pixels(3), y_test=np.array([0, 1, 1]))
+  train, test = data_lib.open_data(config)  # to pretrain: all images, no label
+  assert table.size(train) == 8 and train.labels is None and test is None
+  assert '2 of 8 images have no label' in caplog.text
+  config.task = 'knn'
+  train, test = data_lib.open_data(config)
+  assert train.labels.tolist() == [0, 1, 1, 0, 1, 0] and table.size(test) == 3
+
+
+@pytest.mark.parametrize('labels, warns', [
+    (np.arange(20), True), (np.arange(20) % 10, False), (np.arange(6), False)])
+def test_classes_of_one_image_are_told(tmp_path, caplog, labels, warns):
+  data_lib.open_data(_npz(tmp_path, images=_pixels(len(labels)), labels=labels))
+  assert ('classes have one image' in caplog.text) == warns
+
+
 # ------------------------------------------------------------------- of an evaluation
 def _trained(source='npz', **data):
   config = _config(source=source, path='/pretrained.npz', image_size=24,

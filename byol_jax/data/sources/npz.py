@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+import logging
 import lzma
 import os
 import tokenize
@@ -10,9 +12,15 @@ import zlib
 
 import numpy as np
 
+from byol_jax.data.sources import labels as labels_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 
+_console = logging.getLogger('byol_jax')
+
+# Names of arrays, {} for the part; the last are MedMNIST's.
+_WHOLE, _BY_LETTER = ('images', 'labels'), ('x_{}', 'y_{}')
+_BY_PART = ('{}_images', '{}_labels')
 _NPY_HEADER = 1 << 16  # bytes before an array; numpy reads no more
 
 
@@ -22,30 +30,30 @@ def open_split(request: table.Request, split: str) -> table.Images | None:
   Args:
     request: `path` is a file with `images` and, if there are, `labels`: training
       data; or with x_train, y_train, x_test, y_test, of which only x_train is
-      needed. Images are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, labels
-      integers [N] or [N, 1], counted from 0. Arrays larger than `max_bytes` are
-      refused before they are read.
-    split: 'train' or 'test'.
+      needed; or with MedMNIST's train_images, train_labels, val_images, ... Images
+      are uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3. Labels are whole numbers
+      [N] or [N, 1], numbered as `labels.number` does, -1 for none, or one-hot
+      [N, K]; more labels an image are left out, with a warning. Arrays larger than
+      `max_bytes` are refused before they are read.
+    split: 'train', 'test', or with MedMNIST's names any part.
 
   Returns:
     The images, or None for 'test' if the file has no test images.
   """
   path = request.path
-  table.check_train_or_test(split, 'npz')
   if not os.path.isfile(path):
     raise UserError(f'there is no file {path}: check config.data.path')
   try:
     with np.load(path, allow_pickle=False) as archive:
       keys = archive.files
-      by_split = 'x_train' in keys
-      if not by_split and 'images' not in keys:
-        raise UserError(
-            f'{path} has the arrays {", ".join(keys) or "(none)"}: expected '
-            'images and labels, or x_train, y_train, x_test, y_test')
-      image_key, label_key = (
-          (f'x_{split}', f'y_{split}') if by_split else ('images', 'labels'))
-      if split == 'test' and (not by_split or image_key not in keys):
-        return None
+      names = _names(keys, path)
+      if names is not _BY_PART:
+        table.check_train_or_test(split, 'npz')
+      image_key, label_key = (name.format(split) for name in names)
+      if image_key not in keys or split == 'test' and names is _WHOLE:
+        if split == 'test':
+          return None
+        raise UserError(f'{path} has no {image_key}, but {", ".join(keys)}')
       for key in (image_key, label_key):
         if key in keys:
           _check_size(archive.zip, key, request.max_bytes, path)
@@ -60,9 +68,21 @@ def open_split(request: table.Request, split: str) -> table.Images | None:
         f'cannot read {path} as an .npz file of plain arrays: '
         f'{str(error)[:200] or type(error).__name__}') from error
   images = _checked_images(images, f'{image_key} in {path}')
+  class_names = None
   if labels is not None:
-    labels = _checked_labels(labels, len(images), f'{label_key} in {path}', split)
-  return table.Images(images, labels, None, path)
+    labels, class_names = _checked_labels(
+        labels, len(images), f'{label_key} in {path}', split, request)
+  return table.Images(images, labels, class_names, path)
+
+
+def _names(keys: Sequence[str], path: str) -> tuple[str, str]:
+  """Returns the names of the arrays of images and labels, {} for the part."""
+  for names in (_BY_LETTER, _WHOLE, _BY_PART):
+    if names[0].format('train') in keys:
+      return names
+  raise UserError(f'{path} has the arrays {", ".join(keys) or "(none)"}: expected '
+                  'images and labels, or x_train, y_train, x_test, y_test, or '
+                  'train_images, train_labels, test_images, test_labels')
 
 
 def _check_size(archive: zipfile.ZipFile, key: str, max_bytes: int | None,
@@ -94,18 +114,31 @@ def _checked_images(images: np.ndarray, where: str) -> np.ndarray:
   return np.ascontiguousarray(images)
 
 
-def _checked_labels(labels: np.ndarray, size: int, where: str,
-                    split: str) -> np.ndarray:
-  """Returns labels as int32 [size]; raises UserError if they are no labels."""
+def _checked_labels(
+    labels: np.ndarray, size: int, where: str, split: str, request: table.Request,
+) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+  """Returns labels int32 [size] and names; raises UserError if they are no labels."""
+  if labels.ndim == 2 and len(labels) == size and labels.shape[1] > 1:
+    if not (np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()):
+      _console.warning('%s has %d labels an image, of which none can be taken: images '
+                       'are unlabelled', where, labels.shape[1])
+      return None, None
+    labels = labels.argmax(1)  # one-hot
   if labels.shape not in ((size,), (size, 1)):
     raise UserError(
         f'{where} has shape {labels.shape}, expected [{size}], one label an '
         'image')
+  labels = labels.reshape(size)
+  if labels.dtype.kind == 'f' and (np.nan_to_num(labels) % 1 == 0).all():
+    labels = np.where(np.isnan(labels), labels_lib.NONE, labels).astype(np.int64)
   if not np.issubdtype(labels.dtype, np.integer):
     raise UserError(f'{where} has dtype {labels.dtype}, expected integers')
-  if labels.min() < 0:
+  if labels.min() < labels_lib.NONE or labels.max() >= 2**63:
     raise UserError(
         f'{where} has labels from {labels.min()} to {labels.max()}: they must '
-        'count from 0')
-  table.check_largest(int(labels.max()), size if split == 'train' else None, where)
-  return labels.reshape(size).astype(np.int32)
+        'count from 0, or be -1 for no label')
+  labels = labels.astype(np.int64)
+  if request.class_names is None and (split != 'train' or request.rules == '0.1'):
+    table.check_largest(int(labels.max()), size if split == 'train' else None, where)
+    return labels.astype(np.int32), None
+  return labels_lib.number(labels, where, request.class_names)
