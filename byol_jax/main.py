@@ -21,8 +21,7 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import Any
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from byol_jax import ending
 from byol_jax import errors
@@ -30,7 +29,6 @@ from byol_jax.config import command
 from byol_jax.config import keys as keys_lib
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-
 
 # What to change where the memory for a task is missing; pretrain's first step has
 # advice of its own.

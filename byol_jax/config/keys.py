@@ -133,7 +133,7 @@ _add(
                'folder'),
     class_folders=('top', choice('top', 'leaf', 'none'), 'which sub-folders are '
                    'classes: those of the first level, those with images, or none'),
-    path_column=('', text(), "the title of a list's column of paths; empty: known ones"),
+    path_column=('', text(), "title of a list's column of paths; empty: known ones"),
     label_column=('', text(), "that of its labels; 'none': no labels"),
     rules=('0.2', choice(*RULES), 'the version by whose rules folders and lists '
            'are read; a run keeps those that it began with', '0.1'))

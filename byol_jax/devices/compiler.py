@@ -8,6 +8,10 @@ import jax
 
 _YNN = '--xla_cpu_experimental_ynn_fusion_type'
 
+_HARMLESS = ('--xla_force_host_platform_device_count', '--xla_dump', _YNN,
+             '--xla_gpu_cuda_data_dir')
+_OF_NUMBERS = ('LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
+
 
 def set_compiler_flags() -> None:
   """Adds to XLA_FLAGS a flag that makes this program faster.
@@ -43,3 +47,19 @@ def pin_numbers() -> None:
   jax.config.update('jax_threefry_partitionable', True)
   jax.config.update('jax_default_prng_impl', 'threefry2x32')
   jax.config.update('jax_enable_x64', False)
+  jax.config.update('jax_default_matmul_precision', None)
+  jax.config.update('jax_random_seed_offset', 0)
+  jax.config.update('jax_numpy_dtype_promotion', 'standard')
+  jax.config.update('jax_numpy_rank_promotion', 'allow')
+
+
+def environment() -> dict[str, str]:
+  """Returns the variables that may change numbers and that this program cannot set.
+
+  XLA reads them before or beside jax. Flags that change no number are left out, so that
+  a run may go on with another number of devices.
+  """
+  flags = [flag for flag in os.environ.get('XLA_FLAGS', '').split()
+           if not flag.startswith(_HARMLESS)]
+  return {'XLA_FLAGS': ' '.join(sorted(flags))} | {
+      name: os.environ.get(name, '') for name in _OF_NUMBERS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import logging
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +78,8 @@ class Fitted(NamedTuple):
   rows: np.ndarray
   features: Callable[[table.Data, np.ndarray], Features]
 
+_console = logging.getLogger('byol_jax')
+
 
 class Knn(NamedTuple):
   """k-NN: how many neighbours vote, and the temperature of their votes."""
@@ -86,7 +89,11 @@ class Knn(NamedTuple):
   def fit(self, train: Training) -> Fitted:
     """Takes the training images as neighbours."""
     rows, x, y = train.features()
-    return Fitted(knn.fit(x, y, k=self.k, temperature=self.temperature,
+    k = min(self.k, len(x))  # as pretraining does
+    if k < self.k:
+      _console.warning('config key evaluation.knn_k is %d, more than the %d training '
+                       'images: all of them vote', self.k, k)
+    return Fitted(knn.fit(x, y, k=k, temperature=self.temperature,
                           num_classes=train.num_classes), rows, train.test_features)
 
 

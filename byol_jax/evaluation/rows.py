@@ -80,7 +80,8 @@ def _of_folder(path: epath.Path, workdir: epath.Path) -> list[Row]:
   config = _read(workdir / 'config.json') or {}
   # without a config a group of its own: runs may differ in more than their seed
   group = str(sorted((key, str(value)) for key, value in files_lib.flatten(
-      config).items() if key != 'seed' and not key.startswith('data_found.'))
+      config).items() if key != 'seed' and not key.startswith(
+          ('data_found.', 'environment.')))
               ) if config else str(path)
   try:
     return _rows(results, path, str(workdir), str(config.get('seed')), group)

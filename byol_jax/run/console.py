@@ -31,12 +31,17 @@ def setup_console() -> logging.Logger:
   return _console
 
 
+# a name may hold the codes of terminals: they are written out, but for line ends
+_CONTROL = {code: f'\\x{code:02x}' for code in (*range(32), 127)
+            if chr(code) not in '\n\t'}
+
+
 class _Lines(logging.Formatter):
   """The format of a line: its text, and a mark if it is a warning."""
 
   def format(self, record: logging.LogRecord) -> str:
     mark = 'warning: ' if record.levelno >= logging.WARNING else ''
-    return mark + super().format(record)
+    return mark + super().format(record).translate(_CONTROL)
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -19,7 +20,10 @@ from byol_jax.storage import failures
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
 
+_console = logging.getLogger('byol_jax')
+
 _KEPT = ('results.json', 'progress.json')  # results of a run beside its checkpoints
+ENVIRONMENT = 'environment'  # the section of config.json with variables
 _MOST_CONFIG = 1 << 20  # bytes of config.json
 _MOST_SHOWN = 100  # characters of a value in a message
 
@@ -158,17 +162,39 @@ def _has_begun(path: str, workdir: str) -> bool:
     return True
 
 
-def record(path: str, config: dict[str, Any], found: dict[str, Any]) -> None:
+def record(path: str, config: dict[str, Any], found: dict[str, Any],
+           environment: Mapping[str, str] | None = None) -> None:
   """Writes config.json, after all else was checked to be of this run.
+
+  Args:
+    path: the folder that `opened` gave.
+    config: resolved, as a dict.
+    found: facts about the data.
+    environment: variables that may change numbers; see `warn_of_environment`.
 
   Raises:
     UserError, TransientError: the file cannot be written.
   """
   try:
     files_lib.write_json(os.path.join(path, 'config.json'),
-                         config | {'data_found': found})
+                         config | {'data_found': found}
+                         | ({ENVIRONMENT: dict(environment)} if environment else {}))
   except OSError as error:
     raise lock_lib.cannot_write(path, error) from error
+
+
+def warn_of_environment(old: Mapping[str, Any], new: Mapping[str, str]) -> None:
+  """Warns of variables that may change numbers and differ from the run's beginning.
+
+  Args:
+    old: the flat config.json of the run; an older version's has no variables.
+    new: `compiler.environment()`.
+  """
+  for name, value in new.items():
+    was = old.get(f'{ENVIRONMENT}.{name}', value)
+    if was != value:
+      _console.warning('%s is %r, and was %r when this run began: its numbers may '
+                       'differ from here on', name, value, was)
 
 
 def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
@@ -190,7 +216,7 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
   new = dict(defaults) | files_lib.flatten(json.loads(json.dumps(new)))
   differ = [key for key in sorted(old.keys() | new.keys())
             if old.get(key) != new.get(key)
-            and not key.startswith(tuple(free_keys))]
+            and not key.startswith((f'{ENVIRONMENT}.', *free_keys))]
   changed = [key for key in differ if key.startswith('data_found.')]
   if changed and changed == differ:
     raise AnotherRun(

@@ -22,6 +22,7 @@ from byol_jax.data import fingerprint
 from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.images import large
 from byol_jax.data.sources import table
+from byol_jax.devices import compiler
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
@@ -86,6 +87,7 @@ def announce(config: ml_collections.ConfigDict,
   old = {} if jax.process_index() else workdir_lib.begun(workdir)
   config, precision = _with_precision(config, old)
   config = _with_rules(config, old)
+  workdir_lib.warn_of_environment(old, compiler.environment())
   _console.log(
       console_lib.EVERY_PROCESS,
       'byol_jax %s, jax %s, process %d of %d: %d local of %d %s devices; batch '
@@ -141,7 +143,8 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
   found = {'images': num_images, 'classes': num_classes,
            'fingerprint': fingerprint.fingerprint(train)}
   hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
-               'config': config.to_dict(), 'data': found})
+               'config': config.to_dict(), 'data': found,
+               'environment (XLA_FLAGS)': compiler.environment()})
   program = build.build(config, num_images, num_classes)
   feed = feed_lib.make(
       large.watching(train, config.data.image_size), program.spec.crop,
@@ -201,7 +204,8 @@ def put_on_devices(opened: Run, folder: str, saved: checkpoint.Opened | None,
       # a checkpoint is written before the one that it replaces is removed
       workdir_lib.check_space(opened.workdir,
                               _SMALL + (1 if saved else 2) * size)
-      workdir_lib.record(folder, config.to_dict(), opened.found)
+      workdir_lib.record(folder, config.to_dict(), opened.found,
+                         compiler.environment())
   if saved:
     _console.info('resuming %s at step %d', opened.workdir, saved.step)
     if opened.feed.bad() is not None:

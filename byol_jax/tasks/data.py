@@ -101,7 +101,8 @@ def _labelled(opened: table.Data | None, task: str) -> table.Data | None:
   has_label = opened.labels != labels_lib.NONE
   if has_label.all():
     return opened
-  told = f'{opened.name}: {(~has_label).sum():,} of {opened.size:,} images have no label'
+  told = (f'{opened.name}: {(~has_label).sum():,} of {opened.size:,} images have no '
+          'label')
   if task in keys_lib.LEARNING or not has_label.any():
     _console.warning('%s: the labels of the others are not used, so there is no probe',
                      told)

@@ -68,3 +68,25 @@ def test_how_far_it_is_is_told_now_and_then(monkeypatch, caplog):
   assert list(workers.told('abcde', 5, 'reading: %d of %d')) == list('abcde')
   assert [r.getMessage() for r in caplog.records] == [
       'reading: 2 of 5', 'reading: 4 of 5']
+
+
+@pytest.mark.parametrize('groups, files, quota', [
+    ('0::/\n', {'cpu.max': '150000 100000'}, 1.5), ('0::/\n', {'cpu.max': 'max 100000'}, None),
+    ('0::/a/b\n', {'a/cpu.max': '50000 100000', 'a/b/cpu.max': 'max 100000'}, 0.5),
+    ('4:cpu,cpuacct:/\n', {'cpu/cpu.cfs_quota_us': '200000',
+                            'cpu/cpu.cfs_period_us': '100000'}, 2),
+    ('4:cpu,cpuacct:/\n', {'cpu/cpu.cfs_quota_us': '-1',
+                            'cpu/cpu.cfs_period_us': '100000'}, None),
+    ('4:memory:/\n', {}, None), ('', {}, None)])
+def test_a_quota_of_the_processor(tmp_path, groups, files, quota):
+  (tmp_path / 'cgroup').write_text(groups)
+  for name, text in files.items():
+    (tmp_path / 'fs' / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / 'fs' / name).write_text(text)
+  found = workers._quota(str(tmp_path / 'cgroup'), str(tmp_path / 'fs'))
+  assert found == (quota or float('inf'))
+
+
+def test_cores_are_bounded_by_the_quota(monkeypatch):
+  monkeypatch.setattr(workers, '_quota', lambda *_: 0.3)
+  assert workers.cores() == 1

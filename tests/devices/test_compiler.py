@@ -55,3 +55,13 @@ def test_more_draws_leave_the_first_ones_as_they_were():
   finally:
     for name, value in before.items():
       jax.config.update(name, value)
+
+
+def test_what_changes_numbers_is_named_and_the_rest_is_not(monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_b=1 --xla_force_host_platform_device_count=8 '
+                     '--xla_a=2 --xla_dump_to=/x')
+  monkeypatch.setenv('NVIDIA_TF32_OVERRIDE', '0')
+  monkeypatch.delenv('LIBTPU_INIT_ARGS', raising=False)
+  assert compiler.environment() == {
+      'XLA_FLAGS': '--xla_a=2 --xla_b=1', 'LIBTPU_INIT_ARGS': '',
+      'NVIDIA_TF32_OVERRIDE': '0'}

@@ -135,3 +135,21 @@ def test_without_a_cluster(mode, environment, said):
       cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
       capture_output=True, text=True, check=False, timeout=120)
   assert done.returncode == 0 and said in done.stdout, done
+
+
+def test_proxies_are_hidden_while_processes_meet(monkeypatch):
+  monkeypatch.setenv('http_proxy', 'http://proxy:1')
+  monkeypatch.setenv('HTTPS_PROXY', 'http://proxy:2')
+  with hosts._without_proxies():
+    assert not {'http_proxy', 'HTTPS_PROXY'} & os.environ.keys()
+  assert os.environ['http_proxy'] == 'http://proxy:1' and 'HTTPS_PROXY' in os.environ
+
+
+def test_what_jax_found_is_told_by_name(monkeypatch):
+  for name in list(os.environ):
+    if hosts._OF_CLUSTERS.fullmatch(name):
+      monkeypatch.delenv(name)
+  assert hosts._found() == 'found here: no variable of a cluster'
+  monkeypatch.setenv('SLURM_NTASKS', '4')
+  monkeypatch.setenv('SLURM_STEP_NODELIST', 'n[1-4]')
+  assert hosts._found() == 'found here: SLURM_NTASKS=4, SLURM_STEP_NODELIST=n[1-4]'

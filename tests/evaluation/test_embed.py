@@ -24,6 +24,18 @@ def test_both_formats_say_the_same(tmp_path):
   np.testing.assert_array_equal(np.stack(table['feature'].to_numpy()), X)
 
 
+def test_names_that_are_no_utf8(tmp_path):
+  names = ['caf\udce9/1.png', 'b/2.png', 'b/3.png']
+  written = embed.write(str(tmp_path), ['npz', 'parquet'], X, names,
+                        np.array([0, 1, -1]), ('caf\udce9', 'b'))
+  expected = ['caf\\udce9/1.png', 'b/2.png', 'b/3.png']
+  with np.load(written[0], allow_pickle=False) as file:
+    assert file['names'].tolist() == expected
+  table = pytest.importorskip('pyarrow.parquet').read_table(written[1])
+  assert table['name'].to_pylist() == expected
+  assert table['class'].to_pylist() == ['caf\\udce9', 'b', None]
+
+
 def test_without_labels(tmp_path):
   path, = embed.write(str(tmp_path), ['npz'], X, NAMES, None, None)
   with np.load(path, allow_pickle=False) as file:

@@ -79,3 +79,15 @@ def test_a_failing_disk_is_not_the_users_mistake(tmp_path, monkeypatch):
     monkeypatch.setattr(files_lib, 'write_json', fail)
     with pytest.raises(kind, match=os.strerror(number)):
       workdir.record(tmp_path, {}, {})
+
+
+def test_an_environment_that_changed_is_told_and_no_other_run(caplog):
+  old = {'seed': 0, 'environment.XLA_FLAGS': '', 'environment.NVIDIA_TF32_OVERRIDE': '0'}
+  new = {'XLA_FLAGS': '--xla_fast', 'NVIDIA_TF32_OVERRIDE': '0'}
+  workdir.require_same(old, {'seed': 0, 'environment': new}, 'it', (), {})
+  workdir.warn_of_environment(old, new)
+  line, = caplog.messages
+  assert "XLA_FLAGS is '--xla_fast', and was ''" in line
+  caplog.clear()
+  workdir.warn_of_environment({'seed': 0}, new)  # of an older version
+  assert not caplog.messages

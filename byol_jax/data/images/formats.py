@@ -42,7 +42,7 @@ _OTHERS = (
     (rb'\s*<\?xml', 'XML'), (rb'\s*[{\[]\s*["\]}{]', 'JSON'),
     (rb'\x1f\x8b', 'gzip'), (rb'PK\x03\x04', 'a ZIP archive'), (rb'%PDF', 'PDF'),
     (rb'8BPS', 'Photoshop'), (rb'\x93NUMPY', 'an array of numpy'),
-    (rb'.{128}DICM', 'DICOM'), (rb'.{4}ftyp', 'a film'), (rb'\x1a\x45\xdf\xa3', 'a film'),
+    (rb'.{128}DICM', 'DICOM'), (rb'.{4}ftyp|\x1a\x45\xdf\xa3', 'a film'),
     (rb'\0+\Z', 'zeros alone, as of a copy that was cut short'))
 
 

@@ -1,7 +1,7 @@
-"""Looks at the first images of a data set, and warns once if they come to nearly nothing.
+"""Looks at the first images of a data set, and warns if they come to nearly nothing.
 
-A picture can be read without an error and still be black: 12 bits in a file of 16 use 16
-of 256 levels, and a drawing may lie in the transparency alone.
+A picture can be read without an error and still be black: 12 bits in a file of 16 use
+16 of 256 levels, and a drawing may lie in the transparency alone.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def look(data: bytes, how: decode.Reading) -> Look | None:
 
 
 def watching(data):
-  """Returns a data set (`table.Encoded`) whose `read` also looks at the first images."""
+  """Returns a data set (`table.Encoded`) whose `read` looks at the first images."""
   return data._replace(read=_watched(data.read, min(_FIRST, data.size), data.how,
                                      data.name))
 
@@ -95,18 +95,18 @@ def _tell(looks: list[Look], name: str) -> None:
   def is_half(which: Callable[[Look], bool]) -> bool:
     return bool(looks) and 2 * sum(map(which, looks)) >= len(looks)
   if is_half(lambda x: x.has_few):
-    why = ('if they are no drawings or masks, look at what they are')
+    why = 'if they are no drawings or masks, look at what they are'
     if is_half(lambda x: x.is_hidden):
       why = ('their shapes lie in the transparency, which is dropped: set config key '
              'data.background=white (or gray, black)')
     elif is_half(lambda x: x.is_deep and x.highest > 0):
       highest = max(x.highest for x in looks)
       white = next((2**k - 1 for k in range(1, 33) if highest < 2**k), highest)
-      why = (f'they have more than 8 bits, the largest number is {highest:g}: set config '
-             f"key data.gray_range='(0, {white})'")
+      why = (f'they have more than 8 bits, the largest number is {highest:g}: set '
+             f"config key data.gray_range='(0, {white})'")
     elif is_half(lambda x: x.is_deep):
       why = 'they have more than 8 bits a colour: make them 8 bits before'
     _console.warning('%s use fewer than %d of 256 levels: %s', of, _FEW, why)
   if is_half(lambda x: x.bands > 4):
-    _console.warning('%s have %d channels, of which only red, green and blue (the first '
-                     'three) are read', of, max(x.bands for x in looks))
+    _console.warning('%s have %d channels, of which only red, green and blue (the '
+                     'first three) are read', of, max(x.bands for x in looks))

@@ -118,7 +118,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
   elif split == 'test':
     if not tests:
       return None
-    root = next((part for part in tests if walk_lib.Walk(rules).class_folders(part)), tests[0])
+    root = next((part for part in tests
+                 if walk_lib.Walk(rules).class_folders(part)), tests[0])
   else:
     root = os.path.join(path, split)
     _check_folder(root)
@@ -133,7 +134,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
         + (f'; passed over {walk.passed}' if str(walk.passed) else ''))
   if str(walk.passed):
     _console.info('%s: passed over %s', root, walk.passed)
-  of = {'top': walk_lib.first_folders, 'leaf': _folders}.get(class_folders, lambda files: ())
+  of = {'top': walk_lib.first_folders, 'leaf': _folders,
+        'none': lambda files: ()}[class_folders]
   mine = of(files)
   if root == train:
     class_names = mine

@@ -92,7 +92,7 @@ def of_texts(path: str, texts: Texts, split: str, class_names: tuple[str, ...] |
     long = next((text for text in lines if len(text) > _MOST_DIGITS), None)
     if long is not None:
       raise UserError(f'{path!r}, line {lines[long]}, has a label of {len(long)} '
-                      f'characters: a number has at most {_MOST_DIGITS}, so write a name')
+                      f'characters: numbers have at most {_MOST_DIGITS}; write a name')
     ids = np.array(list(numbers.values()), np.int64)
     if class_names is None and (split == 'test' or rules == '0.1'):
       table.check_largest(int(ids.max()),
@@ -120,7 +120,7 @@ def of_texts(path: str, texts: Texts, split: str, class_names: tuple[str, ...] |
 
 
 def _whole(text: str) -> int | None:
-  """Returns the number that a label is, `NONE` for no label; None where it is a name."""
+  """Returns the number that a label is, `NONE` for no label; None for a name."""
   if not text or text.lower() in ('nan', '-1', '-1.0'):
     return NONE
   found = _WHOLE.fullmatch(text)

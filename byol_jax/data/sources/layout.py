@@ -83,8 +83,8 @@ def warn_of_classes(root: str, names: Sequence[str]) -> None:
   odd = [name for name in names if part_of(name)]
   if odd:
     _console.warning(
-        '%s: the classes %s look like parts of a data set: call them train and test, or '
-        'set config key data.path to one of them, or data.class_folders=none',
+        '%s: the classes %s look like parts of a data set: call them train and test, '
+        'or set config key data.path to one of them, or data.class_folders=none',
         root, _named(odd))
   odd = [name for name in names if plain[name] in _MASKS | _IMAGES]
   if odd:

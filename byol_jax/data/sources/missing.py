@@ -63,8 +63,8 @@ def _cause(root: str, file: str) -> str:
   for k in range(1, len(parts)):
     for start in (root, *_starts(root)):
       if not _is_missing(os.path.join(start, *parts[k:])):
-        return (f'it is {os.path.join(start, *parts[k:])!r}: write the paths from there, '
-                'or give data.list_root')
+        return (f'it is {os.path.join(start, *parts[k:])!r}: write the paths from '
+                'there, or set config key data.list_root')
   return 'is the disk there, and do relative paths start at config key data.list_root?'
 
 

@@ -115,9 +115,16 @@ def num_classes(data: Data) -> int:
 def described_classes(data: Data) -> str:
   """Returns '3 classes (cat, dog, emu)', so that the user sees which were found."""
   names = [] if data.class_names is None else list(map(str, data.class_names))
-  shown = ', '.join(name[:_MOST_OF_A_NAME] for name in names[:_CLASSES_SHOWN])
+  shown = ', '.join(_printable(name[:_MOST_OF_A_NAME])
+                    for name in names[:_CLASSES_SHOWN])
   return f'{num_classes(data)} classes' + (
       f' ({shown}{", ..." if len(names) > _CLASSES_SHOWN else ""})' if names else '')
+
+
+def _printable(name: str) -> str:
+  """Returns a name with its newlines and escape codes written out."""
+  return ''.join(c if c.isprintable() else c.encode(
+      'unicode_escape', 'backslashreplace').decode() for c in name)
 
 
 def names_of(data: Data, rows: Sequence[int], split: str) -> list[str]:

@@ -1,0 +1,37 @@
+"""Which files count as images, and what is said of those that are none."""
+
+import pytest
+
+from byol_jax.data.images import decode
+from byol_jax.data.images import formats
+
+
+def test_endings_of_version_0_1_are_among_those_of_today():
+  assert set(formats.ENDINGS_0_1) < set(formats.ENDINGS)
+  assert {'.jfif', '.jpe', '.ppm', '.pgm', '.avif', '.jp2', '.heic', '.jxl'} <= set(
+      formats.ENDINGS)
+
+
+def test_pillow_is_asked_for_no_format_that_runs_programs():
+  assert not set(formats.pillow()) & {'EPS', 'WMF', 'SPIDER', 'GBR'}
+  assert {'JPEG', 'PNG', 'PPM', 'TIFF'} <= set(formats.pillow())
+
+
+@pytest.mark.parametrize('data, what', [
+    (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
+    (b'<!DOCTYPE html><html>', 'HTML'), (b'  <html>', 'HTML'), (b'%PDF-1.4', 'PDF'),
+    (b'{"error": "not found"}', 'JSON'), (b'\x1f\x8b\x08', 'gzip'),
+    (b'<?xml version="1.0"?><svg>', 'SVG'), (bytes(128) + b'DICM', 'DICOM'),
+    (bytes(300), 'zeros alone'), (b'hello', 'not an image that can be read .JPEG')])
+def test_what_stands_in_the_place_of_an_image(data, what):
+  with pytest.raises(decode.BadImage, match=f'^not an image .*{what}|^{what}'):
+    decode.decode(data)
+
+
+@pytest.mark.parametrize('data, plug_in', [
+    (b'\0\0\0\x18ftypheic' + bytes(40), 'HEIF'), (b'\xff\x0a' + bytes(40), 'JXL')])
+def test_a_plug_in_that_is_missing_is_named(monkeypatch, data, plug_in):
+  known = tuple(name for name in formats.pillow() if name != plug_in)
+  monkeypatch.setattr(formats, 'pillow', lambda: known)
+  with pytest.raises(decode.BadImage, match=r"pip install '\.\[formats\]'"):
+    decode.decode(data)

@@ -1,0 +1,95 @@
+"""Names of parts, of folders of the system, and what was passed over."""
+
+import pytest
+
+from byol_jax.data.sources import folder
+from byol_jax.data.sources import layout
+
+
+@pytest.mark.parametrize('name, part', [
+    ('train', 'train'), ('Train2017', 'train'), ('train_images', 'train'),
+    ('images-val', 'val'), ('test1', 'test'), ('validation_set', 'validation'),
+    ('trainer', None), ('test tube', None), ('training_shoes', None), ('cat', None)])
+def test_names_of_parts(name, part):
+  assert layout.part_of(name) == part
+
+
+def test_parts():
+  coco = ['annotations', 'train2017', 'val2017', 'test2017', 'unlabeled2017']
+  assert layout.parts(coco, '0.2') == ('train2017', ['test2017', 'val2017'])
+  assert layout.parts(coco, '0.1') == (None, [])
+  assert layout.parts(['train2014', 'train2017', 'val2017'], '0.2') == (None, [])
+  assert layout.parts(['train', 'val2017'], '0.2') == ('train', ['val2017'])
+  assert layout.parts(['train', 'train2', 'test'], '0.2') == ('train', ['test'])
+
+
+def _make(root, *files):
+  for name in files:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b'x')
+  return str(root)
+
+
+def test_coco(tmp_path):
+  root = _make(tmp_path, 'train2017/1.jpg', 'val2017/2.jpg', 'test2017/3.jpg')
+  train = folder.list_folder(root, 'train')
+  assert train.files == ['1.jpg'] and train.labels is None
+  assert folder.list_folder(root, 'train', rules='0.1').class_names == (
+      'test2017', 'train2017', 'val2017')
+
+
+@pytest.mark.parametrize('test', [
+    ('test/images/1.JPEG',), ('test/a1/1.jpg', 'test/a2/2.jpg'), ('test/1.jpg',)])
+def test_tiny_imagenet_and_other_parts_without_labels(tmp_path, test):
+  root = _make(tmp_path, 'train/n1/images/1.JPEG', 'train/n2/images/2.JPEG',
+               'val/images/3.JPEG', *test)
+  assert folder.list_folder(root, 'train').class_names == ('n1', 'n2')
+  assert folder.list_folder(root, 'test').labels is None
+
+
+def test_a_single_folder_of_a_known_class_is_labelled(tmp_path):
+  root = _make(tmp_path, 'train/a/1.jpg', 'train/b/2.jpg', 'test/b/3.jpg')
+  assert folder.list_folder(root, 'test').labels.tolist() == [1]
+
+
+def test_folders_of_the_system_at_any_depth(tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  root = _make(tmp_path, 'cat/1.jpg', 'dog/2.jpg', 'cat/@eaDir/1.jpg/THUMB.jpg',
+               '@eaDir/cat/3.jpg', '#recycle/4.jpg', '__MACOSX/cat/5.jpg',
+               '$RECYCLE.BIN/6.jpg', 'dog/System Volume Information/7.jpg')
+  listed = folder.list_folder(root, 'train')
+  assert listed.files == ['cat/1.jpg', 'dog/2.jpg']
+  assert listed.class_names == ('cat', 'dog') and '@eaDir x 2' in caplog.text
+  assert len(folder.list_folder(root, 'train', rules='0.1').files) == 8
+
+
+@pytest.mark.parametrize('names, said', [
+    (('test', 'val'), 'look like parts'), (('train2014', 'train2017'), 'look like parts'),
+    (('images', 'masks'), 'beside their masks'),
+    (('JPEGImages', 'SegmentationClass'), 'beside their masks'), (('cat', 'dog'), '')])
+def test_classes_that_are_none_are_told(tmp_path, caplog, names, said):
+  folder.list_folder(_make(tmp_path, *(f'{x}/1.jpg' for x in names)), 'train')
+  assert said in caplog.text and bool(said) == bool(caplog.records)
+
+
+def test_what_was_passed_over_is_counted(tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  root = _make(tmp_path, 'a/1.jfif', 'a/2.JPE', 'b/3.ppm', 'b/4.avif', 'b/5.jpg_large',
+               'b/6.jpg.1', 'b/7', 'b/8.txt', 'b/9.txt', '.hidden.txt')
+  listed = folder.list_folder(root, 'train')
+  assert listed.files == ['a/1.jfif', 'a/2.JPE', 'b/3.ppm', 'b/4.avif']
+  line = next(x for x in caplog.messages if 'passed over' in x)
+  assert '5 files by their endings (.txt x 2, ' in line and 'without an ending x 1' in line
+  with pytest.raises(folder.UserError, match=r'no images in .*passed over 1 files .*\.raw'):
+    folder.list_folder(_make(tmp_path / 'raw', '1.raw'), 'train')
+
+
+def test_leaf_folders_as_classes(tmp_path):
+  root = _make(tmp_path, 'train/a/airfield/1.jpg', 'train/a/abbey/2.jpg',
+               'train/b/bar/in/3.jpg', 'val/a/abbey/4.jpg')
+  train = folder.list_folder(root, 'train', class_folders='leaf')
+  assert train.class_names == ('a/abbey', 'a/airfield', 'b/bar/in')
+  assert folder.list_folder(root, 'test', class_folders='leaf').labels.tolist() == [0]
+  assert folder.list_folder(root, 'train').class_names == ('a', 'b')
+  assert folder.list_folder(root, 'train', class_folders='none').labels is None
