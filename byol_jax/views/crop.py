@@ -10,13 +10,6 @@ from byol_jax.views.planes import Planes
 from byol_jax.views.planes import separable
 
 
-def to_planes(images: jax.Array) -> Planes:
-  """Turns uint8 [n, H, W, 1 or 3] into planes in [0, 1]; gray is repeated."""
-  scaled = images.astype(jnp.float32) / 255.0
-  channels = [scaled[..., i] for i in range(images.shape[-1])]
-  return tuple(channels * 3 if len(channels) == 1 else channels)
-
-
 def random_resized_crop(
     images: jax.Array,
     u: jax.Array,

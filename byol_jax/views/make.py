@@ -13,6 +13,7 @@ from byol_jax.views import augment
 from byol_jax.views import crop as crop_lib
 from byol_jax.views import draws as draws_lib
 from byol_jax.views import jigsaw as jigsaw_lib
+from byol_jax.views import planes as planes_lib
 from byol_jax.views import randaugment
 from byol_jax.views import recipes
 
@@ -125,7 +126,7 @@ def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
   """
   def view(i):
     draws = draws_lib.of_view(key, step, batch['examples'], i)
-    planes = crop_lib.to_planes(batch['views'][:, i])
+    planes = planes_lib.to_planes(batch['views'][:, i])
     return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
@@ -141,7 +142,7 @@ def _tiles(shared: dict[str, jax.Array], step: jax.Array,
     return None
   key, examples, no_view = shared['key'], batch['examples'], draws_lib.NO_VIEW
   if 'views' in batch:
-    planes = crop_lib.to_planes(batch['jigsaw'])
+    planes = planes_lib.to_planes(batch['jigsaw'])
   else:
     planes = crop_lib.random_resized_crop(
         shared['images'][batch['rows']], _crop_draws(key, step, batch, spec, no_view),
@@ -186,7 +187,7 @@ def for_evaluation(images: jax.Array, spec: ViewSpec,
   top, left, h, w = crops.center_box(height, width, center_share)
   size = spec.image_size
   if (height, width) == (size, size) == (h, w):
-    planes = crop_lib.to_planes(images)
+    planes = planes_lib.to_planes(images)
   else:
     n = images.shape[0]
     planes = crop_lib.crop_and_resize(

@@ -315,14 +315,14 @@ def test_views_stay_in_range_and_finite(size):
   draws = draws_lib.of_view(jax.random.PRNGKey(3), jnp.int32(1), jnp.arange(64), 1)
   for recipe in (recipes.T, recipes.T_PRIME):
     out = _stack(jax.jit(augment.augment, static_argnums=2)(
-        crop_lib.to_planes(images), draws, recipe))
+        planes_lib.to_planes(images), draws, recipe))
     assert out.dtype == np.float32
     assert np.isfinite(out).all() and out.min() >= 0 and out.max() <= 1
 
 
 def test_gray_images_become_three_equal_planes():
   images = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5, 1) * 6
-  planes = crop_lib.to_planes(images)
+  planes = planes_lib.to_planes(images)
   assert len(planes) == 3
   for plane in planes:
     assert plane.dtype == jnp.float32

@@ -18,11 +18,6 @@ NEUTRAL = recipes.Recipe(
     grayscale=0, blur=0, solarize=0)
 
 
-def _planes(images, dtype=None):
-  images = jnp.asarray(images, dtype or jnp.result_type(float))
-  return tuple(images[..., i] for i in range(3))
-
-
 def _stack(planes):
   return np.stack([np.asarray(p) for p in planes], -1)
 
@@ -95,7 +90,8 @@ def test_all_orders_of_the_jitter_are_equally_likely():
 
 def _seen(recipe, image):
   """What a recipe makes of the same [H, W, 3] image 4,000 times."""
-  planes = _planes(np.broadcast_to(np.float32(image), (4000, *np.shape(image))))
+  images = np.broadcast_to(np.float32(image), (4000, *np.shape(image)))
+  planes = tuple(jnp.asarray(images[..., i]) for i in range(3))
   draws = jax.tree.map(lambda x: x[:4000], _many_draws())
   return _stack(jax.jit(augment.augment, static_argnums=2)(planes, draws, recipe))
 

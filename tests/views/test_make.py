@@ -64,7 +64,7 @@ def test_from_resident_with_another_sampler(sampler):
   for view, is_flipped in enumerate((draws_lib.of_view(
       KEY, jnp.int32(3), jnp.arange(9), 0).flip < 0.5, np.zeros(9, bool))):
     u = draws_lib.further(KEY, jnp.int32(3), jnp.arange(9), view, draws_lib.CROP,
-                              crops.draws(sampler))
+                          crops.draws(sampler))
     planes = crop_lib.random_resized_crop(images, u, 12, (0.2, 1.0), sampler=sampler)
     expected = np.stack(planes, -1)
     expected[is_flipped] = expected[is_flipped][:, :, ::-1]
