@@ -13,6 +13,13 @@ Planes = tuple[jax.Array, jax.Array, jax.Array]  # red, green, blue: [n, H, W]
 GRAY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 
 
+def to_planes(images: jax.Array) -> Planes:
+  """Turns uint8 [n, H, W, 1 or 3] into planes in [0, 1]; gray is repeated."""
+  scaled = images.astype(jnp.float32) / 255.0
+  channels = [scaled[..., i] for i in range(images.shape[-1])]
+  return tuple(channels * 3 if len(channels) == 1 else channels)
+
+
 def each(draw: jax.Array, x: jax.Array) -> jax.Array:
   """Reshapes [n] to [n, 1, 1], to go with planes."""
   return draw.reshape(-1, *(1,) * (x.ndim - 1))
@@ -45,3 +52,10 @@ def blend(planes: Planes, base: Planes, factor: jax.Array) -> Planes:
   """
   return clip(tuple(each(factor, p) * p + (1.0 - each(factor, p)) * b
                     for p, b in zip(planes, base)))
+
+
+def separable(rows: jax.Array, plane: jax.Array, columns: jax.Array) -> jax.Array:
+  """Multiplies rows [n, h, H], plane [n, H, W], columns' [n, w, W]: [n, h, w]."""
+  precision = jax.lax.Precision.HIGH  # bf16 or TF32 products would show
+  half = jnp.einsum('nhi,nij->nhj', rows, plane, precision=precision)
+  return jnp.einsum('nhj,nwj->nhw', half, columns, precision=precision)
