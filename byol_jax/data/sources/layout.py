@@ -1,4 +1,4 @@
-"""Names of folders and files: parts, what systems leave behind, what was passed over."""
+"""Names of folders and files: parts, what systems leave, what was passed over."""
 
 from __future__ import annotations
 

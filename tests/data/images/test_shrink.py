@@ -35,14 +35,14 @@ def test_large_jpegs_become_smaller_as_whole_ones_do(monkeypatch):
   file = io.BytesIO()
   Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(file, 'JPEG', quality=90)
   sizes, whole = [], decode.decode
-  def spied(data, at_least=0):
-    pixels = whole(data, at_least)
+  def spied(data, at_least=0, how=decode.DEFAULT):
+    pixels = whole(data, at_least, how)
     sizes.append(pixels.shape[:2])
     return pixels
   monkeypatch.setattr(decode, 'decode', spied)
   fast = whole(shrink.smaller(file.getvalue(), 128, 95)).astype(int)
   assert sizes == [(300, 400)]
-  monkeypatch.setattr(decode, 'decode', lambda data, at_least: whole(data))
+  monkeypatch.setattr(decode, 'decode', lambda data, at_least, how: whole(data))
   exact = whole(shrink.smaller(file.getvalue(), 128, 95)).astype(int)
   assert fast.shape == exact.shape == (128, 171, 3)
   assert np.sqrt(np.mean((fast - exact) ** 2)) < 1.5
@@ -55,12 +55,12 @@ def test_large_images_are_made_smaller_one_at_a_time(monkeypatch):
   monkeypatch.setattr(decode, '_LARGE', 40 * 60 - 1)
   inside, most = [], []
   whole, resize = decode.decode, Image.Image.resize
-  def enter(data, at_least=0):
+  def enter(data, at_least=0, how=decode.DEFAULT):
     inside.append(None)
     most.append(len(inside))
     together.wait(timeout=30)
     time.sleep(0.02)
-    return whole(data, at_least)
+    return whole(data, at_least, how)
   def leave(image, *arguments):
     inside.pop()
     return resize(image, *arguments)
