@@ -43,7 +43,8 @@ VERBS = {
     'finetune': Verb('how good is it? all is trained', (_RUN,), (_IMAGES,)),
     'embed': Verb('write features of images', (_RUN,), (_IMAGES,)),
     'export': Verb('write the encoder as one file', (_RUN,)),
-    'compare': Verb('a table of runs: runs/a,runs/b', ('RUNS config.compare.workdirs',)),
+    'compare': Verb('a table of runs: runs/a,runs/b', (
+        'RUNS config.compare.workdirs',)),
     'prepare': Verb('make records that read fast', (
         _IMAGES, 'OUT config.prepare.output')),
 }

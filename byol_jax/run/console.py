@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+from typing import TextIO
 
 import jax
 
@@ -85,10 +86,8 @@ class _Handler(logging.StreamHandler):
     blank = '\r' + ' ' * len(self._standing) + '\r'
     try:
       if share is not None and self._renews:
-        # a notebook has no width; a terminal would break the line, and not renew it
-        width = shutil.get_terminal_size((120, 0)).columns if self.stream.isatty() else 200
-        self._standing, before = f'{_bar(share)} {self.format(record)}'[:width - 1], blank
-        self.stream.write(before + self._standing)
+        self._standing = f'{_bar(share)} {self.format(record)}'[:_width(self.stream)]
+        self.stream.write(blank + self._standing)
         self.flush()
         return
       if self._standing:
@@ -107,6 +106,13 @@ class _Handler(logging.StreamHandler):
         self._standing = ''
         self.stream.write(self.terminator)
         self.flush()
+
+
+def _width(stream: TextIO) -> int:
+  """Returns the number of characters that fit: a broken line would not renew itself."""
+  if not stream.isatty():
+    return 200  # a notebook has no width
+  return shutil.get_terminal_size((120, 0)).columns - 1
 
 
 def _bar(share: float, width: int = 20) -> str:
