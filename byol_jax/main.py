@@ -2,6 +2,7 @@
 
   python -m byol_jax.main --config=configs/NAME.py [--workdir=DIR]
       [--config.key=value ...]
+  byol_jax pretrain PHOTOS      and other short commands (config/verbs.py)
 
 Exit codes: 0 done, or left in order on a signal; 1 it does not fit (preflight),
 or a defect of this program; 2 a mistake of the user's; 75 a failure of the
@@ -13,7 +14,8 @@ from __future__ import annotations
 from byol_jax.run import signals
 
 # Later imports take seconds, in which Ctrl-C would end in a traceback.
-LEAVING = signals.for_good() if __name__ == '__main__' else None
+if __name__ == '__main__':
+  signals.for_good()
 
 import atexit
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ from byol_jax import ending
 from byol_jax import errors
 from byol_jax.config import command
 from byol_jax.config import keys as keys_lib
+from byol_jax.config import verbs
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
@@ -38,10 +41,13 @@ def main(argv: Sequence[str]) -> int:
     sys.stdout.reconfigure(errors='backslashreplace')
   if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
     with contextlib.suppress(BrokenPipeError):  # `| head` has closed it
-      print(command.help_text())
+      print(f'{command.help_text()}\n\n{verbs.help_text()}')
       sys.stdout.flush()
     return 0
   try:
+    if long := verbs.expanded(argv):
+      argv = long
+      print(verbs.shown(argv), flush=True)
     return _run(command.parse(argv))
   except UserError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
@@ -73,8 +79,8 @@ def _run(asked: command.Command) -> int:
     hosts.initialize(asked.flags['distributed'], config.safety.heartbeat,
                      config.safety.startup_timeout)
   console_lib.setup_console()
-  if LEAVING is not None and task in ('prepare', *keys_lib.EVALUATING):
-    LEAVING.now = signals.Now.INTERRUPTED
+  if task in ('prepare', *keys_lib.EVALUATING):
+    signals.interrupt()
   if task in ('pretrain', *keys_lib.EVALUATING):
     orbax_repairs.silence()
   if task == 'pretrain':

@@ -18,8 +18,8 @@ FLOORS = {
     'training': 5, 'run': 5,
     'weights': 6,
     'evaluation': 7, 'retrieval': 7, 'pages': 7,
-    'tasks': 8, 'encoder': 8, 'api': 8,
-    'main': 9}
+    'tasks': 8, 'encoder': 8,
+    'api': 9, 'main': 9, '__main__': 10}
 # Names and constants, which import nothing that is slow: config may know them.
 NAMES = ('networks.architectures', 'data.sources.names', 'views.recipes', 'methods.names',
          'data.bad', 'data.images.crops')

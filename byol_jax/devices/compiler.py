@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import os
 
 import jax
@@ -30,6 +32,19 @@ def leave_accelerators() -> None:
   its memory, and one that has a TPU takes it all.
   """
   jax.config.update('jax_platforms', 'cpu')
+
+
+@contextlib.contextmanager
+def pinned_numbers() -> Iterator[None]:
+  """Calls `pin_numbers` until the end of the block, in a program of somebody else."""
+  names = ('jax_threefry_partitionable', 'jax_default_prng_impl', 'jax_enable_x64')
+  before = {name: getattr(jax.config, name) for name in names}
+  pin_numbers()
+  try:
+    yield
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
 
 
 def pin_numbers() -> None:

@@ -48,13 +48,16 @@ class Measured(NamedTuple):
   num_train: int
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
   """Measures an encoder, and writes results.json.
 
   Args:
     config: a valid config, whose task is one of `keys.MEASURING`.
     workdir: the place of the results; None: see `subject.load`.
     name: the config file's name.
+
+  Returns:
+    The folder that holds results.json.
 
   Raises:
     UserError: a mistake that the user can mend.
@@ -71,7 +74,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     if results is not None:
       _console.info('measured before: %s', place.named('results.json'))
       _console.info('\n%s', figures_lib.table(config.task, results))
-      return
+      return place.workdir
     _console.info('%s: %d images of %s%s', train.name, table.size(train),
                   table.described_classes(train), '; no test part'
                   if test is None else f'; {table.size(test)} to test')
@@ -82,6 +85,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
         place.write_results(results)
         stages.remove()
     _tell(place, results, train, test)
+  return place.workdir
 
 
 def _check(train: table.Data, test: table.Data | None,

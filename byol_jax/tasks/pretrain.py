@@ -117,6 +117,7 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
     run_log = metrics_lib.RunLog(folder, start_step,
                                  tensorboard=config.log.tensorboard)
     stack.callback(run_log.close)
+    stack.callback(console_lib.keep)
     watchdog = stack.enter_context(watchdog_lib.Watchdog(
         config.safety.step_timeout,
         os.path.join(folder, f'stacks-{jax.process_index()}.txt')))
@@ -153,8 +154,8 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
         values |= _measured(step, *session.pausing(measure, state))
       if due.log:
         run_log.write(step, values)
-        _console.info(console_lib.progress_line(
-            step, total, str(program.method.meaning), values))
+        console_lib.show(console_lib.progress_line(
+            step, total, str(program.method.meaning), values), step / total)
       if due.saves:
         session.save(due)
   return state, session

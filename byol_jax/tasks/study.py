@@ -274,8 +274,9 @@ class _Work:
     ended = child.run(
         command(at.config, at.workdir, self._base), log, self._leaving,
         environment=self._environment,
-        tell=lambda line: _console.info('%s  %s', at.name, line),
-        every_seconds=_TELL_SECONDS)
+        tell=lambda line: console_lib.show(f'{at.name}  {line}', self._share()),
+        every_seconds=2.0 if console_lib.renews() else _TELL_SECONDS)
+    console_lib.keep()
     found = _results(at)
     if found is not None and not any(
         'linear_top1' in x or 'knn_top1' in x for x in found.values()
@@ -295,6 +296,10 @@ class _Work:
     _console.warning('%s failed%s (exit code %d): %s (%s)', at.name,
                      '' if at.name in self._failed else ', and is tried again',
                      ended.code, ended.message, log)
+
+  def _share(self) -> float:
+    """Returns the part of the study that is done."""
+    return 1 - len(self._open()) / len(self._study.runs)
 
   def _progress(self) -> str:
     """Returns a line about the whole study; all processes' runs count."""

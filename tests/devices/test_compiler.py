@@ -55,3 +55,14 @@ def test_more_draws_leave_the_first_ones_as_they_were():
   finally:
     for name, value in before.items():
       jax.config.update(name, value)
+
+
+def test_pinned_numbers_are_given_back():
+  before = jax.config.jax_enable_x64
+  jax.config.update('jax_enable_x64', True)
+  try:
+    with compiler.pinned_numbers():
+      assert not jax.config.jax_enable_x64
+    assert jax.config.jax_enable_x64
+  finally:
+    jax.config.update('jax_enable_x64', before)
