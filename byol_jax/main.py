@@ -73,7 +73,7 @@ def _run(asked: command.Command) -> int:
     hosts.initialize(asked.flags['distributed'], config.safety.heartbeat,
                      config.safety.startup_timeout)
   console_lib.setup_console()
-  if LEAVING is not None and task in ('prepare', *keys_lib.EVALUATING):
+  if LEAVING is not None and task in ('prepare', 'preview', *keys_lib.EVALUATING):
     LEAVING.now = signals.Now.INTERRUPTED
   if task in ('pretrain', *keys_lib.EVALUATING):
     orbax_repairs.silence()
@@ -92,6 +92,12 @@ def _run(asked: command.Command) -> int:
   elif task == 'preflight':
     from byol_jax.tasks import preflight
     return 0 if preflight.run(config, workdir) else 1
+  elif task == 'preview':
+    from byol_jax.tasks import preview
+    preview.run(config, workdir)
+  elif task == 'report':
+    from byol_jax.tasks import report
+    report.run(config, named)
   elif task == 'embed':
     from byol_jax.tasks import embed
     embed.run(config, named, asked.name)

@@ -25,9 +25,9 @@ from byol_jax.config import kinds
 from byol_jax.config import schedule
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.evaluation import drawing
 from byol_jax.evaluation import studies
 from byol_jax.evaluation import tally
+from byol_jax.pages import drawing
 from byol_jax.run import child
 from byol_jax.run import console as console_lib
 from byol_jax.run import lock as lock_lib
