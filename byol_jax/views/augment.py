@@ -1,185 +1,24 @@
 """The paper's augmentations T and T' on the device (appendix B, table 6).
 
-All draws of an image come from one key, that of (seed, step, global example
-index, view): the same whatever the number of hosts and devices. What the paper
-does not do comes from other methods (`recipes`), and costs nothing where a recipe
-does without it.
+Crops are in `crop`, random numbers in `draws`. What the paper does not do comes from
+other methods (`recipes`), and costs nothing where a recipe does without it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
-from byol_jax.data.images import crops
 from byol_jax.views import randaugment
 from byol_jax.views import recipes
+from byol_jax.views.draws import Draws
 from byol_jax.views.planes import blend
 from byol_jax.views.planes import clip
 from byol_jax.views.planes import each
 from byol_jax.views.planes import gray
 from byol_jax.views.planes import Planes
+from byol_jax.views.planes import separable
 from byol_jax.views.planes import where
-
-# What `further_draws` are for; far from the 18 counters of `draws`.
-RANDAUGMENT, CROP, TILES = 1001, 1002, 1003
-NO_VIEW = 2**31 - 1  # draws of an image that belong to none of its views
-
-
-class _Draws(NamedTuple):
-  """The random numbers of one view of n images, uniform in [0, 1)."""
-  crop: jax.Array        # [n, 4]
-  flip: jax.Array        # [n]
-  jitter: jax.Array      # [n]
-  order: jax.Array       # [n, 4]; its ranks order the four jitter operations
-  strength: jax.Array    # [n, 4]: brightness, contrast, saturation, hue
-  grayscale: jax.Array   # [n]
-  blur: jax.Array        # [n]
-  sigma: jax.Array       # [n]
-  solarize: jax.Array    # [n]
-
-
-def draws(key: jax.Array, step: jax.Array, examples: jax.Array,
-          view: int) -> _Draws:
-  """Draws all random numbers of one view.
-
-  Args:
-    key: the run's key, made of its seed.
-    step: int32 scalar.
-    examples: int32 [n], global example indices, 0 .. batch_size - 1.
-    view: 0 or 1.
-
-  Returns:
-    float32 arrays that lead with n.
-  """
-  key = jax.random.fold_in(key, step)
-  def of_example(example):
-    k = jax.random.fold_in(jax.random.fold_in(key, example), view)
-    return jax.random.uniform(k, (18,))
-  u = jax.vmap(of_example)(examples)
-  return _Draws(
-      crop=u[:, 0:4], order=u[:, 4:8], strength=u[:, 8:12], flip=u[:, 12],
-      jitter=u[:, 13], grayscale=u[:, 14], blur=u[:, 15], sigma=u[:, 16],
-      solarize=u[:, 17])
-
-
-def further_draws(key: jax.Array, step: jax.Array, examples: jax.Array, view: int,
-                  purpose: int, count: int) -> jax.Array:
-  """Draws random numbers that only some recipes need.
-
-  Args:
-    key: as for `draws`, and so are `step` and `examples`.
-    view: 0, 1 or NO_VIEW.
-    purpose: one of RANDAUGMENT, CROP, TILES. They and `draws` are independent.
-    count: how many numbers.
-
-  Returns:
-    float32 [n, count], uniform in [0, 1).
-  """
-  key = jax.random.fold_in(key, step)
-  def of_example(example):
-    k = jax.random.fold_in(jax.random.fold_in(key, example), view)
-    return jax.random.uniform(jax.random.fold_in(k, purpose), (count,))
-  return jax.vmap(of_example)(examples)
-
-
-def order(key: jax.Array, step: jax.Array, examples: jax.Array) -> jax.Array:
-  """Draws a number in [0, 1) for each example; arguments as for `draws`."""
-  key = jax.random.fold_in(key, step)
-  def of_example(example):
-    return jax.random.uniform(
-        jax.random.fold_in(jax.random.fold_in(key, example), NO_VIEW))
-  return jax.vmap(of_example)(examples)
-
-
-def to_planes(images: jax.Array) -> Planes:
-  """Turns uint8 [n, H, W, 1 or 3] into planes in [0, 1]; gray is repeated."""
-  scaled = images.astype(jnp.float32) / 255.0
-  channels = [scaled[..., i] for i in range(images.shape[-1])]
-  return tuple(channels * 3 if len(channels) == 1 else channels)
-
-
-def random_resized_crop(
-    images: jax.Array,
-    u: jax.Array,
-    size: int,
-    area: tuple[float, float] = crops.AREA,
-    aspect: tuple[float, float] = crops.ASPECT,
-    sampler: str = 'byol',
-) -> Planes:
-  """Crops at random and resizes to size x size, bicubic (appendix B).
-
-  Args:
-    images: uint8 [n, H, W, 1 or 3].
-    u: [n, 4] draws in [0, 1) or, for other samplers, more: `crops.crop_box`.
-    size: of the output, in pixels.
-    area: range of the crop's share of the image.
-    aspect: range of the crop's width / height.
-    sampler: one of `crops.SAMPLERS`.
-
-  Returns:
-    Planes [n, size, size] in [0, 1].
-  """
-  height, width = images.shape[1:3]
-  box = crops.crop_box(u, height, width, area, aspect, sampler, xp=jnp)
-  return crop_and_resize(images, *box, size)
-
-
-def crop_and_resize(images: jax.Array, top: jax.Array, left: jax.Array,
-                    height: jax.Array, width: jax.Array, size: int) -> Planes:
-  """Resizes boxes of images to size x size, bicubic, and clips to [0, 1].
-
-  A bicubic resize is linear and separable, so it is two small matrix products
-  an image: rows times image times columns.
-
-  Args:
-    images: uint8 [n, H, W, 1 or 3].
-    top: int [n], as are `left`, `height` and `width`: the boxes.
-    left: the first column.
-    height: number of rows.
-    width: number of columns.
-    size: of the output, in pixels.
-
-  Returns:
-    Planes [n, size, size] in [0, 1].
-  """
-  rows = _bicubic_matrix(top, height, images.shape[1], size)
-  columns = _bicubic_matrix(left, width, images.shape[2], size)
-  channels = [images[..., i].astype(jnp.float32) / 255.0
-              for i in range(images.shape[-1])]
-  planes = [jnp.clip(_separable(rows, plane, columns), 0.0, 1.0)
-            for plane in channels]
-  return tuple(planes * 3 if len(planes) == 1 else planes)
-
-
-def _bicubic_matrix(start: jax.Array, length: jax.Array, side: int,
-                    size: int) -> jax.Array:
-  """Makes matrices [n, size, side] that resize [start, start + length) to size.
-
-  Keys' cubic kernel with a = -1/2, no antialiasing, pixel centres at halves,
-  weights outside of the crop dropped and the rest renormalized: what
-  `tf.image.resize(..., 'bicubic')` does to the cropped image.
-  """
-  scale = (length / size)[:, None]
-  centre = (jnp.arange(size) + 0.5) * scale - 0.5 + start[:, None]  # [n, size]
-  pixel = jnp.arange(side)
-  x = jnp.abs(centre[:, :, None] - pixel)
-  near = (1.5 * x - 2.5) * x * x + 1.0
-  far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-  weight = jnp.where(x < 1.0, near, jnp.where(x < 2.0, far, 0.0))
-  inside = (pixel >= start[:, None]) & (pixel < (start + length)[:, None])
-  weight = weight * inside[:, None, :]
-  return weight / jnp.sum(weight, axis=-1, keepdims=True)
-
-
-def _separable(rows: jax.Array, plane: jax.Array,
-               columns: jax.Array) -> jax.Array:
-  """Multiplies rows [n, h, H], plane [n, H, W], columns' [n, w, W]: [n, h, w]."""
-  precision = jax.lax.Precision.HIGH  # bf16 or TF32 products would show
-  half = jnp.einsum('nhi,nij->nhj', rows, plane, precision=precision)
-  return jnp.einsum('nhj,nwj->nhw', half, columns, precision=precision)
 
 
 def adjust_brightness(planes: Planes, delta: jax.Array) -> Planes:
@@ -226,7 +65,7 @@ def adjust_hue_and_saturation(planes: Planes, delta: jax.Array,
           plane(2.0 - jnp.abs(hue - 4.0)))
 
 
-def color_jitter(planes: Planes, d: _Draws, recipe: recipes.Recipe) -> Planes:
+def color_jitter(planes: Planes, d: Draws, recipe: recipes.Recipe) -> Planes:
   """Changes brightness, contrast, saturation, hue in a random order per image.
 
   Evaluating four slots with a choice of four operations each would cost
@@ -274,7 +113,7 @@ def _factor(u: jax.Array, bound: float) -> jax.Array:
   return low + (1.0 + bound - low) * u
 
 
-def color_jitter_by_blends(planes: Planes, d: _Draws,
+def color_jitter_by_blends(planes: Planes, d: Draws,
                            recipe: recipes.Recipe) -> Planes:
   """Changes the colours as `color_jitter`, by torchvision's rules.
 
@@ -355,7 +194,7 @@ def gaussian_blur(planes: Planes, sigma: jax.Array, border: str = 'zero',
       matrix += jnp.where(pixel < side - 1, taps(2 * (side - 1) - there), 0.0)
     return matrix
   rows, columns = banded(height), banded(width)
-  return tuple(_separable(rows, p, columns) for p in planes)
+  return tuple(separable(rows, p, columns) for p in planes)
 
 
 def solarize(planes: Planes, threshold: float = 0.5) -> Planes:
@@ -363,7 +202,7 @@ def solarize(planes: Planes, threshold: float = 0.5) -> Planes:
   return tuple(jnp.where(p < threshold, p, 1.0 - p) for p in planes)
 
 
-def augment(planes: Planes, d: _Draws, recipe: recipes.Recipe,
+def augment(planes: Planes, d: Draws, recipe: recipes.Recipe,
             layers: jax.Array | None = None) -> Planes:
   """Applies flip, jitter, grayscale, blur, solarize, in this order; in [0, 1].
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from byol_jax.data.images import crops
 from byol_jax.views import augment
+from byol_jax.views import crop as crop_lib
+from byol_jax.views import draws as draws_lib
 from byol_jax.views import jigsaw as jigsaw_lib
 from byol_jax.views import randaugment
 from byol_jax.views import recipes
@@ -78,7 +80,7 @@ def make(shared: dict[str, jax.Array], step: jax.Array, batch: dict[str, jax.Arr
   else:
     images = from_resident(shared['key'], step, shared['images'], batch, spec)
   return Views(images, _tiles(shared, step, batch, spec),
-               augment.order(shared['key'], step, batch['examples']))
+               draws_lib.order(shared['key'], step, batch['examples']))
 
 
 def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
@@ -98,11 +100,11 @@ def from_resident(key: jax.Array, step: jax.Array, images: jax.Array,
   """
   chosen = images[batch['rows']]
   def view(i):
-    draws = augment.draws(key, step, batch['examples'], i)
+    draws = draws_lib.of_view(key, step, batch['examples'], i)
     u = draws.crop
     if spec.sampler != 'byol':
       u = _crop_draws(key, step, batch, spec, i)
-    planes = augment.random_resized_crop(
+    planes = crop_lib.random_resized_crop(
         chosen, u, spec.image_size, spec.area, spec.aspect, spec.sampler)
     return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
@@ -122,8 +124,8 @@ def from_crops(key: jax.Array, step: jax.Array, batch: dict[str, jax.Array],
     Normalized views [V, n, S, S, 3], float32, one for each of the recipes.
   """
   def view(i):
-    draws = augment.draws(key, step, batch['examples'], i)
-    planes = augment.to_planes(batch['views'][:, i])
+    draws = draws_lib.of_view(key, step, batch['examples'], i)
+    planes = crop_lib.to_planes(batch['views'][:, i])
     return _finish(key, step, batch, planes, draws, spec, i)
   return jnp.stack([view(i) for i in range(len(spec.recipes))])
 
@@ -137,30 +139,30 @@ def _tiles(shared: dict[str, jax.Array], step: jax.Array,
   """
   if spec.jigsaw is None:
     return None
-  key, examples, no_view = shared['key'], batch['examples'], augment.NO_VIEW
+  key, examples, no_view = shared['key'], batch['examples'], draws_lib.NO_VIEW
   if 'views' in batch:
-    planes = augment.to_planes(batch['jigsaw'])
+    planes = crop_lib.to_planes(batch['jigsaw'])
   else:
-    planes = augment.random_resized_crop(
+    planes = crop_lib.random_resized_crop(
         shared['images'][batch['rows']], _crop_draws(key, step, batch, spec, no_view),
         spec.jigsaw.size, spec.jigsaw.area, spec.aspect, spec.sampler)
-  u = augment.further_draws(key, step, examples, no_view, augment.TILES,
-                            jigsaw_lib.DRAWS)
+  u = draws_lib.further(key, step, examples, no_view, draws_lib.TILES,
+                        jigsaw_lib.DRAWS)
   tiles = augment.normalize(jigsaw_lib.cut(planes, u, spec.jigsaw), spec.mean, spec.std)
   return jax.lax.stop_gradient(tiles)
 
 
 def _crop_draws(key, step, batch, spec: ViewSpec, i: int) -> jax.Array:
-  return augment.further_draws(key, step, batch['examples'], i, augment.CROP,
-                               crops.draws(spec.sampler))
+  return draws_lib.further(key, step, batch['examples'], i, draws_lib.CROP,
+                           crops.draws(spec.sampler))
 
 
 def _finish(key, step, batch, planes, draws, spec: ViewSpec, i: int) -> jax.Array:
   recipe, layers = spec.recipes[i], None
   if recipe.randaugment:
     shape = (recipe.randaugment, randaugment.DRAWS)
-    layers = augment.further_draws(
-        key, step, batch['examples'], i, augment.RANDAUGMENT, math.prod(shape)
+    layers = draws_lib.further(
+        key, step, batch['examples'], i, draws_lib.RANDAUGMENT, math.prod(shape)
     ).reshape(-1, *shape)
   planes = augment.augment(planes, draws, recipe, layers)
   images = augment.normalize(planes, spec.mean, spec.std)
@@ -184,9 +186,9 @@ def for_evaluation(images: jax.Array, spec: ViewSpec,
   top, left, h, w = crops.center_box(height, width, center_share)
   size = spec.image_size
   if (height, width) == (size, size) == (h, w):
-    planes = augment.to_planes(images)
+    planes = crop_lib.to_planes(images)
   else:
     n = images.shape[0]
-    planes = augment.crop_and_resize(
+    planes = crop_lib.crop_and_resize(
         images, *(jnp.full((n,), side) for side in (top, left, h, w)), size)
   return augment.normalize(planes, spec.mean, spec.std)

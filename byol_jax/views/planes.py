@@ -45,3 +45,11 @@ def blend(planes: Planes, base: Planes, factor: jax.Array) -> Planes:
   """
   return clip(tuple(each(factor, p) * p + (1.0 - each(factor, p)) * b
                     for p, b in zip(planes, base)))
+
+
+def separable(rows: jax.Array, plane: jax.Array,
+              columns: jax.Array) -> jax.Array:
+  """Multiplies rows [n, h, H], plane [n, H, W], columns' [n, w, W]: [n, h, w]."""
+  precision = jax.lax.Precision.HIGH  # bf16 or TF32 products would show
+  half = jnp.einsum('nhi,nij->nhj', rows, plane, precision=precision)
+  return jnp.einsum('nhj,nwj->nhw', half, columns, precision=precision)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from byol_jax.data.images import crops
-from byol_jax.views import augment
+from byol_jax.views import crop as crop_lib
+from byol_jax.views import draws as draws_lib
 from byol_jax.views import jigsaw
 from byol_jax.views import make as views_lib
 from byol_jax.views import recipes
@@ -109,7 +110,7 @@ def test_tiles_of_streamed_images():
   batch = {'views': np.zeros((4, 2, 12, 12, 3), np.uint8), 'jigsaw': crop,
            'examples': jnp.arange(4)}
   tiles = views_lib.make({'key': KEY}, jnp.int32(3), batch, _spec()).tiles
-  u = augment.further_draws(KEY, jnp.int32(3), jnp.arange(4), augment.NO_VIEW,
-                            augment.TILES, jigsaw.DRAWS)
-  expected = jigsaw.cut(augment.to_planes(crop), u, SMALL)
+  u = draws_lib.further(KEY, jnp.int32(3), jnp.arange(4), draws_lib.NO_VIEW,
+                        draws_lib.TILES, jigsaw.DRAWS)
+  expected = jigsaw.cut(crop_lib.to_planes(crop), u, SMALL)
   np.testing.assert_allclose(tiles, np.stack(expected, -1), atol=1e-6)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from byol_jax.data.images import crops
-from byol_jax.views import augment
+from byol_jax.views import crop as crop_lib
+from byol_jax.views import draws as draws_lib
 from byol_jax.views import make as views_lib
 from byol_jax.views import recipes
 
@@ -60,11 +61,11 @@ def test_from_resident_with_another_sampler(sampler):
   spec = PLAIN._replace(area=(0.2, 1.0), aspect=(3 / 4, 4 / 3), sampler=sampler,
                         recipes=(flip, NEUTRAL))
   out = _from_resident(KEY, jnp.int32(3), images, _batch(range(9)), spec=spec)
-  for view, is_flipped in enumerate((augment.draws(
+  for view, is_flipped in enumerate((draws_lib.of_view(
       KEY, jnp.int32(3), jnp.arange(9), 0).flip < 0.5, np.zeros(9, bool))):
-    u = augment.further_draws(KEY, jnp.int32(3), jnp.arange(9), view, augment.CROP,
+    u = draws_lib.further(KEY, jnp.int32(3), jnp.arange(9), view, draws_lib.CROP,
                               crops.draws(sampler))
-    planes = augment.random_resized_crop(images, u, 12, (0.2, 1.0), sampler=sampler)
+    planes = crop_lib.random_resized_crop(images, u, 12, (0.2, 1.0), sampler=sampler)
     expected = np.stack(planes, -1)
     expected[is_flipped] = expected[is_flipped][:, :, ::-1]
     np.testing.assert_allclose(out[view], (expected - MEAN) / STD, atol=1e-5)

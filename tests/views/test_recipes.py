@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from byol_jax.data.images import crops
+from byol_jax.views import crop as crop_lib
+from byol_jax.views import draws as draws_lib
 from byol_jax.views import make as views_lib
 from byol_jax.views import recipes
 
@@ -79,10 +81,10 @@ def test_crop_only_is_the_crop():
     return views_lib.from_resident(jax.random.PRNGKey(0), jnp.int32(1), images, batch,
                                    spec._replace(mean=(0,) * 3, std=(1,) * 3))
   out = views(views_lib.ViewSpec(image_size=12, recipes=only[:2]))
-  draws = [views_lib.augment.draws(jax.random.PRNGKey(0), jnp.int32(1), jnp.arange(4), i)
+  draws = [draws_lib.of_view(jax.random.PRNGKey(0), jnp.int32(1), jnp.arange(4), i)
            for i in range(2)]
   for view, d in zip(out, draws):
-    planes = views_lib.augment.random_resized_crop(images, d.crop, 12)
+    planes = crop_lib.random_resized_crop(images, d.crop, 12)
     np.testing.assert_allclose(view, np.stack(planes, -1), atol=1e-6)
   # and without a crop: a square image as it is
   out = views_lib.from_resident(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from byol_jax.views import augment
+from byol_jax.views import crop as crop_lib
+from byol_jax.views import draws as draws_lib
 from byol_jax.views import planes as planes_lib
 from byol_jax.views import recipes
 
@@ -43,7 +45,7 @@ def _draws(order, strength):
   """Draws of n images whose jitter has these orders [n, 4] and strengths [n, 4]."""
   n = len(order)
   half = jnp.full(n, 0.5)
-  return augment._Draws(
+  return draws_lib.Draws(
       crop=jnp.full((n, 4), 0.5), flip=half, jitter=jnp.zeros(n), grayscale=half,
       order=jnp.asarray((np.argsort(order, -1) + 0.5) / 4, jnp.float32),
       strength=jnp.asarray(strength, jnp.float32), blur=half, sigma=half,
@@ -90,7 +92,7 @@ def test_simclrs_blur(name, simclr):
 def test_simclrs_crop(i, simclr):
   """TensorFlow takes weights from a table of 1,024; ours are clipped in addition."""
   box = [jnp.asarray([side]) for side in simclr[f'crop/box{i}']]
-  out = augment.crop_and_resize(simclr['crop/image'][None], *box, 24)
+  out = crop_lib.crop_and_resize(simclr['crop/image'][None], *box, 24)
   expected = simclr[f'crop/out{i}']
   np.testing.assert_allclose(_stack(out)[0, :len(expected)], np.clip(expected, 0, 1),
                              atol=6e-4)
