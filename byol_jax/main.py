@@ -85,7 +85,7 @@ def _run(asked: command.Command) -> int:
     prepare.run(config)
   elif task == 'compare':
     from byol_jax.tasks import compare
-    compare.run(config.compare.workdirs)
+    compare.run(config.compare.workdirs, named)
   elif task == 'study':
     from byol_jax.tasks import study
     study.run(config, workdir)

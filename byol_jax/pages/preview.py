@@ -10,7 +10,7 @@ from byol_jax.pages import template
 from byol_jax.pages.template import Markup
 from byol_jax.pages.template import tag
 
-_MOST_CLASSES, _MOST_ODD, _MOST_KINDS = 200, 60, 30  # rows
+_MOST_CLASSES, _MOST_ODD, _MOST_KINDS = 200, 60, 12  # rows
 
 
 class Found(NamedTuple):
@@ -84,10 +84,14 @@ def _kinds(found: Found) -> Markup:
   rest = sum(n for *_, n in found.kinds[_MOST_KINDS:])
   if rest:
     rows.append(['others', '-', f'{rest:,}'])
+  sides = sorted((min(width, height), max(width, height), n)
+                 for _, width, height, n in found.kinds if width)
+  told = (f' Shorter sides go from {sides[0][0]:,} to {sides[-1][0]:,} pixels, longer '
+          f'ones up to {max(side for _, side, _ in sides):,}.') if sides else ''
   return template.chapter(
       'Formats and sizes', template.table(['format', 'pixels', 'images'], rows,
                                           numbers=(1, 2)),
-      about=f'Of {found.looked_at:,} images, spread over the training part.')
+      about=f'Of {found.looked_at:,} images, spread over the training part.{told}')
 
 
 def _classes(found: Found) -> Markup | None:

@@ -56,12 +56,14 @@ code, pre { font: .85rem/1.45 ui-monospace, monospace; overflow-wrap: anywhere;
   white-space: pre-wrap; background: var(--card); border-radius: 4px;
   padding: .1rem .3rem }
 pre { padding: .6rem; margin: .4rem 0 }
-figure { margin: 0 } figcaption { overflow-wrap: anywhere; line-height: 1.25 }
+figure { margin: 0 }
+figcaption { overflow-wrap: anywhere; line-height: 1.25; margin-top: 4px }
 .cards { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
 .pictures { display: grid; gap: .6rem;
   grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)) }
-.row { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-start }
+.row { display: flex; flex-wrap: wrap; gap: .6rem; align-items: flex-start;
+  margin: .8rem 0 }
 .row figure, .pictures figure { max-width: 7rem; flex: 0 1 auto }
 img, .gone { display: block; border-radius: 3px; max-width: 100%; height: auto;
   background: var(--card) }

@@ -55,8 +55,9 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     if train is None:
       raise UserError(f'config key data.train_split is {data.train_split!r}: the data '
                       'set has no such part')
-    test = data_lib.open_source(data, data.test_split, seed=config.seed + 1, class_names=(
-        train.class_names)) if data.test_split else None
+    test = data_lib.open_source(
+        data, data.test_split, seed=config.seed + 1,
+        class_names=train.class_names) if data.test_split else None
   warnings = []
   resolved = _resolved(config, train, warnings)
   shown = showing.Showing(train, data.train_split, data.threads)

@@ -31,12 +31,9 @@ from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import rows as rows_lib
 from byol_jax.evaluation import scores
 from byol_jax.evaluation import subject as subject_lib
-from byol_jax.evaluation import tally
 from byol_jax.evaluation.features import Features
-from byol_jax.pages import drawing
 from byol_jax.pages import pictures as pictures_lib
 from byol_jax.pages import report
-from byol_jax.pages import several
 from byol_jax.run import journal as journal_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
@@ -44,6 +41,7 @@ from byol_jax.tasks import begin
 from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import describe
 from byol_jax.tasks import showing
+from byol_jax.tasks import side_by_side
 from byol_jax.training import build
 from byol_jax.weights import find
 from byol_jax.weights import load as weights_lib
@@ -113,7 +111,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None) -> None:
                         'task=report takes it from the run')
   root = _root(config.weights)
   if os.path.exists(os.path.join(root, 'study.json')):
-    page = of_study(root)
+    page = side_by_side.of_study(root, made())
   else:
     page = _of_run(config, journal_lib.read(root))
   write(workdir or root, page)
@@ -255,30 +253,3 @@ def _noting(missing: list[str]):
     yield
   except (UserError, TransientError) as error:
     missing.append(' '.join(str(error).split()))
-
-
-def of_study(root: str) -> str:
-  """Returns the page of a study, as far as its runs are.
-
-  Raises:
-    UserError: study.json is damaged.
-  """
-  try:
-    found = files_lib.read_json(os.path.join(root, 'study.json'))
-    lines = tally.columns(found['cells'])
-    picture = drawing.svg(
-        found['cells'], figure=found['figure'], title=found['title'],
-        subtitle=f'change of {tally.FIGURES[found["figure"]]} top-1')
-    # the first run of each cell: seeds of one cell look alike
-    runs = [(cell['name'], journal_lib.read(os.path.join(
-        root, cell['runs'][0]['workdir']))) for cell in found['cells'] if cell['runs']]
-    settings = list(found['settings'].items())
-    about = f'Published figures: {found["published"]}.'
-  except (TypeError, KeyError, ValueError, AttributeError) as error:
-    raise UserError(f'{os.path.join(root, "study.json")} is damaged: the command of '
-                    'the study writes it again') from error
-  return several.page(
-      f'Study: {found["title"]}', [several.Table('', lines[0], lines[1:])], runs,
-      drawing=picture, made=f'{root} · {made()}', settings=settings, about=[
-          'Top-1 in percent, mean and deviation over seeds; change: points, seed by '
-          'seed, to the reference.', about])
