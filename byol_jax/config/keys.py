@@ -335,8 +335,8 @@ _add(
     split=('train', text(), 'the part to encode'),
     formats=('npz,parquet', choice('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
              'files to write'))
-_add('report: the page of a run (docs/report.md)', ('report',), free=('report',),
-     images=(2000, _POSITIVE, 'training images whose features are looked at'))
+_add('report: the page of a run (docs/report.md)', ('report',), images=(
+    2000, _POSITIVE, 'training images whose features are looked at'))
 _add('preview: what a run would learn from', ('preview',), looked_at=(
     1000, _POSITIVE, 'training images whose formats and oddities are looked for'))
 _add('compare: a table over runs', ('compare',),

@@ -72,9 +72,13 @@ def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
   x_of = lambda value: _LEFT + x.share(value) * inner[0]
   y_of = lambda value: _TOP + (1 - y.share(value)) * inner[1]
   parts = []
-  for value in y.ticks():
+  ticks = y.ticks()
+  names = [short(value) for value in ticks]
+  if len(set(names)) < len(names):  # they differ in later digits
+    names = [f'{value:.8g}' for value in ticks]
+  for value, name in zip(ticks, names):
     parts += [path(f'M{_LEFT} {y_of(value):.1f}H{_WIDTH - _RIGHT}', 'grid'),
-              text(_LEFT - 6, y_of(value) + 4, short(value), 'soft', 'end')]
+              text(_LEFT - 6, y_of(value) + 4, name, 'soft', 'end')]
   parts.append(path(f'M{_LEFT} {_TOP}V{_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}', 'axis'))
   for value in x.ticks(5):
     parts.append(text(x_of(value), _HEIGHT - _BOTTOM + 16, short(value), 'soft',

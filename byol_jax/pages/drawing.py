@@ -18,6 +18,7 @@ _STEP, _BAR = 96, 40  # pixels between two places, and of a bar
 _MARK = 4  # pixels, half a mark's width
 _STYLE = template.COLOURS + chart.STYLE + '''
 .error { fill: none; stroke: var(--c); stroke-width: 1.5 }
+.axis.error { stroke: var(--ink) }
 .paper { fill: none; stroke: var(--c); stroke-width: 1.5; stroke-dasharray: 4 3;
   opacity: 0.75 }
 .bar { fill: var(--c); opacity: 0.85 }'''

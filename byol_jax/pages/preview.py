@@ -63,7 +63,7 @@ def page(name: str, found: Found, views: pictures_lib.Pictures, *,
       template.chapter(
           'Schedule', template.table([], schedule) if schedule else None,
           template.table(['key', 'value', 'default'], [
-              [tag('code', key), tag('code', value), tag('code', default)]
+              [tag('code', key), tag('code', str(value)), tag('code', str(default))]
               for key, value, default in changed],
               caption='keys that differ from their default') if changed else None,
           about='What the run would do with these images.')]

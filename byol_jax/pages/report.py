@@ -161,7 +161,7 @@ def _headline(results: Sequence[Result], journal: Journal) -> Markup | None:
   images = protocol.get('images') if isinstance(protocol, dict) else None
   if not parts and not images:
     return None
-  about = f'Test images: {images}.' if rows and images else images
+  about = f'Measured with {images}.' if rows and images else images
   return template.chapter('Figures', *parts, about=about)
 
 
@@ -244,7 +244,7 @@ def _settings(journal: Journal, facts: Facts) -> Markup | None:
   if facts.changed:
     parts.append(template.table(
         ['key', 'value', 'default'],
-        [[tag('code', key), tag('code', value), tag('code', default)]
+        [[tag('code', key), tag('code', str(value)), tag('code', str(default))]
          for key, value, default in facts.changed],
         caption='keys that differ from their default'))
   protocol = journal.results.get('protocol')
@@ -264,13 +264,14 @@ def _flat(value: Any, name: str = '') -> list[list[str]]:
 
 def _sessions(journal: Journal) -> Markup:
   """Returns command, versions, devices and times."""
-  columns = ('began', 'from_step', 'version', 'jax', 'device', 'processes', 'command')
   parts = []
   if journal.sessions:
-    parts.append(template.table(
-        [name.replace('_', ' ') for name in columns],
-        [[tag('code', line.get(name, '-')) if name == 'command' else
-          line.get(name, '-') for name in columns] for line in journal.sessions]))
+    for line in journal.sessions:
+      said = lambda name, line=line: line.get(name, '?')
+      parts += [f'{said("began")}, from step {said("from_step")}: byol_jax '
+                f'{said("version")}, jax {said("jax")}, Python {said("python")}; '
+                f'{said("device")}, {said("processes")} process(es)',
+                tag('pre', said('command'))]
   else:
     parts.append('The version that made this run did not note its command: the keys '
                  'that differ from their defaults say what was asked for.')

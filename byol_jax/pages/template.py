@@ -50,6 +50,7 @@ table { border-collapse: collapse; font-size: .9rem; margin: .4rem 0 }
 caption { text-align: left; padding: .2rem 0 }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere; min-width: 3.2rem }
+td:first-child { min-width: 8rem }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap }
 code, pre { font: .85rem/1.45 ui-monospace, monospace; overflow-wrap: anywhere;

@@ -1,7 +1,6 @@
 """The pieces of a page: everything is escaped, and nothing is loaded."""
 
-from html.parser import HTMLParser
-
+import html_page
 import numpy as np
 import pytest
 
@@ -9,21 +8,6 @@ from byol_jax.data.images import thumbnail
 from byol_jax.pages import template
 
 MARKUP = '<script>alert("1")</script>&\'\x07\udce4'
-
-
-class _Parser(HTMLParser):
-  """Notes elements, attributes and texts."""
-
-  def __init__(self, text):
-    super().__init__()
-    self.elements, self.texts = [], []
-    self.feed(text)
-
-  def handle_starttag(self, name, attributes):
-    self.elements.append((name, dict(attributes)))
-
-  def handle_data(self, data):
-    self.texts.append(data)
 
 
 def test_markup_in_texts_is_shown_and_not_understood():
@@ -34,7 +18,7 @@ def test_markup_in_texts_is_shown_and_not_understood():
       template.picture(None, MARKUP), template.warning(MARKUP),
       template.figure(1.0, key=MARKUP), about=MARKUP), about=[MARKUP])
   page.encode()  # a lone surrogate would end here
-  found = _Parser(page)
+  found = html_page.Page(page)
   assert not [name for name, _ in found.elements if name == 'script']
   shown = '<script>alert("1")</script>&\'\\x07\\udce4'
   assert found.texts.count(shown) >= 9
@@ -44,7 +28,7 @@ def test_markup_in_texts_is_shown_and_not_understood():
 
 def test_a_page_loads_nothing():
   page = template.page('t', template.chapter('One', 'x'), template.chapter('Two'))
-  found = _Parser(page)
+  found = html_page.Page(page)
   addresses = [value for _, of in found.elements for key, value in of.items()
                if key in ('src', 'href')]
   assert addresses == ['data:,', '#one', '#two']
@@ -56,7 +40,7 @@ def test_a_page_loads_nothing():
 @pytest.mark.parametrize('value, shown', [
     (12.345, '12.35%'), (None, '-'), (float('nan'), '-')])
 def test_figure_keeps_the_exact_value(value, shown):
-  [(name, attributes)] = _Parser(template.figure(value, unit='%', key='k')).elements
+  [(name, attributes)] = html_page.Page(template.figure(value, unit='%', key='k')).elements
   assert shown in template.figure(value, unit='%')
   assert attributes['data-key'] == 'k'
   assert (name == 'data') == (shown != '-')
