@@ -122,7 +122,7 @@ def _state(journal: Journal, facts: Facts) -> Markup:
   if task != 'pretrain':
     parts += ['an evaluation', '' if journal.results else ', not finished']
   elif journal.results:
-    parts += ['finished, ', figure(journal.results.get('run', {}).get('steps'), ',d',
+    parts += ['finished, ', figure(_section(journal, 'run').get('steps'), ',d',
                                    key='results.json run.steps'), ' steps']
   elif step is None:
     parts.append('nothing is logged yet')
@@ -157,8 +157,7 @@ def _headline(results: Sequence[Result], journal: Journal) -> Markup | None:
     parts.append(template.table(['last of', 'value', 'step'], [
         [name, figure(value, '.4g', key=f'metrics.jsonl {name}'), figure(step, ',d')]
         for name, step, value in last], numbers=(1, 2)))
-  protocol = journal.results.get('protocol', {})
-  images = protocol.get('images') if isinstance(protocol, dict) else None
+  images = _section(journal, 'protocol').get('images')
   if not parts and not images:
     return None
   about = f'Measured with {images}.' if rows and images else images
@@ -220,10 +219,7 @@ def _bar(share: float) -> Markup:
 
 def _bad(journal: Journal) -> Markup | None:
   """Returns the images that were left out, with the reasons."""
-  told = journal.results.get('left_out')
-  if not isinstance(told, dict):
-    protocol = journal.results.get('protocol')
-    told = protocol.get('left_out') if isinstance(protocol, dict) else None
+  told = _section(journal, 'left_out') or _section(journal, 'protocol').get('left_out')
   rows = [[part, name, why] for part, of in (
       told.items() if isinstance(told, dict) else ()) if isinstance(of, dict)
       for name, why in of.items()]
@@ -247,8 +243,7 @@ def _settings(journal: Journal, facts: Facts) -> Markup | None:
         [[tag('code', key), tag('code', str(value)), tag('code', str(default))]
          for key, value, default in facts.changed],
         caption='keys that differ from their default'))
-  protocol = journal.results.get('protocol')
-  if isinstance(protocol, dict) and protocol:
+  if protocol := _section(journal, 'protocol'):
     parts.append(tag('details', tag('summary', 'Protocol of the figures'),
                      template.table([], _flat(protocol))))
   return template.chapter('Settings', *parts) if parts else None
@@ -275,8 +270,7 @@ def _sessions(journal: Journal) -> Markup:
   else:
     parts.append('The version that made this run did not note its command: the keys '
                  'that differ from their defaults say what was asked for.')
-  run = journal.results.get('run')
-  if isinstance(run, dict) and run:
+  if run := _section(journal, 'run'):
     parts.append(template.table([], [
         [name.replace('_', ' '), figure(value, ',g' if isinstance(value, float) else
                                         ',d', key=f'results.json run.{name}')
@@ -284,6 +278,12 @@ def _sessions(journal: Journal) -> Markup:
         caption='results.json', numbers=(1,)))
   return template.chapter('Sessions', *parts, about=(
       'Each start of the run, where it began, and with what.'))
+
+
+def _section(journal: Journal, name: str) -> dict[str, Any]:
+  """Returns a section of results.json; {} where there is none."""
+  found = journal.results.get(name)
+  return found if isinstance(found, dict) else {}
 
 
 def _is_number(value: Any) -> bool:

@@ -131,7 +131,7 @@ def figure(value: float | None, form: str = '.2f', unit: str = '',
     unit: what stands behind it.
     key: where the value comes from, such as 'results.json byol.knn_top1'.
   """
-  if value is None or not math.isfinite(value):
+  if not isinstance(value, (int, float)) or not math.isfinite(value):
     return tag('span', '-', data_key=key or None)
   return tag('data', format(value, form) + unit, value=repr(value),
              data_key=key or None)

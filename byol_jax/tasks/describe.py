@@ -25,16 +25,21 @@ def facts(config: ml_collections.ConfigDict, journal: Journal) -> report.Facts:
   """Returns what a page says of a run's config.
 
   Args:
-    config: complete, and resolved where the number of images is known.
-    journal: the run's files; `data_found.images` of config.json is that number.
+    config: complete.
+    journal: the run's files; config.json has the number of images.
+
+  Raises:
+    UserError: the config is not that of a run.
   """
   images = journal.config.get('data_found.images')
+  images = images if isinstance(images, int) and images > 0 else None
+  told, least = changed(config), config.train.batch_size
+  config = schedule.resolve(config, max(images or least, least))
   method = build.make_method(config)
   model = build.make_model(config, 0, None)
   sizes = {'feature': model.feature_size, 'projection': config.network.projection_size}
   examples = min(config.evaluation.examples, images or config.evaluation.examples)
-  total = schedule.total_steps(config, images) if images and config.train.epochs else (
-      None)
+  total = schedule.total_steps(config, images) if images else None
   return report.Facts(
       title=f'{method.title}, {config.network.name}', total_steps=total,
       loss=_loss(method), bounds=_bounds(method, sizes, examples),
@@ -42,7 +47,7 @@ def facts(config: ml_collections.ConfigDict, journal: Journal) -> report.Facts:
       groups=[('Schedule', schedule_lines(config, total)),
               ('Data', _data_lines(config, journal.config)),
               ('Network', _network_lines(config, sizes['feature']))],
-      changed=changed(config))
+      changed=told)
 
 
 def changed(config: ml_collections.ConfigDict) -> list[tuple[str, Any, Any]]:
@@ -53,7 +58,7 @@ def changed(config: ml_collections.ConfigDict) -> list[tuple[str, Any, Any]]:
 
 def schedule_lines(config: ml_collections.ConfigDict,
                    total: int | None) -> list[tuple[str, Any]]:
-  """Returns the schedule of a resolved config."""
+  """Returns the schedule of a config; `total` steps are known of a resolved one."""
   train = config.train
   lines = [
       ('epochs', f'{train.epochs:g}' if train.epochs else 'chosen by the images'),
@@ -70,7 +75,7 @@ def schedule_lines(config: ml_collections.ConfigDict,
   lines.append(('optimizer', f'{train.optimizer}, momentum {train.momentum:g}'
                 + ('' if train.weight_decay is None else
                    f', weight decay {train.weight_decay:g}')))
-  if train.tau_base is not None and build.make_method(config).target_views:
+  if total and build.make_method(config).target_views:
     lines.append(('tau', f'{train.tau_base:g} to {train.tau_end:g}'))
   return lines
 

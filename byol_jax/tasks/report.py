@@ -160,6 +160,11 @@ def _of_run(config: ml_collections.ConfigDict, journal: journal_lib.Journal) -> 
   weights, own, missing = None, None, []
   with _noting(missing):
     own = weights_lib.complete(journal.config, journal.workdir)
+  unknown = [key for key in journal.config if key not in keys_lib.KEYS
+             and not key.startswith('data_found.')]
+  if unknown:
+    missing.append('config.json has keys that this version does not know: '
+                   + ', '.join(unknown))
   with _noting(missing):
     weights = weights_lib.load(path, config.evaluation.network)
   trained = weights.config if weights else None if is_evaluation else own
@@ -168,7 +173,11 @@ def _of_run(config: ml_collections.ConfigDict, journal: journal_lib.Journal) -> 
     with _noting(missing):
       data = data_lib.of_weights(own if is_evaluation and own else config, trained)
       journal, pictures = _looked_at(config, data, trained, weights, journal, missing)
-  return _page(journal, own, pictures, journal.workdir)
+  told = own
+  if is_evaluation and own and weights:  # schedule and network are the weights'
+    told = weights.config
+  return _page(journal, told, pictures, journal.workdir,
+               changed=describe.changed(own) if is_evaluation and own else None)
 
 
 def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDict,
@@ -219,9 +228,23 @@ def _pictures(shown: showing.Showing, program: build.Program,
 
 
 def _page(journal: journal_lib.Journal, config: ml_collections.ConfigDict | None,
-          pictures: pictures_lib.Pictures, folder: str) -> str:
-  """Returns a page; `folder` is where the results lie."""
-  facts = report.Facts() if config is None else describe.facts(config, journal)
+          pictures: pictures_lib.Pictures, folder: str, changed: Any = None) -> str:
+  """Returns a page.
+
+  Args:
+    journal: the files.
+    config: that of the run; None where it is not known.
+    pictures: the images.
+    folder: where the results lie.
+    changed: an evaluation's own keys, in place of the run's.
+  """
+  facts, missing = report.Facts(), list(pictures.missing)
+  if config is not None:
+    with _noting(missing):
+      facts = describe.facts(config, journal)
+  if changed is not None:
+    facts = facts._replace(changed=changed)
+  pictures = pictures._replace(missing=missing)
   return report.page(journal, facts, results(folder), pictures, made())
 
 

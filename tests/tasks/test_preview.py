@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 from tiny import call
 
-SMALL = ['--config.network.name=resnet8', '--config.data.image_size=8']
+SMALL = ['--config.network.name=resnet8', '--config.data.image_size=16']
 
 
 def preview(path, out, *arguments):
@@ -21,7 +21,7 @@ def preview(path, out, *arguments):
 def test_photos(tmp_path):
   folder = tmp_path / 'photos'
   photos.photos_in(folder, count=20)
-  first = sorted(folder.rglob('*.*'))[0]
+  first = sorted((folder / 'train').rglob('*.jpg'))[0]
   for name, pixels in (('dark.png', 3), ('same.png', 120)):
     Image.fromarray(np.full((30, 40, 3), pixels, np.uint8)).save(first.parent / name)
   Image.fromarray(np.random.default_rng(0).integers(

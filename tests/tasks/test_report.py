@@ -7,7 +7,6 @@ import shutil
 import html_page
 import numpy as np
 import pytest
-import tiny
 from tiny import call
 from tiny import FEW
 
@@ -205,7 +204,7 @@ def test_a_page_that_cannot_be_written_is_a_warning(copy, monkeypatch, caplog):
   def refuse(*_):
     raise OSError(28, 'No space left on device')
   class Opened:
-    workdir = 'w'
+    workdir, program = 'w', None
     class config:
       seed = 0
       data = evaluation = type('', (), {
@@ -223,17 +222,12 @@ def tiny_images():
   return Images(np.zeros((4, 8, 8, 3), np.uint8), None, None, 'four')
 
 
-def test_no_page_is_wanted(tmp_path):
-  np.savez(tmp_path / 'x.npz', x_train=np.random.RandomState(0).randint(
-      0, 255, (40, 12, 12, 3)).astype(np.uint8))
-  arguments = [*tiny.TINY, '--config.data.source=npz', '--config.train.epochs=1',
-               f'--config.data.path={tmp_path / "x.npz"}']
-  assert call('fashion', *arguments, f'--workdir={tmp_path}/a',
-              '--config.log.report=False') == 0
-  assert not (tmp_path / 'a' / 'report.html').exists()
-  # the page is free: the same run may want it later; it has no labels
-  assert call('report', f'--config.weights={tmp_path}/a',
-              '--config.evaluation.batch_size=16') == 0
-  page = read(tmp_path / 'a')
-  assert page.says('no labels') and 'map' in page.chapters()
+def test_images_without_labels(run, copy, tmp_path):
+  np.savez(tmp_path / 'x.npz', x_train=np.load(f'{run}/../tiny.npz')['x_train'])
+  write(copy / 'results.json', {'run': {'steps': 20}})
+  assert call('report', f'--config.weights={copy}', '--config.evaluation.batch_size=16',
+              f'--config.data.path={tmp_path / "x.npz"}') == 0
+  page = read(copy)
+  assert {'map', 'nearest-images', 'views'} <= set(page.chapters())
   assert 'classes' not in page.chapters()
+  assert not [of for of in page.named('figure') if of.get('class') in ('right', 'wrong')]
