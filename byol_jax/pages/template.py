@@ -49,8 +49,8 @@ nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .6rem 0 }
 table { border-collapse: collapse; font-size: .9rem; margin: .4rem 0 }
 caption { text-align: left; padding: .2rem 0 }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: anywhere; min-width: 3.2rem }
-td:first-child { min-width: 8rem }
+  vertical-align: top; overflow-wrap: break-word; min-width: 3.2rem }
+td:has(code):first-child { min-width: 8rem }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap }
 code, pre { font: .85rem/1.45 ui-monospace, monospace; overflow-wrap: anywhere;
