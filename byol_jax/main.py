@@ -79,7 +79,7 @@ def _run(asked: command.Command) -> int:
     hosts.initialize(asked.flags['distributed'], config.safety.heartbeat,
                      config.safety.startup_timeout)
   console_lib.setup_console()
-  if task in ('prepare', *keys_lib.EVALUATING):
+  if task in ('prepare', 'preview', *keys_lib.EVALUATING):
     signals.interrupt()
   if task in ('pretrain', *keys_lib.EVALUATING):
     orbax_repairs.silence()
@@ -91,13 +91,19 @@ def _run(asked: command.Command) -> int:
     prepare.run(config)
   elif task == 'compare':
     from byol_jax.tasks import compare
-    compare.run(config.compare.workdirs)
+    compare.run(config.compare.workdirs, named)
   elif task == 'study':
     from byol_jax.tasks import study
     study.run(config, workdir)
   elif task == 'preflight':
     from byol_jax.tasks import preflight
     return 0 if preflight.run(config, workdir) else 1
+  elif task == 'preview':
+    from byol_jax.tasks import preview
+    preview.run(config, workdir)
+  elif task == 'report':
+    from byol_jax.tasks import report
+    report.run(config, named)
   elif task == 'embed':
     from byol_jax.tasks import embed
     embed.run(config, named, asked.name)

@@ -49,6 +49,9 @@ TESTED_ELSEWHERE = {
     'networks/heads.py': 'networks/test_model.py',
     # shapes: they are compared with the batches that the feeds make
     'training/batch.py': 'data/feed/test_feed.py',
+    # pages that one task writes: it writes them there
+    'pages/preview.py': 'tasks/test_preview.py',
+    'pages/several.py': 'tasks/test_side_by_side.py',
 }
 
 

@@ -79,7 +79,7 @@ class RunLog:
       return
     values = files_lib.plain({'step': int(step)} | dict(values))
     with self._forgiving():
-      _append_line(self._path, json.dumps(values, allow_nan=False))
+      append_line(self._path, json.dumps(values, allow_nan=False))
       # Only if the line above fitted on the disk.
       if self._tensorboard:
         self._write_events(step, values)
@@ -134,7 +134,7 @@ def _tensorboard_modules():
   return record_writer, event_pb2, summary_pb2
 
 
-def _append_line(path: str, line: str):
+def append_line(path: str, line: str):
   """Appends the whole line or, if the disk is full, nothing."""
   data = line.encode() + b'\n'
   with open(path, 'ab', buffering=0) as f:

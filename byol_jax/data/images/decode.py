@@ -31,7 +31,7 @@ from byol_jax.data.images import memory
 from byol_jax.data.images import resize
 from byol_jax.errors import TransientError
 
-_FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')
+FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF')
 # Pillow warns of oddities once a process; errors that matter are raised.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
@@ -160,7 +160,7 @@ def turn(pixels: int) -> contextlib.AbstractContextManager:
 def promised_pixels(data: bytes) -> int:
   """Returns the number of pixels by the header; 0 where it cannot be read."""
   try:
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
       return image.width * image.height
   except Exception:  # `decode` says why
     return 0
@@ -194,7 +194,7 @@ def _decode_plain_jpeg(data: bytes, at_least: int) -> np.ndarray | None:
 def _decode_with_pillow(data: bytes) -> np.ndarray:
   """Decodes any format, slower."""
   try:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
     _check_size(image.height, image.width, _most_pixels(image, data))
     with turn(image.height * image.width):
       image.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Iterator
 import errno
 import logging
@@ -127,6 +128,21 @@ def list_folder(path: str, split: str) -> Listing | None:
     _tell_why_unlabelled(root, files)
     return Listing(root, files, None, None)
   return Listing(root, files, _labels(root, files, class_names), class_names)
+
+
+def passed_over(path: str) -> dict[str, int]:
+  """Counts the files below a folder that are no images by their names.
+
+  Links to folders are not followed.
+
+  Returns:
+    {ending, or the whole name for a name without one: files}, the most frequent first.
+  """
+  counts = collections.Counter()
+  for _, _, files in os.walk(path):
+    counts.update(os.path.splitext(name)[1].lower() or name for name in files
+                  if not name.lower().endswith(EXTENSIONS))
+  return dict(counts.most_common())
 
 
 def read_file(path: str) -> bytes:
