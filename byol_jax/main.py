@@ -2,6 +2,7 @@
 
   python -m byol_jax.main --config=configs/NAME.py [--workdir=DIR]
       [--config.key=value ...]
+  byol_jax pretrain PHOTOS      and other short commands (config/verbs.py)
 
 Exit codes: 0 done, or left in order on a signal; 1 it does not fit (preflight),
 or a defect of this program; 2 a mistake of the user's; 75 a failure of the
@@ -13,7 +14,8 @@ from __future__ import annotations
 from byol_jax.run import signals
 
 # Later imports take seconds, in which Ctrl-C would end in a traceback.
-LEAVING = signals.for_good() if __name__ == '__main__' else None
+if __name__ == '__main__':
+  signals.for_good()
 
 import atexit
 from collections.abc import Sequence
@@ -27,21 +29,9 @@ from byol_jax import ending
 from byol_jax import errors
 from byol_jax.config import command
 from byol_jax.config import keys as keys_lib
+from byol_jax.config import verbs
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-
-# What to change where the memory for a task is missing; pretrain's first step has
-# advice of its own.
-_EVALUATION = 'lower config key evaluation.batch_size or data.eval_image_size'
-_AGAINST_SHORTAGE = {
-    'pretrain': 'lower config key evaluation.batch_size or evaluation.examples, or '
-                'data.resident_limit_mib so that images are streamed',
-    'knn': _EVALUATION, 'logistic': _EVALUATION, 'embed': _EVALUATION,
-    'export': _EVALUATION,
-    'linear_eval': f'{_EVALUATION}, or linear_eval.batch_size',
-    'finetune': f'{_EVALUATION}, or finetune.batch_size',
-    'prepare': 'lower config key data.threads'}
-
 
 def main(argv: Sequence[str]) -> int:
   """Runs the task of the config; returns the exit code."""
@@ -50,10 +40,13 @@ def main(argv: Sequence[str]) -> int:
     sys.stdout.reconfigure(errors='backslashreplace')
   if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
     with contextlib.suppress(BrokenPipeError):  # `| head` has closed it
-      print(command.help_text())
+      print(f'{command.help_text()}\n\n{verbs.help_text()}')
       sys.stdout.flush()
     return 0
   try:
+    if long := verbs.expanded(argv):
+      argv = long
+      print(verbs.shown(argv), flush=True)
     return _run(command.parse(argv))
   except UserError as error:
     print(f'byol_jax: {error}', file=sys.stderr)
@@ -88,11 +81,11 @@ def _run(asked: command.Command) -> int:
                      config.safety.startup_timeout)
   backend.require()
   console_lib.setup_console()
-  if LEAVING is not None and task in ('prepare', *keys_lib.EVALUATING):
-    LEAVING.now = signals.Now.INTERRUPTED
+  if task in ('prepare', 'preview', *keys_lib.EVALUATING):
+    signals.interrupt()
   if task in ('pretrain', *keys_lib.EVALUATING):
     orbax_repairs.silence()
-  with backend.explained(_AGAINST_SHORTAGE.get(task, 'free memory')):
+  with backend.explained(backend.advice(task)):
     return _task(config, workdir, named, asked.name)
 
 
@@ -107,13 +100,19 @@ def _task(config: Any, workdir: str, named: str | None, name: str) -> int:
     prepare.run(config)
   elif task == 'compare':
     from byol_jax.tasks import compare
-    compare.run(config.compare.workdirs)
+    compare.run(config.compare.workdirs, named)
   elif task == 'study':
     from byol_jax.tasks import study
     study.run(config, workdir)
   elif task == 'preflight':
     from byol_jax.tasks import preflight
     return 0 if preflight.run(config, workdir) else 1
+  elif task == 'preview':
+    from byol_jax.tasks import preview
+    preview.run(config, workdir)
+  elif task == 'report':
+    from byol_jax.tasks import report
+    report.run(config, named)
   elif task == 'embed':
     from byol_jax.tasks import embed
     embed.run(config, named, name)

@@ -23,5 +23,7 @@ fi
 
 # Eight CPU devices stand in for eight cores of a TPU.
 export JAX_PLATFORMS=cpu
+# Programs that tests start compile the same small networks again and again.
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.1
 export XLA_FLAGS="${XLA_FLAGS:-} --xla_force_host_platform_device_count=8"
-exec "$PYTHON" -m pytest -q -n 2 --dist loadfile "$@"
+exec "$PYTHON" -m pytest -q -n 2 --dist loadfile --durations=40 "$@"

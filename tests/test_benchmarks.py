@@ -48,13 +48,32 @@ def _benchmark(monkeypatch):
   return importlib.import_module
 
 
-def test_input(images):
+def test_input(images, tmp_path):
+  """Also where lightly is there, but cannot be imported: it once never ended."""
   said = _last_line('input', f'--images={images}', '--seconds=0.1', '--rounds=1',
-                    '--threads=1', '--short-side=16')
-  assert said['images'] == 20 and said['short_side'] == 16
+                    '--threads=1', '--short-side=16',
+                    without=_forbidden(tmp_path, 'lightly'))
+  assert said['images'] == 20 and said['short_side'] == 16 and said['pil'] == 'PIL'
   for key in ('images_per_second', 'cpu_ms_per_image', 'ratio_to_tfdata',
               'ratio_to_pil', 'share_of_decode_limit'):
     assert said[key] > 0
+
+
+def test_a_pool_whose_processes_die_ends_in_an_error(images, tmp_path):
+  script = tmp_path / 'dying.py'
+  script.write_text(f'''
+import os, sys
+sys.path.insert(0, {f'{ROOT}/benchmarks'!r})
+import input
+input._start_process = os._exit  # of the processes of the pool
+if __name__ == '__main__':
+  input.measure = lambda own, *_: input.pool_rate(own, 1, 1, False)
+  sys.exit(input.main())
+''')
+  done = subprocess.run(
+      [sys.executable, script, f'--images={images}'], text=True, capture_output=True,
+      timeout=120, env=os.environ | {'PYTHONPATH': ROOT})
+  assert done.returncode == 1 and 'a process of the pool died' in done.stderr
 
 
 @pytest.mark.parametrize('short_side', [0, 16])

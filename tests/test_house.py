@@ -18,8 +18,8 @@ FLOORS = {
     'training': 5, 'run': 5,
     'weights': 6,
     'evaluation': 7, 'retrieval': 7, 'pages': 7,
-    'tasks': 8, 'encoder': 8, 'api': 8,
-    'main': 9}
+    'tasks': 8, 'encoder': 8,
+    'api': 9, 'main': 9, '__main__': 10}
 # Names and constants, which import nothing that is slow: config may know them.
 NAMES = ('networks.architectures', 'data.sources.names', 'views.recipes', 'methods.names',
          'data.bad', 'data.images.crops')
@@ -49,6 +49,9 @@ TESTED_ELSEWHERE = {
     'networks/heads.py': 'networks/test_model.py',
     # shapes: they are compared with the batches that the feeds make
     'training/batch.py': 'data/feed/test_feed.py',
+    # pages that one task writes: it writes them there
+    'pages/preview.py': 'tasks/test_preview.py',
+    'pages/several.py': 'tasks/test_side_by_side.py',
 }
 
 

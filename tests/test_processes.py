@@ -26,6 +26,7 @@ import json, os, sys, zlib
 import numpy as np
 from byol_jax import main
 from byol_jax.data.feed import streamed
+from byol_jax.run import signals
 feed = streamed.Streamed.batches
 def batches(self, start_step, num_steps, grid, stop=None):
   for k, batch in enumerate(feed(self, start_step, num_steps, grid, stop)):
@@ -36,6 +37,7 @@ def batches(self, start_step, num_steps, grid, stop=None):
           f.write(json.dumps([start_step + k, int(grid[place]), fed]) + chr(10))
     yield batch
 streamed.Streamed.batches = batches
+signals.for_good()
 sys.exit(main.main(sys.argv))
 '''
 _RUN = ('--config.log.every_steps=1', '--config.data.resident=no',
@@ -266,6 +268,8 @@ _EVALUATING = '''
 import sys
 from tests.faults import tiny_config
 from byol_jax import main
+from byol_jax.run import signals
+signals.for_good()
 sys.exit(main.main(sys.argv))
 '''
 _LONG = pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')

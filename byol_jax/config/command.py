@@ -23,13 +23,19 @@ from byol_jax.errors import UserError
 USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
          '[--workdir=DIR] [--config.key=value ...]')
 FLAGS = {
-    'config': Key('', kinds.text(), 'the config file; its argument follows a colon, as '
-                  'in configs/imagenet_r50.py:300'),
+    'config': Key('', kinds.text(), 'the config file, or the name of one that comes '
+                  'with byol_jax; its argument follows a colon, as in '
+                  'configs/imagenet_r50.py:300'),
     'workdir': Key('', kinds.text(), 'where the run lives; empty: runs/NAME of the '
                    'config, for evaluations a folder beside the weights'),
     'distributed': Key('auto', kinds.choice('auto', 'on', 'off'), 'whether this is one '
                        'of several processes; auto: if a cluster is found'),
 }
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# where the configs that come with byol_jax lie: within an installed package, or beside
+# the package in a clone of the repository
+_SHIPPED = (os.path.join(_PACKAGE, 'configs'),
+            os.path.join(os.path.dirname(_PACKAGE), 'configs'))
 _MODULE = 'config_config'  # the config file's name among Python's modules
 _MOST_SHOWN = 400  # characters of another's message
 
@@ -65,20 +71,61 @@ def parse(argv: Sequence[str], flags: Mapping[str, Key] = FLAGS) -> Command:
   path = given.pop('config', None)
   if path is None:
     raise UserError(f'--config is missing\n{USAGE}')
-  file, colon, argument = path.partition(':')
-  if not os.path.isfile(file):
-    raise UserError(f'--config={path}: there is no such file')
+  return made(path, {name.removeprefix('config.'): value
+                     for name, value in given.items() if name not in flags},
+              {name: given.get(name, flag.default) for name, flag in flags.items()})
+
+
+def made(path: str, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Command:
+  """Makes a command of a config and of values that take the place of the config's.
+
+  Args:
+    path: a config file, or the name of one that comes with byol_jax, as `find` takes
+      it; its argument follows a colon.
+    values: by key, as in {'train.epochs': 100}.
+    flags: the values of the other flags.
+
+  Raises:
+    UserError: there is no such config, or a key or a value is wrong.
+  """
+  name, colon, argument = path.partition(':')
+  file = find(name)
+  if not file:
+    raise UserError(f'--config={path}: there is no such file{_shipped(name)}')
+  for key in values:
+    if key not in keys_lib.KEYS:
+      raise UserError(rules.unknown(key))
   config = _loaded(path, file, [argument] if colon else [])
   rules.check_keys(config)
   with config.ignore_type():  # values are checked below; a file may have other types
-    config.update_from_flattened_dict({
-        name.removeprefix('config.'): value for name, value in given.items()
-        if name not in flags})
+    config.update_from_flattened_dict(dict(values))
   rules.validate(config)
   return Command(
       config, os.path.basename(file).removesuffix('.py') + '_' * bool(colon)
       + argument.replace(',', '_'),  # of workdirs, which commas separate elsewhere
-      {name: given.get(name, flag.default) for name, flag in flags.items()})
+      dict(flags))
+
+
+def find(name: str) -> str:
+  """Returns the path of a config file; '' if there is none.
+
+  A file of the user's comes first. `folder`, `folder.py` and `configs/folder.py` are
+  otherwise the config of that name that comes with byol_jax: an installed package has
+  no folder configs/ in the place where a user works.
+  """
+  if os.path.isfile(name):
+    return name
+  file = name.removeprefix('configs/').removesuffix('.py') + '.py'
+  return next((path for folder in _SHIPPED for path in [os.path.join(folder, file)]
+               if file == os.path.basename(file) and os.path.isfile(path)), '')
+
+
+def _shipped(name: str) -> str:
+  """Returns the end of a message: the config of byol_jax with the nearest name."""
+  known = sorted(file.removesuffix('.py') for folder in _SHIPPED
+                 if os.path.isdir(folder) for file in os.listdir(folder)
+                 if file.endswith('.py'))
+  return kinds.nearest(os.path.basename(name).removesuffix('.py'), known)
 
 
 def _given(arguments: Sequence[str], flags: Mapping[str, Key]) -> dict[str, Any]:

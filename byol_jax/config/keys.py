@@ -28,11 +28,13 @@ from byol_jax.networks import architectures
 from byol_jax.views import recipes
 
 PRETRAIN = ('pretrain',)
-LEARNING = ('pretrain', 'preflight')  # they build the train step
+LEARNING = ('pretrain', 'preflight', 'preview')  # they build the train step
 CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
 MEASURING = ('knn',) + CHOOSING
-EVALUATING = MEASURING + ('embed', 'export')  # they take `weights`
-TASKS = ('pretrain', 'prepare', 'preflight') + EVALUATING + ('compare', 'study')
+# they take `weights`
+EVALUATING = MEASURING + ('embed', 'export', 'report')
+TASKS = ('pretrain', 'preview', 'prepare', 'preflight') + EVALUATING + (
+    'compare', 'study')
 RULES = ('0.1', '0.2')  # of reading folders and lists, by version
 STUDIES = ('batch_size', 'augmentation', 'target', 'predictor', 'methods')
 
@@ -273,7 +275,9 @@ _add(
 _add(
     'log: what a run tells', PRETRAIN, free=PRETRAIN,
     every_steps=(50, _POSITIVE, 'steps between two lines'),
-    tensorboard=(True, flag(), 'whether TensorBoard events are written, too'))
+    tensorboard=(True, flag(), 'whether TensorBoard events are written, too'),
+    report=(True, flag(), 'whether report.html is written, at each measuring and '
+            'at the end (docs/report.md)'))
 _add(
     'checkpoint: what a run keeps', PRETRAIN, free=PRETRAIN,
     every_steps=(None, automatic(_POSITIVE),
@@ -351,6 +355,10 @@ _add(
     split=('train', text(), 'the part to encode'),
     formats=('npz,parquet', choice('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
              'files to write'))
+_add('report: the page of a run (docs/report.md)', ('report',), images=(
+    2000, _POSITIVE, 'training images whose features are looked at'))
+_add('preview: what a run would learn from', ('preview',), looked_at=(
+    1000, _POSITIVE, 'training images whose formats and oddities are looked for'))
 _add('compare: a table over runs', ('compare',),
      workdirs=('', text(), 'separated by commas; * stands for many'))
 _add(

@@ -24,6 +24,14 @@ _OF_THE_MOMENT = re.compile(  # another process has the device, or the network i
     re.IGNORECASE)
 # Kinds of jax's errors that come again with every start of the same program.
 _OF_THE_PROGRAM = ('INVALID_ARGUMENT', 'UNIMPLEMENTED', 'OUT_OF_RANGE', 'NOT_FOUND')
+_EVALUATION = 'lower config key evaluation.batch_size or data.eval_image_size'
+_ADVICE = {  # by task; pretrain's first step has advice of its own
+    'pretrain': 'lower config key evaluation.batch_size or evaluation.examples, or '
+                'data.resident_limit_mib so that images are streamed',
+    'preflight': 'lower config key train.batch_size or data.image_size',
+    'linear_eval': f'{_EVALUATION}, or linear_eval.batch_size',
+    'finetune': f'{_EVALUATION}, or finetune.batch_size',
+    'prepare': 'lower config key data.threads'}
 _EXTRAS = {'cuda': 'cuda', 'gpu': 'cuda', 'tpu': 'tpu'}  # platform: extra of setup.py
 
 
@@ -52,6 +60,11 @@ def require() -> None:
                   + (f"pip install '.[{extra}]', or " if extra else '')
                   + 'unset it to take what the machine has, or set '
                   'JAX_PLATFORMS=cpu') from reason
+
+
+def advice(task: str) -> str:
+  """Returns what to change where the memory for a task is missing."""
+  return _ADVICE.get(task, _EVALUATION)
 
 
 @contextlib.contextmanager

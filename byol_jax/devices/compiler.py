@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import os
 
 import jax
@@ -10,6 +12,11 @@ _YNN = '--xla_cpu_experimental_ynn_fusion_type'
 
 _HARMLESS = ('--xla_force_host_platform_device_count', '--xla_dump', _YNN,
              '--xla_gpu_cuda_data_dir')
+_PINNED = {
+    'jax_threefry_partitionable': True, 'jax_default_prng_impl': 'threefry2x32',
+    'jax_enable_x64': False, 'jax_default_matmul_precision': None,
+    'jax_random_seed_offset': 0, 'jax_numpy_dtype_promotion': 'standard',
+    'jax_numpy_rank_promotion': 'allow'}
 _OF_NUMBERS = ('LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
 
 
@@ -36,6 +43,18 @@ def leave_accelerators() -> None:
   jax.config.update('jax_platforms', 'cpu')
 
 
+@contextlib.contextmanager
+def pinned_numbers() -> Iterator[None]:
+  """Calls `pin_numbers` until the end of the block, in a program of somebody else."""
+  before = {name: getattr(jax.config, name) for name in _PINNED}
+  pin_numbers()
+  try:
+    yield
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
+
+
 def pin_numbers() -> None:
   """Fixes jax's generator and its widths, whatever the environment says.
 
@@ -44,13 +63,8 @@ def pin_numbers() -> None:
   `jax_threefry_partitionable`, so that a new augmentation, which draws more, leaves
   the draws of old runs as they were.
   """
-  jax.config.update('jax_threefry_partitionable', True)
-  jax.config.update('jax_default_prng_impl', 'threefry2x32')
-  jax.config.update('jax_enable_x64', False)
-  jax.config.update('jax_default_matmul_precision', None)
-  jax.config.update('jax_random_seed_offset', 0)
-  jax.config.update('jax_numpy_dtype_promotion', 'standard')
-  jax.config.update('jax_numpy_rank_promotion', 'allow')
+  for name, value in _PINNED.items():
+    jax.config.update(name, value)
 
 
 def environment() -> dict[str, str]:

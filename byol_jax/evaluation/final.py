@@ -8,6 +8,7 @@ import numpy as np
 
 from byol_jax.data.sources import table
 from byol_jax.evaluation import checks
+from byol_jax.evaluation import confusion
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import features as features_lib
 from byol_jax.evaluation import figures as figures_lib
@@ -23,7 +24,8 @@ CALIBRATION_IMAGES = 2048                 # for the untrained encoder's statisti
 
 def measure(
     features: features_lib.Encode, split: splits.Split, *, k: int,
-    temperature: float, seed: int) -> tuple[dict[str, float], dict[str, Any]]:
+    temperature: float, seed: int,
+) -> tuple[dict[str, float], dict[str, Any], dict[str, Any]]:
   """Measures the k-NN and linear accuracy of one encoder's features.
 
   Args:
@@ -34,7 +36,7 @@ def measure(
     seed: the seed of the linear probe's held-out part.
 
   Returns:
-    Figures in percent and their protocols.
+    Figures in percent, their protocols, and `confusion.by_class` of the k-NN.
   """
   train, test = features(*split.train), features(*split.test)
   train_labels, test_labels = (
@@ -54,10 +56,13 @@ def measure(
           scores.Choice(seed=seed), num_classes=classes)}
   figures, protocol = {}, {}
   for name, classifier in classifiers.items():
-    figures[f'{name}_top1'] = scores.top_k_accuracy(
-        classifier.scores(queries), test_labels, 1)
+    votes = classifier.scores(queries)
+    figures[f'{name}_top1'] = scores.top_k_accuracy(votes, test_labels, 1)
     protocol[name] = classifier.protocol | {'test_images': len(test_labels)}
-  return figures, protocol
+    if name == 'knn':  # equal votes go to the first class, as in `top_k_accuracy`
+      by_class = confusion.by_class(votes.argmax(axis=1), test_labels,
+                                    split.train[0].class_names, 'knn_top1')
+  return figures, protocol, by_class
 
 
 def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.Split,
@@ -77,8 +82,8 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
     seed: the seed of all random choices.
 
   Returns:
-    results.json: 'method'; under its name, 'untrained' and 'raw_pixels' each
-    'knn_top1' and 'linear_top1' in percent; and 'protocol'.
+    results.json: 'method'; 'by_class' of its k-NN; under its name, 'untrained' and
+    'raw_pixels' each 'knn_top1' and 'linear_top1' in percent; and 'protocol'.
   """
   side = min(image_size, RAW_PIXELS_SIZE)
   data, rows = split.train
@@ -96,8 +101,10 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
       'data': data.name,
   }
   for name, features in kinds.items():
-    results[name], how = measure(features, split, k=k, temperature=temperature,
-                                 seed=seed)
+    results[name], how, by_class = measure(features, split, k=k,
+                                           temperature=temperature, seed=seed)
+    if name == method:
+      results['by_class'] = by_class
     protocol[f'{name}_classifiers'] = how
   num_train, num_test = how['knn']['train_images'], how['knn']['test_images']
   protocol['images'] = f'{num_train} training images, {split.description(num_test)}'

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import logging
 import math
+import os
+import shutil
 import sys
 import time
+from typing import TextIO
 
 import jax
 
@@ -22,13 +26,99 @@ def setup_console() -> logging.Logger:
   shown as 'warning: ...', so its text does not begin with that word. Call this after
   jax.distributed.initialize, if that is called.
   """
-  handler = logging.StreamHandler(sys.stdout)
-  handler.setFormatter(_Lines())
-  _console.handlers = [handler]
+  _console.handlers = [_Handler()]
   _console.propagate = False
   _console.setLevel(
       logging.INFO if jax.process_index() == 0 else EVERY_PROCESS)
   return _console
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[None]:
+  """Sets up the console until the end of the block, then leaves it as it was.
+
+  For a program of somebody else, who may have a logging of their own.
+  """
+  before = _console.handlers, _console.propagate, _console.level
+  setup_console()
+  try:
+    yield
+  finally:
+    _console.handlers, _console.propagate, level = before
+    _console.setLevel(level)
+
+
+def renews() -> bool:
+  """Returns whether a line can take the place of the one before: not in a file."""
+  is_notebook = type(sys.stdout).__module__.startswith('ipykernel')
+  return is_notebook or sys.stdout.isatty() and os.environ.get('TERM') != 'dumb'
+
+
+def show(line: str, share: float) -> None:
+  """Shows how far a work is: on a terminal in place of the line shown before.
+
+  Other lines appear above it. Call `keep` when the work ends.
+
+  Args:
+    line: the text.
+    share: the part of the work that is done, from 0 to 1.
+  """
+  _console.info('%s', line, extra={'share': share})
+
+
+def keep() -> None:
+  """Leaves the progress line, if there is one, where it stands."""
+  for handler in _console.handlers:
+    if isinstance(handler, _Handler):
+      handler.keep()
+
+
+class _Handler(logging.StreamHandler):
+  """Writes lines to stdout; where it can, the line of `show` stays the last one."""
+
+  def __init__(self):
+    super().__init__(sys.stdout)
+    self.setFormatter(_Lines())
+    self._renews, self._standing = renews(), ''
+
+  def emit(self, record: logging.LogRecord) -> None:
+    share = getattr(record, 'share', None)
+    blank = '\r' + ' ' * len(self._standing) + '\r'
+    try:
+      if share is not None and self._renews:
+        self._standing = f'{_bar(share)} {self.format(record)}'[:_width(self.stream)]
+        self.stream.write(blank + self._standing)
+        self.flush()
+        return
+      if self._standing:
+        self.stream.write(blank)
+      super().emit(record)
+      if self._standing:
+        self.stream.write(self._standing)
+        self.flush()
+    except (OSError, ValueError):  # as logging does
+      self.handleError(record)
+
+  def keep(self) -> None:
+    """Ends the standing line."""
+    with self.lock:
+      if self._standing:
+        self._standing = ''
+        self.stream.write(self.terminator)
+        self.flush()
+
+
+def _width(stream: TextIO) -> int:
+  """Returns the number of characters that fit: a broken line would not renew itself."""
+  if not stream.isatty():
+    return 200  # a notebook has no width
+  return shutil.get_terminal_size((120, 0)).columns - 1
+
+
+def _bar(share: float, width: int = 20) -> str:
+  """Returns a bar, in ASCII: a console may have nothing else."""
+  done = round(width * min(max(share, 0.0), 1.0))
+  return f'[{"#" * done}{"." * (width - done)}]'
 
 
 # a name may hold the codes of terminals: they are written out, but for line ends
@@ -72,8 +162,10 @@ def progress_line(step: int, total_steps: int, meaning: str,
       f'{speed:,.{0 if speed >= 10 else 1}f} img/s',
       f'ETA {duration(values["seconds_left"])}',
       f'loss {values["loss"]:.3f} ({meaning})',
-      f'lr {values["learning_rate"]:.3g}',
-      *([f'tau {values["tau"]:.4f}'] if 'tau' in values else []),
+      # a terminal has no room for what hardly changes
+      *([] if renews() else [
+          f'lr {values["learning_rate"]:.3g}',
+          *([f'tau {values["tau"]:.4f}'] if 'tau' in values else [])]),
       f'wait {100 * values["data_wait"]:.0f}%',
   ]
   if 'probe_top1' in values:
@@ -87,7 +179,7 @@ class Progress:
   def __init__(self, title: str, total: int, unit: str = 'img/s'):
     self._title, self._total, self._unit = title, total, unit
     self._done, self._start = 0, time.monotonic()
-    self._is_terminal = sys.stdout.isatty()
+    self._renews = renews()
     self._next = self._start
 
   def add(self, count: int) -> None:
@@ -95,21 +187,17 @@ class Progress:
     now = time.monotonic()
     if now < self._next:
       return
-    self._next = now + (0.2 if self._is_terminal else 10.0)
+    self._next = now + (0.2 if self._renews else 10.0)
     self._show(now)
 
   def _show(self, now: float) -> None:
     rate = self._done / max(now - self._start, 1e-3)
     left = (self._total - self._done) / max(rate, 1e-3)
-    line = (f'{self._title}  {self._done:,}/{self._total:,}  '
-            f'{100 * self._done / max(self._total, 1):.0f}%  {rate:,.0f} {self._unit}  '
-            f'ETA {duration(left)}')
-    if self._is_terminal:
-      print(f'\r{line}\x1b[K', end='', flush=True)
-    else:
-      _console.info('%s', line)
+    share = self._done / max(self._total, 1)
+    show(f'{self._title}  {self._done:,}/{self._total:,}  {100 * share:.0f}%  '
+         f'{rate:,.0f} {self._unit}  ETA {duration(left)}', share)
 
   def close(self) -> None:
-    if self._is_terminal:
+    if self._renews:
       self._show(time.monotonic())
-      print(flush=True)
+      keep()

@@ -21,6 +21,12 @@ from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
 
+_PANELS = {
+    'perf': ('images_per_second', 'data_wait', 'seconds_left'),
+    'eval': ('knn_top1',),
+    'collapse': ('projection_std', 'batch_projection_std', 'alignment', 'uniformity',
+                 'predictor_explained', 'feature_rank', 'projection_rank')}
+
 
 class RunLog:
   """metrics.jsonl and TensorBoard events of a run, one line a logged step.
@@ -66,14 +72,14 @@ class RunLog:
 
     Args:
       step: steps done.
-      values: numbers (0-d arrays too) by name; TensorBoard gets all numbers,
-        metrics.jsonl everything that JSON can hold.
+      values: numbers (0-d arrays too) by name; TensorBoard gets all numbers, as
+        PANEL/NAME, metrics.jsonl everything that JSON can hold.
     """
     if not self._enabled:
       return
     values = files_lib.plain({'step': int(step)} | dict(values))
     with self._forgiving():
-      _append_line(self._path, json.dumps(values, allow_nan=False))
+      append_line(self._path, json.dumps(values, allow_nan=False))
       # Only if the line above fitted on the disk.
       if self._tensorboard:
         self._write_events(step, values)
@@ -92,7 +98,7 @@ class RunLog:
         event(self._purge_step, session_log=event_pb2.SessionLog(
             status=event_pb2.SessionLog.START))
       event(step, summary=summary_pb2.Summary(value=[
-          summary_pb2.Summary.Value(tag=name, simple_value=value)
+          summary_pb2.Summary.Value(tag=f'{_panel(name)}/{name}', simple_value=value)
           for name, value in values.items()
           if name != 'step' and isinstance(value, (int, float))]))
       self._events.flush()
@@ -110,6 +116,11 @@ class RunLog:
       self._events = None
 
 
+def _panel(name: str) -> str:
+  """Returns the group of figures in which TensorBoard and others show a value."""
+  return next((panel for panel, names in _PANELS.items() if name in names), 'train')
+
+
 def _tensorboard_modules():
   """Imports tensorboardX's modules when needed: it loads torch, if installed.
 
@@ -123,7 +134,7 @@ def _tensorboard_modules():
   return record_writer, event_pb2, summary_pb2
 
 
-def _append_line(path: str, line: str):
+def append_line(path: str, line: str):
   """Appends the whole line or, if the disk is full, nothing."""
   data = line.encode() + b'\n'
   with open(path, 'ab', buffering=0) as f:

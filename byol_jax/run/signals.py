@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
 
 from byol_jax import ending
 
@@ -43,17 +42,22 @@ class Leaving:
     """Returns whether a signal has come."""
     return self._asked.is_set()
 
+  def ask(self, number: int) -> None:
+    """Notes a signal."""
+    self.number = number
+    self._asked.set()
+
   def signal(self, number: int) -> None:
-    """Handles a signal, in a thread of its own."""
+    """Handles a signal to a program, in a thread of its own."""
     self.number = number
     if self.now is not Now.AFTER_SAVING:
       _end(self.now, number)
     elif self.is_asked():
       ending.exit_saying(128 + number, '', sys.stderr)
-    self._asked.set()
+    self.ask(number)
 
 
-_program: tuple[Leaving, Callable[[], None]] | None = None  # set by `for_good`
+_program: Leaving | None = None  # set by `for_good`
 
 
 def for_good() -> Leaving:
@@ -63,7 +67,7 @@ def for_good() -> Leaving:
   """
   global _program
   _program = _watch()
-  return _program[0]
+  return _program
 
 
 @contextlib.contextmanager
@@ -71,23 +75,52 @@ def on_signals() -> Iterator[Leaving]:
   """Watches for signals until the end of the block.
 
   A thread watches: Python runs handlers in the main thread only, which may be in the
-  compiler for minutes, or wait for a step that will not end.
+  compiler for minutes, or wait for a step that will not end. In a program that has not
+  called `for_good`, such as a notebook, see `_as_guest`.
   """
   if threading.current_thread() is not threading.main_thread():
     yield Leaving()  # only the main thread can handle signals
-  elif _program is not None:
-    _handle()  # jax.distributed may have set handlers of its own
-    leaving = _program[0]
-    try:
+  elif _program is None:
+    with _as_guest() as leaving:
       yield leaving
-    finally:
-      leaving.now = Now.AT_ONCE
   else:
-    leaving, stop = _watch()
+    _handle()  # jax.distributed may have set handlers of its own
     try:
-      yield leaving
+      yield _program
     finally:
-      stop()
+      _program.now = Now.AT_ONCE
+
+
+@contextlib.contextmanager
+def _as_guest() -> Iterator[Leaving]:
+  """Watches for signals in a program of somebody else, which only that may end.
+
+  A signal does what it does in that program: SIGINT raises KeyboardInterrupt. It does
+  so at once, but where a run wants to save first, at the end of the block; a second
+  signal then does so at once.
+  """
+  leaving, before = Leaving(), {}
+
+  def give_back() -> None:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+  def handle(number: int, _) -> None:
+    if leaving.now is Now.AFTER_SAVING and not leaving.is_asked():
+      leaving.ask(number)
+    else:
+      give_back()
+      signal.raise_signal(number)
+
+  for number in NUMBERS:
+    if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: not Python's
+      before[number] = signal.signal(number, handle)
+  try:
+    yield leaving
+  finally:
+    give_back()
+  if leaving.is_asked():
+    signal.raise_signal(leaving.number)
 
 
 @contextlib.contextmanager
@@ -101,7 +134,7 @@ def deferred() -> Iterator[Callable[[], bool]]:
   if _program is None:
     yield lambda: False
     return
-  leaving = _program[0]
+  leaving = _program
   now, leaving.now = leaving.now, Now.AFTER_SAVING
   try:
     yield leaving.is_asked
@@ -111,8 +144,8 @@ def deferred() -> Iterator[Callable[[], bool]]:
       _end(now, leaving.number)
 
 
-def _watch() -> tuple[Leaving, Callable[[], None]]:
-  """Starts to watch; returns (leaving, a function that stops)."""
+def _watch() -> Leaving:
+  """Starts to watch, in a thread."""
   leaving = Leaving()
   ours, signals_end = socket.socketpair()
   signals_end.setblocking(False)
@@ -122,30 +155,18 @@ def _watch() -> tuple[Leaving, Callable[[], None]]:
       if number[0] in NUMBERS:
         leaving.signal(number[0])
 
-  before_fd = signal.set_wakeup_fd(signals_end.fileno(),
-                                   warn_on_full_buffer=False)
-  before = _handle()
-  thread = threading.Thread(target=watch, name='signals', daemon=True)
-  thread.start()
-
-  def stop():
-    signal.set_wakeup_fd(before_fd)
-    for number, handler in before.items():
-      if handler is not None:  # None: Python did not set it
-        signal.signal(number, handler)
-    signals_end.close()
-    thread.join()
-    ours.close()
-
-  return leaving, stop
+  signal.set_wakeup_fd(signals_end.detach(), warn_on_full_buffer=False)
+  _handle()
+  threading.Thread(target=watch, name='signals', daemon=True).start()
+  return leaving
 
 
-def _handle() -> dict[int, Any]:
-  """Makes Python write signals to the wake-up descriptor; returns the old handlers."""
-  return {number: signal.signal(number, lambda *_: None) for number in NUMBERS
-          # keeps nohup's choice; but SIGINT, ignored in background jobs, is handled
-          if number != signal.SIGHUP
-          or signal.getsignal(number) != signal.SIG_IGN}
+def _handle() -> None:
+  """Makes Python write signals to the wake-up descriptor."""
+  for number in NUMBERS:
+    # keeps nohup's choice; but SIGINT, ignored in background jobs, is handled
+    if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+      signal.signal(number, lambda *_: None)
 
 
 def _end(now: Now, number: int) -> None:
@@ -154,3 +175,12 @@ def _end(now: Now, number: int) -> None:
     ending.exit_saying(0, 'left; nothing is lost, and the same command goes on',
                        sys.stdout)
   ending.exit_saying(128 + number, 'interrupted; the same command goes on', sys.stderr)
+
+
+def interrupt() -> None:
+  """Makes a first signal end the program with 128 + its number from now on.
+
+  For tasks that keep the work done. In a program of somebody else it changes nothing.
+  """
+  if _program is not None:
+    _program.now = Now.INTERRUPTED

@@ -27,7 +27,8 @@ _console = logging.getLogger('byol_jax')
 
 _SECONDS = 30.0  # between copies
 _REQUEST_SECONDS = 60
-_PULLED = ('config.json', 'metrics.jsonl', 'results.json')  # a run goes on with them
+# a run goes on with them
+_PULLED = ('config.json', 'metrics.jsonl', 'results.json', 'sessions.jsonl')
 
 
 def choose_library() -> None:

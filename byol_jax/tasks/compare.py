@@ -13,6 +13,9 @@ from byol_jax.errors import UserError
 from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import rows as rows_lib
 from byol_jax.evaluation.rows import Row
+from byol_jax.pages import several
+from byol_jax.tasks import report
+from byol_jax.tasks import side_by_side
 
 _console = logging.getLogger('byol_jax')
 
@@ -25,31 +28,39 @@ _FOUND = ('l2', 'learning_rate', 'iterations', 'converged', 'chosen', 'seed', 's
           'test_classes_without_training_images')
 
 
-def run(workdirs: str) -> None:
-  """Prints the table.
+def run(workdirs: str, folder: str | None = None) -> None:
+  """Prints the tables.
 
   Args:
     workdirs: the workdirs of pretrainings, with their evaluations, or of evaluations,
       separated by commas; * stands for many.
+    folder: where to write report.html; None writes none.
 
   Raises:
-    UserError: there is nothing to compare.
+    UserError: there is nothing to compare, or the page cannot be written.
   """
-  rows = []
-  for folder in _folders(workdirs):
-    found = [row for row in rows_lib.of_run(folder)
+  rows, places = [], _folders(workdirs)
+  for place in places:
+    found = [row for row in rows_lib.of_run(place)
              if (row.metric, row.protocol.get('metric')) != ('mean_per_class', 'top1')]
     if not found:
-      _console.warning('%s has no results yet', folder)
+      _console.warning('%s has no results yet', place)
     rows += found
   if not rows:
     raise UserError(f'config key compare.workdirs is {workdirs!r}: none of them has '
                     'a results.json; evaluate them first, for example with '
                     '--config=configs/knn.py --config.weights=WORKDIR')
-  print('\n\n'.join(filter(None, (
-      _table([row for row in rows if row.metric == metric]) for metric in _METRICS))))
-  for line in _differences(rows):
+  tables = [_table([row for row in rows if row.metric == metric])
+            for metric in _METRICS if any(row.metric == metric for row in rows)]
+  print('\n\n'.join(map(_text, tables)))
+  differences = _differences(rows)
+  for line in differences:
     print(line)
+  if folder:
+    report.write(folder, side_by_side.of_runs(
+        [str(place) for place in places],
+        [several.Table('', table[0], table[1:], texts=3) for table in tables],
+        differences, report.made()))
 
 
 def _folders(workdirs: str) -> list[epath.Path]:
@@ -87,10 +98,8 @@ def _column(row: Row) -> str:
   return row.name + (f' ({row.number})' if row.number else '')
 
 
-def _table(rows: list[Row]) -> str:
-  """Returns the table of the figures by one metric; '' where there are none."""
-  if not rows:
-    return ''
+def _table(rows: list[Row]) -> list[list[str]]:
+  """Returns the table of the figures by one metric, its head first."""
   columns = list(dict.fromkeys(map(_column, rows)))
   cells = {(_line(row), _column(row)): _cell(row.value, row.std) for row in rows}
   runs = list(dict.fromkeys(_line(row)[:2] for row in rows))
@@ -113,11 +122,16 @@ def _table(rows: list[Row]) -> str:
           for column in columns)])
   head = ['workdir', 'step', 'encoder', *(
       f'{column} {_METRICS[rows[0].metric]}' for column in columns)]
-  widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
+  return [head, *lines]
+
+
+def _text(lines: list[list[str]]) -> str:
+  """Returns a table for the console."""
+  widths = [max(map(len, column)) for column in zip(*lines)]
   return '\n'.join('  '.join(
       cell.ljust(width) if i < 3 else cell.rjust(width)
       for i, (cell, width) in enumerate(zip(line, widths))).rstrip()
-      for line in [head, *lines])
+      for line in lines)
 
 
 def _mean(values: list[float]) -> str:

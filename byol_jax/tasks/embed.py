@@ -22,8 +22,11 @@ from byol_jax.tasks import subject
 _console = logging.getLogger('byol_jax')
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
   """Writes the features and results.json; for arguments see `subject.load`.
+
+  Returns:
+    The folder that holds them.
 
   Raises:
     UserError: a mistake that the user can mend.
@@ -53,6 +56,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     _console.warning('%s', data.bad.summary())
   _console.info('%d x %d features: %s', *features.x.shape, ', '.join(
       place.named(embed.FILES[kind]) for kind in _formats(config)))
+  return place.workdir
 
 
 def _formats(config: ml_collections.ConfigDict) -> list[str]:

@@ -19,6 +19,7 @@ from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
+from byol_jax.evaluation import confusion
 from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import finetune
 from byol_jax.evaluation import linear
@@ -46,15 +47,19 @@ class Measured(NamedTuple):
   figures: dict[str, Any]
   how: dict[str, Any]
   num_train: int
+  by_class: dict[str, Any]
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
   """Measures an encoder, and writes results.json.
 
   Args:
     config: a valid config, whose task is one of `keys.MEASURING`.
     workdir: the place of the results; None: see `subject.load`.
     name: the config file's name.
+
+  Returns:
+    The folder that holds results.json.
 
   Raises:
     UserError: a mistake that the user can mend.
@@ -71,7 +76,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     if results is not None:
       _console.info('measured before: %s', place.named('results.json'))
       _console.info('\n%s', figures_lib.table(config.task, results))
-      return
+      return place.workdir
     _console.info('%s: %d images of %s%s', train.name, table.size(train),
                   table.described_classes(train), '; no test part'
                   if test is None else f'; {table.size(test)} to test')
@@ -82,6 +87,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
         place.write_results(results)
         stages.remove()
     _tell(place, results, train, test)
+  return place.workdir
 
 
 def _check(train: table.Data, test: table.Data | None,
@@ -115,8 +121,10 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
           (kind.replace('_', ' '), config.evaluation.baselines),
           (f'seed {seed}', len(seeds) > 1)) if is_told)
       each.append(_one(
-          protocol, named.subject(kind, store, *split.train), split,
+          task, protocol, named.subject(kind, store, *split.train), split,
           scores_lib.Choice(config.evaluation.holdout, metric, seed), stages, name))
+    if figures_lib.is_trained(kind):
+      results['by_class'] = each[0].by_class
     num_test = each[0].how['test_images']
     results[kind] = figures_lib.over_seeds(
         task, [one.figures for one in each], num_test)
@@ -135,7 +143,7 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
   } | ({'left_out': left_out} if left_out else {})}
 
 
-def _one(protocol: Any, encoder: Subject, split: splits.Split,
+def _one(task: str, protocol: Any, encoder: Subject, split: splits.Split,
          choice: scores_lib.Choice, stages: stages_lib.Stages, name: str) -> Measured:
   """Measures one encoder with one seed."""
   data, rows = split.train
@@ -152,11 +160,13 @@ def _one(protocol: Any, encoder: Subject, split: splits.Split,
         '%d classes of the test images have no training image: %s; all '
         'images of theirs count as wrong', len(unseen), ', '.join(
             str(data.class_names[c] if data.class_names else c) for c in unseen[:10]))
-  figures = scores_lib.measure(fitted.classifier.scores(inputs), labels)
+  scores = fitted.classifier.scores(inputs)
+  figures = scores_lib.measure(scores, labels)
   return Measured(
       figures | fitted.classifier.chosen, fitted.classifier.protocol | {
           'test_images': len(labels), 'test_classes_without_training_images': unseen},
-      len(fitted.rows))
+      len(fitted.rows), confusion.by_class(
+          scores.argmax(axis=1), labels, data.class_names, f'{task}_top1'))
 
 
 def _tell(place: Place, results: dict[str, Any], train: table.Data,

@@ -15,11 +15,16 @@ from byol_jax.weights import load as weights_lib
 _console = logging.getLogger('byol_jax')
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
-  """Writes WORKDIR/encoder.safetensors; for arguments and errors see `subject.load`."""
+def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
+  """Writes WORKDIR/encoder.safetensors; for arguments and errors see `subject.load`.
+
+  Returns:
+    WORKDIR.
+  """
   named = subject.load(config, workdir, name)
   path = os.path.join(named.workdir, f'encoder{weights_lib.SUFFIX}')
   with hosts.together('export'):
     if jax.process_index() == 0:
       weights_lib.save(named.weights, path)
   _console.info('encoder: %s', path)
+  return named.workdir

@@ -35,6 +35,7 @@ from byol_jax.run import bad_images
 from byol_jax.run import checkpoint
 from byol_jax.run import console as console_lib
 from byol_jax.run import health as health_lib
+from byol_jax.run import journal
 from byol_jax.run import metrics as metrics_lib
 from byol_jax.run import saving
 from byol_jax.run import session as session_lib
@@ -42,6 +43,7 @@ from byol_jax.run import signals
 from byol_jax.run import watchdog as watchdog_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.tasks import begin
+from byol_jax.tasks import report
 from byol_jax.training.step import TrainState
 
 _console = logging.getLogger('byol_jax')
@@ -78,10 +80,13 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
       return
     state, shared = begin.put_on_devices(opened, folder, saved, state)
 
-    measure, neighbours = _make_monitor(opened, shared)
+    encoder = _encoder(opened)
+    measure, neighbours = _make_monitor(opened, shared, encoder)
+    page = report.Page(opened, folder, encoder) if opened.config.log.report else None
+    journal.begin_session(folder, start_step)
     training_started = time.time()
     state, session = _train(opened, folder, checkpoints, start_step, state, shared,
-                            measure, leaving)
+                            measure, page, leaving)
     if session.left:
       return
     if session.is_leaving():
@@ -100,13 +105,17 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
         'measuring_seconds': round(session.measuring, 1),  # part of the above
         'seed': config.seed, 'version': __version__, 'jax': jax.__version__,
         'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}'}}
-    _finish(opened, state, neighbours, results, results_path)
+    _finish(opened, state, encoder, neighbours, results, results_path)
+    if page:
+      page.write((state.online_params, state.online_state), is_last=True)
+      _console.info('report: %s', os.path.join(workdir, report.NAME))
 
 
 # ------------------------------------------------------------------------ loop
 def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
            start_step: int, state: TrainState, shared: Any,
-           measure: monitor_lib.Monitor, leaving: signals.Leaving,
+           measure: monitor_lib.Monitor, page: report.Page | None,
+           leaving: signals.Leaving,
            ) -> tuple[TrainState, session_lib.Session]:
   """Trains to the last step, or until a signal; everything is saved then."""
   config, program, total = opened.config, opened.program, opened.total_steps
@@ -118,6 +127,7 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
     run_log = metrics_lib.RunLog(folder, start_step,
                                  tensorboard=config.log.tensorboard)
     stack.callback(run_log.close)
+    stack.callback(console_lib.keep)
     watchdog = stack.enter_context(watchdog_lib.Watchdog(
         config.safety.step_timeout,
         os.path.join(folder, f'stacks-{jax.process_index()}.txt')))
@@ -158,8 +168,11 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
         values |= _measured(step, *session.pausing(measure, state))
       if due.log:
         run_log.write(step, values)
-        _console.info(console_lib.progress_line(
-            step, total, str(program.method.meaning), values))
+        console_lib.show(console_lib.progress_line(
+            step, total, str(program.method.meaning), values), step / total)
+      # the last page is written with the results
+      if due.measure and page and not (due.last and config.evaluation.final):
+        session.pausing(page.write, (state.online_params, state.online_state))
       if due.saves:
         session.save(due)
   return state, session
@@ -181,7 +194,7 @@ def _measured(step: int, found: dict[str, float],
   return found
 
 
-def _make_monitor(opened: begin.Run, shared: Any,
+def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
                   ) -> tuple[monitor_lib.Monitor, monitor_lib.Neighbours | None]:
   """Makes the monitor: it measures the first images of epoch 0 in step 0's views."""
   config, program, train = opened.config, opened.program, opened.train
@@ -189,7 +202,7 @@ def _make_monitor(opened: begin.Run, shared: Any,
   neighbours = None
   if train.labels is not None and size > 1:
     neighbours = monitor_lib.Neighbours(
-        _encoder(opened), train, examples=options.examples, k=options.knn_k,
+        encoder, train, examples=options.examples, k=options.knn_k,
         temperature=options.knn_temperature, seed=config.seed)
     _console.info('k-NN every %d steps: %s', _measure_every(config, size),
                   neighbours.description)
@@ -217,7 +230,7 @@ def _encoder(opened: begin.Run) -> encode.Encoder:
 
 
 # ---------------------------------------------------------------------- finish
-def _finish(opened: begin.Run, state: TrainState,
+def _finish(opened: begin.Run, state: TrainState, encoder: encode.Encoder,
             neighbours: monitor_lib.Neighbours | None, results: dict[str, Any],
             results_path: str) -> None:
   """Measures the trained encoder beside its baselines, and writes results.json."""
@@ -225,7 +238,7 @@ def _finish(opened: begin.Run, state: TrainState,
   if config.evaluation.final and opened.train.labels is not None:
     untrained = opened.program.init()
     results |= final.final(
-        _encoder(opened), (state.online_params, state.online_state),
+        encoder, (state.online_params, state.online_state),
         mapped.replicate((untrained.online_params, untrained.online_state)),
         splits.Split(opened.train, opened.test, most=config.evaluation.final_images,
                      seed=config.seed),

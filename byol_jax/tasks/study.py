@@ -25,9 +25,9 @@ from byol_jax.config import kinds
 from byol_jax.config import schedule
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
-from byol_jax.evaluation import drawing
 from byol_jax.evaluation import studies
 from byol_jax.evaluation import tally
+from byol_jax.pages import drawing
 from byol_jax.run import child
 from byol_jax.run import console as console_lib
 from byol_jax.run import lock as lock_lib
@@ -35,6 +35,8 @@ from byol_jax.run import signals
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
+from byol_jax.tasks import report
+from byol_jax.tasks import side_by_side
 
 _console = logging.getLogger('byol_jax')
 
@@ -111,7 +113,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     left = leaving.is_asked()
   rows = _write(study, failed)
   print(f'\n{tally.table(tally.columns(rows))}\n({_about(study)})')
-  _console.info('study: %s, study.json and study.svg beside it',
+  _console.info('study: %s; report.html, study.json and study.svg beside it',
                 os.path.join(workdir, 'study.md'))
   if left:
     _console.info('left; nothing is lost, and the same command goes on')
@@ -274,8 +276,9 @@ class _Work:
     ended = child.run(
         command(at.config, at.workdir, self._base), log, self._leaving,
         environment=self._environment,
-        tell=lambda line: _console.info('%s  %s', at.name, line),
-        every_seconds=_TELL_SECONDS)
+        tell=lambda line: console_lib.show(f'{at.name}  {line}', self._share()),
+        every_seconds=2.0 if console_lib.renews() else _TELL_SECONDS)
+    console_lib.keep()
     found = _results(at)
     if found is not None and not any(
         'linear_top1' in x or 'knn_top1' in x for x in found.values()
@@ -295,6 +298,10 @@ class _Work:
     _console.warning('%s failed%s (exit code %d): %s (%s)', at.name,
                      '' if at.name in self._failed else ', and is tried again',
                      ended.code, ended.message, log)
+
+  def _share(self) -> float:
+    """Returns the part of the study that is done."""
+    return 1 - len(self._open()) / len(self._study.runs)
 
   def _progress(self) -> str:
     """Returns a line about the whole study; all processes' runs count."""
@@ -317,7 +324,7 @@ def _results(at: _Run) -> dict[str, Any] | None:
 
 # --------------------------------------------------------------------- results
 def _write(study: _Study, failed: Mapping[str, child.Ended]) -> list[dict[str, Any]]:
-  """Writes study.json, study.md and study.svg; returns the rows of the table."""
+  """Writes study.json, .md, .svg and report.html; returns the rows of the table."""
   cells = []
   for row in study.axis.rows:
     runs = []
@@ -344,18 +351,21 @@ def _write(study: _Study, failed: Mapping[str, child.Ended]) -> list[dict[str, A
           + '\n![](study.svg)\n\nAll cells have these settings, beside what '
           'study.json says of each:\n\n```json\n'
           f'{json.dumps(files_lib.plain(settings), indent=2)}\n```\n')
+  page = lambda: side_by_side.of_study(study.workdir, report.made())
   for name, data in (
       ('study.json', {
           'axis': asked.axis if not asked.grid else None, 'title': study.axis.title,
           'published': study.axis.source, 'figure': asked.figure,
           'settings': settings, 'left_out': study.left_out, 'cells': rows}),
-      ('study.md', text), ('study.svg', picture)):
+      ('study.md', text), ('study.svg', picture),
+      (report.NAME, page)):  # it reads study.json
     path = os.path.join(study.workdir, name)
     try:
-      if isinstance(data, str):
-        files_lib.write_bytes(path, data.encode())
-      else:
+      if isinstance(data, dict):
         files_lib.write_json(path, data)
+      else:
+        data = data() if callable(data) else data
+        files_lib.write_bytes(path, data.encode())
     except OSError as error:
       raise TransientError(f'cannot write {path} ({error}): make room, and the same '
                            'command goes on') from error

@@ -175,6 +175,17 @@ MIN_RANK_SHARE = 0.005    # share of min(N, D)
 SMALLEST_JUDGED_RANK_BOUND = 16
 
 
+def min_rank(bound: int) -> float | None:
+  """Returns the rank below which the warning speaks; None where it does not judge.
+
+  Args:
+    bound: the largest possible rank, min(images, dimensions).
+  """
+  if bound < SMALLEST_JUDGED_RANK_BOUND:
+    return None
+  return max(MIN_RANK, MIN_RANK_SHARE * bound)
+
+
 def collapse_warning(
     measures: Mapping[str, float],
     *,
@@ -210,8 +221,8 @@ def collapse_warning(
             + advice)
   for name, size in (('projection', projection_size), ('feature', feature_size)):
     rank, bound = measures[f'{name}_rank'], min(num_examples, size)
-    if (bound >= SMALLEST_JUDGED_RANK_BOUND
-        and rank < max(MIN_RANK, MIN_RANK_SHARE * bound)):
+    limit = min_rank(bound)
+    if limit is not None and rank < limit:
       return (f'dimensional collapse: the {name}s fill about {rank:.1f} of '
               f'{bound} dimensions ({name}_rank); ' + advice)
   return None

@@ -220,7 +220,7 @@ def _from_file(path: str, network: str):
 def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
              path: str) -> Weights:
   """Returns the weights, if the arrays fit the network that the config describes."""
-  config = _complete(config, path)
+  config = complete(config, path)
   model = build.make_model(config, 0, None)
   images = jax.ShapeDtypeStruct(
       (2, config.data.image_size, config.data.image_size, 3), np.float32)
@@ -266,22 +266,22 @@ def _check_finite(weights: Weights) -> None:
           f'finite; use an earlier checkpoint{earlier}')
 
 
-def _complete(config: Any, path: str) -> ml_collections.ConfigDict:
+def complete(config: Any, path: str) -> ml_collections.ConfigDict:
   """Returns a run's config with the keys that it lacks, at their old values."""
   if not isinstance(config, Mapping):
     raise UserError(f'{path!r} does not say of what config it is')
-  complete = keys_lib.base().unlock()
+  result = keys_lib.base().unlock()
   known = keys_lib.was()
   try:
-    complete.update_from_flattened_dict({
+    result.update_from_flattened_dict({
         key: tuple(value) if isinstance(value, list) else value
         for key, value in (known | files_lib.flatten(config)).items() if key in known})
-    rules.validate(complete)
-    complete.network.precision = schedule.precision(
-        complete.network.precision, jax.default_backend())
+    rules.validate(result)
+    result.network.precision = schedule.precision(
+        result.network.precision, jax.default_backend())
   except (UserError, TypeError, ValueError) as error:
     raise UserError(f'the config of {path!r} cannot be used: {error}') from error
-  return complete.lock()
+  return result.lock()
 
 
 def _encoder_only(tree: Mapping[str, Any]) -> dict[str, Any]:

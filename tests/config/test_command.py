@@ -202,3 +202,28 @@ def test_help_names_every_key_without_jax():
     assert keys.KEYS[name].help in described
   for flag in command.FLAGS:
     assert any(line.startswith(f'  --{flag}=') for line in lines)
+
+
+@pytest.mark.parametrize('name', ['folder', 'folder.py', 'configs/folder.py'])
+def test_a_config_that_comes_with_byol_jax_is_found_by_its_name(
+    name, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert command.find(name) == f'{ROOT}/configs/folder.py'
+  asked = parse(f'--config={name}', '--config.data.path=x')
+  assert (asked.name, asked.config.data.path) == ('folder', 'x')
+  # a file of the user's comes first, and nothing outside of configs/ is found
+  os.makedirs(os.path.dirname(tmp_path / name), exist_ok=True)
+  (tmp_path / name).write_text('')
+  assert command.find(name) == name
+  assert not command.find('../configs/folder.py') and not command.find('x/folder.py')
+  with pytest.raises(UserError, match='no such file .did you mean fashion'):
+    parse('--config=configs/fashon.py')
+
+
+def test_values_of_python():
+  made = command.made('fashion:moco', {'train.epochs': 3, 'data.mean': [0, 0, 1]}, {})
+  assert (made.name, made.config.train.epochs) == ('fashion_moco', 3)
+  for values, words in (({'sed': 1}, 'unknown config key sed .did you mean seed'),
+                        ({'seed': 1.5}, 'seed is 1.5, it must be a whole number')):
+    with pytest.raises(UserError, match=words):
+      command.made('fashion', values, {})

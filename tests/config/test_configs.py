@@ -22,7 +22,7 @@ from byol_jax.training import build
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
 OTHER_TASKS = ('prepare', 'knn', 'linear_eval', 'logistic', 'finetune', 'embed',
-               'export', 'compare', 'study')
+               'export', 'compare', 'study', 'report', 'preview')
 PATHS = [path for path in ALL_PATHS
          if os.path.basename(path).removesuffix('.py') not in OTHER_TASKS]
 CASES = [(path, '') for path in PATHS] + [
@@ -39,7 +39,7 @@ SIZES = {'imagenet': 1281167, 'simclr': 1281167, 'moco': 1281167, 'infomin': 128
 
 def load(path, *overrides):
   argv = ['byol_jax.main', f'--config={path}', *overrides]
-  if 'folder' in path or 'prepare' in path:
+  if any(name in path for name in ('folder', 'prepare', 'preview')):
     argv.append('--config.data.path=/photos')
   return command.parse(argv)[:2]
 
@@ -66,8 +66,9 @@ def test_config_builds_and_validates(path, argument):
 @pytest.mark.parametrize('task', OTHER_TASKS)
 def test_other_tasks_validate(task):
   path = f'{ROOT}/configs/{task}.py'
-  needed = {'prepare': (), 'study': (), 'compare': ('--config.compare.workdirs=a,b',)}.get(
-      task, ('--config.weights=runs/fashion',))
+  needed = {'prepare': (), 'preview': (), 'study': (),
+            'compare': ('--config.compare.workdirs=a,b',)}.get(
+                task, ('--config.weights=runs/fashion',))
   config, name = load(path, *needed)
   assert config.task == name == task
   with open(path, encoding='utf-8') as f:

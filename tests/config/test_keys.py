@@ -11,7 +11,7 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'data.path', 'data.test_path', 'data.prefetch', 'data.max_bad_images',
                 'prepare.', 'preflight.', 'task')
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
-                    'study.', 'weights')
+                    'study.', 'report.', 'preview.', 'weights')
 _OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
                    'data.crop_', 'data.center_share',
                    'data.mean', 'data.std', 'method.')  # the last since 0.1
@@ -26,7 +26,7 @@ _UNUSED_IN_0_1 = {
     'evaluation.baselines': keys.MEASURING, 'evaluation.seeds': keys.MEASURING,
     'evaluation.examples': (), 'evaluation.every_epochs': (), 'evaluation.final': (),
     'init_from': (), 'prepare.': (), 'preflight.': (), 'compare.': (),
-    'study.': ()}
+    'study.': (), 'report.': ('report',), 'preview.': ()}
 
 
 def _that_begin(beginnings):

@@ -65,3 +65,14 @@ def test_what_changes_numbers_is_named_and_the_rest_is_not(monkeypatch):
   assert compiler.environment() == {
       'XLA_FLAGS': '--xla_a=2 --xla_b=1', 'LIBTPU_INIT_ARGS': '',
       'NVIDIA_TF32_OVERRIDE': '0'}
+
+
+def test_pinned_numbers_are_given_back():
+  before = jax.config.jax_enable_x64
+  jax.config.update('jax_enable_x64', True)
+  try:
+    with compiler.pinned_numbers():
+      assert not jax.config.jax_enable_x64
+    assert jax.config.jax_enable_x64
+  finally:
+    jax.config.update('jax_enable_x64', before)

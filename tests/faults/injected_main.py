@@ -19,6 +19,7 @@ import numpy as np
 
 from byol_jax import main
 from byol_jax.devices import mapped
+from byol_jax.run import signals
 from byol_jax.training import step as step_lib
 
 KIND, AT = os.environ['FAULT'].split(':')
@@ -103,4 +104,5 @@ else:
   mapped.pmap_step = damaging
 
 if __name__ == '__main__':
+  signals.for_good()
   main._exit(main.main(sys.argv))

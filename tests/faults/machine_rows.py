@@ -142,7 +142,8 @@ def _remove(path: pathlib.Path):
 
 # --- G6: the surroundings ---------------------------------------------------------
 
-_MAIN = 'import sys; from byol_jax import main; sys.exit(main.main(sys.argv))'
+_MAIN = ('import sys; from byol_jax import main; from byol_jax.run import signals; '
+         'signals.for_good(); sys.exit(main.main(sys.argv))')
 # Once there is a checkpoint of step 20.
 _CLOCK = '''
 import os, threading, time

@@ -24,6 +24,7 @@ def end(process):
 BUSY = 'import ctypes\n  for _ in range(100): ctypes.CDLL(None).sleep(1)'
 WATCHING = '''
 from byol_jax.run import signals
+signals.for_good()
 with signals.on_signals() as leave:
   {now}
   print('ready', flush=True)

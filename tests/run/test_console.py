@@ -1,7 +1,12 @@
 """What a run says on the console."""
 
 import functools
+import io
+import logging
 import math
+import sys
+
+import pytest
 
 from byol_jax.run import console as console_lib
 
@@ -31,3 +36,84 @@ def test_console_prints_plain_lines(capsys):
   console.info('step %d', 3)
   console.warning('cannot write %s', 'x')
   assert capsys.readouterr().out == 'step 3\nwarning: cannot write x\n'
+
+
+class _Terminal(io.StringIO):
+  """A terminal that keeps what is written."""
+
+  def isatty(self):
+    return True
+
+  def lines(self):
+    """The lines that a person sees in the end."""
+    seen = []
+    for line in self.getvalue().split('\n'):
+      row = ''
+      for text in line.split('\r'):
+        row = text + row[len(text):]
+      seen.append(row.rstrip())
+    return seen
+
+
+def _in_terminal(monkeypatch):
+  """Makes stdout a terminal; in the test itself: pytest sets it anew before that."""
+  monkeypatch.setattr(sys, 'stdout', terminal := _Terminal())
+  monkeypatch.setenv('TERM', 'xterm')
+  monkeypatch.setenv('COLUMNS', '60')
+  return terminal
+
+
+def test_on_a_terminal_a_line_renews_itself_below_the_others(monkeypatch):
+  terminal = _in_terminal(monkeypatch)
+  console = console_lib.setup_console()
+  console.info('begin')
+  console_lib.show('step 1/4', 0.25)
+  console_lib.show('step 2', 0.5)
+  console.warning('a file is bad')
+  assert terminal.lines() == ['begin', 'warning: a file is bad',
+                              '[##########..........] step 2']
+  console_lib.show('x' * 100, 1.0)
+  console_lib.keep()
+  console_lib.keep()
+  console.info('end')
+  assert terminal.lines()[2:] == [f'[{"#" * 20}] {"x" * 36}', 'end', '']
+
+
+def test_a_progress_line_has_room_for_what_changes(monkeypatch):
+  terminal = _in_terminal(monkeypatch)
+  values = dict(loss=1.2, learning_rate=.4, tau=.9, seconds_left=4, data_wait=.02,
+                images_per_second=812.4)
+  assert console_lib.progress_line(5, 20, '0..8', values) == (
+      'step 5/20  25.0%  812 img/s  ETA 0:00:04  loss 1.200 (0..8)  wait 2%')
+  console_lib.setup_console()
+  bar = console_lib.Progress('embed', 200)
+  for _ in range(4):
+    bar.add(50)
+  bar.close()
+  assert terminal.lines()[0].startswith(f'[{"#" * 20}] embed  200/200  100%')
+  assert terminal.lines()[1:] == ['']
+
+
+def test_a_file_gets_plain_lines(capsys):
+  console_lib.setup_console()
+  console_lib.show('step 1/4', 0.25)
+  console_lib.show('step 2/4', 0.5)
+  console_lib.keep()
+  assert capsys.readouterr().out == 'step 1/4\nstep 2/4\n'
+
+
+def test_a_notebook_is_as_a_terminal_without_width(monkeypatch):
+  cell = type('OutStream', (io.StringIO,), {'__module__': 'ipykernel.iostream'})()
+  monkeypatch.setattr(sys, 'stdout', cell)
+  console_lib.setup_console()
+  console_lib.show('x' * 150, 0.0)
+  assert cell.getvalue().endswith(f'[{"." * 20}] {"x" * 150}')
+
+
+def test_a_borrowed_console_is_given_back():
+  console = logging.getLogger('byol_jax')
+  before = console.handlers, console.propagate, console.level
+  with pytest.raises(KeyError), console_lib.borrowed():
+    assert not console.propagate
+    raise KeyError
+  assert (console.handlers, console.propagate, console.level) == before

@@ -73,12 +73,16 @@ def test_foreign_lines_do_not_stop_a_run(tmp_path):
 def test_tensorboard_events(tmp_path):
   log = metrics_lib.RunLog(tmp_path, 0)
   log.write(5, {'loss': 1.5, 'why': 'x', 'rank': math.nan})
-  log.write(6, {'loss': 1.25})
+  log.write(6, {'gradient_norm': 1.25, 'data_wait': 0.5, 'knn_top1': 2,
+                'projection_std': 0.25})
   read = list(events(tmp_path))    # before any close
   assert read[0].file_version == 'brain.Event:2'
   assert [(event.step, [(value.tag, value.simple_value)
                         for value in event.summary.value])
-          for event in read[2:]] == [(5, [('loss', 1.5)]), (6, [('loss', 1.25)])]
+          for event in read[2:]] == [
+              (5, [('train/loss', 1.5)]),
+              (6, [('train/gradient_norm', 1.25), ('perf/data_wait', 0.5),
+                   ('eval/knn_top1', 2), ('collapse/projection_std', 0.25)])]
   log.close()
 
   path, = tmp_path.glob('*tfevents*')

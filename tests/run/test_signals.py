@@ -43,6 +43,49 @@ def test_the_first_signal_asks_and_the_second_ends(number):
   assert end(process)[0] == 128 + number
 
 
+GUEST = """
+import os, signal, time
+from byol_jax.run import signals
+def by(number, frame): print('by its own handler', flush=True)
+signal.signal(signal.SIGTERM, by)
+try:
+  with signals.on_signals() as leave:
+    {now}
+    print('ready', flush=True)
+    for _ in range({loops}):
+      time.sleep(0.01)
+      if leave.is_asked(): break
+    print('saved', flush=True)
+  print('not reached after SIGINT', flush=True)
+except KeyboardInterrupt:
+  print('interrupted', flush=True)
+  time.sleep(0.2)
+print('alive', flush=True)
+"""
+SAVING = 'leave.now = signals.Now.AFTER_SAVING'
+
+
+@pytest.mark.parametrize('number, now, said', [
+    (signal.SIGINT, '', ['interrupted', 'alive']),
+    (signal.SIGINT, SAVING, ['saved', 'interrupted', 'alive']),
+    (signal.SIGTERM, SAVING, ['saved', 'by its own handler', 'not reached after SIGINT',
+                              'alive'])])
+def test_in_a_program_of_somebody_else_nothing_ends_the_process(number, now, said):
+  process = start(GUEST.format(now=now, loops=2000))
+  process.send_signal(number)
+  code, output, errors = end(process)
+  assert (code, output.splitlines(), errors) == (0, said, '')
+
+
+def test_a_second_signal_interrupts_the_saving_of_a_guest():
+  process = start(GUEST.format(now=SAVING, loops=2000).replace(
+      'break', "print('asked', flush=True); time.sleep(60)"))
+  process.send_signal(signal.SIGINT)
+  assert process.stdout.readline() == 'asked\n'
+  process.send_signal(signal.SIGINT)
+  assert end(process)[:2] == (0, 'interrupted\nalive\n')
+
+
 def test_handlers_come_back_and_threads_are_let_alone():
   code = '''
 import signal, threading
@@ -91,6 +134,7 @@ main._exit({code})
 _STALLED = '''
 import itertools, sys, time
 from byol_jax import main
+from byol_jax.run import signals
 from byol_jax.tasks import data
 open_data, count = data.open_data, itertools.count()
 def stalling(config):
@@ -101,6 +145,7 @@ def stalling(config):
     return train.read(index)
   return train._replace(read=read), test
 data.open_data = stalling
+signals.for_good()
 main._exit(main.main(sys.argv))
 '''
 

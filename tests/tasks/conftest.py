@@ -9,6 +9,7 @@ import pytest
 from byol_jax.networks import architectures
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'pages'))
 
 import tiny
 

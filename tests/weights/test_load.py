@@ -155,7 +155,7 @@ def test_a_config_of_an_older_version_means_what_it_meant(stored, meant):
   del config['evaluation'], config['network']['precision']
   if stored:
     config['network']['precision'] = stored
-  complete = weights_lib._complete(json.loads(json.dumps(config)), 'run')
+  complete = weights_lib.complete(json.loads(json.dumps(config)), 'run')
   assert complete.network.precision == meant
   assert complete.evaluation.knn_k == 20
 
@@ -166,4 +166,4 @@ def test_the_resolved_config_of_every_method_is_accepted(method):
   config.method.name = method
   config.network.precision = 'float32'
   resolved = schedule.resolve(config, 10_000)
-  assert weights_lib._complete(resolved.to_dict(), 'run').to_dict() == resolved.to_dict()
+  assert weights_lib.complete(resolved.to_dict(), 'run').to_dict() == resolved.to_dict()

@@ -45,6 +45,7 @@ warnings.filterwarnings('ignore', module=r'PIL\.')
 # A header may promise anything. Decoding takes at most 1 GB and about 2 s: formats that
 # take more for each pixel may have fewer pixels (`_most_pixels`).
 MAX_PIXELS = 80_000_000
+_JPEG = ('JPEG', 'MPO')  # Pillow's names
 _SAMPLES = 277  # TIFF's tag SamplesPerPixel
 _MAX_SHRUNK = 4  # times as many, where a JPEG is decoded at a half or less
 _MAX_WIDE_PIXELS = 40_000_000
@@ -212,17 +213,29 @@ class Header(NamedTuple):
   """What the header of a file promises.
 
   Attributes:
-    pixels: their number.
-    is_jpeg: whether it may be decoded at a part of its size.
+    format: 'JPEG', 'PNG', ...
+    size: (width, height), pixels.
     is_deep: whether a pixel has more than 8 bits a colour.
     has_alpha: whether there is transparency.
     bands: the number of channels.
+    is_film: whether there are more pictures than one.
   """
-  pixels: int
-  is_jpeg: bool
+  format: str
+  size: tuple[int, int]
   is_deep: bool
   has_alpha: bool
   bands: int
+  is_film: bool
+
+  @property
+  def pixels(self) -> int:
+    """Returns their number."""
+    return self.size[0] * self.size[1]
+
+  @property
+  def is_jpeg(self) -> bool:
+    """Returns whether it may be decoded at a part of its size."""
+    return self.format in _JPEG
 
 
 def header(data: bytes) -> Header | None:
@@ -231,10 +244,12 @@ def header(data: bytes) -> Header | None:
     with _opened(data) as image:
       args = str(image.tile[0][3]) if image.tile else ''
       return Header(
-          image.width * image.height, image.format in ('JPEG', 'MPO'),
+          image.format or '', image.size,
           image.mode.startswith('I') or image.mode == 'F' or ';16' in args,
           image.has_transparency_data,
-          max(len(image.getbands()), getattr(image, 'tag_v2', {}).get(_SAMPLES, 0)))
+          max(len(image.getbands()), getattr(image, 'tag_v2', {}).get(_SAMPLES, 0)),
+          # phones put a small or a second picture behind a JPEG
+          image.format not in _JPEG and getattr(image, 'is_animated', False))
   except Exception:  # `decode` says why
     return None
 
@@ -291,7 +306,7 @@ def _decode_with_pillow(data: bytes, how: Reading) -> np.ndarray:
     _check_size(image.height, image.width, _most_pixels(image, data, how))
     with turn(image.height * image.width):
       image.load()
-      is_jpeg = image.format in ('JPEG', 'MPO')
+      is_jpeg = image.format in _JPEG
       if not is_jpeg:
         # an EXIF block that is none says nothing: upright
         with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError,

@@ -8,6 +8,7 @@ import pytest
 
 from byol_jax.data import bad
 from byol_jax.data.images import decode
+from byol_jax.data.images import look
 from byol_jax.data.images import looking
 from byol_jax.data.sources import table
 
@@ -66,11 +67,11 @@ def test_half_of_them_count_and_bad_ones_do_not(caplog):
 
 
 def test_more_than_four_channels(caplog):
-  from byol_jax.data.images import decode as decode_lib
-  looks = [looking.Look(False, 0, False, False, 6)] * 4
+  looks = [look.Look('TIFF', (9, 9), (), '', header=decode.Header(
+      'TIFF', (9, 9), False, False, 6, False))] * 4
   looking._tell(looks, 'them')
   assert '6 channels' in caplog.text
-  assert decode_lib.header(_save(_icon())).bands == 4
+  assert decode.header(_save(_icon())).bands == 4
 
 
 def test_the_keys_help():

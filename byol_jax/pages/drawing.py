@@ -9,27 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import math
 from typing import Any
-from xml.sax import saxutils
+
+from byol_jax.pages import chart
+from byol_jax.pages import template
 
 _HEIGHT, _LEFT, _RIGHT, _TOP = 300, 70, 20, 64  # pixels
 _STEP, _BAR = 96, 40  # pixels between two places, and of a bar
 _MARK = 4  # pixels, half a mark's width
-_STYLE = '''
-  .page { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #59636e }
-  .axis { stroke: #1f2328 } .grid { stroke: #d1d9e0 }
-  .c0 { fill: #0969da; stroke: #0969da } .c1 { fill: #bc4c00; stroke: #bc4c00 }
-  .c2 { fill: #1a7f37; stroke: #1a7f37 } .c3 { fill: #8250df; stroke: #8250df }
-  .line { fill: none; stroke-width: 2 } .error { stroke-width: 1.5 }
-  .paper { fill: none; stroke-width: 1.5; stroke-dasharray: 4 3; opacity: 0.75 }
-  .bar { stroke: none; opacity: 0.85 }
-  text { font-family: system-ui, sans-serif; font-size: 12px; stroke: none }
-  .title { font-size: 15px; font-weight: 600 }
-  @media (prefers-color-scheme: dark) {
-    .page { fill: #0d1117 } .ink { fill: #f0f6fc } .soft { fill: #9198a1 }
-    .axis { stroke: #f0f6fc } .grid { stroke: #3d444d }
-    .c0 { fill: #4493f8; stroke: #4493f8 } .c1 { fill: #f0883e; stroke: #f0883e }
-    .c2 { fill: #3fb950; stroke: #3fb950 } .c3 { fill: #ab7df8; stroke: #ab7df8 }
-  }'''
+_STYLE = template.COLOURS + chart.STYLE + '''
+.error { fill: none; stroke: var(--c); stroke-width: 1.5 }
+.axis.error { stroke: var(--ink) }
+.paper { fill: none; stroke: var(--c); stroke-width: 1.5; stroke-dasharray: 4 3;
+  opacity: 0.75 }
+.bar { fill: var(--c); opacity: 0.85 }'''
 
 
 def svg(rows: Sequence[Mapping[str, Any]], *, figure: str, title: str,
@@ -56,20 +48,20 @@ def svg(rows: Sequence[Mapping[str, Any]], *, figure: str, title: str,
   parts = [
       f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
       f'width="{width}" height="{height}" role="img">',
-      f'<title>{_safe(title)}</title>', f'<style>{_STYLE}\n</style>',
-      f'<rect class="page" width="{width}" height="{height}"/>',
-      _text(_LEFT, 22, title, 'ink title'), _text(_LEFT, 40, subtitle, 'soft'),
+      template.tag('title', title), f'<style>{_STYLE}\n</style>',
+      f'<rect class="sheet" width="{width}" height="{height}"/>',
+      chart.text(_LEFT, 22, title, 'title'), chart.text(_LEFT, 40, subtitle, 'soft'),
       *_grid(low, high, step, y_of, width - _RIGHT)]
   for i, place in enumerate(places):
     parts.append(_place(_LEFT + (i + 0.5) * _STEP, _TOP + _HEIGHT + 18, place, is_long))
   for number, line in enumerate(lines):
     of_line = [row for row in rows if row['line'] == line]
     draw = _bars if len(lines) == 1 else _line
-    parts += draw(of_line, f'{figure}_change', f'c{number % 4}', x_of, y_of)
+    parts += draw(of_line, f'{figure}_change', number, x_of, y_of)
     if len(lines) > 1:
       parts += _key(number, line, width)
   if any(row['paper_change'] is not None for row in rows):
-    parts.append(_text(_LEFT, height - 8, 'dashed: the published change', 'soft'))
+    parts.append(chart.text(_LEFT, height - 8, 'dashed: the published change', 'soft'))
   return '\n'.join([*parts, '</svg>', ''])
 
 
@@ -84,9 +76,7 @@ def _range(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float, f
   low, high = min(ends), max(ends)
   wide = max(high - low, 1.0)
   low = min(low, high - wide)
-  step = 10 ** math.floor(math.log10(wide / 4))
-  step = next(step * factor for factor in (1, 2, 5, 10) if wide / (step * factor) <= 6)
-  return low - 0.03 * wide, high + 0.03 * wide, step
+  return low - 0.03 * wide, high + 0.03 * wide, chart.steps(low, high)
 
 
 def _grid(low: float, high: float, step: float, y_of: Any, right: int) -> list[str]:
@@ -95,23 +85,22 @@ def _grid(low: float, high: float, step: float, y_of: Any, right: int) -> list[s
   for i in range(math.ceil(low / step), math.floor(high / step) + 1):
     value = i * step
     kind = 'grid' if i else 'axis'
-    parts.append(f'<path class="{kind}" d="M{_LEFT} {y_of(value):.1f}H{right}"/>')
+    parts.append(chart.path(f'M{_LEFT} {y_of(value):.1f}H{right}', kind))
     shown = '0' if kind == 'axis' else f'{value:+.{0 if step >= 1 else 1}f}'
-    parts.append(_text(_LEFT - 8, y_of(value) + 4, shown, 'soft', 'end'))
-  middle = _TOP + _HEIGHT / 2
-  parts.append(f'<text class="soft" text-anchor="middle" transform="translate(18 '
-               f'{middle:.0f}) rotate(-90)">change, points</text>')
-  return parts
+    parts.append(chart.text(_LEFT - 8, y_of(value) + 4, shown, 'soft', 'end'))
+  return [*parts, chart.text(
+      0, 0, 'change, points', 'soft', 'middle',
+      transform=f'translate(18 {_TOP + _HEIGHT / 2:.0f}) rotate(-90)')]
 
 
 def _place(x: float, y: float, place: str, is_long: bool) -> str:
   if not is_long:
-    return _text(x, y, place, 'ink', 'middle')
-  return (f'<text class="ink" text-anchor="end" transform="translate({x + 6:.1f} '
-          f'{y - 4:.1f}) rotate(-40)">{_safe(place)}</text>')
+    return chart.text(x, y, place, '', 'middle')
+  return chart.text(0, 0, place, '', 'end',
+                    transform=f'translate({x + 6:.1f} {y - 4:.1f}) rotate(-40)')
 
 
-def _bars(rows: Sequence[Mapping[str, Any]], key: str, colour: str, x_of: Any,
+def _bars(rows: Sequence[Mapping[str, Any]], key: str, number: int, x_of: Any,
           y_of: Any) -> list[str]:
   """Returns a bar for each row, and a dashed frame for the published change."""
   parts = []
@@ -122,25 +111,24 @@ def _bars(rows: Sequence[Mapping[str, Any]], key: str, colour: str, x_of: Any,
         (row['paper_change'], 'paper', _BAR + 12)):
       if value is not None:
         top, bottom = sorted((y_of(value), y_of(0)))
-        parts.append(f'<rect class="{colour} {kind}" x="{x - wide / 2:.1f}" '
+        parts.append(f'<rect class="c{number} {kind}" x="{x - wide / 2:.1f}" '
                      f'y="{top:.1f}" width="{wide}" height="{bottom - top:.1f}"/>')
     parts += _error(row, key, 'axis', x, y_of)
   return parts
 
 
-def _line(rows: Sequence[Mapping[str, Any]], key: str, colour: str, x_of: Any,
+def _line(rows: Sequence[Mapping[str, Any]], key: str, number: int, x_of: Any,
           y_of: Any) -> list[str]:
   """Returns the line through the rows, and a dashed one of the published changes."""
   measured = [(x_of(row), y_of(row[key]['mean'])) for row in rows if row[key]]
   paper = [(x_of(row), y_of(row['paper_change'])) for row in rows
            if row['paper_change'] is not None]
-  parts = [f'<polyline class="{colour} {kind}" points="'
+  parts = [f'<polyline class="c{number % chart.COLOURS} {kind}" points="'
            + ' '.join(f'{x:.1f},{y:.1f}' for x, y in points) + '"/>'
            for kind, points in (('paper', paper), ('line', measured)) if points]
-  parts += [f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="{_MARK}"/>'
-            for x, y in measured]
+  parts += [chart.mark(number, x, y) for x, y in measured]
   for row in rows:
-    parts += _error(row, key, colour, x_of(row), y_of)
+    parts += _error(row, key, f'c{number % chart.COLOURS}', x_of(row), y_of)
   return parts
 
 
@@ -151,19 +139,10 @@ def _error(row: Mapping[str, Any], key: str, colour: str, x: float,
     return []
   top, bottom = (y_of(row[key]['mean'] + sign * row[key]['std']) for sign in (1, -1))
   caps = ''.join(f'M{x - _MARK:.1f} {y:.1f}h{2 * _MARK}' for y in (top, bottom))
-  return [f'<path class="{colour} error" d="M{x:.1f} {top:.1f}V{bottom:.1f}{caps}"/>']
+  return [chart.path(f'M{x:.1f} {top:.1f}V{bottom:.1f}{caps}', f'{colour} error')]
 
 
 def _key(number: int, line: str, width: int) -> list[str]:
   x, y = width - _RIGHT - 90, 18 + 16 * number
-  return [f'<path class="c{number % 4} line" d="M{x} {y - 4}h24"/>',
-          _text(x + 30, y, line, 'ink')]
-
-
-def _text(x: float, y: float, text: str, kind: str, anchor: str = 'start') -> str:
-  return (f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
-          f'{_safe(text)}</text>')
-
-
-def _safe(text: str) -> str:
-  return saxutils.escape(text)
+  return [chart.path(f'M{x} {y - 4}h24', f'c{number % chart.COLOURS} line'),
+          chart.mark(number, x + 12, y - 4), chart.text(x + 30, y, line, '')]

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from byol_jax.evaluation import drawing
+from byol_jax.pages import drawing
 
 NAMESPACE = '{http://www.w3.org/2000/svg}'
 
@@ -58,7 +58,9 @@ def test_lines_of_several():
   assert [len(x.get('points').split()) for x in lines] == [2, 3]
   x, y = map(float, lines[1].get('points').split()[-1].split(','))
   assert y == pytest.approx(level(root, '-6'), abs=0.1)
-  assert len(of(root, 'circle', 'c1')) == 3
+  assert [len(of(root, 'path', f'c{i}')) - 2 for i in range(2)] == [2 + 2, 3 + 3]
+  assert all(len({x.get('d').partition('m')[2] for x in of(root, 'path', 'mark')
+                  if f'c{i}' in x.get('class').split()}) == 1 for i in range(2))
   assert sum(t.text in ('byol', 'simclr') for t in root.iter(NAMESPACE + 'text')) == 2
   assert sum(t.text == '16' for t in root.iter(NAMESPACE + 'text')) == 1
   assert 'published' not in text
@@ -73,6 +75,6 @@ def test_any_figures(rows):
   assert not re.search(r'nan|inf\b', text)
   width, height = (float(root.get(side)) for side in ('width', 'height'))
   marks = [x for x in root.iter(NAMESPACE + 'text') if x.get('text-anchor') == 'end'
-           and x.get('y')]
+           and not x.get('transform')]
   assert 2 <= len(marks) <= 9 and len({x.text for x in marks}) == len(marks)
   assert all(0 < float(x.get('y')) < height for x in marks) and width < 800

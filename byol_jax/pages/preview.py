@@ -1,0 +1,128 @@
+"""The page that task=preview writes: what a run would learn from, before it is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from byol_jax.pages import pictures as pictures_lib
+from byol_jax.pages import template
+from byol_jax.pages.template import Markup
+from byol_jax.pages.template import tag
+
+_MOST_CLASSES, _MOST_ODD, _MOST_KINDS = 200, 60, 12  # rows
+
+
+class Found(NamedTuple):
+  """What was found out about the images.
+
+  Attributes:
+    first: the first images.
+    parts: (part, its name, images, classes) of the training and the test part.
+    classes: (class, training images); empty where labels lie in the records.
+    kinds: (format, width, height, images) of those looked at, the most frequent first.
+    looked_at: how many.
+    odd: images with what is odd about each.
+    duplicates: groups of names of images with the same bytes.
+    passed_over: sentences and counts of what is not taken.
+  """
+  first: Sequence[pictures_lib.Shown]
+  parts: Sequence[tuple[str, str, int, int]]
+  classes: Sequence[tuple[str, int]]
+  kinds: Sequence[tuple[str, int, int, int]]
+  looked_at: int
+  odd: Sequence[tuple[pictures_lib.Shown, str]]
+  duplicates: Sequence[Sequence[str]]
+  passed_over: Sequence[str]
+
+
+def page(name: str, found: Found, views: pictures_lib.Pictures, *,
+         schedule: Sequence[tuple[str, Any]], changed: Sequence[tuple[str, Any, Any]],
+         warnings: Sequence[str], made: str) -> str:
+  """Returns the page.
+
+  Args:
+    name: of the run that would be made.
+    found: about the images.
+    views: of the first images of the first step.
+    schedule: (name, value), as the run would have it.
+    changed: keys that differ from their default: (key, value, default).
+    warnings: what would stop the run, or should be looked at first.
+    made: when and by what the page was made.
+  """
+  chapters = [
+      template.chapter('Images', _parts(found), tag('div', *(
+          template.picture(image.jpeg, image.name, side=pictures_lib.SIDE,
+                           caption=image.label or image.name.rpartition('/')[2])
+          for image in found.first), class_='pictures'), about=(
+              'The first images, as they are decoded.')),
+      pictures_lib.views(views), _kinds(found), _classes(found), _odd(found),
+      template.chapter('Passed over', tag('ul', *(
+          tag('li', text) for text in found.passed_over)) if found.passed_over else (
+              'Nothing.')),
+      template.chapter(
+          'Schedule', template.table([], schedule) if schedule else None,
+          template.table(['key', 'value', 'default'], [
+              [tag('code', key), tag('code', str(value)), tag('code', str(default))]
+              for key, value, default in changed],
+              caption='keys that differ from their default') if changed else None,
+          about='What the run would do with these images.')]
+  return template.page(
+      f'Preview of {name}', *filter(None, chapters), style=pictures_lib.STYLE,
+      about=[*map(template.warning, warnings), tag('p', made, class_='soft')])
+
+
+def _parts(found: Found) -> Markup:
+  return template.table(['part', 'source', 'images', 'classes'], [
+      [part, name, f'{images:,}', f'{classes:,}' if classes else 'no labels']
+      for part, name, images, classes in found.parts], numbers=(2, 3))
+
+
+def _kinds(found: Found) -> Markup:
+  rows = [[kind or 'cannot be used', f'{width} x {height}' if width else '-', f'{n:,}']
+          for kind, width, height, n in found.kinds[:_MOST_KINDS]]
+  rest = sum(n for *_, n in found.kinds[_MOST_KINDS:])
+  if rest:
+    rows.append(['others', '-', f'{rest:,}'])
+  sides = sorted((min(width, height), max(width, height), n)
+                 for _, width, height, n in found.kinds if width)
+  told = (f' Shorter sides go from {sides[0][0]:,} to {sides[-1][0]:,} pixels, longer '
+          f'ones up to {max(side for _, side, _ in sides):,}.') if sides else ''
+  return template.chapter(
+      'Formats and sizes', template.table(['format', 'pixels', 'images'], rows,
+                                          numbers=(1, 2)),
+      about=f'Of {found.looked_at:,} images, spread over the training part.{told}')
+
+
+def _classes(found: Found) -> Markup | None:
+  if not found.classes:
+    return None
+  more = len(found.classes) - _MOST_CLASSES
+  counts = [n for _, n in found.classes]
+  return template.chapter(
+      'Classes', template.table(['class', 'images'], [
+          [name, f'{n:,}'] for name, n in found.classes[:_MOST_CLASSES]], numbers=(1,)),
+      f'and {more:,} more classes' if more > 0 else None,
+      about=f'{len(counts):,} classes, of {min(counts):,} to {max(counts):,} training '
+            'images each. Labels are used by the probe and by k-NN, never by the '
+            'method.')
+
+
+def _odd(found: Found) -> Markup:
+  shown = found.odd[:_MOST_ODD]
+  parts = [tag('div', *(template.picture(
+      image.jpeg, image.name, side=pictures_lib.SIDE,
+      caption=f'{image.name.rpartition("/")[2]}: {why}') for image, why in shown),
+      class_='pictures')] if shown else ['Nothing looks odd.']
+  if len(found.odd) > len(shown):
+    parts.append(f'and {len(found.odd) - len(shown):,} more')
+  if found.duplicates:
+    parts.append(template.table(
+        ['images', 'names'], [[len(names), ', '.join(names[:6]) + (
+            ' ...' if len(names) > 6 else '')] for names in
+                              found.duplicates[:_MOST_KINDS]],
+        caption=f'{len(found.duplicates):,} groups of images with the same bytes'))
+  return template.chapter(
+      'What looks odd', *parts,
+      about=f'Among the {found.looked_at:,} images that were looked at: dark, nearly '
+            'white, constant, transparent, very long, broken, or there twice.')

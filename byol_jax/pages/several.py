@@ -1,0 +1,83 @@
+"""The page of several runs, side by side: tables, and a line of each in every chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from byol_jax.pages import chart
+from byol_jax.pages import template
+from byol_jax.pages.template import Markup
+from byol_jax.pages.template import tag
+from byol_jax.run.journal import Journal
+
+_MOST_LINES = 16  # in a chart
+_CURVES = {'knn_top1': ('k-NN top-1, percent', False),
+           'probe_top1': ('Probe top-1, percent', False), 'loss': ('Loss', False),
+           'projection_std': ('Spread of the projections', False),
+           'feature_rank': ('Rank of the features', True),
+           'projection_rank': ('Rank of the projections', True),
+           'learning_rate': ('Learning rate', False),
+           'images_per_second': ('Images a second', False)}
+
+
+class Table(NamedTuple):
+  """A table: its title, its head and its lines; the first columns are texts."""
+  title: str
+  head: Sequence[str]
+  lines: Sequence[Sequence[Any]]
+  texts: int = 1
+
+
+def page(title: str, tables: Sequence[Table], runs: Sequence[tuple[str, Journal]], *,
+         drawing: str = '', about: Sequence[str] = (), made: str = '',
+         settings: Sequence[tuple[str, Any]] = ()) -> str:
+  """Returns the page.
+
+  Args:
+    title: what is compared.
+    tables: the figures.
+    runs: names and files of the runs.
+    drawing: an SVG file's text, made by `drawing.svg`.
+    about: sentences about the figures.
+    made: when and by what the page was made.
+    settings: keys that all runs share, and their values.
+  """
+  shown = runs[:_MOST_LINES]
+  charts = [curve for name in _CURVES if (curve := _curve(name, shown))]
+  more = (f'{len(runs) - len(shown)} more runs are left out of the charts. '
+          if len(runs) > len(shown) else '')
+  problems = [f'{name}: {problem}' for name, journal in runs
+              for problem in journal.problems]
+  chapters = [
+      template.chapter('Figures', *(template.table(
+          of.head, of.lines, caption=of.title,
+          numbers=range(of.texts, len(of.head))) for of in tables), *about),
+      template.chapter('Changes', tag('div', Markup(drawing), class_='wide'))
+      if drawing else None,
+      template.chapter('Curves', tag('div', *charts, class_='cards'), about=(
+          f'{more}From metrics.jsonl of each run; a null, which stands for what is not '
+          'finite, leaves a gap.')) if charts else None,
+      template.chapter('Settings', template.table(
+          ['key', 'value'], [[tag('code', key), tag('code', value)]
+                             for key, value in settings],
+          caption='of all runs, where they differ from the defaults'))
+      if settings else None,
+      template.chapter('What is missing', tag(
+          'ul', *(tag('li', text) for text in problems))) if problems else None]
+  return template.page(title, *filter(None, chapters), style=chart.STYLE,
+                       about=[tag('p', made, class_='soft')])
+
+
+def _curve(name: str, runs: Sequence[tuple[str, Journal]]) -> Markup | None:
+  """Returns the chart of one metric; None where no run has it."""
+  lines = []
+  for title, journal in runs:
+    points = [(line['step'], line[name]) for line in journal.metrics
+              if isinstance(line.get(name, ''), (int, float, type(None)))]
+    if any(value is not None for _, value in points):
+      lines.append(chart.Line(title, points))
+  if not lines:
+    return None
+  title, log = _CURVES[name]
+  return chart.curves(title, lines, log=log)

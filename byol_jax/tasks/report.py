@@ -1,0 +1,278 @@
+"""report.html: written by a run as it goes, and by task=report for older ones.
+
+A page is of one run or evaluation, or of a study with its runs side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import contextlib
+import logging
+import os
+import time
+from typing import Any
+
+from etils import epath
+import jax
+import ml_collections
+import numpy as np
+
+from byol_jax import __version__
+from byol_jax import errors
+from byol_jax.config import keys as keys_lib
+from byol_jax.config import rules
+from byol_jax.config import schedule
+from byol_jax.data.sources import table
+from byol_jax.devices import mapped
+from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
+from byol_jax.evaluation import encode
+from byol_jax.evaluation import figures as figures_lib
+from byol_jax.evaluation import rows as rows_lib
+from byol_jax.evaluation import scores
+from byol_jax.evaluation import subject as subject_lib
+from byol_jax.evaluation.features import Features
+from byol_jax.pages import pictures as pictures_lib
+from byol_jax.pages import report
+from byol_jax.run import journal as journal_lib
+from byol_jax.storage import files as files_lib
+from byol_jax.storage import paths as paths_lib
+from byol_jax.tasks import begin
+from byol_jax.tasks import data as data_lib
+from byol_jax.tasks import describe
+from byol_jax.tasks import showing
+from byol_jax.tasks import side_by_side
+from byol_jax.training import build
+from byol_jax.weights import find
+from byol_jax.weights import load as weights_lib
+
+_console = logging.getLogger('byol_jax')
+
+NAME = 'report.html'
+_WHILE_RUNNING = 512  # images whose features are shown before the run ends
+_METRICS = {'top1': 'top-1', 'top5': 'top-5', 'mean_per_class': 'mean per class'}
+_FILES = ('config.json', 'metrics.jsonl', 'results.json')
+
+
+class Page:
+  """The page of a run that goes on; every process makes the same calls."""
+
+  def __init__(self, opened: begin.Run, folder: str, encoder: encode.Encoder):
+    """Makes nothing yet.
+
+    Args:
+      opened: the run.
+      folder: where its small files lie.
+      encoder: runs networks over images.
+    """
+    self._opened, self._folder, self._encoder = opened, folder, encoder
+    self._showing = showing.Showing(opened.train, opened.config.data.train_split,
+                                    opened.config.data.threads)
+    self._warned = False
+
+  def write(self, networks: Any, *, is_last: bool = False) -> None:
+    """Writes the page; one that cannot be written is a warning.
+
+    Args:
+      networks: (params, state) of the online network, replicated.
+      is_last: whether the run ends: then more images are looked at.
+    """
+    opened = self._opened
+    most = opened.config.evaluation.examples
+    rows = encode.subset(table.size(opened.train),
+                         most if is_last else min(most, _WHILE_RUNNING),
+                         opened.config.seed)
+    features = self._encoder(networks, opened.train, rows)
+    if jax.process_index():
+      return
+    try:
+      pictures = _pictures(self._showing, opened.program, opened.config, features)
+      journal = journal_lib.read(self._folder, opened.workdir)
+      page = _page(journal, opened.config, pictures, self._folder)
+      files_lib.write_bytes(os.path.join(self._folder, NAME), page.encode())
+    except (OSError, UserError) as error:
+      if not self._warned:
+        self._warned = True
+        _console.warning('cannot write %s in %s (%s); going on without it', NAME,
+                         opened.workdir, errors.one_line(error))
+
+
+def run(config: ml_collections.ConfigDict, workdir: str | None) -> None:
+  """Writes the page of a run, an evaluation or a study that is there.
+
+  Args:
+    config: a valid config; `weights` names a WORKDIR or WORKDIR/checkpoints/STEP.
+    workdir: the folder to write to; None: the run's own.
+
+  Raises:
+    UserError: there is nothing to tell, or the page cannot be written.
+  """
+  rules.check_untouched(config, keys_lib.of_the_weights(),
+                        'task=report takes it from the run')
+  root = _root(config.weights)
+  if os.path.exists(os.path.join(root, 'study.json')):
+    page = side_by_side.of_study(root, made())
+  else:
+    page = _of_run(config, journal_lib.read(root))
+  write(workdir or root, page)
+
+
+def write(folder: str, page: str, name: str = NAME) -> None:
+  """Writes a page to FOLDER/NAME, and tells where it is.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  path = os.path.join(folder, name)
+  try:
+    if not paths_lib.in_bucket(folder):
+      os.makedirs(folder, exist_ok=True)
+    files_lib.write_bytes(path, page.encode())
+  except Exception as error:  # untyped, of a bucket
+    raise UserError(f'cannot write {path} ({errors.one_line(error)}): set --workdir to '
+                    'a folder of your own') from error
+  _console.info('%s: %s', name.partition('.')[0], path)
+
+
+def _root(path: str) -> str:
+  """Returns the workdir that a path names."""
+  if path.endswith(weights_lib.SUFFIX):
+    raise UserError(f'config key weights is {path!r}: a page is of a run; name the '
+                    'WORKDIR that the encoder is of')
+  root = os.path.dirname(find.parse(path)[0])
+  try:
+    names = {x.name for x in epath.Path(root).iterdir()}
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise UserError(f'config key weights is {path!r}: there is no such folder'
+                    ) from error
+  except OSError as error:
+    raise UserError(f'config key weights is {path!r}: {error}') from error
+  if not names & {*_FILES, 'study.json', 'checkpoints'}:
+    raise UserError(f'config key weights is {path!r}: it is no workdir, as it has none '
+                    f'of {", ".join(_FILES)}')
+  return root
+
+
+def _of_run(config: ml_collections.ConfigDict, journal: journal_lib.Journal) -> str:
+  """Returns the page of a run or an evaluation, with what of it can be had."""
+  is_evaluation = journal.config.get('task') in keys_lib.EVALUATING
+  path = str(journal.config.get('weights')) if is_evaluation else config.weights
+  weights, own, missing = None, None, []
+  with _noting(missing):
+    own = weights_lib.complete(journal.config, journal.workdir)
+  unknown = [key for key in journal.config if key not in keys_lib.KEYS
+             and not key.startswith('data_found.')]
+  if unknown:
+    missing.append('config.json has keys that this version does not know: '
+                   + ', '.join(unknown))
+  with _noting(missing):
+    weights = weights_lib.load(path, config.evaluation.network)
+  trained = weights.config if weights else None if is_evaluation else own
+  pictures = pictures_lib.Pictures(missing=missing)
+  if trained is not None:
+    with _noting(missing):
+      data = data_lib.of_weights(own if is_evaluation and own else config, trained)
+      journal, pictures = _looked_at(config, data, trained, weights, journal, missing)
+  told = own
+  if is_evaluation and own and weights:  # schedule and network are the weights'
+    told = weights.config
+  return _page(journal, told, pictures, journal.workdir,
+               changed=describe.changed(own) if is_evaluation and own else None)
+
+
+def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDict,
+               trained: ml_collections.ConfigDict, weights: weights_lib.Weights | None,
+               journal: journal_lib.Journal, missing: Sequence[str],
+               ) -> tuple[journal_lib.Journal, pictures_lib.Pictures]:
+  """Opens the images; returns the journal, with `by_class`, and the pictures."""
+  train, _ = data_lib.open_data(data)
+  resolved = schedule.resolve(trained, max(table.size(train), trained.train.batch_size))
+  program = build.build(resolved, table.size(train), table.num_classes(train))
+  shown = showing.Showing(train, data.data.train_split, data.data.threads)
+  features = None
+  if weights is not None:
+    encoder = subject_lib.make_encoder(
+        weights, image_size=config.data.eval_image_size,
+        center_share=config.evaluation.center_share,
+        batch_size=config.evaluation.batch_size, threads=data.data.threads)
+    rows = encode.subset(table.size(train), config.report.images, config.seed)
+    features = encoder(mapped.replicate((weights.params, weights.state)), train, rows)
+  pictures = _pictures(shown, program, resolved, features)
+  if (features and len(features.rows) > 1 and train.labels is not None
+      and 'by_class' not in journal.results):
+    k, temperature = trained.evaluation.knn_k, trained.evaluation.knn_temperature
+    journal = journal._replace(results=journal.results | {
+        'by_class': shown.by_class(features, k, temperature)})
+  return journal, pictures._replace(missing=[*missing, *pictures.missing])
+
+
+def _pictures(shown: showing.Showing, program: build.Program,
+              config: ml_collections.ConfigDict,
+              features: Features | None) -> pictures_lib.Pictures:
+  """Returns the pictures of a run; without features its views alone."""
+  views = shown.views(program, config.seed, config.train.batch_size)
+  if features is None:
+    return pictures_lib.Pictures(views)
+  missing = []
+  if not np.isfinite(features.x).all():
+    missing.append('the encoder\'s features are not finite: it has diverged, and there '
+                   'are no nearest images and no map')
+    return pictures_lib.Pictures(views, missing=missing)
+  found = shown.map(features)
+  if found is None:
+    missing.append('there is no map: too few images can be read, or all have the same '
+                   'features')
+  return pictures_lib.Pictures(
+      views, shown.queries(features), found,
+      f'The encoder as it is now, {len(features.rows):,} training images.', missing)
+
+
+def _page(journal: journal_lib.Journal, config: ml_collections.ConfigDict | None,
+          pictures: pictures_lib.Pictures, folder: str, changed: Any = None) -> str:
+  """Returns a page.
+
+  Args:
+    journal: the files.
+    config: that of the run; None where it is not known.
+    pictures: the images.
+    folder: where the results lie.
+    changed: an evaluation's own keys, in place of the run's.
+  """
+  facts, missing = report.Facts(), list(pictures.missing)
+  if config is not None:
+    with _noting(missing):
+      facts = describe.facts(config, journal)
+  if changed is not None:
+    facts = facts._replace(changed=changed)
+  pictures = pictures._replace(missing=missing)
+  return report.page(journal, facts, results(folder), pictures, made())
+
+
+def made() -> str:
+  """Returns when and by what a page is made."""
+  return f'page of {time.strftime("%Y-%m-%d %H:%M:%S")}, byol_jax {__version__}'
+
+
+def results(folder: str) -> list[report.Result]:
+  """Returns the figures of a run and of the evaluations in its workdir."""
+  found = []
+  for row in rows_lib.of_run(epath.Path(folder)):
+    where = f'{row.name}-{row.step}{"-" * bool(row.number)}{row.number}/' * bool(
+        row.name)
+    found.append(report.Result(
+        figures_lib.kinds(row.encoder)[row.encoder] + (
+            ' target' if row.network == 'target' else ''),
+        {'knn': 'k-NN', 'linear': 'linear'}.get(row.task, row.task),
+        _METRICS[row.metric], row.value, row.std,
+        scores.interval(row.value, row.n) if row.n and row.metric == 'top1' else None,
+        row.n, f'{where}results.json {row.encoder}.{row.task}_{row.metric}'))
+  return found
+
+
+@contextlib.contextmanager
+def _noting(missing: list[str]):
+  """Notes why something cannot be had, in place of ending."""
+  try:
+    yield
+  except (UserError, TransientError) as error:
+    missing.append(' '.join(str(error).split()))
