@@ -33,6 +33,7 @@ from byol_jax.config import verbs
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 
+
 def main(argv: Sequence[str]) -> int:
   """Runs the task of the config; returns the exit code."""
   with contextlib.suppress(AttributeError):  # tests replace stdout
