@@ -3,18 +3,23 @@
   from byol_jax import encoder
 
   encode = encoder.load('encoder.safetensors')   # or a WORKDIR
-  features = encode([open(path, 'rb').read() for path in paths])   # float32 [N, D]
+  features = encode(['a.jpg', 'b.png'])                # float32 [N, D]
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent import futures
+import os
+from typing import Any
 
 import jax
 import numpy as np
 
+from byol_jax.data import workers
 from byol_jax.data.images import decode
+from byol_jax.data.images import given
+from byol_jax.data.sources import folder
 from byol_jax.devices import mapped
 from byol_jax.evaluation import subject
 from byol_jax.storage import bucket
@@ -39,54 +44,73 @@ class Encoder:
     self._encoder = encoder = subject.make_encoder(
         weights, image_size=image_size, center_share=center_share,
         batch_size=batch_size)
+    data = weights.config.data
+    self._how = decode.Reading(data.max_pixels, tuple(data.gray_range), data.background)
     self.params, self.state = weights.params, weights.state
     self.apply = encoder.model.encoder.apply
     self.feature_size, self.image_size = encoder.feature_size, encoder.spec.image_size
     self._networks = mapped.replicate((self.params, self.state))
 
-  def __call__(self, images: Sequence[bytes] | np.ndarray) -> np.ndarray:
+  def __call__(self, images: Any, *, skip_bad: bool = False,
+               ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Computes the features of images, as task=embed does.
 
     Args:
-      images: the bytes of image files, of any size and each of the formats of
-        docs/input.md; or pixels, uint8 [N, H, W, 3] or [N, H, W, 1].
+      images: a list of paths, of the bytes of files, of images of Pillow or of arrays
+        [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of any size; or an array of N such
+        images; or a single one. Files have the formats of docs/input.md. Arrays are
+        uint8, or floats from 0 to 1; transparency is treated as in pretraining.
+      skip_bad: whether to leave out files that cannot be used.
 
     Returns:
-      float32 [N, D]. A file's centre crop is rounded to whole numbers after it was
-      resized; a crop of pixels is not.
+      float32 [N, D]. The centre crop of a file, or of one of a list, is rounded to
+      whole numbers after it was resized; that of an array of N images is not. With
+      skip_bad the features [M, D] of the images that could be used, and which they
+      are, int64 [M].
 
     Raises:
-      decode.BadImage: a file cannot be used as a picture; names the file's number.
-      ValueError: pixels are of another type or shape.
+      decode.BadImage: a file cannot be used as a picture; names its place in the list.
+      ValueError: something is no image; says what to give.
     """
-    if isinstance(images, np.ndarray):
-      if (images.dtype != np.uint8 or images.ndim != 4
-          or images.shape[-1] not in (1, 3)):
-        raise ValueError(f'images are {images.dtype} {images.shape}: give uint8 '
-                         '[N, H, W, 3 or 1], or the bytes of files')
-      are_cropped, pixels = False, lambda images, rows: images[rows.start:rows.stop]
-    else:  # the host crops and resizes: sizes differ
-      are_cropped, pixels = True, self._decoded
-    features = [np.zeros((0, self.feature_size), np.float32)]
+    images = given.items(images)
+    is_array = isinstance(images, np.ndarray)
+    if is_array and images.ndim != 4:
+      images, is_array = list(images), False
+    features, kept = [np.zeros((0, self.feature_size), np.float32)], []
     at_a_time = self._encoder.batch_size * jax.local_device_count()
     for start in range(0, len(images), at_a_time):
       rows = range(len(images))[start:start + at_a_time]
-      features.append(self._encoder.of_pixels(
-          self._networks, pixels(images, rows), are_cropped=are_cropped))
-    return np.concatenate(features)
+      if is_array:
+        pixels = given.of_array(images[rows.start:rows.stop], self._how)
+      else:  # the host crops and resizes: sizes differ
+        pixels, rows = self._read(images, rows, skip_bad)
+      kept += rows
+      if len(rows):
+        features.append(self._encoder.of_pixels(
+            self._networks, pixels, are_cropped=not is_array))
+    found = np.concatenate(features)
+    return (found, np.array(kept, np.int64)) if skip_bad else found
 
-  def _decoded(self, files: Sequence[bytes], rows: range) -> np.ndarray:
-    """Returns some of the files as uint8 [n, S, S, 3]."""
+  def _read(self, images: Sequence[Any], rows: range,
+            skip_bad: bool) -> tuple[np.ndarray, list[int]]:
+    """Returns some of the images as uint8 [n, S, S, 3], and which could be read."""
     pixels = np.empty((len(rows), self.image_size, self.image_size, 3), np.uint8)
-    def put(row: int) -> None:
+    def put(row: int) -> bool:
+      item = images[row]
+      name = f' ({os.fspath(item)!r})' if isinstance(item, (str, os.PathLike)) else ''
       try:
-        decode.decode_eval(files[row], pixels[row - rows.start],
-                           self._encoder.center_share)
+        decode.center(given.pixels(item, self._how, folder.read_file),
+                      pixels[row - rows.start], self._encoder.center_share)
       except decode.BadImage as error:
-        raise decode.BadImage(f'images[{row}] is {error}') from error
-    with futures.ThreadPoolExecutor() as pool:
-      list(pool.map(put, rows))
-    return pixels
+        if not skip_bad:
+          raise decode.BadImage(f'images[{row}]{name} is {error}') from error
+        return False
+      except ValueError as error:
+        raise ValueError(f'images[{row}] is {error}') from error
+      return True
+    with futures.ThreadPoolExecutor(workers.cores()) as pool:
+      good = np.fromiter(pool.map(put, rows), bool)
+    return pixels[good], np.asarray(rows)[good].tolist()
 
 
 def load(path: str, *, network: str = 'online', image_size: int = 0,

@@ -66,6 +66,29 @@ def test_pixels_give_nearly_those_of_files(folder):
   assert encode(pixels[..., :1]).shape == (3, encode.feature_size)
 
 
+def test_paths_arrays_and_images_of_pillow_are_files(folder):
+  encode = encoder.load(str(folder / 'run'), batch_size=2)
+  paths = [folder / 'photos' / f'{k:02d}.png' for k in (1, 2, 3)]
+  expected = encode([path.read_bytes() for path in paths])
+  images = [Image.open(path) for path in paths]
+  for given in (paths, list(map(str, paths)), np.array(list(map(str, paths))), images,
+                list(map(np.asarray, images)), iter(paths),
+                [np.asarray(image) / 255 for image in images]):
+    np.testing.assert_allclose(encode(given), expected, rtol=0, atol=1e-5)
+  np.testing.assert_allclose(encode(str(paths[0])), expected[:1], rtol=0, atol=1e-5)
+
+
+def test_bad_files_do_not_lose_the_others(folder):
+  encode = encoder.load(str(folder / 'run'), batch_size=2)
+  paths = [folder / 'photos' / f'{k:02d}.png' for k in (1, 2)]
+  images = [b'none', paths[0], '/none.png', b'', paths[1], b'x', b'y', b'z', b'end']
+  features, kept = encode(images, skip_bad=True)
+  assert kept.tolist() == [1, 4]
+  np.testing.assert_allclose(features, encode(paths), rtol=0, atol=1e-5)
+  features, kept = encode([b'x'], skip_bad=True)
+  assert features.shape == (0, encode.feature_size) and kept.shape == (0,)
+
+
 def test_it_can_be_trained_on(folder):
   encode = encoder.load(str(folder / 'run'))
   images = np.random.default_rng(0).normal(size=(4, 24, 24, 3)).astype(np.float32)
@@ -79,8 +102,12 @@ def test_what_is_no_image_is_named(folder):
   good = (folder / 'photos/00.png').read_bytes()
   with pytest.raises(decode.BadImage, match=r'images\[1\] is not an image'):
     encode([good, b'not a picture'])
-  with pytest.raises(ValueError, match='float64'):
-    encode(np.zeros((1, 8, 8, 3)))
+  with pytest.raises(decode.BadImage, match=r"images\[1\] \('/none.png'\) is missing"):
+    encode([good, '/none.png'])
+  with pytest.raises(ValueError, match='floats from 7 to 7'):
+    encode(np.full((1, 8, 8, 3), 7.0))
+  with pytest.raises(ValueError, match=r'images\[1\] is int'):
+    encode([good, 1], skip_bad=True)
   with pytest.raises(UserError, match='no such file'):
     encoder.load(str(folder / 'none'))
 

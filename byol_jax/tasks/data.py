@@ -39,11 +39,14 @@ def open_source(data: ml_collections.ConfigDict, split: str,
       image_size=data.image_size, num_images=data.fake_images,
       num_classes=data.fake_classes)
   opened = open_lib.open_source(data.source, split, **request | wanted)
+  is_test = split == data.test_split
   if not isinstance(opened, table.Encoded):
+    if opened is not None and not is_test:
+      looking.at_pixels(opened.images, opened.name)
     return opened
   opened = opened._replace(how=decode.Reading(
       data.max_pixels, tuple(data.gray_range), data.background))
-  return opened if split == data.test_split else looking.watching(opened)
+  return opened if is_test else looking.watching(opened)
 
 
 def open_split(data: ml_collections.ConfigDict, split: str, seed: int,

@@ -7,7 +7,7 @@ import logging
 import statistics
 import threading
 
-from byol_jax.data.images import decode
+from byol_jax.data.images import pillow
 from byol_jax.data.sources.table import Data
 from byol_jax.data.sources.table import Encoded
 
@@ -28,7 +28,7 @@ def watched(read: Callable[[int], bytes], image_size: int) -> Callable[[int], by
   lock = threading.Lock()
 
   def look(data: bytes) -> None:
-    pixels = decode.promised_pixels(data)
+    pixels = pillow.promised_pixels(data)
     if not pixels:
       return
     with lock:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from byol_jax.data.images import decode
+from byol_jax.data.images import pillow
 
 _DARK, _BRIGHT = 16, 240    # mean of the pixels
 _CONSTANT = 2.0             # deviation of the pixels
@@ -41,7 +42,7 @@ class Look(NamedTuple):
   has_few: bool = False
   highest: float = 0.0
   is_hidden: bool = False
-  header: decode.Header | None = None
+  header: pillow.Header | None = None
 
 
 def at_file(data: bytes, how: decode.Reading = decode.DEFAULT) -> Look:
@@ -51,9 +52,9 @@ def at_file(data: bytes, how: decode.Reading = decode.DEFAULT) -> Look:
     pixels = decode.decode(data, at_least=_AT_LEAST, how=how)
   except decode.BadImage as error:
     return Look('', (0, 0), (f'bad: {error}',), digest)
-  facts = decode.header(data)
+  facts = pillow.header(data)
   odd, few = [], has_few(pixels)
-  highest = decode.highest(data) if few and facts.is_deep else 0.0
+  highest = pillow.highest(data) if few and facts.is_deep else 0.0
   hidden = few and facts.has_alpha and how.background == 'drop' and _differ(data, how)
   if facts.has_alpha and how.background == 'drop':
     odd.append('transparent: its colours count as if it were not')

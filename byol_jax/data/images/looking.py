@@ -10,6 +10,7 @@ import numpy as np
 
 from byol_jax.data.images import decode
 from byol_jax.data.images import look
+from byol_jax.data.images import pillow
 
 _console = logging.getLogger('byol_jax')
 
@@ -50,7 +51,7 @@ def _watched(read: Callable[[int], bytes], first: int, how: decode.Reading,
 
 def _look(data: bytes, how: decode.Reading) -> look.Look | None:
   """Looks at one image; returns None where it is bad or too large for a second look."""
-  facts = decode.header(data)
+  facts = pillow.header(data)
   if facts is None or not facts.is_jpeg and facts.pixels > _MOST_PIXELS:
     return None
   seen = look.at_file(data, how)

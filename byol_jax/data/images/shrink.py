@@ -7,6 +7,8 @@ import io
 from PIL import Image
 
 from byol_jax.data.images import decode
+from byol_jax.data.images import pillow
+from byol_jax.data.images import reading
 from byol_jax.data.images.decode import BadImage
 
 _MAX_JPEG_SIDE = 65_500  # libjpeg's JPEG_MAX_DIMENSION
@@ -30,7 +32,7 @@ def smaller(data: bytes, short_side: int, quality: int,
   Raises:
     BadImage: the image cannot be decoded or encoded again.
   """
-  with decode.turn(decode.promised_pixels(data)):  # the copy takes as much again
+  with reading.turn(pillow.promised_pixels(data)):  # the copy takes as much again
     image = _shrunk(data, short_side, how)
   if image is None:
     return data

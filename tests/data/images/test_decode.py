@@ -12,6 +12,7 @@ import pytest
 
 from byol_jax.data.images import crops
 from byol_jax.data.images import decode
+from byol_jax.data.images import reading
 from byol_jax.data.images import resize
 
 
@@ -154,8 +155,8 @@ def test_bad_bytes_leave_the_batch_as_it_was():
 
 def test_the_memory_of_large_images_goes_back(monkeypatch):
   given = []
-  monkeypatch.setattr(decode.memory, 'give_back', lambda: given.append(None))
-  monkeypatch.setattr(decode, '_LARGE', 41 * 57 - 1)
+  monkeypatch.setattr(reading.memory, 'give_back', lambda: given.append(None))
+  monkeypatch.setattr(reading, '_LARGE', 41 * 57 - 1)
   for kind in ('JPEG', 'PNG'):
     decode.decode(_encode(_image(40, 57), kind))
     assert not given

@@ -10,6 +10,7 @@ from byol_jax.data import bad
 from byol_jax.data.images import decode
 from byol_jax.data.images import look
 from byol_jax.data.images import looking
+from byol_jax.data.images import pillow
 from byol_jax.data.sources import table
 
 _Y, _X = np.mgrid[:64, :80]
@@ -67,11 +68,11 @@ def test_half_of_them_count_and_bad_ones_do_not(caplog):
 
 
 def test_more_than_four_channels(caplog):
-  looks = [look.Look('TIFF', (9, 9), (), '', header=decode.Header(
+  looks = [look.Look('TIFF', (9, 9), (), '', header=pillow.Header(
       'TIFF', (9, 9), False, False, 6, False))] * 4
   looking._tell(looks, 'them')
   assert '6 channels' in caplog.text
-  assert decode.header(_save(_icon())).bands == 4
+  assert pillow.header(_save(_icon())).bands == 4
 
 
 def test_the_keys_help():

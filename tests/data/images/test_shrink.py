@@ -10,6 +10,7 @@ from PIL import Image
 import pytest
 
 from byol_jax.data.images import decode
+from byol_jax.data.images import reading
 from byol_jax.data.images import shrink
 
 
@@ -52,7 +53,7 @@ def test_large_jpegs_become_smaller_as_whole_ones_do(monkeypatch):
 
 def test_large_images_are_made_smaller_one_at_a_time(monkeypatch):
   """Their pixels and a copy of them: as many threads would take as many times that."""
-  monkeypatch.setattr(decode, '_LARGE', 40 * 60 - 1)
+  monkeypatch.setattr(reading, '_LARGE', 40 * 60 - 1)
   inside, most = [], []
   whole, resize = decode.decode, Image.Image.resize
   def enter(data, at_least=0, how=decode.DEFAULT):
