@@ -130,15 +130,18 @@ _add('data', TASKS, max_pixels=(
 _add('data', TASKS, free=PRETRAIN, max_bad_images=(
     None, automatic(_COUNT), 'files of no use; None: 100 or 0.1 %, at most a tenth'))
 _add(
-    'data', TASKS, free=TASKS,
+    'data', TASKS, free=TASKS,  # the images found are compared
     list_root=('', text(), "where relative paths of a list start; empty: the list's "
                'folder'),
-    class_folders=('top', choice('top', 'leaf', 'none'), 'which sub-folders are '
-                   'classes: those of the first level, those with images, or none'),
     path_column=('', text(), "title of a list's column of paths; empty: known ones"),
-    label_column=('', text(), "that of its labels; 'none': no labels"),
     rules=('0.2', choice(*RULES), 'the version by whose rules folders and lists '
            'are read; a run keeps those that it began with', '0.1'))
+_add(
+    'data', TASKS,
+    label_column=('', text(), "title of a list's column of labels; empty: known ones; "
+                  "'none': no labels"),
+    class_folders=('top', choice('top', 'leaf', 'none'), 'which sub-folders are '
+                   'classes: those of the first level, those with images, or none'))
 _add('data', LEARNING, free=LEARNING, prefetch=(
     2, whole(above=0, at_most=1024), 'batches begun ahead on the host, and as many '
     'waiting on the devices: 6 S^2 bytes an image of S pixels'))

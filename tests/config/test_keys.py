@@ -10,11 +10,13 @@ from byol_jax.storage import files as files_lib
 _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'data.path', 'data.test_path', 'data.prefetch', 'data.max_bad_images',
                 'prepare.', 'preflight.', 'task')
+_FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules')  # images are compared
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
                     'study.', 'report.', 'preview.', 'weights')
 _OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
                    'data.crop_', 'data.center_share',
-                   'data.mean', 'data.std', 'method.')  # the last since 0.1
+                   'data.mean', 'data.std', 'method.',  # since 0.1, as are
+                   'data.gray_range', 'data.background')
 _FREE_IN_EVALUATIONS_IN_0_1 = (
     'log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch', 'data.path',
     'data.test_path', 'evaluation.cache', 'weights')
@@ -71,7 +73,8 @@ def test_a_resumed_pretraining_may_differ_where_it_learns_the_same():
   """Each key is compared, or free by what it declares; as in version 0.1, but for
   what pretraining never looks at."""
   free = set(keys.free('pretrain'))
-  assert free == _that_begin(_FREE_IN_0_1 + _NEVER_LOOKED_AT)
+  assert free == _that_begin(
+      _FREE_IN_0_1 + _FREE_SINCE + _NEVER_LOOKED_AT)
   compared = keys.KEYS.keys() - free
   assert compared == _that_begin((
       'seed', 'init_from', 'data.') + _OF_THE_WEIGHTS) - free
@@ -83,7 +86,7 @@ def test_a_resumed_evaluation_may_differ_where_it_measures_the_same(task):
                        if task not in tasks)
   # the encoder's digest is compared, and with it what the weights have brought
   assert set(keys.free(task)) == unused | _that_begin(
-      _FREE_IN_EVALUATIONS_IN_0_1 + _OF_THE_WEIGHTS)
+      _FREE_IN_EVALUATIONS_IN_0_1 + _FREE_SINCE + _OF_THE_WEIGHTS)
   # what no evaluation looks at is told, too
   assert set(keys.unused(task)) - unused == {
       name for name in _that_begin(('log.', 'checkpoint.', 'safety.', 'data.prefetch'))
@@ -105,5 +108,6 @@ def test_no_free_key_hides_another(task):
 def test_a_config_without_a_key_had_what_was_then():
   was, now = keys.was(), files_lib.flatten(keys.base())
   assert {name for name in now if now[name] != was[name]} == {
-      'method.temperature', 'network.precision', 'network.projector_layers'}
+      'data.rules', 'method.temperature', 'network.precision',
+      'network.projector_layers'}
   assert was['network.precision'] == 'bfloat16'
