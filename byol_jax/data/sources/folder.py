@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 import errno
 import logging
 import os
@@ -24,7 +23,6 @@ _console = logging.getLogger('byol_jax')
 EXTENSIONS = formats.ENDINGS
 
 _OF_THE_DISK = 'lost+found'  # at the top of a file system; no part or class
-_TOLD = 10  # folders named in a warning
 _RULES = '0.2'
 
 
@@ -113,7 +111,7 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
   if split == 'train':
     root = train
     if others:
-      _console.info('%s: passed over %s beside the parts %s', path, _named(others),
+      _console.info('%s: passed over %s beside the parts %s', path, layout.named(others),
                     ', '.join(map(os.path.basename, [train, *tests])))
   elif split == 'test':
     if not tests:
@@ -126,7 +124,7 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
   files = sorted(walk.files(root), key=os.fsencode)
   if walk.unreadable:
     _console.warning('left out folders that may not be read: %s',
-                     _named(walk.unreadable))
+                     layout.named(walk.unreadable))
   if not files:
     raise UserError(
         f'no images in {root}: config.data.path must be a folder with '
@@ -134,6 +132,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
         + (f'; passed over {walk.passed}' if str(walk.passed) else ''))
   if str(walk.passed):
     _console.info('%s: passed over %s', root, walk.passed)
+  if root == train and rules != '0.1':
+    layout.warn_of_folders(root, files)
   of = {'top': walk_lib.first_folders, 'leaf': _folders,
         'none': lambda files: ()}[class_folders]
   mine = of(files)
@@ -146,8 +146,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
   if len(class_names) < 2 or not mine or _are_no_classes(mine, class_names, rules):
     _tell_why_unlabelled(root, files, class_folders, class_names)
     return Listing(root, files, None, None)
-  if root == train and rules != '0.1':
-    layout.warn_of_classes(root, class_names)
+  if empty := walk.scan(root)[0] - set(walk_lib.first_folders(files)):
+    _console.info('%s: no images in %s', root, layout.named(empty))
   return Listing(root, files, _labels(root, files, class_names, class_folders),
                  class_names)
 
@@ -183,14 +183,6 @@ def _check_folder(path: str) -> None:
   if not os.path.isdir(path):
     state = 'is not a folder' if os.path.exists(path) else 'does not exist'
     raise UserError(f'image folder {path!r} {state}: check config.data.path')
-
-
-def _named(folders: Iterable[str]) -> str:
-  """Returns the names of the first of some folders, for a message."""
-  folders = sorted(folders, key=os.fsencode)
-  more = len(folders) - _TOLD
-  return ', '.join(map(repr, folders[:_TOLD])) + (
-      f' and {more} more' if more > 0 else '')
 
 
 def _parts(path: str, walk: walk_lib.Walk) -> tuple[str, list[str], set[str]]:
@@ -248,6 +240,6 @@ def _tell_why_unlabelled(root: str, files: list[str], class_folders: str,
   elif len(class_names) < 2:
     why = 'the training part has fewer than two class folders'
   else:
-    why = (f'its folders, {_named(walk_lib.first_folders(files))}, are none of the '
+    why = (f'its folders, {layout.named(walk_lib.first_folders(files))}, are none of the '
            f"{len(class_names)} classes of the training part")
   _console.info('%s: %d images without labels (%s)', root, len(files), why)

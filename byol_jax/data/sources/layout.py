@@ -26,12 +26,19 @@ SYSTEM = frozenset((
     '@sharebin', '@transcode', '@__thumb', '$recycle.bin', 'recycler', 'recycled',
     'system volume information', '__macosx', 'lost+found', 'network trash folder',
     'temporary items', 'found.000', '__pycache__'))
-_MASKS = frozenset((
-    'mask', 'masks', 'label', 'labels', 'annotation', 'annotations', 'annotated', 'gt',
-    'groundtruth', 'ground_truth', 'trimap', 'trimaps', 'segmentation', 'segmentations',
-    'segmentationclass', 'segmentationobject', 'seg', 'depth', 'depths'))
-_IMAGES = frozenset(('image', 'images', 'img', 'imgs', 'jpegimages', 'rgb', 'photos'))
-_TOLD = 5
+_LIKE_A_PART = re.compile(
+    rf'{_PART.pattern}|dev|hold-?out|trainval|unlabell?ed|query|gallery|fold[-_ ]?\d+'
+    r'|(train|test|val)[ab]|bounding_box_(train|test)')
+_MASKS = re.compile(
+    r'(\w+[-_ ])?(masks?|labels?|annotations?|annotated|gt|ground[-_ ]?truth|trimaps?'
+    r'|seg|segmentations?|segmentation(class|object)|depths?)([-_ ](images?|maps?|pngs?))?')
+_THUMBNAILS = re.compile(r'_?(thumbs?|thumbnails?|previews?)')
+_MASK_FILE = re.compile(
+    r'[-_. ](mask|gt|seg|segmentation|labels?|groundtruth|trimap|depth)[-_ ]?\d*\.\w+$',
+    re.IGNORECASE)
+_SOME = 10_000  # files whose names are looked at
+_PART_OF_THEM = 0.1  # that look like masks, from which on it is told
+_TOLD = 10
 
 
 def system(rules: str) -> frozenset[str]:
@@ -77,20 +84,46 @@ def parts(folders: Iterable[str], rules: str) -> tuple[str | None, list[str]]:
   return train, tests if train is not None else []
 
 
-def warn_of_classes(root: str, names: Sequence[str]) -> None:
-  """Warns where names of classes look like parts, or like images beside masks."""
-  plain = {name: name.lower() for name in names}
-  odd = [name for name in names if part_of(name)]
-  if odd:
+def warn_of_folders(root: str, files: Sequence[str]) -> None:
+  """Warns where training images lie in what looks like other parts, masks, copies.
+
+  Args:
+    root: the folder of the training part.
+    files: its images, with '/' between the parts of the paths.
+  """
+  folders = sorted({os.path.dirname(file) for file in files} - {''})
+  def those(pattern: re.Pattern) -> list[str]:
+    found = dict.fromkeys(
+        '/'.join(parts[:k]) for parts in (name.split('/') for name in folders)
+        for k in range(1, len(parts) + 1) if pattern.fullmatch(parts[k - 1].lower()))
+    return list(found)
+  parts = those(_LIKE_A_PART)
+  if len(parts) > 1 or any(part_of(os.path.basename(name)) for name in parts):
     _console.warning(
-        '%s: the classes %s look like parts of a data set: call them train and test, '
-        'or set config key data.path to one of them, or data.class_folders=none',
-        root, _named(odd))
-  odd = [name for name in names if plain[name] in _MASKS | _IMAGES]
-  if odd:
+        '%s: the folders %s look like parts of a data set, and all are trained on: set '
+        'config key data.path to one of them, or call them train and test', root,
+        named(parts))
+  if masks := those(_MASKS):
     _console.warning(
-        '%s: the classes %s look like images beside their masks or labels: set config '
-        'key data.path to the folder of the images alone', root, _named(odd))
+        '%s: the folders %s look like masks or labels of images, and are trained on: '
+        'set config key data.path to the folder of the images alone', root,
+        named(masks))
+  elif sum(bool(_MASK_FILE.search(file)) for file in files[:_SOME]) > (
+      _PART_OF_THEM * min(len(files), _SOME)):
+    example = next(filter(_MASK_FILE.search, files))
+    _console.warning(
+        '%s: files such as %r look like masks or labels of images, and are trained on: '
+        'move them away', root, example)
+  if thumbnails := those(_THUMBNAILS):
+    _console.warning('%s: the folders %s look like small copies of images, and are '
+                     'trained on: move them away', root, named(thumbnails))
+
+
+def named(names: Iterable[str]) -> str:
+  """Returns the first of some names in the order of their bytes, for a message."""
+  names = sorted(names, key=os.fsencode)
+  more = len(names) - _TOLD
+  return ', '.join(map(repr, names[:_TOLD])) + (f' and {more} more' if more > 0 else '')
 
 
 class PassedOver:
@@ -128,8 +161,3 @@ def _counted(counts: Mapping[str, int]) -> str:
   more = len(first) - _TOLD
   return ', '.join(f'{name} x {count:,}' for name, count in first[:_TOLD]) + (
       f' and {more} kinds more' if more > 0 else '')
-
-
-def _named(names: Sequence[str]) -> str:
-  more = len(names) - _TOLD
-  return ', '.join(map(repr, names[:_TOLD])) + (f' and {more} more' if more > 0 else '')

@@ -64,13 +64,27 @@ def test_folders_of_the_system_at_any_depth(tmp_path, caplog):
   assert len(folder.list_folder(root, 'train', rules='0.1').files) == 8
 
 
-@pytest.mark.parametrize('names, said', [
-    (('test', 'val'), 'look like parts'), (('train2014', 'train2017'), 'look like parts'),
-    (('images', 'masks'), 'beside their masks'),
-    (('JPEGImages', 'SegmentationClass'), 'beside their masks'), (('cat', 'dog'), '')])
-def test_classes_that_are_none_are_told(tmp_path, caplog, names, said):
-  folder.list_folder(_make(tmp_path, *(f'{x}/1.jpg' for x in names)), 'train')
+@pytest.mark.parametrize('files, said', [
+    (('test/1.jpg', 'val/1.jpg'), "'test', 'val' look like parts"),
+    (('train2014/1.jpg', 'train2017/1.jpg'), 'look like parts'),
+    (('trainA/1.jpg', 'trainB/1.jpg'), 'look like parts'),
+    (('bottle/train/1.jpg', 'bottle/test/2.jpg', 'cable/test/1.jpg'),
+     "'bottle/test', 'bottle/train', 'cable/test' look like parts"),  # as MVTec
+    (('images/train/1.jpg', 'images/val/1.jpg'), 'look like parts'),  # as YOLO's
+    (('images/1.jpg', 'masks/1.png'), "'masks' look like masks"),
+    (('cat/images/1.jpg', 'cat/ground_truth/1.png', 'dog/images/1.jpg'),
+     "'cat/ground_truth' look like masks"),
+    (('JPEGImages/1.jpg', 'SegmentationClass/1.png'), 'look like masks'),
+    (('a/1.png', 'a/1_mask.png', 'b/2.png', 'b/2_mask_1.png'), "'a/1_mask.png' look like"),
+    (('a/1.png', 'b/1.png', 'a/thumbs/1.png'), 'small copies'),
+    (('cat/1.jpg', 'dog/mask_1.jpg'), ''), (('fold/1.jpg', 'query/1.jpg'), ''),
+    (('dev/1.jpg', 'ops/1.jpg'), ''), (('n1/images/1.jpg', 'n2/images/1.jpg'), '')])
+def test_what_lies_beside_the_images_is_told(tmp_path, caplog, files, said):
+  folder.list_folder(_make(tmp_path, *files), 'train')
   assert said in caplog.text and bool(said) == bool(caplog.records)
+  caplog.clear()
+  folder.list_folder(str(tmp_path), 'train', rules='0.1')
+  assert not caplog.records
 
 
 def test_what_was_passed_over_is_counted(tmp_path, caplog):
@@ -79,6 +93,9 @@ def test_what_was_passed_over_is_counted(tmp_path, caplog):
                'b/6.jpg.1', 'b/7', 'b/8.txt', 'b/9.txt', '.hidden.txt')
   listed = folder.list_folder(root, 'train')
   assert listed.files == ['a/1.jfif', 'a/2.JPE', 'b/3.ppm', 'b/4.avif']
+  (tmp_path / 'gone').mkdir()
+  folder.list_folder(root, 'train')
+  assert caplog.messages[-1] == f"{root}: no images in 'gone'"
   line = next(x for x in caplog.messages if 'passed over' in x)
   assert '5 files by their endings (.txt x 2, ' in line and 'without an ending x 1' in line
   with pytest.raises(folder.UserError, match=r'no images in .*passed over 1 files .*\.raw'):
