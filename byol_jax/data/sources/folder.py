@@ -111,8 +111,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
   if split == 'train':
     root = train
     if others:
-      _console.info('%s: passed over %s beside the parts %s', path, layout.named(others),
-                    ', '.join(map(os.path.basename, [train, *tests])))
+      _console.info('%s: passed over %s beside the parts %s', path,
+                    layout.named(others), ', '.join(map(os.path.basename, [train, *tests])))
   elif split == 'test':
     if not tests:
       return None
@@ -240,6 +240,7 @@ def _tell_why_unlabelled(root: str, files: list[str], class_folders: str,
   elif len(class_names) < 2:
     why = 'the training part has fewer than two class folders'
   else:
-    why = (f'its folders, {layout.named(walk_lib.first_folders(files))}, are none of the '
-           f"{len(class_names)} classes of the training part")
+    folders = layout.named(walk_lib.first_folders(files))
+    why = (f'its folders, {folders}, are none of the {len(class_names)} classes of the '
+           'training part')
   _console.info('%s: %d images without labels (%s)', root, len(files), why)

@@ -31,7 +31,8 @@ _LIKE_A_PART = re.compile(
     r'|(train|test|val)[ab]|bounding_box_(train|test)')
 _MASKS = re.compile(
     r'(\w+[-_ ])?(masks?|labels?|annotations?|annotated|gt|ground[-_ ]?truth|trimaps?'
-    r'|seg|segmentations?|segmentation(class|object)|depths?)([-_ ](images?|maps?|pngs?))?')
+    r'|seg|segmentations?|segmentation(class|object)|depths?)'
+    r'([-_ ](images?|maps?|pngs?))?')
 _THUMBNAILS = re.compile(r'_?(thumbs?|thumbnails?|previews?)')
 _MASK_FILE = re.compile(
     r'[-_. ](mask|gt|seg|segmentation|labels?|groundtruth|trimap|depth)[-_ ]?\d*\.\w+$',
