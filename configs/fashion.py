@@ -52,5 +52,6 @@ def get_config(method='byol'):
     c.network.projector_layers = 2
     c.network.predictor_hidden_size = 256
     c.network.projection_size = 512
+    c.train.base_learning_rate = 4.0
     c.train.predictor_schedule = 'constant'
   return c

@@ -1,6 +1,7 @@
 """The figures at the end of a run."""
 
 import numpy as np
+import pytest
 
 from byol_jax.data.sources.table import Images
 from byol_jax.evaluation import final
@@ -22,4 +23,4 @@ def test_a_class_for_each_image_does_not_end_the_run():
   assert protocol['linear']['l2'] == 1e-3 and protocol['knn']['k'] == 6
   right, count = (sum(row[i] for row in by_class['classes']) for i in (2, 1))
   assert (by_class['figure'], count) == ('knn_top1', by_class['of'])
-  assert 100 * right / count == figures['knn_top1']
+  assert 100 * right / count == pytest.approx(figures['knn_top1'])

@@ -78,7 +78,7 @@ def test_a_run_looks_at_no_test_image_before_its_end(tmp_path, monkeypatch, caps
       '--config.network.projector_hidden_size=8', '--config.log.tensorboard=False',
       '--config.network.predictor_hidden_size=8',
       '--config.network.projection_size=8']) == 0
-  assert encoded == [(64, 64)]  # training images
+  assert encoded == [(64, 64), (64, 32)]  # the monitor's and the page's, of training
   told = '32 training images against 32 others, k 20'
   out = capsys.readouterr().out
   assert f'k-NN every 16 steps: {told}' in out

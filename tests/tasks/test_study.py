@@ -265,7 +265,8 @@ def start(tmp_path, *arguments, steps=8):
   """Starts a study as a process."""
   stub(tmp_path)
   code = (f'import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n'
-          'from byol_jax import main\nfrom byol_jax.tasks import study\nimport '
+          'from byol_jax import main\nfrom byol_jax.run import signals\n'
+          'from byol_jax.tasks import study\nsignals.for_good()\nimport '
           f'test_study\nstudy.command = test_study.stub({str(tmp_path)!r})\n'
           'study._WAIT_SECONDS = 0.3\nsys.exit(main.main(sys.argv))')
   return subprocess.Popen(
