@@ -112,7 +112,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
     root = train
     if others:
       _console.info('%s: passed over %s beside the parts %s', path,
-                    layout.named(others), ', '.join(map(os.path.basename, [train, *tests])))
+                    layout.named(others),
+                    ', '.join(map(os.path.basename, [train, *tests])))
   elif split == 'test':
     if not tests:
       return None
