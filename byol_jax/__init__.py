@@ -9,7 +9,8 @@ from typing import Any
 __version__ = '0.1.0'
 
 _PUBLIC = {
-    'pretrain': 'api', 'evaluate': 'api', 'embed': 'api', 'export': 'api', 'Run': 'api',
+    'preview': 'api', 'pretrain': 'api', 'evaluate': 'api', 'embed': 'api',
+    'export': 'api', 'Run': 'api',
     'UserError': 'errors', 'TransientError': 'errors'}
 __all__ = ['encoder', *_PUBLIC]
 

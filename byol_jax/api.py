@@ -2,6 +2,7 @@
 
   import byol_jax
 
+  byol_jax.preview('PHOTOS')                    # the path of a page
   run = byol_jax.pretrain('PHOTOS', out='runs/photos', **{'train.epochs': 100})
   encode = run.encoder()
   found = byol_jax.embed(run, 'PHOTOS')        # found.features, float32 [N, D]
@@ -40,6 +41,7 @@ from byol_jax.tasks import embed as embed_task
 from byol_jax.tasks import evaluate as evaluate_task
 from byol_jax.tasks import export as export_task
 from byol_jax.tasks import pretrain as pretrain_task
+from byol_jax.tasks import preview as preview_task
 from byol_jax.weights import load as weights_lib
 
 Path = str | os.PathLike
@@ -155,6 +157,26 @@ def pretrain(data: Path | None = None, out: Path | None = None,
   with _as_guest('pretrain'):
     pretrain_task.run(asked.config, workdir)
   return Run(workdir)
+
+
+def preview(data: Path | None = None, out: Path | None = None,
+            config: str = 'folder', **keys: Any) -> str:
+  """Writes a page about the images that a run would learn from; trains nothing.
+
+  Args:
+    data, out, config, **keys: as for `pretrain`.
+
+  Returns:
+    The path of preview.html in the workdir.
+
+  Raises:
+    UserError, TransientError, KeyboardInterrupt: as `pretrain`.
+  """
+  asked = _asked(config, keys, out, {'task': 'preview'} | _of(data))
+  workdir = asked.flags['workdir'] or os.path.join('runs', asked.name)
+  with _as_guest('preview'):
+    preview_task.run(asked.config, workdir)
+  return os.path.join(workdir, preview_task.NAME)
 
 
 def evaluate(weights: Path, task: str = 'knn', data: Path | None = None,
