@@ -67,7 +67,9 @@ def test_a_run_goes_on_to_its_end(kind, old):
   # each step once, and those of the first session as they were
   assert [line['step'] for line in found['lines']] == list(range(1, make.STEPS + 1))
   assert found['lines'][:stopped] == before
-  assert found['left_out'] == expected['left_out']
+  # the reasons' words may change
+  assert ({part: list(files) for part, files in found['left_out'].items()}
+          == {part: list(files) for part, files in expected['left_out'].items()})
   assert found['leaves'].keys() == expected['leaves'].keys()
   is_alike = make.computer() == ENDS['computer']
   for name, leaf in expected['leaves'].items():

@@ -28,7 +28,7 @@ def test_photos(tmp_path):
       0, 255, (30, 40, 4)).astype(np.uint8)).save(first.parent / 'clear.png')
   (first.parent / 'again.jpg').write_bytes(first.read_bytes())
   (first.parent / 'torn.jpg').write_bytes(first.read_bytes()[:200])
-  (folder / 'notes.txt').write_text('x')
+  (first.parent / 'notes.txt').write_text('x')
   page = preview(folder, tmp_path / 'out', '--config.train.batch_size=8')
   assert page.runs_nothing()
   assert {'images', 'views', 'formats-and-sizes', 'what-looks-odd', 'passed-over',
