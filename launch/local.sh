@@ -56,7 +56,7 @@ pids=()
 # Each in a group of its own, so that it gets a signal from here alone: from the
 # terminal, too, it would be the second one, which ends it without saving.
 set -m
-trap 'INTERRUPTED=1; kill -TERM "${pids[@]}" 2>/dev/null || true' INT TERM
+trap 'INTERRUPTED=1; kill -TERM "${pids[@]}" 2>/dev/null || true' INT TERM USR1 USR2
 for i in $(seq 0 $((BYOL_PROCESSES - 1))); do
   where=(env JAX_COORDINATOR_ADDRESS="localhost:$port" JAX_NUM_PROCESSES="$BYOL_PROCESSES" JAX_PROCESS_ID="$i")
   if [ "$DRY_RUN" = 1 ]; then

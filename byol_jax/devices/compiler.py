@@ -18,7 +18,7 @@ _HARMLESS = ('--xla_force_host_platform_device_count', '--xla_dump', _YNN,
 _HARMLESS_OF_JAX = re.compile(
     r'JAX_(COORDINATOR_\w+|NUM_\w+|PROCESS_ID|PLATFORM\w*|\w*CACHE\w*|\w*DEVICES?'
     r'|\w*TIMEOUT\w*|\w*LOG\w*|\w*DEBUG\w*|\w*DUMP\w*|\w*TRACEBACK\w*|\w*CHECK\w*'
-    r'|PGLE\w*|TRANSFER_\w+|PPRINT\w*|\w*PROFILE\w*)')
+    r'|PGLE\w*|TRANSFER_\w+|CROSS_HOST\w+|PPRINT\w*|\w*PROFILE\w*)')
 _PINNED = {
     'jax_threefry_partitionable': True, 'jax_default_prng_impl': 'threefry2x32',
     'jax_enable_x64': False, 'jax_default_matmul_precision': None,
@@ -83,8 +83,8 @@ def environment() -> dict[str, str]:
   flags = [flag for flag in os.environ.get('XLA_FLAGS', '').split()
            if not flag.startswith(_HARMLESS)]
   of_jax = [f'{name}={value}' for name, value in sorted(os.environ.items())
-            if name.startswith('JAX_') and name.lower() not in _PINNED
-            and not _HARMLESS_OF_JAX.fullmatch(name)]
+            if name.startswith('JAX_') and hasattr(jax.config, name.lower())
+            and name.lower() not in _PINNED and not _HARMLESS_OF_JAX.fullmatch(name)]
   return {'XLA_FLAGS': ' '.join(sorted(flags)), 'JAX_*': ' '.join(of_jax)} | {
       name: os.environ.get(name, '') for name in _OF_NUMBERS} | {
           'jaxlib': jaxlib.__version__, 'devices': jax.devices()[0].device_kind}

@@ -144,7 +144,7 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
            'fingerprint': fingerprint.fingerprint(train)}
   hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
                'config': config.to_dict(), 'data': found,
-               'environment (XLA_FLAGS)': compiler.environment()})
+               'environment (XLA_FLAGS, JAX_*, jaxlib)': compiler.environment()})
   program = build.build(config, num_images, num_classes)
   feed = feed_lib.make(
       large.watching(train, config.data.image_size), program.spec.crop,

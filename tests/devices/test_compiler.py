@@ -62,7 +62,7 @@ def test_what_changes_numbers_is_named_and_the_rest_is_not(monkeypatch):
                      '--xla_a=2 --xla_dump_to=/x')
   monkeypatch.setenv('NVIDIA_TF32_OVERRIDE', '0')
   for name in ('JAX_ENABLE_X64', 'JAX_DEBUG_NANS', 'JAX_COMPILATION_CACHE_DIR',
-               'JAX_PROCESS_ID', 'JAX_OPTIMIZATION_LEVEL'):
+               'JAX_PROCESS_ID', 'JAX_OF_A_LAUNCHER', 'JAX_OPTIMIZATION_LEVEL'):
     monkeypatch.setenv(name, '1')
   monkeypatch.delenv('LIBTPU_INIT_ARGS', raising=False)
   assert compiler.environment() == {

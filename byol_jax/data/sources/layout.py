@@ -92,7 +92,7 @@ def warn_of_folders(root: str, files: Sequence[str]) -> None:
     root: the folder of the training part.
     files: its images, with '/' between the parts of the paths.
   """
-  folders = sorted({os.path.dirname(file) for file in files} - {''})
+  folders = sorted({file.rpartition('/')[0] for file in files} - {''})
   def those(pattern: re.Pattern) -> list[str]:
     found = dict.fromkeys(
         '/'.join(parts[:k]) for parts in (name.split('/') for name in folders)
