@@ -42,7 +42,7 @@ from byol_jax.tasks import evaluate as evaluate_task
 from byol_jax.tasks import export as export_task
 from byol_jax.tasks import pretrain as pretrain_task
 from byol_jax.tasks import preview as preview_task
-from byol_jax.weights import load as weights_lib
+from byol_jax.weights import find
 
 Path = str | os.PathLike
 
@@ -229,7 +229,7 @@ def export(weights: Path, out: Path | None = None, **keys: Any) -> str:
     UserError, TransientError, KeyboardInterrupt: as `pretrain`.
   """
   folder = _evaluated(export_task.run, 'export', weights, None, out, keys)
-  return os.path.join(folder, f'encoder{weights_lib.SUFFIX}')
+  return os.path.join(folder, f'encoder{find.SUFFIX}')
 
 
 # ------------------------------------------------------------------------ calls

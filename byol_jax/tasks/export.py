@@ -10,6 +10,7 @@ import ml_collections
 
 from byol_jax.devices import hosts
 from byol_jax.tasks import subject
+from byol_jax.weights import find
 from byol_jax.weights import load as weights_lib
 
 _console = logging.getLogger('byol_jax')
@@ -22,7 +23,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     WORKDIR.
   """
   named = subject.load(config, workdir, name)
-  path = os.path.join(named.workdir, f'encoder{weights_lib.SUFFIX}')
+  path = os.path.join(named.workdir, f'encoder{find.SUFFIX}')
   with hosts.together('export'):
     if jax.process_index() == 0:
       weights_lib.save(named.weights, path)
