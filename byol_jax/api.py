@@ -42,7 +42,6 @@ from byol_jax.tasks import evaluate as evaluate_task
 from byol_jax.tasks import export as export_task
 from byol_jax.tasks import pretrain as pretrain_task
 from byol_jax.tasks import preview as preview_task
-from byol_jax.weights import load as weights_lib
 
 Path = str | os.PathLike
 
@@ -216,20 +215,23 @@ def embed(weights: Path, data: Path | None = None, out: Path | None = None,
   return Embeddings(_evaluated(embed_task.run, 'embed', weights, data, out, keys))
 
 
-def export(weights: Path, out: Path | None = None, **keys: Any) -> str:
-  """Writes an encoder as one file.
+def export(weights: Path, out: Path | None = None, format: str = 'safetensors',
+           **keys: Any) -> str:
+  """Writes an encoder for other programs (docs/weights.md).
 
   Args:
     weights, out, **keys: as for `evaluate`.
+    format: safetensors, timm, onnx or all.
 
   Returns:
-    The file's path.
+    The path of the file or folder; for all of them that of the folder they are in.
 
   Raises:
     UserError, TransientError, KeyboardInterrupt: as `pretrain`.
   """
-  folder = _evaluated(export_task.run, 'export', weights, None, out, keys)
-  return os.path.join(folder, f'encoder{weights_lib.SUFFIX}')
+  folder = _evaluated(export_task.run, f'export:{format}', weights, None, out, keys)
+  written = export_task.FORMATS.get(format)
+  return os.path.join(folder, written.name) if written else folder
 
 
 # ------------------------------------------------------------------------ calls

@@ -2,8 +2,8 @@
 
   from byol_jax import encoder
 
-  encode = encoder.load('encoder.safetensors')   # or a WORKDIR
-  features = encode(['a.jpg', 'b.png'])                # float32 [N, D]
+  encode = encoder.load('encoder.safetensors')   # or a WORKDIR, or a folder of timm
+  features = encode(['a.jpg', 'b.png'])          # float32 [N, D]
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Encoder:
       normalized images [n, S, S, 3] float32 (`views.for_evaluation`).
     image_size: S, pixels.
     feature_size: D, before BYOL's heads.
+    digest: identifies the arrays; features of one digest can be compared.
   """
 
   def __init__(self, weights: weights_lib.Weights, image_size: int,
@@ -47,6 +48,7 @@ class Encoder:
     data = weights.config.data
     self._how = decode.Reading(data.max_pixels, tuple(data.gray_range), data.background)
     self.params, self.state = weights.params, weights.state
+    self.digest = weights.digest
     self.apply = encoder.model.encoder.apply
     self.feature_size, self.image_size = encoder.feature_size, encoder.spec.image_size
     self._networks = mapped.replicate((self.params, self.state))
@@ -118,8 +120,8 @@ def load(path: str, *, network: str = 'online', image_size: int = 0,
   """Reads an encoder, with its architecture and the preparation of its images.
 
   Args:
-    path: as for `weights.load`: a file of task=export, a WORKDIR, or
-      WORKDIR/checkpoints/STEP.
+    path: as for `weights.load`: a WORKDIR or WORKDIR/checkpoints/STEP, a file or
+      folder of task=export, or what others wrote (docs/weights.md).
     network: 'online' or 'target'; a file has only one of them.
     image_size: S, pixels; 0: as its evaluations.
     center_share: the centre crop's share of the shorter side; 0: as in pretraining.

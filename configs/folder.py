@@ -11,6 +11,12 @@ an accelerator; on a CPU start with
 
   --config.network.name=resnet18 --config.data.image_size=96 \\
   --config.train.batch_size=64
+
+To go on from weights of others, of ImageNet for example (docs/weights.md), with a
+lower rate and a shorter warm-up:
+
+  --config.init_from=FOLDER --config.network.name=resnet50 \\
+  --config.train.base_learning_rate=0.5 --config.train.warmup_epochs=1
 """
 
 from byol_jax.config import base

@@ -104,6 +104,9 @@ def test_tasks_on_a_run(runs, monkeypatch):
   file = byol_jax.export(run, pathlib.Path(run) / 'exported')
   assert file == f'{run.workdir}/exported/encoder.safetensors'
   assert byol_jax.encoder.load(file).feature_size == 4
+  folder = byol_jax.export(run, pathlib.Path(run) / 'exported', format='timm')
+  assert folder == f'{run.workdir}/exported/timm'
+  assert byol_jax.encoder.load(folder).feature_size == 4
 
 
 def test_the_process_stays_the_callers(tmp_path, caplog):

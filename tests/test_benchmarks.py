@@ -176,3 +176,9 @@ def test_gpu_goes_on_after_a_part_that_fails(benchmark, tmp_path, monkeypatch):
   assert '| byol | 100 | 160.0 | 65.6 | 50% | 2.0% | 160 | 80 | 2.00 | plain |' in table
   assert '| moco | - |' in table and '- simclr: stopped' in table
   assert gpu.Call(tmp_path, 1).parts.keys() == said['parts'].keys()
+
+
+def test_encoder():
+  pytest.importorskip('onnxruntime', reason="pip install 'byol_jax[onnx]'")
+  said = _last_line('encoder', '--network=resnet8', '--size=32', '--turns=1')
+  assert said['ratio_1'] > 0 and said['onnxruntime_8'] > 0 and said['size'] == 32

@@ -48,7 +48,7 @@ def test_files_give_the_features_of_embed(folder):
   files = [(folder / 'photos' / name).read_bytes() for name in embedded['names']]
   for path in ('run', 'run/checkpoints/1', 'export/encoder.safetensors'):
     encode = encoder.load(str(folder / path), batch_size=2)  # two calls, one padded
-    assert encode.image_size == 24
+    assert encode.image_size == 24 and len(encode.digest) == 16
     features = encode(files)
     assert features.shape == (21, encode.feature_size) and features.std() > 1e-3
     np.testing.assert_allclose(features, embedded['features'], rtol=0, atol=1e-4)

@@ -47,6 +47,10 @@ TESTED_ELSEWHERE = {
     'methods/names.py': 'methods/test_byol.py',
     # a perceptron: its layers are those of the networks' projector and predictor
     'networks/heads.py': 'networks/test_model.py',
+    # values that stand for what a pickle names: pickles of all kinds are read
+    'weights/pickled.py': 'weights/test_unpickle.py',
+    # its checkpoints are damaged, going or diverged there
+    'weights/of_run.py': 'weights/test_load.py',
     # shapes: they are compared with the batches that the feeds make
     'training/batch.py': 'data/feed/test_feed.py',
     # pages that one task writes: it writes them there

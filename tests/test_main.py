@@ -292,7 +292,7 @@ def _folders(tmp_path):
     ([FASHION, '--nonsense=1'], 'nonsense'),
     ([FASHION, '--train.epochs=1'], 'did you mean --config.train.epochs?'),
     ([FASHION, '--config.weights=run'], '--config.init_from'),
-    ([FASHION, '--config.init_from=encoder.safetensors'], 'lacks the heads'),
+    ([FASHION, '--config.init_from=none.safetensors'], 'there is no such file'),
     ([FASHION, '--config.train.bach_size=8'], 'train.batch_size'),
     ([FASHION, '--config.train.epochs=many'], 'train.epochs'),
     ([FASHION, '--config.train.warmup_epochs=99999'], 'train.warmup_epochs'),

@@ -104,9 +104,10 @@ _add(': the run', TASKS, free=PRETRAIN, task=('pretrain', choice(*TASKS), 'what 
 _add('', TASKS, seed=(
     0, whole(at_least=0, below=2**31), 'what all random numbers follow from'))
 _add('', PRETRAIN, init_from=(
-    '', text(), 'weights to start from: WORKDIR or WORKDIR/checkpoints/STEP'))
+    '', text(), 'weights to start from: a run, or an encoder as for weights'))
 _add('', EVALUATING, free=EVALUATING, weights=(
-    '', text(), 'what is evaluated: WORKDIR, WORKDIR/checkpoints/STEP or an export'))
+    '', text(), 'what is evaluated: WORKDIR, WORKDIR/checkpoints/STEP, an export, or '
+    'what others wrote (docs/weights.md)'))
 
 _add(
     'data: the images (docs/input.md)', TASKS,
@@ -360,6 +361,14 @@ _add(
     split=('train', text(), 'the part to encode'),
     formats=('npz,parquet', choice('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
              'files to write'))
+_add(
+    'export: the encoder for other programs (docs/weights.md)', ('export',),
+    format=('safetensors', choice('safetensors', 'timm', 'onnx', 'all'),
+            'what is written: our own file; a folder for timm, transformers and '
+            'torchvision; an ONNX graph'),
+    preparation=(True, flag(), 'onnx: whether the graph prepares the images'),
+    half=(False, flag(), 'onnx: whether it has float16 weights, of half the size'),
+    licence=('', text(), "of the weights, for the model card, as in apache-2.0"))
 _add('report: the page of a run (docs/report.md)', ('report',), images=(
     2000, _POSITIVE, 'training images whose features are looked at'))
 _add('preview: what a run would learn from', ('preview',), looked_at=(

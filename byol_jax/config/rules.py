@@ -83,9 +83,6 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
       ('weights', task in keys_lib.LEARNING and config.weights,
        f', but task={task} does not look at it: to start from the weights of a run set '
        '--config.init_from, to evaluate them --config=configs/knn.py'),
-      ('init_from', config.init_from.endswith('.safetensors'),
-       ': an exported encoder lacks the heads that pretraining goes on with; name the '
-       'WORKDIR that it is of, or one of its WORKDIR/checkpoints/STEP'),
       ('evaluation.final', task == 'study' and not config.evaluation.final,
        ': a study has no figures without it'),
       ('compare.workdirs', task == 'compare' and not config.compare.workdirs,

@@ -49,7 +49,7 @@ VERBS = {
     'search': Verb('what looks like this picture?', (
         'INDEX config.search.index', 'QUERY config.search.query')),
     'retrieve': Verb('how good is such a search?', (_RUN,), (_IMAGES,)),
-    'export': Verb('write the encoder as one file', (_RUN,)),
+    'export': Verb('write the encoder for other programs', (_RUN,)),
     'compare': Verb('a table of runs: runs/a,runs/b', (
         'RUNS config.compare.workdirs',)),
     'prepare': Verb('make records that read fast', (

@@ -62,8 +62,8 @@ class Place(NamedTuple):
 
 
 def root(weights: weights_lib.Weights) -> str:
-  """Returns the workdir that holds the weights; for a file a new one."""
-  if weights.path.endswith(weights_lib.SUFFIX):
+  """Returns the workdir that holds the weights; for anything but a run a new one."""
+  if find.kind(weights.path) != 'run':
     return os.path.join('runs', f'encoder-{weights.digest[:8]}')
   return os.path.dirname(find.parse(weights.path)[0])
 

@@ -134,6 +134,11 @@ def _with_precision(config: ml_collections.ConfigDict, old: dict[str, Any],
 
 def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
   """Opens the data, resolves the schedule by it, and logs the facts found."""
+  if config.init_from:
+    begun = {} if jax.process_index() else workdir_lib.begun(workdir)
+    begun = hosts.gather_json(begun)[0]
+    with hosts.together('init_from'):
+      config = init_from.with_preparation(config, begun)
   with hosts.together('data'):
     config = data_lib.with_source(config)
     train, test = data_lib.open_data(config)

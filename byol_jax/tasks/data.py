@@ -40,6 +40,10 @@ def open_source(data: ml_collections.ConfigDict, split: str,
     **wanted: fields of `table.Request` that the section lacks, or that replace its
       values.
   """
+  if data.source == 'same':
+    raise UserError("config key data.source is 'same', but these weights come from "
+                    'elsewhere, without data: name the images, as in '
+                    '--config.data.source=folder --config.data.path=PHOTOS')
   request = dict(
       path=data.path or None, test_path=data.test_path or None,
       list_root=data.list_root or None, path_column=data.path_column or None,
@@ -139,7 +143,8 @@ def of_weights(config: ml_collections.ConfigDict,
                 'image_column', 'label_column', 'class_folders', 'rules'):
       if key == 'source' or config.data[key] == default[key]:
         result.data[key] = trained.data[key]
-    is_drawn = names.CATALOGUE[trained.data.source].seeded  # from the run's seed
+    source = names.CATALOGUE.get(trained.data.source)  # none of foreign weights
+    is_drawn = source is not None and source.seeded  # from the run's seed
     result.seed = trained.seed if is_drawn else config.seed
   for key in ('image_size', 'gray_range', 'background'):
     result.data[key] = trained.data[key]

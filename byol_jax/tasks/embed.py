@@ -42,7 +42,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   with named.opened(data=fingerprint.fingerprint(data)) as place:
     rows = np.arange(table.size(data))
     encoder = named.subject(
-        named.weights.config.method.name, named.store(always=True), data, rows)
+        named.weights.kind, named.store(always=True), data, rows)
     features = encoder.features(
         data, rows, is_test=split == named.data.data.test_split,
         title=f'{data.name}, {split}')

@@ -111,7 +111,7 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
   config, task = named.config, named.config.task
   seeds = range(config.seed, config.seed + config.evaluation.seeds)
   metric, protocol, store = _metric(named), _protocol(named), named.store()
-  results, classifiers = {'method': named.weights.config.method.name}, {}
+  results, classifiers = {'method': named.weights.kind}, {}
   for kind in _kinds(named):
     each = []
     for seed in seeds:
@@ -184,7 +184,7 @@ def _tell(place: Place, results: dict[str, Any], train: table.Data,
 def _kinds(named: subject.Named) -> tuple[str, ...]:
   """Returns the kinds of encoders that are measured."""
   config = named.config
-  kinds = tuple(figures_lib.kinds(named.weights.config.method.name))
+  kinds = tuple(figures_lib.kinds(named.weights.kind))
   if not config.evaluation.baselines:
     return kinds[:1]
   # raw pixels have no network to fine-tune

@@ -136,7 +136,7 @@ def write(folder: str, page: str, name: str = NAME) -> None:
 
 def _root(path: str) -> str:
   """Returns the workdir that a path names."""
-  if path.endswith(weights_lib.SUFFIX):
+  if find.kind(path) != 'run':
     raise UserError(f'config key weights is {path!r}: a page is of a run; name the '
                     'WORKDIR that the encoder is of')
   root = os.path.dirname(find.parse(path)[0])

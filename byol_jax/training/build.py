@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 
 from byol_jax.config import schedule
 from byol_jax.data.images import crops
@@ -159,6 +160,15 @@ def make_model(config: ml_collections.ConfigDict, num_classes: int,
       bn_decay_rate=n.bn_decay_rate, bn_eps=n.bn_eps, bn_groups=bn_groups,
       num_classes=num_classes,
       precision=model_lib.PRECISIONS[n.precision], axis_name=axis_name)
+
+
+def encoder_shapes(config: ml_collections.ConfigDict) -> tuple[Any, Any]:
+  """Returns (params, state) of a config's encoder as shapes and dtypes."""
+  model = make_model(config, 0, None)
+  images = jax.ShapeDtypeStruct(
+      (2, config.data.image_size, config.data.image_size, 3), np.float32)
+  return jax.eval_shape(
+      lambda images: model.encoder.init(jax.random.PRNGKey(0), images, True), images)
 
 
 def make_optimizer(config: ml_collections.ConfigDict, num_images: int):

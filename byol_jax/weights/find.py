@@ -19,6 +19,11 @@ from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
 
+SUFFIX = '.safetensors'
+MODEL = f'model{SUFFIX}'  # the arrays in a folder of timm or Hugging Face
+PICKLED = ('.pth', '.pt', '.bin', '.ckpt', '.tar')  # PyTorch's
+DEEPMIND = ('.pkl', '.pickle', '.dill')
+
 _SECONDS_TO_WRITE = 120.0  # to wait for a checkpoint that is being written
 _SECONDS_TO_REMOVE = 5.0   # a checkpoint that lacks files may be being removed
 _MOST_NAMED = 5
@@ -36,6 +41,37 @@ def parse(path: str) -> tuple[str, int | None]:
   if last.isdecimal() and os.path.basename(folder) == 'checkpoints':
     return folder, int(last)
   return (path if last == 'checkpoints' else os.path.join(path, 'checkpoints')), None
+
+
+def kind(path: str) -> str:
+  """Returns what a path names: 'file', 'folder', 'deepmind', 'torch' or 'run'.
+
+  A folder is one of timm or Hugging Face; a run's is never taken for one. A path of
+  nothing is that of a run.
+  """
+  for name, suffixes in (('file', (SUFFIX,)), ('deepmind', DEEPMIND),
+                         ('torch', PICKLED)):
+    if path.lower().endswith(suffixes) and not epath.Path(path).is_dir():
+      return name
+  here = epath.Path(path)
+  if (here / 'checkpoints').is_dir():
+    return 'run'
+  if (here / MODEL).exists():
+    return 'folder'
+  try:
+    config = files_lib.parse_json((here / 'config.json').read_bytes())
+  except OSError:
+    return 'run'
+  return 'folder' if isinstance(config, dict) and (
+      {'architecture', 'architectures'} & config.keys()) else 'run'
+
+
+def how_to_convert(path: str) -> str:
+  """Returns a line of Python that makes a safetensors file of PyTorch's."""
+  return ('it is a pickle, which may hold a program; where PyTorch is, convert it: '
+          f"import torch, safetensors.torch as s; d = torch.load({path!r}, "
+          f"weights_only=True); s.save_file(d.get('state_dict', d), "
+          f"{os.path.splitext(path)[0] + SUFFIX!r})")
 
 
 def opened(path: str, key: str, *,
@@ -118,9 +154,13 @@ def _what_it_is(path: str) -> str:
   here = epath.Path(path)
   if not here.exists():
     return 'there are no checkpoints, as there is no such file or folder'
+  if here.suffix == '.onnx':
+    return ('it is an ONNX file, whose normalizations are gone: name the run or the '
+            'file that it was made of')
   if not here.is_dir():
     return ('it is neither a run nor an encoder: name a WORKDIR, one of its '
-            'WORKDIR/checkpoints/STEP or a .safetensors file that task=export wrote')
+            'WORKDIR/checkpoints/STEP, a .safetensors file, or a folder of timm or '
+            'Hugging Face')
   inside = sorted(here.iterdir())[:_MOST_LOOKED_AT]
   exported = [x for x in inside if x.name.endswith('.safetensors')]
   if exported:

@@ -1,34 +1,81 @@
-"""Starts a run from the weights of another, and logs which arrays are taken."""
+"""Starts a run from the weights of another, or from an encoder of any origin.
+
+It logs which arrays are taken.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import logging
+from typing import Any
 
 import jax
+import ml_collections
 import numpy as np
 
+from byol_jax.config import keys as keys_lib
 from byol_jax.devices import trees
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
+from byol_jax.storage import files as files_lib
 from byol_jax.training.step import TrainState
 from byol_jax.weights import find
+from byol_jax.weights import load
 
 _console = logging.getLogger('byol_jax')
 
 # a new run takes the networks, but neither step nor momentum
 _TAKEN = ('online_params', 'online_state', 'target_params', 'target_state')
+# how the images were prepared that an encoder has learned from
+_PREPARATION = ('data.mean', 'data.std', 'data.center_share')
 _MOST_TOLD = 8
+
+
+def with_preparation(config: ml_collections.ConfigDict, begun: Mapping[str, Any],
+                     ) -> ml_collections.ConfigDict:
+  """Takes mean, deviation and centre crop from an encoder that a run starts from.
+
+  What the user has set stays.
+
+  Args:
+    config: the run's.
+    begun: the flat config that the run began with; {} for a new one.
+
+  Raises:
+    UserError: there is no such encoder.
+  """
+  if not config.init_from or find.kind(config.init_from) == 'run' and not begun:
+    return config
+  if begun:  # the encoder may be gone
+    source = begun if begun.get('init_from') == config.init_from else {}
+  else:
+    source = files_lib.flatten(load.load(config.init_from, None, 'init_from').config)
+  default = files_lib.flatten(keys_lib.base())
+  here = files_lib.flatten(config)
+  taken = {key: tuple(source[key]) if isinstance(source[key], list) else source[key]
+           for key in _PREPARATION
+           if key in source and here[key] == default[key] != source[key]}
+  if not taken:
+    return config
+  _console.info('init_from: %s, as the encoder has learned', ', '.join(
+      f'{key} {value}' for key, value in taken.items()))
+  config = config.copy_and_resolve_references()
+  config.update_from_flattened_dict(taken)
+  return config
 
 
 def initialize(state: TrainState, path: str) -> TrainState:
   """Takes over the arrays of a checkpoint that fit by name, shape and dtype.
+
+  An encoder alone, of an export or of others, must fit as a whole, and is taken for
+  online and target network; the heads stay new.
 
   Nothing is cast, cut or padded. The arrays that are left as they were are logged. From
   a run without a target network (SimCLR, SimSiam) the target takes the online arrays.
 
   Args:
     state: the state of step 0.
-    path: as for `find.parse`.
+    path: as for `load.load`.
 
   Returns:
     The state with the arrays taken over; step and optimizer stay.
@@ -37,6 +84,8 @@ def initialize(state: TrainState, path: str) -> TrainState:
     UserError: there is no such checkpoint, it is damaged, or no array of its
       encoder fits.
   """
+  if find.kind(path) != 'run':
+    return _with_encoder(state, path)
   checkpoints, step = find.opened(path, 'init_from')
   fresh = trees.named(state)
   wanted = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
@@ -69,5 +118,33 @@ def initialize(state: TrainState, path: str) -> TrainState:
       len(wanted), step, path,
       '; left as they were:\n  ' + '\n  '.join(left[:_MOST_TOLD])
       + (f'\n  and {more} more' if more > 0 else '') if left else '')
+  return _replaced(state, taken)
+
+
+def _with_encoder(state: TrainState, path: str) -> TrainState:
+  """Takes over an encoder that has no heads, for both networks."""
+  weights = load.load(path, None, 'init_from')
+  there = trees.named({'params': weights.params, 'state': weights.state})
+  fresh = trees.named(state)
+  wanted = [name for name in fresh if name.split('.')[0] in _TAKEN
+            and name.partition('.')[2].startswith('encoder')]
+  taken = {}
+  for name in wanted:
+    array, leaf = there.get(name.partition('_')[2]), fresh[name]
+    if array is None or (array.shape, array.dtype) != (leaf.shape, leaf.dtype):
+      n = weights.config.network
+      raise UserError(
+          f'config key init_from is {path!r}, whose encoder is another network than '
+          f'this run\'s: set --config.network.name={n.name} '
+          f'--config.network.width={n.width:g} --config.network.stem={n.stem} '
+          f'--config.network.padding={n.padding}')
+    taken[name] = array.copy()  # a buffer of its own for each
+  _console.info('init_from: took the encoder of %s, %s, for the %s; heads are new',
+                path, weights.describe()['architecture'], ' and the '.join(
+                    sorted({f'{name.split("_")[0]} network' for name in taken})))
+  return _replaced(state, taken)
+
+
+def _replaced(state: TrainState, taken: Mapping[str, np.ndarray]) -> TrainState:
   return jax.tree.unflatten(jax.tree.structure(state), [
-      taken.get(name, leaf) for name, leaf in fresh.items()])
+      taken.get(name, leaf) for name, leaf in trees.named(state).items()])

@@ -1,7 +1,8 @@
 """Reads encoders from runs, finished or running, and reads and writes them as files.
 
 The architecture and the preparation of images come with the weights: checkpoints and
-exported files hold the config of the run that made them.
+exported files hold the config of the run that made them. Files of other libraries tell
+both as far as they know (`foreign.py`).
 """
 
 from __future__ import annotations
@@ -29,22 +30,25 @@ from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
 from byol_jax.training import build
+from byol_jax.weights import deepmind
 from byol_jax.weights import find
+from byol_jax.weights import foreign
+from byol_jax.weights import of_run
+from byol_jax.weights import torch as torch_lib
 
 _console = logging.getLogger('byol_jax')
 
 NETWORKS = ('online', 'target')
-SUFFIX = '.safetensors'
 
 _FORMAT = 'byol_jax encoder 1'
-_MOST_HEADER = 16 << 20  # bytes
 
 
 class Weights(NamedTuple):
   """An encoder, and where it comes from.
 
   Attributes:
-    config: the complete config of the run that made it.
+    config: the complete config of the run that made it; one with task=export and
+      data.source=same where no run of ours has made it.
     params: {module: {name: float32 array}}.
     state: running averages, likewise; None for an untrained encoder, which gets
       them from images (`Encoder.calibrate`).
@@ -61,6 +65,16 @@ class Weights(NamedTuple):
   path: str
   digest: str
 
+  @property
+  def is_foreign(self) -> bool:
+    """Returns whether no run of ours made the encoder: it comes without data."""
+    return self.config.data.source == 'same'
+
+  @property
+  def kind(self) -> str:
+    """Returns the kind of the encoder in results.json: its method, or 'pretrained'."""
+    return 'pretrained' if self.is_foreign else self.config.method.name
+
   def describe(self) -> dict[str, Any]:
     """Returns the entries about the weights in a protocol."""
     n = self.config.network
@@ -69,13 +83,16 @@ class Weights(NamedTuple):
                             f'padding {n.padding}', 'digest': self.digest}
 
 
-def load(path: str, network: str) -> Weights:
+def load(path: str, network: str | None, key: str = 'weights') -> Weights:
   """Reads an encoder.
 
   Args:
-    path: WORKDIR, for its newest checkpoint; WORKDIR/checkpoints/STEP; or a file
-      that `save` wrote.
-    network: 'online' or 'target'; a file has only one of them.
+    path: WORKDIR, for its newest checkpoint; WORKDIR/checkpoints/STEP; a file that
+      `save` wrote; or what others wrote: a folder of timm or Hugging Face, or a
+      safetensors file by the names of torchvision, timm, transformers or lightly.
+    network: 'online' or 'target'; a file has only one of them. None: the one that a
+      file has.
+    key: the config key with the path, for messages.
 
   Returns:
     The encoder; for a WORKDIR the newest sound one. A warning names a damaged
@@ -86,12 +103,19 @@ def load(path: str, network: str) -> Weights:
       does not fit its own config.
   """
   if not path:
-    raise UserError('config key weights is empty: name a WORKDIR, one of its '
+    raise UserError(f'config key {key} is empty: name a WORKDIR, one of its '
                     'WORKDIR/checkpoints/STEP or an exported file, as in '
-                    '--config.weights=runs/fashion')
-  read = _from_file if path.endswith(SUFFIX) else _from_checkpoint
-  weights = _checked(*read(path, network), path)
-  _check_finite(weights)
+                    f'--config.{key}=runs/fashion')
+  kind = find.kind(path)
+  if kind in ('run', 'deepmind'):
+    read = of_run.read if kind == 'run' else _from_deepmind
+    weights = _checked(*read(path, network or 'online'), path)
+  else:
+    try:
+      weights = _from_file(path, kind, network)
+    except torch_lib.Unfit as error:
+      raise UserError(f'config key {key} is {path!r}: it {error}') from error
+  _check_finite(weights, key)
   return weights
 
 
@@ -108,55 +132,6 @@ def untrained(weights: Weights) -> Weights:
   return weights._replace(
       params=params, state=_encoder_only(state), step=0, network='untrained',
       digest=_digest(params))
-
-
-def _from_checkpoint(path: str, network: str):
-  """Returns (config, leaves {'params': ..., 'state': ...}, network, step)."""
-  damaged = []
-  while True:
-    checkpoints, step = find.opened(path, 'weights', without=damaged)
-    with contextlib.closing(checkpoints):
-      try:
-        opened = checkpoints.open(step)
-        arrays = opened.read({
-            name: leaf for name, leaf in opened.leaves.items() if name.startswith(
-                (f'{network}_params.encoder', f'{network}_state.encoder'))})
-        break
-      except (checkpoint.DamagedError, UserError) as error:
-        # a checkpoint that is gone has a newer one: a run keeps its newest
-        if not find.is_gone(checkpoints, step, error):
-          damaged.append(step)
-          _tell_damaged(checkpoints, path, damaged, error)
-        elif find.parse(path)[1] is not None:
-          raise UserError(
-              f'cannot read checkpoint {step} of {path!r}: the run removed it '
-              'meanwhile; take a newer one, or let the run keep more '
-              '(checkpoint.keep)') from error
-  if not arrays and network == 'target':
-    raise UserError(f'config key evaluation.network is {network!r}, but the method of '
-                    f'{path!r} has no target network: set it to online')
-  trees = {'params': {}, 'state': {}}
-  for name, array in arrays.items():
-    kind, module, leaf = name.split('.', 2)
-    trees[kind.removeprefix(f'{network}_')].setdefault(module, {})[leaf] = array
-  return opened.meta.get('config'), trees, network, step
-
-
-def _tell_damaged(checkpoints: checkpoint.Checkpoints, path: str, damaged: list[int],
-                  error: Exception) -> None:
-  """Warns that an older checkpoint is taken; raises UserError if none may be."""
-  if isinstance(error, UserError):  # a newer byol_jax wrote it
-    raise UserError(f'cannot read checkpoint {damaged[-1]} of {path!r}: {error}'
-                    ) from error
-  what = (f'damaged{", or being removed by the run" if error.__cause__ else ""} '
-          f'({errors.one_line(error)})')
-  others = [x for x in checkpoints.steps() if x not in damaged]
-  if find.parse(path)[1] is not None or not others:
-    raise UserError(
-        f'config key weights is {path!r}: checkpoint {damaged[-1]} is {what}; '
-        f'the others: {find.listed(others)}') from error
-  _console.warning('checkpoint %d of %s is %s: taking %d, the one '
-                   'before it', damaged[-1], path, what, others[-1])
 
 
 def save(weights: Weights, path: str) -> None:
@@ -181,39 +156,62 @@ def save(weights: Weights, path: str) -> None:
     raise UserError(f'cannot write {path}: {error}') from error
 
 
-def _from_file(path: str, network: str):
-  """Returns from a file the same values as `_from_checkpoint`."""
+def _from_deepmind(path: str, network: str):
+  """Returns from a checkpoint of DeepMind the same values as `of_run.read`."""
+  config, trees, network, step = deepmind.read(path, network)
+  return foreign.config_of(path) | files_lib.flatten(config), trees, network, step
+
+
+def _from_file(path: str, kind: str, network: str | None) -> Weights:
+  """Returns the encoder of a file or of a folder that holds one.
+
+  Raises:
+    Unfit: it cannot be used.
+  """
+  if kind == 'torch':
+    raise torch_lib.Unfit(f'cannot be read: {find.how_to_convert(path)}')
+  file = foreign.folder_file(path) if kind == 'folder' else path
   try:
-    data = epath.Path(path).read_bytes()
-    size = int.from_bytes(data[:8], 'little')
-    if size > _MOST_HEADER:
-      raise ValueError('its header is too large')
-    metadata = json.loads(data[8:8 + size])['__metadata__']
-    arrays = safetensors.numpy.load(data)
-    if metadata.get('format') != _FORMAT:
-      raise ValueError(f'its format is {metadata.get("format")!r}')
-    config = json.loads(metadata['config'])
-    there, step = metadata['network'], int(metadata['step'])
+    arrays, metadata = foreign.parse(epath.Path(file).read_bytes())
   except FileNotFoundError as error:
-    raise UserError(f'config key weights is {path!r}: there is no such file'
-                    ) from error
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
-          safetensors.SafetensorError) as error:
-    raise UserError(f'{path!r} is not a file that task=export wrote '
-                    f'({errors.one_line(error)})') from error
-  if there != network:
-    raise UserError(f'{path!r} has the {there} network: set '
-                    f'--config.evaluation.network={there}')
+    raise torch_lib.Unfit('cannot be read: there is no such file') from error
+  except (OSError, ValueError) as error:
+    raise torch_lib.Unfit(
+        'cannot be read: it is damaged, or no safetensors file of float32 arrays '
+        f'({errors.one_line(error)})') from error
+  if metadata.get('format') == _FORMAT:
+    weights = _checked(*_ours(arrays, metadata), path)
+    if metadata.get('digest') != weights.digest:
+      raise torch_lib.Unfit('is damaged: its arrays are not those that were written')
+  else:
+    found = foreign.read(file, arrays, metadata)
+    config = found.config
+    if 'data.source' not in config:  # no run of ours
+      config = foreign.config_of(path) | config
+    known = complete(config, path)
+    trees = torch_lib.to_haiku(found.arrays, *build.encoder_shapes(known),
+                               known.network.bn_decay_rate)
+    weights = _checked(config, trees, found.network, found.step, path)
+  if network not in (None, weights.network):
+    raise torch_lib.Unfit(f'has the {weights.network} network: set '
+                          f'--config.evaluation.network={weights.network}')
+  return weights
+
+
+def _ours(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]):
+  """Returns from a file of `save` the same values as `of_run.read`."""
+  try:
+    config = json.loads(metadata['config'])
+    network, step = metadata['network'], int(metadata['step'])
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
+    raise torch_lib.Unfit('is not a file that task=export wrote '
+                          f'({errors.one_line(error)})') from error
   trees = {'params': {}, 'state': {}}
   for name, array in arrays.items():
     kind, _, rest = name.partition('/')
     module, _, leaf = rest.rpartition('/')
     if kind in trees:
       trees[kind].setdefault(module, {})[leaf] = array
-  weights = _checked(config, trees, network, step, path)
-  if metadata.get('digest') != weights.digest:
-    raise UserError(f'{path!r} is damaged: its arrays are not those that were '
-                    'written')
   return config, trees, network, step
 
 
@@ -221,12 +219,7 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
              path: str) -> Weights:
   """Returns the weights, if the arrays fit the network that the config describes."""
   config = complete(config, path)
-  model = build.make_model(config, 0, None)
-  images = jax.ShapeDtypeStruct(
-      (2, config.data.image_size, config.data.image_size, 3), np.float32)
-  params, state = jax.eval_shape(
-      lambda images: model.encoder.init(jax.random.PRNGKey(0), images, True),
-      images)
+  params, state = build.encoder_shapes(config)
   differ = []
   for like, tree in ((params, trees['params']), (state, trees['state'])):
     expected = {name: (tuple(x.shape), str(np.dtype(x.dtype)))
@@ -250,20 +243,25 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
                  _digest((params, state)))
 
 
-def _check_finite(weights: Weights) -> None:
+def _check_finite(weights: Weights, key: str) -> None:
   for name, array in trees_lib.named((weights.params, weights.state)).items():
-    if not np.isfinite(array).all():
-      earlier = ''
-      if not weights.path.endswith(SUFFIX):
-        folder = find.parse(weights.path)[0]
-        with contextlib.closing(
-            checkpoint.Checkpoints(folder, read_only=True)) as opened:
-          earlier = ': ' + find.listed([
-              x for x in opened.steps() if x < weights.step])
-      raise UserError(
-          f'config key weights is {weights.path!r}: the {weights.network} encoder '
-          f'of step {weights.step} has diverged, {name.partition(".")[2]} is not '
-          f'finite; use an earlier checkpoint{earlier}')
+    if np.isfinite(array).all():
+      continue
+    name = name.partition('.')[2]
+    if weights.is_foreign:
+      raise UserError(f'config key {key} is {weights.path!r}: its array {name} is not '
+                      'finite; take another file')
+    earlier = ''
+    if find.kind(weights.path) == 'run':
+      folder = find.parse(weights.path)[0]
+      with contextlib.closing(
+          checkpoint.Checkpoints(folder, read_only=True)) as opened:
+        earlier = ': ' + find.listed([
+            x for x in opened.steps() if x < weights.step])
+    raise UserError(
+        f'config key {key} is {weights.path!r}: the {weights.network} encoder '
+        f'of step {weights.step} has diverged, {name} is not '
+        f'finite; use an earlier checkpoint{earlier}')
 
 
 def complete(config: Any, path: str) -> ml_collections.ConfigDict:

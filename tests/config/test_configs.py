@@ -89,6 +89,8 @@ def test_arguments_of_evaluations():
                    '--config.finetune.epochs=(2, 3, 4)')
   assert config.finetune.learning_rates == (0.3,)
   assert config.finetune.epochs == (2, 3, 4)
+  config, name = load(f'{ROOT}/configs/export.py:timm', weights)
+  assert config.export.format == 'timm' and name == 'export_timm'
   for bad, message in (
       ('--config.finetune.epochs=()', 'one number or more'),
       ('--config.linear_eval.learning_rates=(0.1,-1)', 'above 0'),

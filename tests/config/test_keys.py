@@ -12,7 +12,7 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'prepare.', 'preflight.', 'task')
 _FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules')  # images are compared
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
-                    'study.', 'report.', 'preview.', 'weights')
+                    'export.', 'study.', 'report.', 'preview.', 'weights')
 _OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
                    'data.crop_', 'data.center_share',
                    'data.mean', 'data.std', 'method.',  # since 0.1, as are
@@ -23,7 +23,8 @@ _FREE_IN_EVALUATIONS_IN_0_1 = (
 _UNUSED_IN_0_1 = {
     'evaluation.crop_area': ('linear_eval', 'finetune'),  # of later
     'linear_eval.': ('linear_eval',), 'logistic.': ('logistic',),
-    'finetune.': ('finetune',), 'embed.': ('embed',), 'evaluation.knn_': ('knn',),
+    'finetune.': ('finetune',), 'embed.': ('embed',), 'export.': ('export',),
+    'evaluation.knn_': ('knn',),
     'evaluation.holdout': keys.CHOOSING, 'evaluation.metric': keys.MEASURING,
     'evaluation.baselines': keys.MEASURING, 'evaluation.seeds': keys.MEASURING,
     'evaluation.examples': (), 'evaluation.every_epochs': (), 'evaluation.final': (),

@@ -81,7 +81,6 @@ def test_missing_key_is_named():
 @pytest.mark.parametrize('overrides,words', [
     ('task=pretrain weights=run', '--config.init_from, to evaluate them --config='),
     ('task=knn', 'config key weights is empty: task=knn takes --config.weights='),
-    ('init_from=encoder.safetensors', 'lacks the heads'),
     ('task=compare', 'config key compare.workdirs is empty: set'),
     ('data.source=same', "config key data.source is 'same': task=pretrain knows of no"),
     ('data.source=folder', 'config key data.path is empty'),

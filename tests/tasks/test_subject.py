@@ -35,7 +35,7 @@ def test_weights_that_cannot_be_used(run, tmp_path, capsys):
   for path, words in ((tmp_path / 'nothing', 'there are no checkpoints'),
                       (tmp_path / 'empty', 'there is no checkpoint'),
                       (f'{run}/checkpoints/19', 'there are: 10, 20'),
-                      (tmp_path / 'text.safetensors', 'task=export wrote'),
+                      (tmp_path / 'text.safetensors', 'no safetensors file'),
                       (tmp_path / 'none.safetensors', 'no such file')):
     assert words in refused(f'--config.weights={path}')
   assert 'network.name' in refused(f'--config.weights={run}',

@@ -72,6 +72,24 @@ def test_one_that_is_gone_and_one_that_is_damaged(run, monkeypatch):
   checkpoints.close()
 
 
+@pytest.mark.parametrize('name, config, kind', [
+    ('a.safetensors', None, 'file'), ('A.SAFETENSORS', None, 'file'),
+    ('a.pkl', None, 'deepmind'), ('a.pth', None, 'torch'), ('nothing', None, 'run'),
+    ('theirs', '{"architectures": ["ResNetModel"]}', 'folder'),
+    ('timm', '{"architecture": "resnet18"}', 'folder'),
+    ('evaluation', '{"task": "knn"}', 'run'), ('photos.tar', 'no json', 'run')])
+def test_what_kind_a_path_is(tmp_path, name, config, kind):
+  if config is not None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'config.json').write_text(config)
+  assert find.kind(str(tmp_path / name)) == kind
+  if config is not None:
+    (tmp_path / name / 'model.safetensors').write_bytes(b'')
+    assert find.kind(str(tmp_path / name)) == 'folder'
+    (tmp_path / name / 'checkpoints').mkdir()
+    assert find.kind(str(tmp_path / name)) == 'run'
+
+
 def test_what_a_path_is_that_has_no_checkpoint(run):
   def refused(path):
     with pytest.raises(UserError) as error:
@@ -93,6 +111,8 @@ def test_what_a_path_is_that_has_no_checkpoint(run):
   assert 'name the weights that it measured' in refused(root / 'elsewhere')
   (root / 'arrays.npz').write_bytes(b'PK')
   assert 'neither a run nor an encoder' in refused(root / 'arrays.npz')
+  (root / 'encoder.onnx').write_bytes(b'')
+  assert 'it is an ONNX file' in refused(root / 'encoder.onnx')
   (root / 'exported').mkdir()
   (root / 'exported' / 'encoder.safetensors').write_bytes(b'')
   assert f'name {root}/exported/encoder.safetensors' in refused(root / 'exported')

@@ -1,15 +1,20 @@
 """Starting from another run's weights."""
 
+import json
 import logging
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
+from byol_jax.config import keys as keys_lib
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
+from byol_jax.storage import files as files_lib
 from byol_jax.weights import init_from
+from byol_jax.weights import torch as torch_lib
 
 
 class State(NamedTuple):  # the fields of step.TrainState that matter
@@ -103,3 +108,63 @@ def test_a_damaged_checkpoint_is_refused_and_left_alone(run):
   with pytest.raises(UserError, match='damaged'):
     init_from.initialize(make_state(1), str(run))
   assert (run / 'checkpoints' / '20').is_dir()
+
+
+@pytest.fixture(name='theirs')
+def _theirs(made, tmp_path):
+  """A folder as timm writes it, and the encoder that is in it."""
+  weights = made()
+  (tmp_path / 'theirs').mkdir()
+  safetensors.numpy.save_file(torch_lib.to_torch(weights.params, weights.state),
+                              tmp_path / 'theirs' / 'model.safetensors')
+  (tmp_path / 'theirs' / 'config.json').write_text(json.dumps({
+      'architecture': 'resnet18', 'pretrained_cfg': {
+          'input_size': [3, 24, 24], 'mean': [0.5, 0.4, 0.3], 'crop_pct': 0.95}}))
+  return str(tmp_path / 'theirs'), weights
+
+
+class Both(NamedTuple):
+  online_params: Any
+  online_state: Any
+  target_params: Any
+  target_state: Any
+
+
+def both(weights, head=3):
+  zeros = jax.tree.map(np.zeros_like, (weights.params, weights.state))
+  params = zeros[0] | {'projector/~/linear_0': {'w': np.ones((head, 2), np.float32)}}
+  return Both(params, zeros[1], params, zeros[1])
+
+
+def test_an_encoder_of_others_is_taken_for_both_networks(theirs, caplog):
+  path, weights = theirs
+  with caplog.at_level(logging.INFO, 'byol_jax'):
+    taken = init_from.initialize(both(weights), path)
+  assert 'for the online network and the target network; heads are new' in caplog.text
+  for params, state in (taken[:2], taken[2:]):
+    for module, leaves in weights.params.items():
+      assert equal(params[module], leaves)
+    np.testing.assert_allclose(
+        state['encoder/~/initial_batchnorm/~/mean_ema']['average'],
+        weights.state['encoder/~/initial_batchnorm/~/mean_ema']['average'])
+    assert params['projector/~/linear_0']['w'].all()
+  other = both(weights)
+  other.online_params['encoder/~/initial_conv'] = {'w': np.zeros((3, 3, 3, 8), 'f')}
+  with pytest.raises(UserError, match='--config.network.name=resnet8 --config.network.'
+                     'width=1 --config.network.stem=small'):
+    init_from.initialize(other, path)
+
+
+def test_images_are_prepared_as_for_that_encoder(theirs):
+  path, _ = theirs
+  config = keys_lib.base().unlock()
+  config.init_from, config.data.std = path, (0.3, 0.3, 0.3)
+  found = init_from.with_preparation(config, {})
+  assert found.data.mean == (0.5, 0.4, 0.3) and found.data.center_share == 0.95
+  assert found.data.std == (0.3, 0.3, 0.3) and found.data.image_size == 224
+  # a run that goes on has it in its config.json; the folder may be gone
+  begun = files_lib.flatten(found) | {'init_from': 'gone'}
+  config.init_from = 'gone'
+  assert init_from.with_preparation(config, begun).data.mean == (0.5, 0.4, 0.3)
+  config.init_from = ''
+  assert init_from.with_preparation(config, {}) is config

@@ -1,0 +1,99 @@
+"""Encoders that others wrote come in, and say what they are where they do not."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from byol_jax.errors import UserError
+from byol_jax.weights import load as weights_lib
+from byol_jax.weights import torch as torch_lib
+
+CONFIG = {'architecture': 'resnet18', 'pretrained_cfg': {
+    'input_size': [3, 24, 24], 'crop_pct': 0.95, 'mean': [0.5, 0.4, 0.3],
+    'std': [0.2, 0.2, 0.2]}}
+
+
+@pytest.fixture(name='folder')
+def _folder(made, tmp_path):
+  """A folder as timm writes it, and the encoder that is in it."""
+  weights = made()
+  arrays = torch_lib.to_torch(weights.params, weights.state)
+  write(tmp_path, arrays | {'fc.weight': np.zeros((5, 32), np.float32)})
+  return tmp_path, weights, arrays
+
+
+def write(folder, arrays, config=CONFIG, name='model.safetensors'):
+  (folder / 'config.json').write_text(json.dumps(config))
+  (folder / name).write_bytes(safetensors.numpy.save(arrays, {'format': 'pt'}))
+
+
+def test_a_folder_comes_in_with_its_preparation(folder, caplog):
+  path, theirs, _ = folder
+  with caplog.at_level(logging.INFO, 'byol_jax'):
+    weights = weights_lib.load(str(path), None)
+  assert 'left: fc.weight' in caplog.text and 'stem small' in caplog.text
+  assert weights.is_foreign and weights.kind == 'pretrained' and weights.step == 0
+  data = weights.config.data
+  assert (data.image_size, data.center_share) == (24, 0.95)
+  assert tuple(data.mean) == (0.5, 0.4, 0.3) and tuple(data.std) == (0.2, 0.2, 0.2)
+  for module, leaves in theirs.params.items():
+    for leaf, array in leaves.items():
+      np.testing.assert_array_equal(weights.params[module][leaf], array)
+  # our own file of it is as foreign
+  weights_lib.save(weights, str(path / 'ours.safetensors'))
+  again = weights_lib.load(str(path / 'ours.safetensors'), 'online')
+  assert again.digest == weights.digest and again.is_foreign
+
+
+def test_a_file_alone_is_of_imagenet(folder, tmp_path, caplog):
+  _, _, arrays = folder
+  (tmp_path / 'alone').mkdir()
+  file = tmp_path / 'alone' / 'resnet.safetensors'
+  file.write_bytes(safetensors.numpy.save(arrays))
+  weights = weights_lib.load(str(file), None)
+  assert weights.config.data.center_share == 0.875
+  assert "taking ImageNet's mean" in caplog.text
+  with pytest.raises(UserError, match='has no config.json.* name .*model.safetensors'):
+    (tmp_path / 'config.json').write_text('{"architectures": []}')
+    file.rename(tmp_path / 'alone' / 'model.safetensors')
+    weights_lib.load(str(tmp_path / 'alone'), None)
+
+
+def test_what_does_not_come_in(folder):
+  path, _, arrays = folder
+  def refused(message, name='', key='weights'):
+    with pytest.raises(UserError, match=message) as error:
+      weights_lib.load(str(path / name), None, key)
+    assert '\n' not in str(error.value) and str(path) in str(error.value)
+  name = 'layer1.0.bn1.weight'
+  write(path, arrays, CONFIG | {'architecture': 'resnet50d'})
+  refused("the architecture 'resnet50d' by its config.json")
+  write(path, arrays, CONFIG | {'model_args': {'act_layer': 'gelu'}})
+  refused("made with act_layer='gelu'")
+  write(path, arrays, {'architectures': ['x'], 'model_type': 'resnet',
+                       'hidden_act': 'gelu'})
+  refused("made with hidden_act='gelu'")
+  write(path, arrays, CONFIG | {'pretrained_cfg': ['x']})
+  refused('config.json or preprocessor_config.json that is none of timm')
+  write(path, arrays, CONFIG | {'pretrained_cfg': {'mean': [2, 2, 2]}})
+  refused('data.mean')
+  write(path, arrays | {name: arrays[name].astype(np.float16)})
+  refused('layer1.0.bn1.weight is F16: convert the arrays to float32', key='init_from')
+  write(path, arrays | {name: np.full_like(arrays[name], np.nan)})
+  refused('its array .*batchnorm_0.scale is not finite')
+  write(path, arrays | {name: arrays[name][:3]})
+  refused(r'is of another network: layer1.0.bn1.weight is of shape \(3,\) there')
+  whole = safetensors.numpy.save(arrays)
+  for data in (whole[:-1], b'', whole[:100], b'\xff' * 50,
+               (9).to_bytes(8, 'little') + b'{"a": 1 }'):
+    (path / 'model.safetensors').write_bytes(data)
+    refused('cannot be read: it is damaged')
+  (path / 'model.safetensors').unlink()
+  (path / 'pytorch_model.bin').write_bytes(b'')
+  refused('has no model.safetensors, but pytorch_model.bin: it is a pickle.*convert')
+  (path / 'resnet50.pth').write_bytes(b'')
+  refused('cannot be read: it is a pickle, .*save_file', 'resnet50.pth')
+  refused('there is no such file', 'none.safetensors')
