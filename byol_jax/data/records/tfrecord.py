@@ -13,12 +13,12 @@ import struct
 import google_crc32c
 import numpy as np
 
+from byol_jax.data.records import scan
 from byol_jax.storage import paths as paths_lib
 
 _HEADER = struct.Struct('<QI')
 _FOOTER = struct.Struct('<I')
 _LEAST = _HEADER.size + _FOOTER.size  # bytes of a record
-_BUCKET_BLOCK = 8 << 20  # bytes that a thread reads from a bucket at a time
 
 
 def index(path: str) -> np.ndarray:
@@ -32,19 +32,12 @@ def index(path: str) -> np.ndarray:
       the lengths; names the byte.
     OSError: the file cannot be read.
   """
-  size, _ = paths_lib.stat(path)
-  block_size = _BUCKET_BLOCK if paths_lib.in_bucket(path) else _HEADER.size
-  starts, block, block_start = [0], b'', 0
-  with paths_lib.ranges(path) as read_range:
+  starts = [0]
+  with scan.reading(path, _HEADER.size) as (read_at, size):
     while starts[-1] < size:
-      at = starts[-1] - block_start
-      if at + _HEADER.size > len(block):
-        block_start, at = starts[-1], 0
-        block = read_range(block_start, min(block_start + block_size, size))
-        if len(block) < _HEADER.size:
-          raise ValueError(f'{path} is cut short at byte {starts[-1]}')
-      length, checksum = _HEADER.unpack_from(block, at)
-      if _masked_crc(block[at:at + 8]) != checksum:
+      header = read_at(starts[-1], _HEADER.size)
+      length, checksum = _HEADER.unpack(header)
+      if _masked_crc(header[:8]) != checksum:
         raise ValueError(f'{path} is damaged at byte {starts[-1]}')
       starts.append(starts[-1] + _LEAST + length)
   if starts[-1] != size:

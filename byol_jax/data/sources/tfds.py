@@ -222,7 +222,8 @@ def _tfrecords(part: _Part) -> Callable[[int], bytes]:
   """Returns the function of `_array_records`, for TFRecord files."""
   files = part.files
   try:
-    starts = index_lib.indexes(files, tfrecord.index, 'TFRecord')
+    starts = [found['starts'] for found in index_lib.indexes(
+        files, lambda path: {'starts': tfrecord.index(path)}, 'TFRecord')]
     for file, shard, found in zip(files, part.shards, starts):
       if len(found) - 1 != shard.examples_in_shard:
         raise ValueError(f'{file} has {len(found) - 1} records, not '
