@@ -1,4 +1,4 @@
-"""Your own images: a folder of JPEG or PNG files.
+"""Your own images: a folder of JPEG or PNG files, tars, Parquet files, a list.
 
   python -m byol_jax.main --config=configs/folder.py --config.data.path=PHOTOS
 
@@ -18,7 +18,7 @@ from byol_jax.config import base
 
 def get_config():
   c = base()
-  c.data.source = 'folder'
+  c.data.source = 'auto'
   c.network.name = 'resnet50'
   c.train.batch_size = 256
   c.train.epochs = None

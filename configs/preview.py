@@ -16,7 +16,7 @@ from byol_jax.config import base
 def get_config():
   c = base()
   c.task = 'preview'
-  c.data.source = 'folder'
+  c.data.source = 'auto'
   c.network.name = 'resnet50'
   c.train.batch_size = 256
   c.train.epochs = None

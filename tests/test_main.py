@@ -11,6 +11,10 @@ import numpy as np
 from PIL import Image
 import pytest
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), 'data/sources'))
+
+import tiny_shards
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FASHION = f'--config={ROOT}/configs/fashion.py'
 FOLDER = f'--config={ROOT}/configs/folder.py'
@@ -139,7 +143,29 @@ MOCO = ['--config.method.name=moco', '--config.method.queue=128',
         'has all that BYOL carries, and a queue')),
     pytest.param(MOCO, id='moco')])
 def test_a_killed_run_resumes_to_the_bit(data, tmp_path, method):
-  data = data + method  # the queue that MoCo carries is history
+  _check_resume(data + method, tmp_path)  # the queue that MoCo carries is history
+
+
+@pytest.mark.skipif(not os.environ.get('BYOL_TEST_LONG'), reason='BYOL_TEST_LONG=1 runs '
+                    "it: tests of data/sources show that the shards' batches are the same")
+@pytest.mark.parametrize('kind', ['tar', 'parquet'])
+def test_a_killed_run_from_shards_resumes_to_the_bit(tmp_path, kind):
+  made = tiny_shards.images(128)
+  for k in range(4):
+    write = tiny_shards.write_tar if kind == 'tar' else tiny_shards.write_parquet
+    write(tmp_path / f'shards/train-0000{k}-of-00004.{kind}', made[k::4])
+  write(tmp_path / f'shards/test-00000-of-00001.{kind}', made[:40])
+  _check_resume(['--config.data.source=auto', '--config.data.path=shards',
+                 '--config.data.resident=no', '--config.train.epochs=4',
+                 '--config.train.warmup_epochs=1', '--config.evaluation.every_epochs=2',
+                 '--config.checkpoint.every_steps=3'], tmp_path)
+  said = run(FASHION, *TINY, '--config.data.source=auto', '--config.data.path=shards',
+             '--workdir=broken', cwd=tmp_path)
+  assert f"shards: data.source='{kind}', as there is " in said.stdout
+
+
+def _check_resume(data, tmp_path):
+  """Compares a run that is killed and stopped with one that is not."""
   whole = run(FASHION, *TINY, *data, '--workdir=whole', cwd=tmp_path)
   assert whole.returncode == 0, whole.stderr
 

@@ -123,7 +123,7 @@ _add(
 _add(
     'data', TASKS, free=TASKS,
     path=('', text(), "the folder or file; TFDS's data_dir"),
-    test_path=('', text(), 'the list of the test part, with source=list'),
+    test_path=('', text(), 'the test part, with source=list, tar, parquet'),
     threads=(0, whole(at_least=0, at_most=1024), 'decoding threads; 0: one a core'))
 _add('data', TASKS, max_pixels=(
     80_000_000, whole(above=0, at_most=2**31 - 1), 'larger images are left out'))
@@ -138,8 +138,10 @@ _add(
            'are read; a run keeps those that it began with', '0.1'))
 _add(
     'data', TASKS,
-    label_column=('', text(), "title of a list's column of labels; empty: known ones; "
-                  "'none': no labels"),
+    image_column=('', text(), 'column of the images, with source=parquet; ending of '
+                  'their names, with source=tar; empty: the only one'),
+    label_column=('', text(), 'column of the labels in a list or in Parquet files, or '
+                  "a field of a tar's .json; empty: known ones; 'none': no labels"),
     class_folders=('top', choice('top', 'leaf', 'none'), 'which sub-folders are '
                    'classes: those of the first level, those with images, or none'))
 _add('data', LEARNING, free=LEARNING, prefetch=(

@@ -10,7 +10,7 @@ from byol_jax.config import command
 from byol_jax.config import kinds
 from byol_jax.errors import UserError
 
-SOURCE = 'folder'  # of images that are named by a path alone
+SOURCE = 'auto'  # of images that are named by a path alone
 
 
 class Verb(NamedTuple):

@@ -71,9 +71,13 @@ def may_pass(error: BaseException) -> bool:
 
 
 def cause(error: BaseException) -> OSError | None:
-  """Returns the storage's error that an error is or was caused by; None without."""
+  """Returns the storage's error that an error is or was caused by; None without.
+
+  What was raised `from None` has no cause.
+  """
   chain = [error]
-  while following := chain[-1].__cause__ or chain[-1].__context__:
+  while following := chain[-1].__cause__ or (
+      None if chain[-1].__suppress_context__ else chain[-1].__context__):
     chain.append(following)
   for find in (_known_number, number_of):  # libraries wrap it in OSErrors of their own
     for link in chain:

@@ -135,6 +135,7 @@ def _with_precision(config: ml_collections.ConfigDict, old: dict[str, Any],
 def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
   """Opens the data, resolves the schedule by it, and logs the facts found."""
   with hosts.together('data'):
+    config = data_lib.with_source(config)
     train, test = data_lib.open_data(config)
     num_images = table.size(train)
     config = schedule.resolve(config, num_images)

@@ -12,6 +12,7 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.data.feed import resident
 from byol_jax.data.images import decode
 from byol_jax.data.images import looking
+from byol_jax.data.sources import auto
 from byol_jax.data.sources import labels as labels_lib
 from byol_jax.data.sources import names
 from byol_jax.data.sources import open as open_lib
@@ -19,6 +20,14 @@ from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 
 _console = logging.getLogger('byol_jax')
+
+
+def with_source(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Returns a config with the source that its path calls for, in place of 'auto'."""
+  if config.data.source == 'auto':
+    config = config.copy_and_resolve_references()
+    config.data.source = auto.kind(config.data.path)
+  return config
 
 
 def open_source(data: ml_collections.ConfigDict, split: str,
@@ -34,10 +43,10 @@ def open_source(data: ml_collections.ConfigDict, split: str,
   request = dict(
       path=data.path or None, test_path=data.test_path or None,
       list_root=data.list_root or None, path_column=data.path_column or None,
-      label_column=data.label_column or None, class_folders=data.class_folders,
-      rules=data.rules, max_bad=data.max_bad_images, tfds_name=data.tfds_name or None,
-      image_size=data.image_size, num_images=data.fake_images,
-      num_classes=data.fake_classes)
+      image_column=data.image_column or None, label_column=data.label_column or None,
+      class_folders=data.class_folders, rules=data.rules, max_bad=data.max_bad_images,
+      tfds_name=data.tfds_name or None, image_size=data.image_size,
+      num_images=data.fake_images, num_classes=data.fake_classes)
   opened = open_lib.open_source(data.source, split, **request | wanted)
   is_test = split == data.test_split
   if not isinstance(opened, table.Encoded):
@@ -127,13 +136,14 @@ def of_weights(config: ml_collections.ConfigDict,
     for key in ('source', 'path', 'test_path', 'tfds_name', 'train_split',
                 'test_split', 'fake_images', 'fake_classes', 'resident',
                 'max_bad_images', 'max_pixels', 'list_root', 'path_column',
-                'label_column', 'class_folders', 'rules'):
+                'image_column', 'label_column', 'class_folders', 'rules'):
       if key == 'source' or config.data[key] == default[key]:
         result.data[key] = trained.data[key]
     is_drawn = names.CATALOGUE[trained.data.source].seeded  # from the run's seed
     result.seed = trained.seed if is_drawn else config.seed
   for key in ('image_size', 'gray_range', 'background'):
     result.data[key] = trained.data[key]
+  result = with_source(result)
   if result.data.resident == 'yes':  # here it only says how images are fed
     result.data.resident = 'auto'
   return result.lock()

@@ -68,6 +68,7 @@ def run(config: ml_collections.ConfigDict) -> None:
   Raises:
     UserError: a mistake that the user can mend.
   """
+  config = data_lib.with_source(config)
   data, options = config.data, config.prepare
   output = _output(options.output, data.path)
   if jax.process_count() > 1:

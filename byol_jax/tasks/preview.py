@@ -47,6 +47,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     UserError: there are no images, or the page cannot be written.
   """
   started = time.time()
+  config = data_lib.with_source(config)
   data = config.data
   with _told() as told:
     train = data_lib.open_source(data, data.train_split, seed=config.seed)

@@ -35,6 +35,7 @@ from byol_jax.run import signals
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
+from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import report
 from byol_jax.tasks import side_by_side
 
@@ -98,7 +99,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """
   if paths_lib.in_bucket(workdir):
     raise UserError(f'--workdir={workdir}: a study lives in a local folder')
-  study = _plan(config, workdir)
+  study = _plan(data_lib.with_source(config), workdir)
   _check_made(study)
   base = _make_folder(study)
   for left_out, same in study.left_out.items():

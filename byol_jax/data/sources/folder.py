@@ -13,6 +13,8 @@ from byol_jax.data import bad as bad_lib
 from byol_jax.data.images import formats
 from byol_jax.data.images.decode import BadImage
 from byol_jax.data.sources import layout
+from byol_jax.data.sources import parts
+from byol_jax.data.sources import several
 from byol_jax.data.sources import table
 from byol_jax.data.sources import walk as walk_lib
 from byol_jax.errors import UserError
@@ -35,9 +37,16 @@ class Listing(NamedTuple):
 
 
 def open_split(request: table.Request, split: str) -> table.Encoded | None:
-  """Opens the folder `path`: see `list_folder`. Files are checked on reading."""
-  listing = list_folder(request.path, split, rules=request.rules,
-                        class_folders=request.class_folders)
+  """Opens the folder `path`: see `list_folder`. Files are checked on reading.
+
+  Several that commas join are one, whose classes are those of all by their names.
+  """
+  listings = [list_folder(os.path.expanduser(path), split, rules=request.rules,
+                          class_folders=request.class_folders)
+              for path in parts.split_paths(request.path)]
+  if len(listings) > 1:
+    listings = several.joined([x for x in listings if x], request.class_names)
+  listing = listings[0] if listings else None
   return None if listing is None else encoded(listing, listing.root, request.max_bad)
 
 

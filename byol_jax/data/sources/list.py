@@ -286,3 +286,8 @@ def _find_title(cells: Sequence[str], titles: Sequence[str]) -> int | None:
   plain_cells = list(map(plain, cells))
   return next((plain_cells.index(title) for title in map(plain, titles)
                if title in plain_cells), None)
+
+
+def label_title(titles: Sequence[str]) -> int | None:
+  """Returns which of some columns has the labels by its title; None for none."""
+  return _find_title(titles, _LABEL_TITLES)

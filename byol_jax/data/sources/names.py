@@ -28,8 +28,11 @@ CATALOGUE: Mapping[str, Source] = {
     'folder': Source({'path': 'a folder of images'}, local=True, encoded=True),
     'list': Source({'path': 'a text or CSV file that lists images'}, local=True,
                    encoded=True),
+    'tar': Source({'path': 'a tar file, or several'}, encoded=True),
+    'parquet': Source({'path': 'a Parquet file, or several'}, encoded=True),
     'prepared': Source({'path': 'a folder that task=prepare wrote'}, encoded=True),
     'tfds': Source({'tfds_name': 'the name of a data set'}, encoded=True),
     'fake': Source(seeded=True),
+    'auto': Source({'path': 'a folder or a file'}, encoded=True),  # finds one of these
 }
 SOURCES = tuple(CATALOGUE)

@@ -6,7 +6,7 @@ that are still JPEG, PNG, ... and are decoded when they are needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 import zlib
 
@@ -29,8 +29,9 @@ class Request(NamedTuple):
   # labels are numbers.
   class_names: tuple[str, ...] | None = None
   list_root: str | None = None  # where relative paths of a 'list' start
-  path_column: str | None = None  # titles of a list's columns; None: known ones
-  label_column: str | None = None
+  path_column: str | None = None  # title of a list's column; None: a known one
+  image_column: str | None = None  # of 'parquet', the ending of names in a 'tar'
+  label_column: str | None = None  # also a field of .json in a 'tar'; 'none' for none
   class_folders: str = 'top'  # of a 'folder', 'leaf' or 'none': `folder.list_folder`
   rules: str = '0.2'  # the version by whose rules folders and lists are read
   max_bad: int | None = None  # images that may be bad; None: `bad.default_limit`
@@ -136,6 +137,16 @@ def names_of(data: Data, rows: Sequence[int], split: str) -> list[str]:
   return [data.names[row] for row in rows]
 
 
+def first_labelled(opened: Iterable[Encoded]) -> Encoded | None:
+  """Returns the first data set with labels, else the first one; None without any."""
+  first = None
+  for data in opened:
+    if data.labels is not None:
+      return data
+    first = first or data
+  return first
+
+
 class _Some(Sequence):
   """Some of the names, each looked up when it is needed."""
 
@@ -165,6 +176,13 @@ def take(data: Data, rows: np.ndarray) -> Data:
       read=lambda index: data.read(int(rows[index])), size=len(rows),
       labels=labels, names=names,
       bad=bad_lib.BadImages(names, data.name, data.bad.limit))
+
+
+def named(names: Iterable[str], most: int) -> str:
+  """Returns the first of some names in quotes, for a message: "'a', 'b' and 3 more"."""
+  names = list(names)
+  more = len(names) - most
+  return ', '.join(map(repr, names[:most])) + (f' and {more} more' if more > 0 else '')
 
 
 def check_train_or_test(split: str, source: str) -> None:

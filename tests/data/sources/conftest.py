@@ -17,3 +17,9 @@ def tfds_folder(request, tmp_path_factory):
   folder = tmp_path_factory.mktemp(request.param)
   tiny_tfds.build(folder, request.param)
   return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+  """Keeps indexes of shards where no other test finds them."""
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))

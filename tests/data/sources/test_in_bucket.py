@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+import tiny_shards
 
 tfds = pytest.importorskip('tensorflow_datasets')
 pytest.importorskip('array_record')
@@ -18,6 +19,7 @@ pytest.importorskip(
     'importlib_resources', reason='TFDS 4.9.10 needs it to prepare a data set')
 
 _COUNT = 9
+_NO_CHECKSUMS = ('tar', 'parquet', 'snappy')
 
 # Copies a folder to the bucket, and says what is read here and there, also while some
 # requests fail. Then it damages a shard of the training part.
@@ -73,8 +75,8 @@ def read(path, split='train'):
 said = [read(here), read(there), read(there)]
 faults = []
 name = shard.rpartition('/')[2]
-described = (['metadata.json', r'images-.*\\.json'] if source == 'prepared' else
-             ['dataset_info.json', 'features.json'])
+described = {'prepared': ['metadata.json', r'images-.*\\.json'],
+             'tfds': ['dataset_info.json', 'features.json']}.get(source, [])
 for pattern, but in (('bucket', 0), ('/o bucket$', 1), *((x, 0) for x in described),
                      (name, 0)):
   for status in (502, 503, 403, 400):
@@ -88,7 +90,9 @@ said += [read(there, 'test'), faults]
 shard = epath.Path(there) / shard
 data = shard.read_bytes()
 middle = len(data) // 2
-for damaged in (data[:-1], data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:],
+# behind a tar's end mark are zeros
+cut = data[:middle if source == 'tar' else -1]
+for damaged in (cut, data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:],
                 None):
   if damaged is None:
     shard.unlink()
@@ -100,19 +104,42 @@ print(json.dumps(said))
 '''
 
 
-@pytest.mark.parametrize('kind', ['array_record', 'tfrecord', 'prepared'])
-def test_a_data_set_in_a_bucket_is_what_it_is_here(cloud, tmp_path, kind):
+def _tfds(folder, kind):
   pixels = np.random.default_rng(0).integers(0, 256, (_COUNT, 40, 50, 3), np.uint8)
   tfds.dataset_builders.store_as_tfds_dataset(
-      name='tiny', version='1.0.0', data_dir=str(tmp_path / 'tfds' / kind),
+      name='tiny', version='1.0.0', data_dir=str(folder),
       features=tfds.features.FeaturesDict({
           'image': tfds.features.Image(shape=(None, None, 3), encoding_format='png'),
           'label': tfds.features.ClassLabel(num_classes=3)}),
       split_datasets={'train': [
           (k, {'image': image, 'label': k % 3}) for k, image in enumerate(pixels)]},
       file_format='tfrecord' if kind == 'tfrecord' else 'array_record')
-  folder = tmp_path / 'tfds' / kind
-  shard = f'tiny/1.0.0/tiny-train.{kind}-00000-of-00001'
+
+
+def _shards(kind, folder):
+  """Writes the images as tars or Parquet files; returns the file to damage."""
+  made = tiny_shards.images(_COUNT)
+  ending = 'tar' if kind == 'tar' else 'parquet'
+  for k, some in enumerate((made[:6], made[6:])):
+    path = folder / f'data/train-0000{k}-of-00002.{ending}'
+    if kind == 'tar':
+      tiny_shards.write_tar(path, some)
+    else:
+      tiny_shards.write_parquet(path, some, row_group_size=4,
+                                compression='none' if kind == 'parquet' else 'snappy')
+  return f'data/train-00000-of-00002.{ending}'
+
+
+@pytest.mark.parametrize('kind', ['array_record', 'tfrecord', 'prepared', 'tar', 'parquet',
+                                  'snappy'])
+def test_a_data_set_in_a_bucket_is_what_it_is_here(cloud, tmp_path, kind):
+  folder, source = tmp_path / 'tfds' / kind, 'tfds'
+  if kind in _NO_CHECKSUMS:
+    source = 'tar' if kind == 'tar' else 'parquet'
+    shard = _shards(kind, folder)
+  else:
+    _tfds(folder, kind)
+    shard = f'tiny/1.0.0/tiny-train.{kind}-00000-of-00001'
   if kind == 'prepared':
     subprocess.run(
         [sys.executable, '-m', 'byol_jax.main', '--config=configs/prepare.py',
@@ -120,9 +147,9 @@ def test_a_data_set_in_a_bucket_is_what_it_is_here(cloud, tmp_path, kind):
          '--config.data.tfds_name=tiny', '--config.data.test_split=',
          f'--config.prepare.output={tmp_path / kind}'], check=True, timeout=120)
     folder, shard = tmp_path / kind, 'train/images-00000-of-00001.array_record'
+    source = 'prepared'
   done = subprocess.run(
-      [sys.executable, '-c', _READ, str(folder),
-       'prepared' if kind == 'prepared' else 'tfds', shard],
+      [sys.executable, '-c', _READ, str(folder), source, shard],
       env=os.environ | cloud | {'XDG_CACHE_HOME': str(tmp_path / 'cache')},
       capture_output=True, text=True, check=False, timeout=300)
   assert done.returncode == 0, done.stderr[-3000:]
@@ -142,7 +169,8 @@ def test_a_data_set_in_a_bucket_is_what_it_is_here(cloud, tmp_path, kind):
     assert ('log in' in said) == (status == 403), (what, status, said)
     assert 'prepare it again' not in said, (what, status, said)
   name = shard.rpartition('/')[2]
-  for message in (short, broken, gone):
+  # a tar or a Parquet file has no checksums: it is another one now
+  for message in (short, gone) if kind in _NO_CHECKSUMS else (short, broken, gone):
     assert name in message and 'gs://bucket' in message
   assert 'missing' in gone
   assert 'gs://bucket' in elsewhere and 'gs://no-such-bucket' in nowhere

@@ -1,0 +1,257 @@
+"""Finds the files that hold a data set of many images each, and sorts them into parts.
+
+A path is a file, a folder of files, a pattern (*, ?, [..]), a range or choice in braces
+({000..999}, {a,b}), or several of these joined by commas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import fnmatch
+import glob
+import logging
+import os
+import re
+
+import numpy as np
+
+from byol_jax.data.records import texts
+from byol_jax.data.records.index import Index
+from byol_jax.data.sources import table
+from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
+
+_console = logging.getLogger('byol_jax')
+
+# Names of parts, in the order in which test parts are looked at.
+TRAIN = ('train', 'training')
+TEST = ('test', 'testing', 'val', 'valid', 'validation', 'dev', 'eval', 'evaluation')
+_PART = re.compile(rf'(?<![a-z])({"|".join((*TRAIN, *TEST))})(?![a-z])', re.IGNORECASE)
+_BRACES = re.compile(r'\{([^{}]*)\}')
+_RANGE = re.compile(r'(\d+)\.\.(\d+)')
+_OF = re.compile(r'(\d+)-of-(\d+)')  # train-00003-of-00016.parquet
+_MOST_FILES = 1_000_000
+_DEPTH = 4  # folders within a folder of shards
+_TOLD = 5
+
+
+def candidates(request: table.Request, split: str,
+               endings: tuple[str, ...]) -> list[list[str]]:
+  """Finds the files of one part.
+
+  A file's part is the first word in its name that names one, as in
+  train-00000-of-00016.parquet, or that of the nearest folder around it. Without a
+  training part all files are the part `train`.
+
+  Args:
+    request: `path`, or `test_path` with all files of the test part.
+    split: 'train', 'test' or another word of the names.
+    endings: what the names of files end in, in lower case.
+
+  Returns:
+    The files of the part, in the order of their names; for 'test' those of each test
+    part that there is: none, or several.
+
+  Raises:
+    UserError: there is no such file, or a file of the numbered ones is missing.
+  """
+  if split == 'test' and request.test_path:
+    files = [path for path, _ in _found(request.test_path, endings, 'test_path')]
+    return [_complete(request.test_path, files)]
+  found = _found(request.path, endings, 'path')
+  parts: dict[str, list[str]] = {}
+  for path, below in found:
+    parts.setdefault(_part(below), []).append(path)
+  train = next((parts[name] for name in TRAIN if name in parts), None)
+  if split == 'train':
+    if train is None:
+      return [_complete(request.path, [path for path, _ in found])]
+    if other := parts.get(''):
+      _console.info('%s: passed over %s beside the parts %s', request.path,
+                    table.named(map(os.path.basename, other), _TOLD),
+                    ', '.join(sorted(parts.keys() - {''})))
+    return [_complete(request.path, train)]
+  if split == 'test':
+    tests = [parts[name] for name in TEST if name in parts] if train else []
+    return [_complete(request.path, files) for files in tests]
+  word = re.compile(rf'(?<![a-z]){re.escape(split)}(?![a-z])', re.IGNORECASE)
+  files = parts.get(split.lower()) or [
+      path for path, below in found if word.search(below)]
+  if not files:
+    raise UserError(
+        f'{request.path} has no part {split!r}: its files are '
+        f'{table.named((below for _, below in found), _TOLD)}')
+  return [_complete(request.path, files)]
+
+
+@contextlib.contextmanager
+def saying_what_to_do(files: Sequence[str]) -> Iterator[None]:
+  """Turns errors while shards are opened into UserErrors."""
+  try:
+    yield
+  except FileNotFoundError as error:
+    raise UserError(f'{error.filename or files[0]} is missing: check config.data.path, '
+                    'or copy it again') from error
+  except OSError as error:
+    raise paths_lib.refused(error.filename or files[0], error) from error
+  except ValueError as error:
+    raise UserError(f'{error}; copy the file again, or write it again') from error
+
+
+def changed(file: str, k: int, error: Exception) -> UserError:
+  """Returns the error for an image of a shard that cannot be read any more."""
+  return UserError(f'image {k} of {file} cannot be read: {error}; if the file was '
+                   'changed on purpose, start a new run')
+
+
+def texts_of(found: Sequence[Index], key: str) -> texts.Texts:
+  """Returns the texts that the indexes of some files keep, in order."""
+  return texts.joined([texts.of(one, key) for one in found])
+
+
+class Numbered(Sequence):
+  """Names for images without one, 'FILE, row 5', each made when it is needed."""
+
+  def __init__(self, files: Sequence[str], counts: Sequence[int], what: str):
+    self._files, self._what = files, what
+    self._ends = np.cumsum(counts)
+
+  def __len__(self) -> int:
+    return int(self._ends[-1])
+
+  def __getitem__(self, index: int) -> str:
+    index = range(len(self))[index]
+    file = int(np.searchsorted(self._ends, index, 'right'))
+    first = int(self._ends[file - 1]) if file else 0
+    return f'{os.path.basename(self._files[file])}, {self._what} {index - first}'
+
+
+def split_paths(path: str) -> list[str]:
+  """Returns the paths that commas join; commas within braces, or of a file, stay."""
+  if ',' not in path or not paths_lib.in_bucket(path) and os.path.exists(path):
+    return [path]
+  parts = re.split(r',(?![^{}]*\})', path)
+  return [part.strip() for part in parts if part.strip()]
+
+
+def is_pattern(path: str) -> bool:
+  """Returns whether a path stands for the names of several files."""
+  exists = not paths_lib.in_bucket(path) and os.path.exists(path)
+  return not exists and bool(re.search(r'[*?\[{]', path))
+
+
+def expanded(path: str) -> Iterator[str]:
+  """Yields a path for each way to fill its braces, in order."""
+  braces = _BRACES.search(path)
+  if not braces:
+    yield path
+    return
+  before, after = path[:braces.start()], path[braces.end():]
+  if numbers := _RANGE.fullmatch(braces[1]):
+    first, last = int(numbers[1]), int(numbers[2])
+    if not 0 <= last - first < _MOST_FILES:
+      raise UserError(f'config key data.path has the range {braces[0]!r}: the smaller '
+                      'number comes first')
+    middles = (f'{k:0{len(numbers[1])}d}' for k in range(first, last + 1))
+  else:
+    middles = braces[1].split(',')
+  for middle in middles:
+    yield from expanded(before + middle + after)
+
+
+def _found(path: str, endings: tuple[str, ...], key: str) -> list[tuple[str, str]]:
+  """Returns the files that a path names, each with what counts of its name."""
+  found = []
+  for one in split_paths(path):
+    one = os.path.expanduser(one)
+    files = _files(one, endings)
+    if not files:
+      kinds = ', '.join(f'*{ending}' for ending in endings[:1])
+      raise UserError(f'there is no file {one!r}, or no {kinds} in it: check '
+                      f'config.data.{key}')
+    found += files
+  return found
+
+
+def _files(path: str, endings: tuple[str, ...]) -> list[tuple[str, str]]:
+  """Returns the files of one path; [] without. Only a folder's are chosen by ending."""
+  if is_pattern(path):
+    fixed = os.path.dirname(re.split(r'[*?\[{]', path, maxsplit=1)[0])
+    return [(file, os.path.relpath(file, fixed or '.') if fixed else file)
+            for one in expanded(path) for file in _globbed(one)]
+  if _is_dir(path):
+    return [(os.path.join(path, below), below) for below in walked(path, endings)]
+  if not paths_lib.in_bucket(path) and not os.path.exists(path):
+    return []
+  return [(path, os.path.basename(path))]
+
+
+def _is_dir(path: str) -> bool:
+  try:
+    return paths_lib.is_dir(path)
+  except OSError as error:
+    raise paths_lib.refused(path, error) from error
+
+
+def _globbed(path: str) -> list[str]:
+  """Returns the files of a pattern without braces, sorted; a plain name as it is."""
+  if not re.search(r'[*?\[]', path):
+    return [path]
+  if not paths_lib.in_bucket(path):
+    return sorted(glob.glob(path, recursive=True), key=os.fsencode)
+  folder, _, last = path.rpartition('/')
+  if re.search(r'[*?\[]', folder):
+    raise UserError(f'config key data.path is {path!r}: in a bucket only the last part '
+                    'may have * or ?')
+  return [f'{folder}/{name}' for name in paths_lib.names(folder)
+          if fnmatch.fnmatchcase(name, last)]
+
+
+def walked(root: str, endings: tuple[str, ...], folder: str = '') -> Iterator[str]:
+  """Yields the files of a folder with one of the endings, folder by folder, sorted."""
+  try:
+    names = paths_lib.names(os.path.join(root, folder))
+  except OSError as error:
+    raise paths_lib.refused(os.path.join(root, folder), error) from error
+  names = [name.rstrip('/') for name in names if not name.startswith('.')]
+  for name in sorted(names, key=os.fsencode):
+    if name.lower().endswith(endings):
+      yield os.path.join(folder, name)
+  if folder.count('/') < _DEPTH:
+    for name in sorted(names, key=os.fsencode):
+      below = os.path.join(folder, name)
+      # in a bucket each look takes long, and names of files have endings
+      if '.' not in name and _is_dir(os.path.join(root, below)):
+        yield from walked(root, endings, below)
+
+
+def _part(below: str) -> str:
+  """Returns the word that names a file's part, '' without one."""
+  for name in reversed(below.split('/')):
+    if word := _PART.search(name):
+      return word[1].lower()
+  return ''
+
+
+def _complete(path: str, files: list[str]) -> list[str]:
+  """Returns the files; raises UserError if a number is missing among theirs."""
+  is_chosen = all(not is_pattern(one) and not _is_dir(os.path.expanduser(one))
+                  or '{' in one for one in split_paths(path))
+  if is_chosen:  # one by one
+    return files
+  groups: dict[tuple[str, ...], dict[int, str]] = {}
+  for file in files:
+    folder, name = os.path.split(file)
+    if of := _OF.search(name):
+      groups.setdefault((folder, name[:of.start()], of[2]), {})[int(of[1])] = file
+  for (_, _, total), numbers in groups.items():
+    first = int(int(total) in numbers)  # some count from 1
+    missing = sorted(set(range(first, first + int(total))) - numbers.keys())
+    if missing:
+      like = next(iter(numbers.values()))
+      name = _OF.sub(f'{missing[0]:0{len(total)}d}-of-{total}', os.path.basename(like))
+      more = f', as are {len(missing) - 1} more' if len(missing) > 1 else ''
+      raise UserError(f'{os.path.join(os.path.dirname(like), name)} is missing{more}: '
+                      'copy the data set again')
+  return files

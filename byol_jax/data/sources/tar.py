@@ -1,0 +1,105 @@
+"""The source 'tar': tar files as WebDataset and img2dataset write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import hashlib
+import json
+import logging
+
+from byol_jax.data import bad as bad_lib
+from byol_jax.data.records import index as index_lib
+from byol_jax.data.records import shards
+from byol_jax.data.records import tar
+from byol_jax.data.records import texts
+from byol_jax.data.sources import folder
+from byol_jax.data.sources import parts
+from byol_jax.data.sources import shard_labels
+from byol_jax.data.sources import table
+from byol_jax.errors import UserError
+from byol_jax.storage import retry
+
+_console = logging.getLogger('byol_jax')
+
+# those of compressed tars, too: reading one says what to do
+ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst', '.tar.lz4')
+
+
+def open_split(request: table.Request, split: str) -> table.Encoded | None:
+  """Opens one part.
+
+  Args:
+    request: `path` and `test_path` as in `parts.candidates`; `image_column`: the ending
+      of the image, where a sample has several; `label_column`: the field of .json that
+      holds the label, in place of .cls, or 'none'.
+    split: as in `parts.candidates`.
+
+  Returns:
+    The images, in the order of the shards and of their members; None where `split` is
+    'test' and there is no such part. Of several test parts the first with labels is
+    taken.
+
+  Raises:
+    UserError: a shard is missing, compressed, cut short or damaged, or its samples
+      cannot be understood. The message names the file.
+    TransientError: the storage fails for a minute.
+  """
+  return table.first_labelled(
+      _opened(request, split, files)
+      for files in parts.candidates(request, split, ENDINGS))
+
+
+def _opened(request: table.Request, split: str, files: list[str]) -> table.Encoded:
+  """Opens some shards as one part."""
+  wanted = tar.Wanted(folder.EXTENSIONS, request.image_column or '',
+                      request.label_column or '')
+  with parts.saying_what_to_do(files):
+    found = index_lib.indexes(files, lambda path: tar.index(path, wanted), 'tar',
+                              how=repr(wanted), local=True)
+  names = parts.texts_of(found, 'name')
+  _tell_without(request, files, found, len(names))
+  if not len(names):
+    raise UserError(f'no images in {table.named(files, 3)}: a sample is an image, with '
+                    f'one of the endings {", ".join(folder.EXTENSIONS)}')
+  labels, class_names = shard_labels.of_shards(request, split, files, found, names)
+  counts = [len(one['start']) for one in found]
+
+  def read(file: int, k: int) -> bytes:
+    at = (int(found[file][key][k]) for key in ('start', 'size', 'check'))
+    return retry.insist(lambda: tar.read(files[file], *at), repr(files[file]))
+
+  return table.Encoded(
+      shards.by_number(files, counts, read, parts.changed),
+      len(names), labels, names, class_names, request.path,
+      bad_lib.BadImages(names, request.path, request.max_bad),
+      identity=_identity(found))
+
+
+def _identity(found: Sequence[index_lib.Index]) -> str:
+  """Returns a text that changes with the images' number, order, names and sizes."""
+  digest = hashlib.sha256()
+  for one in found:
+    for key in ('size', 'check', 'name_texts'):
+      digest.update(one[key])
+  return json.dumps(['tar', [len(one['start']) for one in found], digest.hexdigest()])
+
+
+def _tell_without(request: table.Request, files: Sequence[str],
+                  found: Sequence[index_lib.Index], images: int) -> None:
+  """Warns of samples without an image; raises UserError if they are too many."""
+  count = sum(int(one['num_without']) for one in found)
+  if not count:
+    return
+  path, names = next((path, list(texts.of(one, 'without'))) for path, one in
+                     zip(files, found) if one['num_without'])
+  limit = request.max_bad
+  if limit is None:
+    limit = bad_lib.default_limit(images + count)
+  said = (f'{count} samples of {request.path} have no image'
+          f'{f" {request.image_column!r}" if request.image_column else ""}, as '
+          f'{names[0]!r} of {path}')
+  if count > limit:
+    raise UserError(f'{said}; config key data.max_bad_images allows {limit}: mend '
+                    'them, or raise it; config key data.image_column may name the '
+                    'ending of the image')
+  _console.warning('%s: passed over', said)
