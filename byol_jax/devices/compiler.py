@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import os
+import re
 
 import jax
+import jaxlib
 
 _YNN = '--xla_cpu_experimental_ynn_fusion_type'
 
 _HARMLESS = ('--xla_force_host_platform_device_count', '--xla_dump', _YNN,
              '--xla_gpu_cuda_data_dir')
+# jax's variables that change no number: who computes, caches, logs, checks
+_HARMLESS_OF_JAX = re.compile(
+    r'JAX_(COORDINATOR_\w+|NUM_\w+|PROCESS_ID|PLATFORM\w*|\w*CACHE\w*|\w*DEVICES?'
+    r'|\w*TIMEOUT\w*|\w*LOG\w*|\w*DEBUG\w*|\w*DUMP\w*|\w*TRACEBACK\w*|\w*CHECK\w*'
+    r'|PGLE\w*|TRANSFER_\w+|PPRINT\w*|\w*PROFILE\w*)')
 _PINNED = {
     'jax_threefry_partitionable': True, 'jax_default_prng_impl': 'threefry2x32',
     'jax_enable_x64': False, 'jax_default_matmul_precision': None,
     'jax_random_seed_offset': 0, 'jax_numpy_dtype_promotion': 'standard',
-    'jax_numpy_rank_promotion': 'allow'}
+    'jax_numpy_rank_promotion': 'allow', 'jax_disable_jit': False}
 _OF_NUMBERS = ('LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
 
 
@@ -68,12 +75,16 @@ def pin_numbers() -> None:
 
 
 def environment() -> dict[str, str]:
-  """Returns the variables that may change numbers and that this program cannot set.
+  """Returns what may change numbers and cannot be set by this program.
 
-  XLA reads them before or beside jax. Flags that change no number are left out, so that
-  a run may go on with another number of devices.
+  XLA reads its variables before or beside jax. What changes no number is left out, and
+  the number of devices: a run may go on with another one.
   """
   flags = [flag for flag in os.environ.get('XLA_FLAGS', '').split()
            if not flag.startswith(_HARMLESS)]
-  return {'XLA_FLAGS': ' '.join(sorted(flags))} | {
-      name: os.environ.get(name, '') for name in _OF_NUMBERS}
+  of_jax = [f'{name}={value}' for name, value in sorted(os.environ.items())
+            if name.startswith('JAX_') and name.lower() not in _PINNED
+            and not _HARMLESS_OF_JAX.fullmatch(name)]
+  return {'XLA_FLAGS': ' '.join(sorted(flags)), 'JAX_*': ' '.join(of_jax)} | {
+      name: os.environ.get(name, '') for name in _OF_NUMBERS} | {
+          'jaxlib': jaxlib.__version__, 'devices': jax.devices()[0].device_kind}

@@ -61,10 +61,14 @@ def test_what_changes_numbers_is_named_and_the_rest_is_not(monkeypatch):
   monkeypatch.setenv('XLA_FLAGS', '--xla_b=1 --xla_force_host_platform_device_count=8 '
                      '--xla_a=2 --xla_dump_to=/x')
   monkeypatch.setenv('NVIDIA_TF32_OVERRIDE', '0')
+  for name in ('JAX_ENABLE_X64', 'JAX_DEBUG_NANS', 'JAX_COMPILATION_CACHE_DIR',
+               'JAX_PROCESS_ID', 'JAX_OPTIMIZATION_LEVEL'):
+    monkeypatch.setenv(name, '1')
   monkeypatch.delenv('LIBTPU_INIT_ARGS', raising=False)
   assert compiler.environment() == {
-      'XLA_FLAGS': '--xla_a=2 --xla_b=1', 'LIBTPU_INIT_ARGS': '',
-      'NVIDIA_TF32_OVERRIDE': '0'}
+      'XLA_FLAGS': '--xla_a=2 --xla_b=1', 'JAX_*': 'JAX_OPTIMIZATION_LEVEL=1',
+      'LIBTPU_INIT_ARGS': '', 'NVIDIA_TF32_OVERRIDE': '0',
+      'jaxlib': jax.lib.__version__, 'devices': 'cpu'}
 
 
 def test_pinned_numbers_are_given_back():
