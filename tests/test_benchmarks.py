@@ -176,3 +176,9 @@ def test_gpu_goes_on_after_a_part_that_fails(benchmark, tmp_path, monkeypatch):
   assert '| byol | 100 | 160.0 | 65.6 | 50% | 2.0% | 160 | 80 | 2.00 | plain |' in table
   assert '| moco | - |' in table and '- simclr: stopped' in table
   assert gpu.Call(tmp_path, 1).parts.keys() == said['parts'].keys()
+
+
+def test_retrieval():
+  pytest.importorskip('lancedb', reason='the extra [index] is not installed')
+  found = _last_line('retrieval', '--rows=600', '--size=16', '--queries=3')
+  assert found['index, exact']['recall'] == 1 and found['changed'] == 3
