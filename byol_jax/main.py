@@ -82,7 +82,7 @@ def _run(asked: command.Command) -> int:
                      config.safety.startup_timeout)
   backend.require()
   console_lib.setup_console()
-  if task in ('prepare', 'preview', *keys_lib.EVALUATING):
+  if task in ('prepare', 'preview', 'search', *keys_lib.EVALUATING):
     signals.interrupt()
   if task in ('pretrain', *keys_lib.EVALUATING):
     orbax_repairs.silence()
@@ -117,6 +117,15 @@ def _task(config: Any, workdir: str, named: str | None, name: str) -> int:
   elif task == 'embed':
     from byol_jax.tasks import embed
     embed.run(config, named, name)
+  elif task == 'index':
+    from byol_jax.tasks import index
+    index.run(config, named, name)
+  elif task == 'search':
+    from byol_jax.tasks import search
+    search.run(config, named)
+  elif task == 'retrieve':
+    from byol_jax.tasks import retrieve
+    retrieve.run(config, named, name)
   elif task == 'export':
     from byol_jax.tasks import export
     export.run(config, named, name)

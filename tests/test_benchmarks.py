@@ -182,3 +182,9 @@ def test_encoder():
   pytest.importorskip('onnxruntime', reason="pip install 'byol_jax[onnx]'")
   said = _last_line('encoder', '--network=resnet8', '--size=32', '--turns=1')
   assert said['ratio_1'] > 0 and said['onnxruntime_8'] > 0 and said['size'] == 32
+
+
+def test_retrieval():
+  pytest.importorskip('lancedb', reason='the extra [index] is not installed')
+  found = _last_line('retrieval', '--rows=600', '--size=16', '--queries=3')
+  assert found['index, exact']['recall'] == 1 and found['changed'] == 3

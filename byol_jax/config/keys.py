@@ -32,9 +32,9 @@ LEARNING = ('pretrain', 'preflight', 'preview')  # they build the train step
 CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
 MEASURING = ('knn',) + CHOOSING
 # they take `weights`
-EVALUATING = MEASURING + ('embed', 'export', 'report')
+EVALUATING = MEASURING + ('retrieve', 'embed', 'index', 'export', 'report')
 TASKS = ('pretrain', 'preview', 'prepare', 'preflight') + EVALUATING + (
-    'compare', 'study')
+    'search', 'compare', 'study')
 RULES = ('0.1', '0.2')  # of reading folders and lists, by version
 STUDIES = ('batch_size', 'augmentation', 'target', 'predictor', 'methods')
 
@@ -321,9 +321,10 @@ _add(
     center_share=(0.0, share(), 'centre crop / shorter side; 0: as in pretraining'))
 _add('evaluation', EVALUATING, free=EVALUATING,
      cache=(True, flag(), 'whether features are kept beside the weights'))
+_add('evaluation', MEASURING + ('retrieve',), baselines=(
+    False, flag(), 'also an untrained encoder and raw pixels'))
 _add(
     'evaluation', MEASURING,
-    baselines=(False, flag(), 'also an untrained encoder and raw pixels'),
     seeds=(1, _FEW, 'repeats with seed, seed + 1, ...: mean and deviation'),
     metric=('auto', choice('auto', 'top1', 'mean_per_class'),
             "what choices are made by; auto: the data set's own"))
@@ -369,6 +370,33 @@ _add(
     preparation=(True, flag(), 'onnx: whether the graph prepares the images'),
     half=(False, flag(), 'onnx: whether it has float16 weights, of half the size'),
     licence=('', text(), "of the weights, for the model card, as in apache-2.0"))
+_add(
+    'retrieve: how good is a search for what looks alike? (docs/retrieval.md)',
+    ('retrieve',),
+    gallery=('test', text(), 'the part that is searched'),
+    queries=('', text(), 'the part that is asked about; empty: each image of the '
+             'gallery against all others'),
+    queries_path=('', text(), 'data.path of the queries, where it is another one'),
+    product=('', text(), 'with source=list: the column whose value is the same for '
+             'relevant images; empty: the label'),
+    pairs=('', text(), 'a CSV or Parquet file of query,item[,weight] that says what is '
+           'relevant, in place of labels'),
+    recall_at=((1, 5, 10, 100), list_of(), 'numbers K of Recall@K'),
+    duplicate=(0.98, number(at_least=-1, at_most=1), 'cosine from which a query counts '
+               'as a near-duplicate of an image'))
+_add(
+    'index: a catalogue to search in (docs/retrieval.md)', ('index',),
+    split=('train', text(), 'the part to put into it'),
+    dtype=('float32', choice('float32', 'float16'), 'of the vectors'),
+    thumbnail=(128, whole(at_least=16, at_most=1024), 'longer side, pixels'),
+    approximate_from=(50_000, _POSITIVE, 'images from which a search is approximate'))
+_add(
+    'search: what looks like this? (docs/retrieval.md)', ('search',),
+    index=('', text(), 'the workdir of task=index, or that of task=embed'),
+    query=('', text(), 'a picture, a folder of pictures, or the name of an image in '
+           'the index'),
+    k=(10, whole(above=0, at_most=1000), 'images to find for each'),
+    where=('', text(), 'a condition on columns of the index, as in "price < 50"'))
 _add('report: the page of a run (docs/report.md)', ('report',), images=(
     2000, _POSITIVE, 'training images whose features are looked at'))
 _add('preview: what a run would learn from', ('preview',), looked_at=(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 import hashlib
 import os
 
 import numpy as np
 
 from byol_jax.data import workers
+from byol_jax.data.images.decode import BadImage
 from byol_jax.data.sources.table import Data
+from byol_jax.data.sources.table import Images
 
 
 def fingerprint(data: Data) -> str:
@@ -48,3 +50,15 @@ def file_states(data: Data, rows: Iterable[int]) -> list[list[int] | None]:
       return None
     return [found.st_size, found.st_mtime_ns]
   return list(workers.each(state, rows))
+
+
+def contents(data: Data, rows: np.ndarray) -> Iterator[tuple[int, bytes]]:
+  """Yields (row, digest of its bytes or pixels); unlike any for one that is gone."""
+  def of(row: int) -> tuple[int, bytes]:
+    try:
+      content = (np.ascontiguousarray(data.images[row]).tobytes()
+                 if isinstance(data, Images) else data.read(row))
+    except BadImage:
+      content = repr((id(data), row)).encode()
+    return row, hashlib.blake2b(content, digest_size=16).digest()
+  return workers.each(of, rows.tolist())

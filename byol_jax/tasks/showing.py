@@ -65,6 +65,11 @@ class Showing:
                 rows.tolist(), table.names_of(self.data, rows, self._split),
                 self.labels(rows))]
 
+  def thumbnails(self, rows: np.ndarray, side: int) -> list[bytes | None]:
+    """Returns a JPEG file of each image, of at most `side` pixels; keeps none."""
+    return [None if pixels is None else thumbnail.jpeg(pixels, side)
+            for pixels in self._pixels(rows.tolist(), side)]
+
   def views(self, program: build.Program, seed: int, batch_size: int,
             ) -> Sequence[tuple[pictures_lib.Shown, list[bytes]]]:
     """Returns the first images of a run, each with its views of the first step.
@@ -129,21 +134,22 @@ class Showing:
         votes.argmax(axis=1), labels, self.data.class_names,
         f'k-NN, each of {len(rows)} training images against the others')
 
-  def _pixels(self, rows: Sequence[int]) -> list[np.ndarray | None]:
+  def _pixels(self, rows: Sequence[int],
+              side: int = pictures_lib.SIDE) -> list[np.ndarray | None]:
     """Returns the pixels of images, None for those that are gone or damaged."""
     if isinstance(self.data, table.Images):
       return [self.data.images[row] for row in rows]
     with futures.ThreadPoolExecutor(self._threads) as pool:
-      return list(pool.map(self._decoded, rows))
+      return list(pool.map(lambda row: self._decoded(row, side), rows))
 
-  def _decoded(self, row: int) -> np.ndarray | None:
+  def _decoded(self, row: int, side: int) -> np.ndarray | None:
     try:
-      pixels = decode.decode(self.data.read(row), at_least=2 * pictures_lib.SIDE,
+      pixels = decode.decode(self.data.read(row), at_least=2 * side,
                              how=self.data.how)
     except (decode.BadImage, OSError):
       return None
     # the whole of it waits for the others
-    step = max(1, min(pixels.shape[:2]) // (2 * pictures_lib.SIDE))
+    step = max(1, min(pixels.shape[:2]) // (2 * side))
     return np.ascontiguousarray(pixels[::step, ::step])
 
 

@@ -21,8 +21,9 @@ from byol_jax.training import build
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
-OTHER_TASKS = ('prepare', 'knn', 'linear_eval', 'logistic', 'finetune', 'embed',
-               'export', 'compare', 'study', 'report', 'preview')
+OTHER_TASKS = ('prepare', 'knn', 'linear_eval', 'logistic', 'finetune',
+               'embed', 'export', 'retrieve', 'compare', 'study',
+               'report', 'preview', 'index', 'search')
 PATHS = [path for path in ALL_PATHS
          if os.path.basename(path).removesuffix('.py') not in OTHER_TASKS]
 CASES = [(path, '') for path in PATHS] + [
@@ -67,6 +68,7 @@ def test_config_builds_and_validates(path, argument):
 def test_other_tasks_validate(task):
   path = f'{ROOT}/configs/{task}.py'
   needed = {'prepare': (), 'preview': (), 'study': (),
+            'search': ('--config.search.index=a', '--config.search.query=b'),
             'compare': ('--config.compare.workdirs=a,b',)}.get(
                 task, ('--config.weights=runs/fashion',))
   config, name = load(path, *needed)

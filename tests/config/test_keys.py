@@ -12,7 +12,8 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'prepare.', 'preflight.', 'task')
 _FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules')  # images are compared
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
-                    'export.', 'study.', 'report.', 'preview.', 'weights')
+                    'export.', 'study.', 'report.', 'preview.', 'retrieve.', 'weights',
+                    'index.', 'search.')
 _OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
                    'data.crop_', 'data.center_share',
                    'data.mean', 'data.std', 'method.',  # since 0.1, as are
@@ -26,7 +27,9 @@ _UNUSED_IN_0_1 = {
     'finetune.': ('finetune',), 'embed.': ('embed',), 'export.': ('export',),
     'evaluation.knn_': ('knn',),
     'evaluation.holdout': keys.CHOOSING, 'evaluation.metric': keys.MEASURING,
-    'evaluation.baselines': keys.MEASURING, 'evaluation.seeds': keys.MEASURING,
+    'evaluation.baselines': (*keys.MEASURING, 'retrieve'),
+    'retrieve.': ('retrieve',), 'index.': ('index',), 'search.': (),
+    'evaluation.seeds': keys.MEASURING,
     'evaluation.examples': (), 'evaluation.every_epochs': (), 'evaluation.final': (),
     'init_from': (), 'prepare.': (), 'preflight.': (), 'compare.': (),
     'study.': (), 'report.': ('report',), 'preview.': ()}

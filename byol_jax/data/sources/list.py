@@ -134,6 +134,24 @@ def read_list(path: str, split: str = 'train',
   return folder.Listing(root, files, labels, names)
 
 
+def read_columns(path: str, path_column: str | None = None) -> dict[str, list[str]]:
+  """Returns all columns of a list by title, a cell for each image, '' where empty.
+
+  Args:
+    path: a list that `read_list` takes; one without titles has no columns.
+    path_column: as for `read_list`.
+  """
+  separator = {'.csv': ',', '.tsv': '\t'}.get(os.path.splitext(path)[1].lower())
+  if separator is None:
+    return {}
+  with open(path, encoding='utf-8-sig', newline='') as f:
+    (_, titles), *rows = _rows(path, _without_nul(path, f), separator)
+  if not _find_columns(path, titles, separator, path_column, None).titled:
+    return {}
+  return {title: [cells[i] if i < len(cells) else '' for _, cells in rows]
+          for i, title in enumerate(titles) if title}
+
+
 def _check_no_labels(path: str, line: str) -> None:
   """Raises UserError for 'a.jpg 1' and 'a.jpg|1', which would be names of files."""
   found = re.match(r'(.+)[\s|;,](\S*)$', line)

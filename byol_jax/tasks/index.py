@@ -1,0 +1,272 @@
+"""task=index: puts a catalogue into an index, and brings it up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+import hashlib
+import json
+import logging
+import os
+import re
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from byol_jax import __version__
+from byol_jax.data import fingerprint
+from byol_jax.data.sources import list as list_lib
+from byol_jax.data.sources import table
+from byol_jax.errors import UserError
+from byol_jax.evaluation import checks
+from byol_jax.evaluation import subject as subject_lib
+from byol_jax.retrieval import index as index_lib
+from byol_jax.retrieval import store as store_lib
+from byol_jax.run import console as console_lib
+from byol_jax.run import workdir as workdir_lib
+from byol_jax.storage import files as files_lib
+from byol_jax.storage import paths as paths_lib
+from byol_jax.tasks import data as data_lib
+from byol_jax.tasks import showing
+from byol_jax.tasks import subject
+from byol_jax.weights import load as weights_lib
+
+_console = logging.getLogger('byol_jax')
+
+_CHUNK = 2048    # images that are put into the table at a time, about
+_ASKED = 100     # images by which an approximate search is compared with the exact one
+_NUMBER = re.compile(r'-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?')  # 007 is a name
+
+
+class Catalogue(NamedTuple):
+  """The images that belong into the index.
+
+  Attributes:
+    data: all images.
+    rows: {name: row}; of equal names the first.
+    stamps: {name: (stamp of its image, stamp of its columns)}.
+    kinds: {title: 'text' or 'number'} of the columns.
+    columns: {title: values [N]}.
+  """
+  data: table.Data
+  rows: dict[str, int]
+  stamps: dict[str, tuple[str, str]]
+  kinds: dict[str, str]
+  columns: dict[str, Sequence[Any]]
+
+
+def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
+  """Makes the index, or brings it up to date; for arguments see `subject.load`.
+
+  Returns:
+    Its folder.
+
+  Raises:
+    UserError: a mistake that the user can mend.
+    TransientError: the machine or its storage failed; the same command goes on.
+  """
+  named = subject.load(config, workdir, name)
+  if jax.process_count() > 1:
+    raise UserError('task=index runs in one process: leave out --distributed')
+  if paths_lib.in_bucket(named.workdir):
+    raise UserError(f'--workdir={named.workdir}: an index is made in a local folder; '
+                    'copy it to a bucket afterwards')
+  catalogue = _catalogue(named)
+  with workdir_lib.opened(named.workdir, is_first=True) as folder:
+    about = _begun(named, folder)
+    store = store_lib.create(
+        os.path.join(folder, index_lib.TABLE), named.encoder.feature_size,
+        config.index.dtype, catalogue.kinds)
+    counts = _update(named, catalogue, store)
+    about |= _finish(config, folder, store, is_changed=any(counts.values()))
+    about |= {'complete': True, 'images': store.size, 'data': catalogue.data.name}
+    files_lib.write_json(os.path.join(folder, index_lib.ABOUT), about)
+  if catalogue.data.bad:
+    _console.warning('%s', catalogue.data.bad.summary())
+  _console.info('%s', ', '.join(
+      f'{number:,} {what}' for what, number in counts.items()))
+  _console.info('index of %d images: %s', about['images'], named.workdir)
+  return named.workdir
+
+
+def _catalogue(named: subject.Named) -> Catalogue:
+  """Opens the images, and finds by what each will be known to have changed."""
+  config, source = named.config, named.data.data
+  split = config.index.split
+  data = data_lib.open_source(
+      source, split, seed=named.data.seed + (split == source.test_split))
+  if data is None:
+    raise UserError(f'config key index.split is {split!r}: the data set has no such '
+                    'part')
+  rows = np.arange(table.size(data))
+  names = table.names_of(data, rows, split)
+  kinds, columns = _columns(named, data, split, rows)
+  states = fingerprint.file_states(data, rows.tolist())
+  images = (map(json.dumps, states) if states else
+            (digest.hex() for _, digest in fingerprint.contents(data, rows)))
+  row_of: dict[str, int] = {}
+  stamps = {}
+  for row, (title, image) in enumerate(zip(names, images)):
+    try:
+      title.encode()
+    except UnicodeEncodeError as error:
+      raise UserError(f'{title!r} is no name in UTF-8, which an index needs: rename '
+                      'it') from error
+    if title not in row_of:
+      row_of[title] = row
+      values = [column[row] for column in columns.values()]
+      stamps[title] = image, hashlib.blake2b(
+          json.dumps(values).encode(), digest_size=8).hexdigest()
+  if len(row_of) < len(names):
+    _console.warning('%d images are named twice: the first of each counts',
+                     len(names) - len(row_of))
+  return Catalogue(data, row_of, stamps, kinds, columns)
+
+
+def _columns(named: subject.Named, data: table.Data, split: str, rows: np.ndarray,
+             ) -> tuple[dict[str, str], dict[str, Sequence[Any]]]:
+  """Returns kinds and values of the columns: those of a list, or the label."""
+  source = named.data.data
+  found = {}
+  if source.source == 'list':
+    found = list_lib.read_columns(
+        source.path if split == 'train' else source.test_path,
+        source.path_column or None)
+    found = {title: cells for title, cells in found.items()
+             if cells != list(data.names)}  # the paths
+  elif data.labels is not None:
+    labels = np.asarray(data.labels[rows]).tolist()
+    found = {'label': ['' if label < 0 else str(
+        data.class_names[label] if data.class_names else label) for label in labels]}
+  kinds, columns = {}, {}
+  for title, cells in found.items():
+    title = re.sub(r'\W+', '_', title.strip()).strip('_') or 'column'
+    while title in store_lib.OWN or title in columns:
+      title += '_'
+    is_number = any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
+    kinds[title] = 'number' if is_number else 'text'
+    columns[title] = [None if cell == '' else float(cell) if is_number else cell
+                      for cell in cells]
+  return kinds, columns
+
+
+def _begun(named: subject.Named, folder: str) -> dict[str, Any]:
+  """Writes index.json and the encoder, or checks that they are of this encoder."""
+  c, weights = named.config, named.weights
+  about = {
+      'format': index_lib.FORMAT, 'digest': weights.digest, 'network': weights.network,
+      'weights': os.path.abspath(weights.path), 'step': weights.step,
+      'image_size': named.encoder.spec.image_size,
+      'center_share': named.encoder.center_share,
+      'feature_size': named.encoder.feature_size, 'dtype': c.index.dtype,
+      'thumbnail': c.index.thumbnail, 'similarity': 'cosine'}
+  path = os.path.join(folder, index_lib.ABOUT)
+  if os.path.exists(path):
+    before = index_lib.read_about(folder)
+    for key in ('digest', 'network', 'image_size', 'center_share', 'dtype',
+                'thumbnail'):
+      if before.get(key) != about[key]:
+        raise UserError(
+            f'--workdir={named.workdir} holds an index of another '
+            f'{"encoder" if key == "digest" else key} ({before.get(key)}, not '
+            f'{about[key]}): name another --workdir for a new one')
+    about = before | about
+  about |= {'complete': False, 'version': __version__}
+  files_lib.write_json(path, about)
+  encoder = os.path.join(folder, index_lib.ENCODER)
+  if not os.path.exists(encoder):
+    weights_lib.save(weights, encoder)
+  return about
+
+
+def _update(named: subject.Named, catalogue: Catalogue,
+            store: store_lib.Store) -> dict[str, int]:
+  """Encodes what is new or has changed, and removes what is gone; counts all."""
+  known, wanted = store.stamps(), catalogue.stamps
+  gone = [name for name in known if name not in wanted]
+  same_image = [name for name in wanted
+                if name in known and known[name][0] == wanted[name][0]]
+  columns_only = [name for name in same_image if known[name] != wanted[name]]
+  same = set(same_image)
+  todo = [name for name in wanted if name not in same]
+  if known:
+    _console.info('%d images are there already, %d are new or have changed, %d are '
+                  'gone', len(same), len(todo), len(gone))
+  store.delete(gone)
+  for names in _chunks(columns_only, _CHUNK):
+    before = store.rows(names)
+    _put(catalogue, store, names, *(
+        [before[name][column] for name in names]
+        for column in (store_lib.VECTOR, store_lib.THUMBNAIL)))
+  left_out = 0
+  for names, x, thumbnails in _encoded(named, catalogue, todo):
+    readable = [k for k, vector in enumerate(x) if vector is not None]
+    bad = [name for name, vector in zip(names, x) if vector is None]
+    store.delete([name for name in bad if name in known])  # it was a picture before
+    left_out += len(bad)
+    if readable:
+      _put(catalogue, store, [names[k] for k in readable], [x[k] for k in readable],
+           [thumbnails[k] for k in readable])
+  if not store.size:
+    raise UserError(f'{catalogue.data.name} has no image that can be read')
+  return {'encoded': len(todo) - left_out, 'with other columns': len(columns_only),
+          'removed': len(gone), 'left out': left_out}
+
+
+def _encoded(named: subject.Named, catalogue: Catalogue, names: list[str],
+             ) -> Iterator[tuple[list[str], list[Any], list[bytes | None]]]:
+  """Yields names, their vectors of length 1 (None for bad images), and thumbnails."""
+  if not names:
+    return
+  data, encoder = catalogue.data, named.encoder
+  rows = np.array([catalogue.rows[name] for name in names])
+  networks = subject_lib.make(
+      named.weights.config.method.name, named.weights, encoder, named.store(), data,
+      rows).networks
+  at_a_time = encoder.batch_size * jax.local_device_count()
+  progress = console_lib.Progress('index', len(names))
+  for part in _chunks(names, at_a_time * max(_CHUNK // at_a_time, 1)):
+    rows = np.array([catalogue.rows[name] for name in part])
+    found = encoder(networks, data, rows)
+    checks.check_finite(found.x, 'catalogue')
+    x = found.x / np.maximum(np.linalg.norm(found.x, axis=1, keepdims=True), 1e-12)
+    vector = dict(zip(found.rows.tolist(), x))
+    pictures = showing.Showing(data, named.config.index.split,
+                               named.data.data.threads)
+    yield (part, [vector.get(row) for row in rows.tolist()],
+           pictures.thumbnails(rows, named.config.index.thumbnail))
+    progress.add(len(part))
+  progress.close()
+
+
+def _put(catalogue: Catalogue, store: store_lib.Store, names: list[str],
+         vectors: list[Any], thumbnails: list[bytes | None]) -> None:
+  rows = [catalogue.rows[name] for name in names]
+  image, about = zip(*(catalogue.stamps[name] for name in names))
+  store.put({
+      store_lib.NAME: names, store_lib.IMAGE: image, store_lib.ABOUT: about,
+      store_lib.VECTOR: np.stack(vectors), store_lib.THUMBNAIL: thumbnails,
+      **{title: [values[row] for row in rows]
+         for title, values in catalogue.columns.items()}})
+
+
+def _finish(config: ml_collections.ConfigDict, folder: str, store: store_lib.Store,
+            is_changed: bool) -> dict[str, Any]:
+  """Makes the approximate index where it is due; returns what is known of it."""
+  if store.size < config.index.approximate_from and not store.is_approximate:
+    store.compact()
+    return {'search': 'exact'}
+  before = index_lib.read_about(folder)
+  if is_changed or not store.is_approximate or 'recall_at_10' not in before:
+    _console.info('making the approximate index of %d images', store.size)
+    store.approximate()
+  recall = index_lib.Index.open(folder).exact_recall(_ASKED)
+  _console.info('approximate search finds %.1f %% of the 10 nearest that an exact one '
+                'finds, by %d images', 100 * recall, _ASKED)
+  return {'search': 'approximate', 'recall_at_10': recall}
+
+
+def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
+  for start in range(0, len(names), size):
+    yield names[start:start + size]

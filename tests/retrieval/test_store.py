@@ -1,0 +1,85 @@
+"""The table of an index, against numpy."""
+
+import numpy as np
+import pytest
+
+from byol_jax import errors
+from byol_jax.retrieval import store as store_lib
+
+pytest.importorskip('lancedb', reason="the extra [index] is not installed")
+
+RNG = np.random.default_rng(0)
+
+
+def unit(count):
+  x = RNG.standard_normal((count, 16)).astype(np.float32)
+  return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def rows(names, x, price):
+  return {'image': names, 'image_stamp': ['1'] * len(names),
+          'about_stamp': ['a'] * len(names), 'vector': x,
+          'thumbnail': [b'jpeg'] * len(names), 'price': price}
+
+
+def make(folder, dtype='float32'):
+  return store_lib.create(str(folder), 16, dtype, {'price': 'number'})
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'float16'])
+def test_the_nearest_are_numpys(tmp_path, dtype):
+  store, x = make(tmp_path, dtype), unit(50)
+  names = [f"it's {k}" for k in range(50)]
+  store.put(rows(names, x, [float(k) for k in range(50)]))
+  query = unit(1)[0]
+  cosines = x @ query
+  for where, allowed in ((None, range(50)), ('price < 20', range(20))):
+    order = sorted(allowed, key=lambda k: -cosines[k])[:5]
+    found = store.nearest(query, 5, where)
+    assert [row['image'] for _, row in found] == [names[k] for k in order]
+    np.testing.assert_allclose([cosine for cosine, _ in found], cosines[order],
+                               atol=1e-5 if dtype == 'float32' else 2e-3)
+  assert found[0][1]['thumbnail'] == b'jpeg' and 'vector' not in found[0][1]
+
+
+def test_rows_are_replaced_and_removed_by_their_names(tmp_path):
+  store, x = make(tmp_path), unit(6)
+  names = list('abcde') + ["f'g"]
+  store.put(rows(names, x, [1.0] * 6))
+  store.put(rows(['b', 'z'], x[:2], [None, 7.0]))
+  store.delete(["f'g", 'nothing'])
+  again = store_lib.open_table(str(tmp_path))
+  assert again.size == 6 and again.columns == ['price']
+  assert set(again.stamps()) == set('abcdez') and again.stamps()['z'] == ('1', 'a')
+  found = again.rows(['b', 'z', 'unknown'])
+  assert found.keys() == {'b', 'z'} and found['b']['price'] is None
+  np.testing.assert_array_equal(found['b']['vector'], x[0])
+
+
+def test_an_approximate_index_answers_and_takes_more(tmp_path):
+  store, x = make(tmp_path), unit(600)
+  names = [str(k) for k in range(600)]
+  store.put(rows(names[:500], x[:500], [0.0] * 500))
+  assert not store.is_approximate
+  store.approximate()
+  assert store.is_approximate
+  store.put(rows(names[500:], x[500:], [1.0] * 100))
+  store.approximate()
+  hits = 0
+  for query in x[450:550]:
+    true, ours = ({row['image'] for _, row in store.nearest(query, 10, exact=exact)}
+                  for exact in (True, False))
+    hits += len(true & ours)
+  assert hits >= 950  # of 1,000
+  assert store.nearest(x[7], 1, 'price = 1')[0][1]['price'] == 1
+
+
+def test_mistakes_end_in_one_line(tmp_path):
+  store = make(tmp_path)
+  store.put(rows(['a'], unit(1), [1.0]))
+  with pytest.raises(errors.UserError, match='no condition on the columns image, price'):
+    store.nearest(unit(1)[0], 1, 'colour = 3')
+  with pytest.raises(errors.UserError, match='or their kinds differ'):
+    store_lib.create(str(tmp_path), 16, 'float32', {'price': 'text'})
+  with pytest.raises(errors.UserError, match='holds no index'):
+    store_lib.open_table(str(tmp_path / 'nothing'))

@@ -1,0 +1,129 @@
+"""task=index as a user calls it, on a tiny run."""
+
+import csv
+import json
+import os
+
+import numpy as np
+from PIL import Image
+import pytest
+from tiny import call
+
+from byol_jax.retrieval import Index
+from byol_jax.retrieval import store as store_lib
+from byol_jax.tasks import index as index_task
+
+pytest.importorskip('lancedb', reason='the extra [index] is not installed')
+
+
+def picture(path, seed):
+  pixels = np.random.default_rng(seed).integers(0, 256, (14, 12, 3)).astype(np.uint8)
+  Image.fromarray(pixels).save(path)
+
+
+def listed(folder, prices):
+  with open(folder / 'list.csv', 'w', newline='', encoding='utf-8') as f:
+    csv.writer(f).writerows([('path', 'label', 'price', 'sku', 'image'), *(
+        (name, 'ab'[k % 2], price, f'{k:03d}', 'front')
+        for k, (name, price) in enumerate(prices.items()))])
+
+
+@pytest.fixture(name='catalogue')
+def _catalogue(tmp_path):
+  """Twelve pictures with prices; the list, and a function that makes the index."""
+  folder = tmp_path / 'shop'
+  folder.mkdir()
+  prices = {f"it's {k}.png": k * 10 for k in range(12)}
+  for k, name in enumerate(prices):
+    picture(folder / name, k)
+  listed(folder, prices)
+  return folder, prices
+
+
+def index(run, folder, *more):
+  return call('index', f'--config.weights={run}', '--config.data.source=list',
+              f'--config.data.path={folder}/list.csv', '--config.evaluation.batch_size=2',
+              f'--workdir={folder.parent / "index"}', *more)
+
+
+def content(folder):
+  """All that the table holds, by name."""
+  store = store_lib.open_table(str(folder.parent / 'index' / 'table'))
+  return store.rows(sorted(store.stamps()))
+
+
+def test_only_what_is_new_or_has_changed_is_encoded(run, catalogue, capsys):
+  folder, prices = catalogue
+  assert index(run, folder) == 0
+  assert '12 encoded, 0 with other columns, 0 removed, 0 left out' in (
+      capsys.readouterr().out)
+  first = content(folder)
+  assert first["it's 3.png"]['price'] == 30 and first["it's 3.png"]['sku'] == '003'
+  assert first["it's 3.png"]['image_'] == 'front'  # the index has a column image
+  assert index(run, folder) == 0
+  assert '0 encoded, 0 with other columns, 0 removed' in capsys.readouterr().out
+  # one is gone, one new, one changed, one has another price, one is no picture now
+  del prices["it's 0.png"]
+  prices |= {'new.png': 5, "it's 2.png": 999}
+  picture(folder / 'new.png', 77)
+  picture(folder / "it's 4.png", 78)
+  (folder / "it's 6.png").write_bytes(b'no picture any more')
+  before = sorted(prices)
+  listed(folder, {name: prices[name] for name in before})
+  assert index(run, folder, '--config.data.max_bad_images=1') == 0
+  out = capsys.readouterr().out
+  assert '2 encoded' in out and '1 removed, 1 left out' in out
+  second = content(folder)
+  assert second.keys() == prices.keys() - {"it's 6.png"}
+  assert second["it's 2.png"]['price'] == 999
+  for name in ("it's 2.png", "it's 8.png"):
+    assert second[name]['vector'] == first[name]['vector']
+    assert second[name]['thumbnail'] == first[name]['thumbnail']
+  assert second["it's 4.png"]['vector'] != first["it's 4.png"]['vector']
+
+
+def test_a_killed_one_goes_on_to_the_same_content(run, catalogue, tmp_path, monkeypatch):
+  folder, _ = catalogue
+  assert index(run, folder) == 0
+  whole = content(folder)
+  os.rename(tmp_path / 'index', tmp_path / 'whole')
+  monkeypatch.setattr(index_task, '_CHUNK', 1)
+  monkeypatch.setattr('jax.local_device_count', lambda: 2)  # four at a time
+  put, calls = store_lib.Store.put, []
+  def killed(self, rows):
+    calls.append(1)
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+    put(self, rows)
+  with monkeypatch.context() as patch:
+    patch.setattr(store_lib.Store, 'put', killed)
+    with pytest.raises(KeyboardInterrupt):
+      index(run, folder)
+  about = json.loads((tmp_path / 'index/index.json').read_text())
+  assert not about['complete'] and 0 < len(Index.open(tmp_path / 'index')) < 12
+  assert index(run, folder) == 0
+  assert content(folder) == whole
+  assert json.loads((tmp_path / 'index/index.json').read_text())['complete']
+
+
+def test_an_approximate_one_tells_its_recall(run, catalogue):
+  folder, _ = catalogue
+  for _ in range(2):
+    assert index(run, folder, '--config.index.approximate_from=10') == 0
+    about = json.loads((folder.parent / 'index/index.json').read_text())
+    assert about['search'] == 'approximate' and about['recall_at_10'] == 1
+
+
+def test_another_index_is_refused_and_left_alone(run, catalogue, capsys):
+  folder, prices = catalogue
+  assert index(run, folder) == 0
+  before = content(folder)
+  for arguments, message in (
+      (['--config.evaluation.network=target'], 'holds an index of another encoder'),
+      (['--config.index.dtype=float16'], 'holds an index of another dtype')):
+    assert index(run, folder, *arguments) == 2
+    assert message in capsys.readouterr().err
+  listed(folder, prices | {"it's 1.png": 'dear'})
+  assert index(run, folder) == 2
+  assert 'or their kinds differ' in capsys.readouterr().err
+  assert content(folder) == before
