@@ -24,6 +24,8 @@ from byol_jax.evaluation.stages import Stages
 from byol_jax.evaluation.subject import Subject
 from byol_jax.networks.model import Model
 
+_console = logging.getLogger('byol_jax')
+
 
 class Training(NamedTuple):
   """The input of a classifier's fit; test images are not part of it.
@@ -77,8 +79,6 @@ class Fitted(NamedTuple):
   classifier: Classifier
   rows: np.ndarray
   features: Callable[[table.Data, np.ndarray], Features]
-
-_console = logging.getLogger('byol_jax')
 
 
 class Knn(NamedTuple):
