@@ -117,6 +117,9 @@ def _task(config: Any, workdir: str, named: str | None, name: str) -> int:
   elif task == 'embed':
     from byol_jax.tasks import embed
     embed.run(config, named, name)
+  elif task == 'finetune_pairs':
+    from byol_jax.tasks import finetune_pairs
+    finetune_pairs.run(config, named, name)
   elif task == 'export':
     from byol_jax.tasks import export
     export.run(config, named, name)

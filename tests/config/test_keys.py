@@ -12,7 +12,7 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'prepare.', 'preflight.', 'task')
 _FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules')  # images are compared
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
-                    'study.', 'report.', 'preview.', 'weights')
+                    'study.', 'report.', 'preview.', 'weights', 'pairs.')
 _OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
                    'data.crop_', 'data.center_share',
                    'data.mean', 'data.std', 'method.',  # since 0.1, as are
@@ -21,11 +21,13 @@ _FREE_IN_EVALUATIONS_IN_0_1 = (
     'log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch', 'data.path',
     'data.test_path', 'evaluation.cache', 'weights')
 _UNUSED_IN_0_1 = {
-    'evaluation.crop_area': ('linear_eval', 'finetune'),  # of later
+    'evaluation.crop_area': ('linear_eval', 'finetune', 'finetune_pairs'),  # of later
+    'pairs.': ('finetune_pairs',),
     'linear_eval.': ('linear_eval',), 'logistic.': ('logistic',),
     'finetune.': ('finetune',), 'embed.': ('embed',), 'evaluation.knn_': ('knn',),
     'evaluation.holdout': keys.CHOOSING, 'evaluation.metric': keys.MEASURING,
-    'evaluation.baselines': keys.MEASURING, 'evaluation.seeds': keys.MEASURING,
+    'evaluation.baselines': (*keys.MEASURING, 'finetune_pairs'),
+    'evaluation.seeds': keys.MEASURING,
     'evaluation.examples': (), 'evaluation.every_epochs': (), 'evaluation.final': (),
     'init_from': (), 'prepare.': (), 'preflight.': (), 'compare.': (),
     'study.': (), 'report.': ('report',), 'preview.': ()}
@@ -85,8 +87,9 @@ def test_a_resumed_evaluation_may_differ_where_it_measures_the_same(task):
   unused = _that_begin(name for name, tasks in _UNUSED_IN_0_1.items()
                        if task not in tasks)
   # the encoder's digest is compared, and with it what the weights have brought
+  by_digest = ('pairs.path', 'pairs.items') if task == 'finetune_pairs' else ()
   assert set(keys.free(task)) == unused | _that_begin(
-      _FREE_IN_EVALUATIONS_IN_0_1 + _FREE_SINCE + _OF_THE_WEIGHTS)
+      _FREE_IN_EVALUATIONS_IN_0_1 + _FREE_SINCE + _OF_THE_WEIGHTS + by_digest)
   # what no evaluation looks at is told, too
   assert set(keys.unused(task)) - unused == {
       name for name in _that_begin(('log.', 'checkpoint.', 'safety.', 'data.prefetch'))
