@@ -126,6 +126,9 @@ def _task(config: Any, workdir: str, named: str | None, name: str) -> int:
   elif task == 'retrieve':
     from byol_jax.tasks import retrieve
     retrieve.run(config, named, name)
+  elif task == 'finetune_pairs':
+    from byol_jax.tasks import finetune_pairs
+    finetune_pairs.run(config, named, name)
   elif task == 'export':
     from byol_jax.tasks import export
     export.run(config, named, name)

@@ -32,7 +32,8 @@ LEARNING = ('pretrain', 'preflight', 'preview')  # they build the train step
 CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
 MEASURING = ('knn',) + CHOOSING
 # they take `weights`
-EVALUATING = MEASURING + ('retrieve', 'embed', 'index', 'export', 'report')
+EVALUATING = MEASURING + (
+    'finetune_pairs', 'retrieve', 'embed', 'index', 'export', 'report')
 TASKS = ('pretrain', 'preview', 'prepare', 'preflight') + EVALUATING + (
     'search', 'compare', 'study')
 RULES = ('0.1', '0.2')  # of reading folders and lists, by version
@@ -225,6 +226,8 @@ _add(
     padding=('torch', choice('torch', 'same'), "as torchvision's, or as DeepMind's"),
     last_gamma=(1.0, number(at_least=0, at_most=100),
                 "scale at the end of a new block; 0: as in DeepMind's code"),
+    embedding=(0, whole(at_least=0, at_most=2**20), 'outputs of a linear layer behind '
+               'the encoder, as task=finetune_pairs makes one; 0: none'),
     heads=('auto', choice('auto', *architectures.HEADS),
            "form of projector and predictor; auto: the method's own"),
     projector_layers=(None, automatic(whole(above=0, at_most=10)),
@@ -321,14 +324,14 @@ _add(
     center_share=(0.0, share(), 'centre crop / shorter side; 0: as in pretraining'))
 _add('evaluation', EVALUATING, free=EVALUATING,
      cache=(True, flag(), 'whether features are kept beside the weights'))
-_add('evaluation', MEASURING + ('retrieve',), baselines=(
+_add('evaluation', MEASURING + ('finetune_pairs', 'retrieve'), baselines=(
     False, flag(), 'also an untrained encoder and raw pixels'))
 _add(
     'evaluation', MEASURING,
     seeds=(1, _FEW, 'repeats with seed, seed + 1, ...: mean and deviation'),
     metric=('auto', choice('auto', 'top1', 'mean_per_class'),
             "what choices are made by; auto: the data set's own"))
-_add('evaluation', ('linear_eval', 'finetune'), crop_area=(
+_add('evaluation', ('linear_eval', 'finetune', 'finetune_pairs'), crop_area=(
     (), list_of(empty=True),
     "area of a random crop, smallest and largest share of the image; (): the run's"))
 _add('evaluation', CHOOSING, holdout=(
@@ -357,6 +360,47 @@ _add(
     weight_decays=((0.0,), list_of(zero=True), 'decays to choose from'),
     encoder_rate=(1.0, number(at_least=0), "the encoder's rate / the classifier's"),
     batch_size=(0, _BATCH, '0: 1024, or less that makes 12 steps an epoch'))
+_PAIRS = ('finetune_pairs',)
+_add(
+    'pairs: learning from what people click (docs/pairs.md)', _PAIRS, free=_PAIRS,
+    path=('', text(), 'pairs, or an event log: .csv, .tsv, .parquet; empty: made ones'),
+    items=('', text(), 'the images of each item, a table of item and image; empty: '
+           'images are items'))
+_add(
+    'pairs', _PAIRS,
+    made=(8000, _POSITIVE, 'pairs that are made of the labels, without pairs.path'),
+    noise=(0.3, share(), 'share of the made pairs whose positive is of any class'),
+    window_minutes=(30.0, number(above=0), 'longest time between two events of a pair'),
+    window_events=(5, _FEW, 'how many events later the second one may be'),
+    click_weight=(1.0, _FACTOR, 'weight of a pair of clicks or views'),
+    cart_weight=(2.0, number(at_least=0, at_most=1000), 'of one put into the cart'),
+    purchase_weight=(4.0, number(at_least=0, at_most=1000), 'of one that was bought'),
+    most_events=(50, _POSITIVE, "a session with more is a program's: dropped"),
+    least_count=(1, _POSITIVE, 'times that a pair must have been seen'),
+    most_of_item=(200, _COUNT, 'most pairs of an item, the heaviest first; 0: all'),
+    duplicates=(0.98, number(above=0, at_most=1), 'cosine from which two images are '
+                'one product, features standardized; 1: equal bytes only'),
+    test=(0.2, number(at_least=0, at_most=0.9), 'share of the items, and of the time, '
+          'whose pairs test'),
+    holdout=(0.2, number(above=0, below=1), 'of the other items, whose pairs choose'),
+    popularity=(True, flag(), 'whether popular items count less as negatives'),
+    train=('head', choice('head', 'encoder', 'scratch'), 'what learns: a linear head, '
+           'the encoder behind one, or both from random weights'),
+    dimensions=(0, whole(at_least=0, at_most=2**16), "outputs of the head; 0: the "
+                "encoder's, at most 512"),
+    temperatures=((0.1, 0.3, 0.5), list_of(), 'of similarities, to choose from'),
+    learn_temperature=(False, flag(), 'whether it learns on, from these'),
+    learning_rates=((0.1, 0.3), list_of(), "the head's, to choose from"),
+    epochs=(30.0, number(above=0), "passes of the head's training over the pairs"),
+    batch_size=(128, whole(above=1, at_most=2**16), 'pairs a step, of all devices; '
+                'fewer where there are fewer'),
+    encoder_rates=((0.1, 0.03), list_of(), "the encoder's rates, to choose from"),
+    encoder_rate=(0.1, number(above=0, at_most=1000), "each of them / the head's"),
+    encoder_epochs=(6.0, number(above=0), "passes of the encoder's training"),
+    byol_weight=(0.0, number(at_least=0, at_most=1000), "of BYOL's loss on the same "
+                 "images beside that of the pairs, with pairs.train=encoder"),
+    statistics=('auto', choice('auto', 'frozen', 'batch'), 'what batch normalization '
+                'uses meanwhile; auto: frozen, from scratch batch'))
 _add(
     'embed: features for use elsewhere', ('embed',),
     split=('train', text(), 'the part to encode'),

@@ -32,7 +32,7 @@ class Verb(NamedTuple):
     """Returns a line about it."""
     words = [name, *(word.split()[0] for word in self.needed),
              *(f'[{word.split()[0]}]' for word in self.more)]
-    return f'  byol_jax {" ".join(words):<32}{self.help}'
+    return f'  byol_jax {" ".join(words):<38}{self.help}'
 
 
 _RUN, _IMAGES = 'RUN config.weights', 'PHOTOS config.data.path'
@@ -49,6 +49,8 @@ VERBS = {
     'search': Verb('what looks like this picture?', (
         'INDEX config.search.index', 'QUERY config.search.query')),
     'retrieve': Verb('how good is such a search?', (_RUN,), (_IMAGES,)),
+    'finetune_pairs': Verb('learn from what people click', (_RUN,), (
+        'CLICKS config.pairs.path', _IMAGES)),
     'export': Verb('write the encoder for other programs', (_RUN,)),
     'compare': Verb('a table of runs: runs/a,runs/b', (
         'RUNS config.compare.workdirs',)),
@@ -97,7 +99,8 @@ def expanded(argv: Sequence[str]) -> list[str] | None:
                     f'./-name):\n{verb.usage(name)}')
   keys = [word.split()[1] for word in verb.needed + verb.more]
   flags = [f'--{key}={value}' for key, value in zip(keys, given)]
-  if _RUN in verb.needed and len(given) > 1:  # images, which are not the run's
+  if _RUN in verb.needed and _IMAGES in (verb.needed + verb.more)[:len(given)]:
+    # images, which are not the run's
     flags.insert(1, f'--config.data.source={SOURCE}')
   config = f'configs/{_CONFIGS.get(name, name)}.py{colon}{argument}'
   return [argv[0], f'--config={config}', *flags, *verb.always, *rest]

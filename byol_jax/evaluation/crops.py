@@ -40,6 +40,7 @@ class Feed:
     self._make = functools.partial(
         feed_lib.make, data, self._spec.crop, seed=seed, threads=threads)
     self.labels = np.asarray(data.labels)
+    self.size = len(self.labels)
 
   def shared(self) -> dict[str, np.ndarray]:
     """Returns the arrays for every device: the images, if they live there."""
@@ -67,6 +68,10 @@ class Feed:
     `labels` are the labels of all images, int32 [N].
     """
     return labels[batch['rows']] if 'rows' in batch else batch['labels']
+
+  def targets(self, shared: dict[str, Any], batch: dict[str, Any]) -> Any:
+    """Returns the labels of a device's images, as `trainer.Feed` has targets."""
+    return self.labels_of(shared.get('labels'), batch)
 
 
 class Crops:

@@ -20,6 +20,7 @@ import numpy as np
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
+from byol_jax.evaluation import crops
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
@@ -115,10 +116,11 @@ def fit(
   head = supervised.linear_head(
       encoder.feature_size, num_classes, jax.tree.leaves(networks[0])[0].dtype,
       choice.seed)
+  feed = crops.Feed(data, encoder.spec, seed=choice.seed, threads=encoder.threads)
   trained = trainer.Trainer(
-      data, networks, head, encoder, make_model, supervised.classification,
+      feed, networks, head, make_model, supervised.classification,
       encoder_rate=grid.encoder_rate, seed=choice.seed, stages=stages)
-  labels = trained.labels
+  labels = feed.labels
 
   def train(rows: np.ndarray, label: str, point: dict[str, float]) -> Any:
     return trained(rows, f'{name}{label}', batch_size=grid.batch_of(len(rows)), **point)

@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import functools
 import threading
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
-from byol_jax.data.sources import table
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.devices import prefetch as prefetch_lib
-from byol_jax.evaluation import crops
-from byol_jax.evaluation import encode
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.networks.model import Model
 from byol_jax.run import console as console_lib
 from byol_jax.training import supervised
 
 
+class Feed(Protocol):
+  """Images with what they are to be told apart by: `crops.Feed`, or pairs of them."""
+  size: int  # examples of an epoch
+
+  def shared(self) -> dict[str, np.ndarray]:
+    """Returns the arrays for every device."""
+
+  def batches(self, rows: np.ndarray, grid: np.ndarray, *, batch_size: int,
+              start_step: int, num_steps: int, stop: threading.Event | None = None,
+              ) -> Iterator[dict[str, Any]]:
+    """Yields batches of the examples `rows`, int [n], as they travel."""
+
+  def views(self, shared: dict[str, jax.Array], key: jax.Array, step: jax.Array,
+            batch: dict[str, Any]) -> jax.Array:
+    """Returns a device's normalized images float32 [n, S, S, 3]."""
+
+  def targets(self, shared: dict[str, Any], batch: dict[str, Any]) -> Any:
+    """Returns what the loss compares their features with."""
+
+
 class Trainer:
-  """Trains repeatedly from the same initial networks.
+  """Trains repeatedly from the same initial networks."""
 
-  Attributes:
-    labels: int32 [N], the images' labels.
-  """
-
-  def __init__(self, data: table.Data, networks: Any, head: Any,
-               encoder: encode.Encoder, make_model: Callable[[float], Model],
+  def __init__(self, feed: Feed, networks: Any, head: Any,
+               make_model: Callable[[float], Model],
                loss: supervised.Loss, *, encoder_rate: float, seed: int,
-               stages: stages_lib.Stages):
+               stages: stages_lib.Stages, freeze_statistics: bool = False):
     """Builds the trainer.
 
     Args:
-      data: labelled images.
+      feed: the images.
       networks: (params, state) of the encoder to start from.
       head: the parameters of the loss to start from.
-      encoder: says how images are prepared.
       make_model: see `finetune.fit`.
       loss: is minimised.
       encoder_rate: the encoder's learning rate over that of the head.
       seed: the seed of order and crops.
       stages: keep the work of earlier sessions.
+      freeze_statistics: whether batch normalization uses the running averages that it
+        has, which stay as they are; else it uses the batch's.
     """
-    self._feed = crops.Feed(data, encoder.spec, seed=seed, threads=encoder.threads)
-    self.labels = self._feed.labels
+    self._feed, self._is_training = feed, not freeze_statistics
     self._networks, self._head = networks, head
     self._make_model, self._loss, self._encoder_rate = make_model, loss, encoder_rate
     self._key, self._stages = jax.random.PRNGKey(seed), stages
@@ -100,15 +113,18 @@ class Trainer:
   def _update(self, batch_size: int) -> Callable[..., Any]:
     """Makes update(state, shared, batch) -> (state, {}), to be mapped."""
     # paper, appendix D.3: max(1 - 10 / s, 0.9) for s steps an epoch
-    steps_per_epoch = max(len(self.labels) / batch_size, 1.0)
+    steps_per_epoch = max(self._feed.size / batch_size, 1.0)
     model = self._make_model(max(1 - 10 / steps_per_epoch, 0.9))
     feed, loss, encoder_rate = self._feed, self._loss, self._encoder_rate
+    is_training = self._is_training
+
+    def encode(params, statistics, images, _):
+      return model.encoder.apply(params, statistics, images, is_training)
 
     def update(state, shared, batch):
       images = feed.views(shared, shared['key'], state.step, batch)
-      labels = feed.labels_of(shared.get('labels'), batch)
       return supervised.update(
-          state, images, labels, shared['rates'], encode=model.encoder.apply,
+          state, images, feed.targets(shared, batch), shared['rates'], encode=encode,
           loss=loss, encoder_rate=encoder_rate, axis_name=mapped.AXIS), {}
 
     return update

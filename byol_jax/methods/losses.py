@@ -205,6 +205,56 @@ def queue_loss(query: jax.Array, key: jax.Array, queue: jax.Array,
       jnp.mean((jnp.argmax(logits, axis=1) == 0).astype(jnp.float32)))
 
 
+def pair_loss(
+    anchor: jax.Array, positive: jax.Array, weight: jax.Array, masks: jax.Array,
+    log_frequency: jax.Array, *, temperature: float | jax.Array,
+    axis_name: str | None,
+) -> jax.Array:
+  """Computes the symmetric InfoNCE of pairs; the global batch gives the negatives.
+
+  For pair i of weight w_i, the mean of both directions of
+
+    -log(exp(S(a_i, p_i)/T - log q_i) / sum_j exp(S(a_i, p_j)/T - log q_j)),
+
+  where j goes over the batch without what is no negative, and q_j is how often item j
+  is drawn: popular items are negatives more often, and would be pushed away (Yi et al.
+  2019, "Sampling-bias-corrected neural modeling").
+
+  Args:
+    anchor: [n, P], of this device, not normalized.
+    positive: [n, P], what belongs to each.
+    weight: [n], above 0.
+    masks: bool [2, n, B], True for what is no negative: the positives of the global
+      batch for each anchor, and the anchors for each positive.
+    log_frequency: [2, n], log q of the anchors and of the positives.
+    temperature: T.
+    axis_name: the mapped axis.
+
+  Returns:
+    This device's share of the weighted mean, a scalar: the mean over the devices is
+    that of the batch. log(B) by chance.
+  """
+  chex.assert_rank(anchor, 2)
+  chex.assert_equal_shape([anchor, positive])
+  a, p = l2_normalize(anchor), l2_normalize(positive)
+  n = a.shape[0]
+  total = jnp.mean(weight)
+  if axis_name is not None:
+    total = jax.lax.pmean(total, axis_name)
+
+  def direction(one, other, mask, log_q):
+    others = gather(other, axis_name)
+    first = 0 if others.shape[0] == n else n * jax.lax.axis_index(axis_name)
+    logits = similarities(one, others) / temperature - gather(log_q, axis_name)
+    logits = jnp.where(mask, -jnp.inf, logits)
+    own = jnp.take_along_axis(logits, (first + jnp.arange(n))[:, None], axis=1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=1) - own
+
+  both = 0.5 * (direction(a, p, masks[0], log_frequency[1])
+                + direction(p, a, masks[1], log_frequency[0]))
+  return jnp.mean(weight * both) / total
+
+
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """Computes the mean softmax cross-entropy of logits [B, K] and labels int [B]."""
   chex.assert_rank([logits, labels], [2, 1])

@@ -81,6 +81,7 @@ def make_model(
     stem: str = 'imagenet',
     padding: str = 'torch',
     last_gamma: float = 1.0,
+    embedding: int = 0,
     form: architectures.Heads = architectures.HEADS['byol'],
     projector_hidden_size: int = 4096,
     projection_size: int = 256,
@@ -98,7 +99,8 @@ def make_model(
 
   Args:
     architecture: an entry of `resnet.ARCHITECTURES`.
-    width: see `resnet.ResNet`, as are `stem`, `padding` and `last_gamma`.
+    width: see `resnet.ResNet`, as are `stem`, `padding`, `last_gamma` and
+      `embedding`.
     stem: the first layers.
     padding: the convolutions' padding.
     last_gamma: initial scale of each block's last normalization.
@@ -127,7 +129,7 @@ def make_model(
   def make_encoder() -> resnet.ResNet:
     return resnet.ResNet(
         architecture, norm=make_norm, width=width, stem=stem, padding=padding,
-        last_gamma=last_gamma)
+        last_gamma=last_gamma, embedding=embedding)
 
   def run(encoder, images, is_training: bool, views: int) -> jax.Array:
     with _precision(precision):
@@ -181,4 +183,4 @@ def make_model(
       target=hk.without_apply_rng(hk.transform_with_state(target)),
       encoder=hk.without_apply_rng(hk.transform_with_state(encode)),
       probe=hk.without_apply_rng(hk.transform(probe)),
-      feature_size=round(architecture.channels[-1] * width))
+      feature_size=embedding or round(architecture.channels[-1] * width))

@@ -114,8 +114,15 @@ class BlockGroup(hk.Module):
     return x
 
 
+EMBEDDING = 'encoder/~/embedding'  # the module of the linear layer
+
+
 class ResNet(hk.Module):
-  """A ResNet without classifier: turns images into mean-pooled features."""
+  """A ResNet without classifier: turns images into mean-pooled features.
+
+  A linear layer may follow, which task=finetune_pairs makes: its outputs are the
+  features then.
+  """
 
   def __init__(
       self,
@@ -126,6 +133,7 @@ class ResNet(hk.Module):
       stem: str = 'imagenet',
       padding: str = 'torch',
       last_gamma: float = 1.0,
+      embedding: int = 0,
       name: str = 'encoder',
   ):
     """Builds the encoder.
@@ -141,6 +149,7 @@ class ResNet(hk.Module):
         asymmetric at stride 2, and basic blocks project the first shortcut.
       last_gamma: initial scale of the last normalization of each block: 1 in
         the paper, 0 in DeepMind's public code (bottleneck blocks only there).
+      embedding: outputs of a linear layer behind the mean; 0: there is none.
       name: the module's name.
     """
     super().__init__(name=name)
@@ -160,6 +169,7 @@ class ResNet(hk.Module):
             make_block=make_block, name=f'block_group_{i}')
         for i, (channels, num_blocks) in enumerate(
             zip(architecture.channels, architecture.blocks)))
+    self._embedding = hk.Linear(embedding, name='embedding') if embedding else None
 
   def __call__(self, images: jax.Array, is_training: bool,
                views: int = 1) -> jax.Array:
@@ -171,7 +181,8 @@ class ResNet(hk.Module):
       views: how many views the batch holds (see `norm.BatchNorm`).
 
     Returns:
-      Features [views * n, D] in float32 (or wider): the mean over space.
+      Features [views * n, D] in float32 (or wider): the mean over space, or what the
+      linear layer makes of it.
     """
     x = self._initial_conv(images)
     x = jax.nn.relu(self._initial_norm(x, is_training, views))
@@ -179,4 +190,7 @@ class ResNet(hk.Module):
       x = _max_pool(x, self._padding)
     for group in self._groups:
       x = group(x, is_training, views)
-    return jnp.mean(x, (1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+    features = jnp.mean(x, (1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+    if self._embedding is None:
+      return features
+    return self._embedding(features, precision=jax.lax.Precision.HIGHEST)

@@ -218,10 +218,10 @@ def _protocol(named: subject.Named) -> Any:
   return protocols.Finetune(
       c.labels, finetune.Grid(c.learning_rates, c.epochs, c.weight_decays,
                               c.encoder_rate, c.batch_size),
-      lambda decay: _trainable(named.weights.config, decay))
+      lambda decay: trainable(named.weights.config, decay))
 
 
-def _trainable(config: ml_collections.ConfigDict, bn_decay_rate: float) -> Model:
+def trainable(config: ml_collections.ConfigDict, bn_decay_rate: float) -> Model:
   """Builds the networks of a run for training, with another decay of the averages."""
   config = config.copy_and_resolve_references().unlock()
   config.network.bn_decay_rate = bn_decay_rate

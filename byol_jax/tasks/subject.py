@@ -69,11 +69,11 @@ class Named(NamedTuple):
     task, spec = self.config.task, self.encoder.spec
     protocol = self.weights.describe() | {
         'encoder': 'frozen: running statistics, features before the heads'
-        if task != 'finetune' else 'the beginning of the training',
+        if not task.startswith('finetune') else 'the beginning of the training',
     } | subject_lib.preparation(self.weights, self.encoder) | {
         'splits': [self.data.data.train_split, self.data.data.test_split],
         'version': __version__, 'jax': jax.__version__}
-    if task in ('linear_eval', 'finetune'):
+    if task in ('linear_eval', 'finetune', 'finetune_pairs'):
       protocol |= {'crop_area': list(spec.area), 'crop_aspect': list(spec.aspect)}
     return protocol
 

@@ -152,7 +152,7 @@ def make_model(config: ml_collections.ConfigDict, num_classes: int,
         projector=form.projector._replace(layers=n.projector_layers))
   return model_lib.make_model(
       architecture=architectures.ARCHITECTURES[n.name], width=n.width, stem=n.stem,
-      padding=n.padding, last_gamma=n.last_gamma,
+      padding=n.padding, last_gamma=n.last_gamma, embedding=n.embedding,
       form=form, projector_hidden_size=n.projector_hidden_size,
       projection_size=n.projection_size,
       predictor_hidden_size=n.predictor_hidden_size, use_predictor=n.predictor,

@@ -70,6 +70,37 @@ def classification(head: dict[str, jax.Array], features: jax.Array,
   return losses.cross_entropy(logits, labels)
 
 
+def standardized(head: dict[str, jax.Array], features: jax.Array) -> jax.Array:
+  """Returns what a linear head makes of features that get mean 0 and deviation 1.
+
+  `head` has w [D, d] and b [d], which learn, and mean [D] and scale [D], constants.
+  """
+  mean, scale = jax.lax.stop_gradient((head['mean'], head['scale']))
+  return jnp.matmul((features - mean) * scale, head['w'],
+                    precision=jax.lax.Precision.HIGHEST) + head['b']
+
+
+def pairs(temperature: float | None, axis_name: str | None) -> Loss:
+  """Makes the loss of pairs (`losses.pair_loss`) behind a head of `standardized`.
+
+  Args:
+    temperature: T; None: it is learned, and the head has its logarithm,
+      'log_temperature'.
+    axis_name: the mapped axis.
+
+  Returns:
+    A loss of features [2 n, D], the anchors before their positives, and the targets
+    `weight`, `masks` and `log_frequency`.
+  """
+  def loss(head, features, targets):
+    one, other = jnp.split(standardized(head, features), 2)
+    return losses.pair_loss(
+        one, other, **targets, axis_name=axis_name,
+        temperature=jnp.exp(head['log_temperature'])
+        if temperature is None else temperature)
+  return loss
+
+
 def update(state: State, images: jax.Array, targets: Any, rates: Rates, *,
            encode: Callable[..., Any], loss: Loss, encoder_rate: float,
            axis_name: str | None) -> State:

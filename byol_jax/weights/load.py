@@ -27,6 +27,7 @@ from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.devices import trees as trees_lib
 from byol_jax.errors import UserError
+from byol_jax.networks import resnet
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
 from byol_jax.training import build
@@ -117,6 +118,30 @@ def load(path: str, network: str | None, key: str = 'weights') -> Weights:
       raise UserError(f'config key {key} is {path!r}: it {error}') from error
   _check_finite(weights, key)
   return weights
+
+
+def with_head(weights: Weights, params: Any, state: Any, w: np.ndarray,
+              b: np.ndarray) -> Weights:
+  """Returns an encoder with other arrays, and a linear layer behind its features.
+
+  Where there is such a layer, the new one is multiplied into it.
+
+  Args:
+    weights: the encoder that gives the config.
+    params: as `Weights.params`; heads do not matter.
+    state: as `Weights.state`.
+    w: float32 [D, d].
+    b: float32 [d].
+  """
+  config = weights.config.copy_and_resolve_references().unlock()
+  params, state = _encoder_only(params), _encoder_only(state)
+  if config.network.embedding:
+    before = params[resnet.EMBEDDING]
+    w, b = before['w'] @ w, before['b'] @ w + b
+  params[resnet.EMBEDDING] = {'w': w, 'b': b}
+  config.network.embedding = len(b)
+  return _checked(config.to_dict(), {'params': params, 'state': state}, weights.network,
+                  weights.step, weights.path)
 
 
 def untrained(weights: Weights) -> Weights:

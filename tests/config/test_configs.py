@@ -22,7 +22,7 @@ from byol_jax.training import build
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
 OTHER_TASKS = ('prepare', 'knn', 'linear_eval', 'logistic', 'finetune',
-               'embed', 'export', 'retrieve', 'compare', 'study',
+               'finetune_pairs', 'embed', 'export', 'retrieve', 'compare', 'study',
                'report', 'preview', 'index', 'search')
 PATHS = [path for path in ALL_PATHS
          if os.path.basename(path).removesuffix('.py') not in OTHER_TASKS]

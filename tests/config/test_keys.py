@@ -13,7 +13,7 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
 _FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules')  # images are compared
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
                     'export.', 'study.', 'report.', 'preview.', 'retrieve.', 'weights',
-                    'index.', 'search.')
+                    'index.', 'search.', 'pairs.')
 _OF_THE_WEIGHTS = ('network.', 'augment.', 'train.', 'data.image_size',
                    'data.crop_', 'data.center_share',
                    'data.mean', 'data.std', 'method.',  # since 0.1, as are
@@ -22,12 +22,13 @@ _FREE_IN_EVALUATIONS_IN_0_1 = (
     'log.', 'checkpoint.', 'safety.', 'data.threads', 'data.prefetch', 'data.path',
     'data.test_path', 'evaluation.cache', 'weights')
 _UNUSED_IN_0_1 = {
-    'evaluation.crop_area': ('linear_eval', 'finetune'),  # of later
+    'evaluation.crop_area': ('linear_eval', 'finetune', 'finetune_pairs'),  # of later
+    'pairs.': ('finetune_pairs',),
     'linear_eval.': ('linear_eval',), 'logistic.': ('logistic',),
     'finetune.': ('finetune',), 'embed.': ('embed',), 'export.': ('export',),
     'evaluation.knn_': ('knn',),
     'evaluation.holdout': keys.CHOOSING, 'evaluation.metric': keys.MEASURING,
-    'evaluation.baselines': (*keys.MEASURING, 'retrieve'),
+    'evaluation.baselines': (*keys.MEASURING, 'finetune_pairs', 'retrieve'),
     'retrieve.': ('retrieve',), 'index.': ('index',), 'search.': (),
     'evaluation.seeds': keys.MEASURING,
     'evaluation.examples': (), 'evaluation.every_epochs': (), 'evaluation.final': (),
@@ -89,8 +90,9 @@ def test_a_resumed_evaluation_may_differ_where_it_measures_the_same(task):
   unused = _that_begin(name for name, tasks in _UNUSED_IN_0_1.items()
                        if task not in tasks)
   # the encoder's digest is compared, and with it what the weights have brought
+  by_digest = ('pairs.path', 'pairs.items') if task == 'finetune_pairs' else ()
   assert set(keys.free(task)) == unused | _that_begin(
-      _FREE_IN_EVALUATIONS_IN_0_1 + _FREE_SINCE + _OF_THE_WEIGHTS)
+      _FREE_IN_EVALUATIONS_IN_0_1 + _FREE_SINCE + _OF_THE_WEIGHTS + by_digest)
   # what no evaluation looks at is told, too
   assert set(keys.unused(task)) - unused == {
       name for name in _that_begin(('log.', 'checkpoint.', 'safety.', 'data.prefetch'))

@@ -21,6 +21,10 @@ SAME = f'--config.data.source={verbs.SOURCE}'
     ('embed RUN PHOTOS', '--config=configs/embed.py --config.weights=RUN '
      f'{SAME} --config.data.path=PHOTOS'),
     ('finetune:0.1 RUN', '--config=configs/finetune.py:0.1 --config.weights=RUN'),
+    ('finetune_pairs RUN LOG --workdir=a', '--config=configs/finetune_pairs.py '
+     '--config.weights=RUN --config.pairs.path=LOG --workdir=a'),
+    ('finetune_pairs RUN LOG PHOTOS', '--config=configs/finetune_pairs.py '
+     f'--config.weights=RUN {SAME} --config.pairs.path=LOG --config.data.path=PHOTOS'),
     ('prepare PHOTOS OUT', '--config=configs/prepare.py --config.data.path=PHOTOS '
      '--config.prepare.output=OUT'),
     ('compare a,b', '--config=configs/compare.py --config.compare.workdirs=a,b'),

@@ -9,6 +9,7 @@ import pytest
 
 from byol_jax.data.feed import order
 from byol_jax.data.sources import table
+from byol_jax.evaluation import crops
 from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation import trainer
 from byol_jax.training import supervised
@@ -43,9 +44,9 @@ def make(tmp_path, decays=None, times=1):
       np.tile(COLOURS, (times, 1))[:, None, None], (12 * times, 8, 8, 3))
   labels = np.tile(LABELS, times).astype(np.int32)
   networks, head = start()
+  data = table.Images(images, labels, None, 'colours')
   return trainer.Trainer(
-      table.Images(images, labels, None, 'colours'), networks, head,
-      types.SimpleNamespace(spec=SPEC, threads=1), make_model,
+      crops.Feed(data, SPEC, seed=7, threads=1), networks, head, make_model,
       supervised.classification, encoder_rate=0.3, seed=7,
       stages=stages_lib.Stages(str(tmp_path), str(tmp_path)))
 

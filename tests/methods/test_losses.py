@@ -128,3 +128,64 @@ def test_similarities_are_in_full_precision_on_a_tpu():
                 if 'stablehlo.dot_general' in line]
     assert products
     assert all('precision = [HIGHEST, HIGHEST]' in line for line in products)
+
+
+def _pair_batch(n=8, d=5, seed=3):
+  """Embeddings, weights, masks and frequencies of a batch of pairs."""
+  rng = np.random.default_rng(seed)
+  masks = rng.random((2, n, n)) < 0.3
+  masks[:, np.arange(n), np.arange(n)] = False
+  return (*rng.standard_normal((2, n, d)), rng.uniform(0.5, 4, n), masks,
+          np.log(rng.uniform(0.01, 0.3, (2, n))))
+
+
+def _pair_loss_in_numpy(a, p, weight, masks, log_q, temperature):
+  a, p = _unit(a), _unit(p)
+  total = 0.0
+  for i in range(len(a)):
+    for own, others, mask, q in ((a, p, masks[0], log_q[1]), (p, a, masks[1], log_q[0])):
+      logits = np.array([own[i] @ others[j] / temperature - q[j]
+                         for j in range(len(a)) if not mask[i, j]])
+      mine = own[i] @ others[i] / temperature - q[i]
+      total += 0.5 * weight[i] * (np.log(np.exp(logits).sum()) - mine)
+  return total / weight.sum()
+
+
+def test_the_loss_of_pairs(x64):
+  arrays = _pair_batch()
+  for temperature in (0.1, 0.7):
+    loss = losses.pair_loss(*map(jnp.asarray, arrays), temperature=temperature,
+                            axis_name=None)
+    np.testing.assert_allclose(loss, _pair_loss_in_numpy(*arrays, temperature),
+                               **TOLERANCE)
+  # all alike: chance
+  a, _, weight, masks, _ = arrays
+  same = np.ones_like(a)
+  loss = losses.pair_loss(same, same, weight, np.zeros_like(masks), np.zeros((2, 8)),
+                          temperature=0.1, axis_name=None)
+  np.testing.assert_allclose(loss, np.log(8), **TOLERANCE)
+
+
+def test_the_loss_of_pairs_is_that_of_all_devices():
+  """Value and gradient on one device, and on eight that gather the negatives."""
+  arrays = [np.float32(x) if x.dtype != bool else x for x in _pair_batch(16)]
+
+  def loss(a, p, *rest, axis_name=None):
+    return losses.pair_loss(a, p, *rest, temperature=0.3, axis_name=axis_name)
+
+  one, grads = jax.value_and_grad(loss, argnums=(0, 1))(*arrays)
+  # the rows of a device; the columns are those of the batch
+  a, p, weight, masks, log_q = arrays
+  parts = (a.reshape(8, 2, -1), p.reshape(8, 2, -1), weight.reshape(8, 2),
+           np.moveaxis(masks.reshape(2, 8, 2, 16), 1, 0),
+           np.moveaxis(log_q.reshape(2, 8, 2), 1, 0))
+
+  def mapped(*arrays):
+    value, grads = jax.value_and_grad(
+        lambda *x: loss(*x, axis_name='i'), argnums=(0, 1))(*arrays)
+    return jax.lax.pmean(value, 'i'), grads
+
+  eight, parts = jax.pmap(mapped, axis_name='i')(*parts)
+  np.testing.assert_allclose(eight[0], one, rtol=1e-6)
+  for ours, theirs in zip(parts, grads):  # each device's is that of 8 times the mean
+    np.testing.assert_allclose(ours.reshape(16, -1) / 8, theirs, atol=1e-6)

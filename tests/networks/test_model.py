@@ -55,6 +55,20 @@ def test_heads():
                  if 'conv' in module)
 
 
+def test_a_linear_layer_behind_the_encoder_makes_its_features():
+  """The arrays of the encoder stay what they are without it."""
+  model, plain = _make(embedding=3), _make()
+  params, state = model.encoder.init(jax.random.PRNGKey(0), IMAGES, True)
+  layer = params['encoder/~/embedding']
+  assert model.feature_size == 3 and layer['w'].shape == (8, 3)
+  rest = {name: x for name, x in params.items() if name != 'encoder/~/embedding'}
+  pooled, _ = plain.encoder.apply(rest, state, IMAGES, True)
+  features, _ = model.encoder.apply(params, state, IMAGES, True)
+  np.testing.assert_allclose(features, pooled @ layer['w'] + layer['b'], atol=1e-5)
+  online, _ = _shapes(model)
+  assert online['projector/linear']['w'].shape == (3, 12)
+
+
 def test_the_defaults_are_the_papers():
   model = model_lib.make_model(num_classes=1000)
   params, _ = jax.eval_shape(
