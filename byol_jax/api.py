@@ -28,7 +28,7 @@ import numpy as np
 
 from byol_jax import encoder as encoder_lib
 from byol_jax.config import command
-from byol_jax.config import keys as keys_lib
+from byol_jax.config import names as task_names
 from byol_jax.config import verbs
 from byol_jax.devices import backend
 from byol_jax.devices import compiler
@@ -196,9 +196,9 @@ def evaluate(weights: Path, task: str = 'knn', data: Path | None = None,
   Raises:
     UserError, TransientError, KeyboardInterrupt: as `pretrain`.
   """
-  if task.partition(':')[0] not in keys_lib.MEASURING:
+  if task.partition(':')[0] not in task_names.MEASURING:
     raise UserError(f'task is {task!r}, it must be one of '
-                    f'{", ".join(keys_lib.MEASURING)}')
+                    f'{", ".join(task_names.MEASURING)}')
   return Run(_evaluated(evaluate_task.run, task, weights, data, out, keys))
 
 

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from byol_jax import ending
 from byol_jax import errors
 from byol_jax.config import command
-from byol_jax.config import keys as keys_lib
+from byol_jax.config import names as task_names
 from byol_jax.config import verbs
 from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
@@ -82,9 +82,9 @@ def _run(asked: command.Command) -> int:
                      config.safety.startup_timeout)
   backend.require()
   console_lib.setup_console()
-  if task in ('prepare', 'preview', 'search', *keys_lib.EVALUATING):
+  if task in ('prepare', 'preview', 'search', *task_names.EVALUATING):
     signals.interrupt()
-  if task in ('pretrain', *keys_lib.EVALUATING):
+  if task in ('pretrain', *task_names.EVALUATING):
     orbax_repairs.silence()
   with backend.explained(backend.advice(task)):
     return _task(config, workdir, named, asked.name)

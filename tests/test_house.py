@@ -43,6 +43,10 @@ WITHOUT = {
     'methods': ('optax',)}
 # A module without a test file of its name, and the file that tests it instead.
 TESTED_ELSEWHERE = {
+    # tables: each of their keys is looked at
+    **{f'config/{name}.py': 'config/test_keys.py' for name in (
+        'key', 'names', 'sections/evaluation', 'sections/images', 'sections/learning',
+        'sections/products', 'sections/running', 'sections/tools')},
     # a contract: methods of all kinds are run through the step that it is made with
     'methods/method.py': 'training/test_methods.py',
     # a table: each of its methods is made

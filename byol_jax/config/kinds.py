@@ -185,3 +185,12 @@ def nearest(key: str, keys: list[str]) -> str:
     tail = difflib.get_close_matches(key.split('.')[-1], list(tails), 1)
     found = [tails[tail[0]]] if tail else []
   return f' (did you mean {found[0]}?)' if found else ''
+
+
+# what many keys are
+POSITIVE = whole(above=0)
+COUNT = whole(at_least=0)
+FEW = whole(above=0, at_most=1000)
+CLASSES = whole(at_least=0, at_most=100_000)
+PART = number(above=0, at_most=1)
+FACTOR = number(at_least=0, at_most=10)

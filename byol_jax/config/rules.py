@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+import itertools
 from typing import Any
 
 import ml_collections
 
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import kinds
+from byol_jax.config import names as task_names
 from byol_jax.data.sources import names as names_lib
 from byol_jax.errors import UserError
 from byol_jax.methods import names as method_names
@@ -52,35 +54,30 @@ def unknown(key: str) -> str:
   return f'unknown config key {key}{kinds.nearest(key, list(keys_lib.KEYS))}'
 
 
+# What is wrong, in the order of the messages: (key, whether it is, why).
+_Rules = Iterable[tuple[str, Any, str]]
+
+
 def _check_combinations(config: ml_collections.ConfigDict) -> None:
-  data, train, network, task = config.data, config.train, config.network, config.task
-  architecture = architectures.ARCHITECTURES[network.name]
-  narrowest = min(architecture.stem_channels, architecture.channels[0] // (
-      4 if architecture.bottleneck else 1))
-  smallest = architectures.minimum_image_size(architecture, network.stem)
-  jigsaw = config.augment.jigsaw
-  source = names_lib.CATALOGUE.get(data.source)  # none for 'same'
-  needs = source.needs if source else {}
-  method = method_names.METHODS[config.method.name]
-  heads = method_names.heads(config.method.name, network.heads)
-  own_heads = method_names.heads(config.method.name, 'auto')
-  unread = [key for key, value in config.method.items()
-            if key not in ('name', *method.reads)
-            and value != keys_lib.KEYS[f'method.{key}'].default
-            # that of a resolved config
-            and (key, value) != ('temperature', method.temperature)]
-  sub_batch = train.batch_size // train.accumulation_steps
-  area = config.evaluation.crop_area
-  keys_a_sub_batch = sub_batch * (2 if config.method.symmetric else 1)
-  fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
-  for key, is_wrong, why in (
-      ('data.source', data.source == 'same' and task not in keys_lib.EVALUATING,
+  for key, is_wrong, why in itertools.chain.from_iterable(
+      rules(config) for rules in (_of_tasks, _of_images, _of_batches, _of_methods,
+                                  _of_optimizers)):
+    if is_wrong:
+      value = files_lib.flatten(config)[key]
+      raise UserError(f'config key {key} is '
+                      f'{"empty" if value == "" else kinds.shown(value)}{why}')
+
+
+def _of_tasks(config: ml_collections.ConfigDict) -> _Rules:
+  data, task, area = config.data, config.task, config.evaluation.crop_area
+  return (
+      ('data.source', data.source == 'same' and task not in task_names.EVALUATING,
        f': task={task} knows of no other data; name one of '
        f'{", ".join(names_lib.SOURCES)}'),
-      ('weights', task in keys_lib.EVALUATING and not config.weights,
+      ('weights', task in task_names.EVALUATING and not config.weights,
        f': task={task} takes --config.weights=WORKDIR, WORKDIR/checkpoints/STEP or an '
        'exported file'),
-      ('weights', task in keys_lib.LEARNING and config.weights,
+      ('weights', task in task_names.LEARNING and config.weights,
        f', but task={task} does not look at it: to start from the weights of a run set '
        '--config.init_from, to evaluate them --config=configs/knn.py'),
       ('evaluation.final', task == 'study' and not config.evaluation.final,
@@ -95,6 +92,21 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
        ': name a picture, a folder of pictures, or an image of the index'),
       ('compare.workdirs', task == 'compare' and not config.compare.workdirs,
        ': set --config.compare.workdirs=runs/a,runs/b'),
+      ('evaluation.crop_area', len(area) and not (
+          len(area) == 2 and area[0] <= area[1] <= 1),
+       ': it must be two shares of the image, the smaller one first'))
+
+
+def _of_images(config: ml_collections.ConfigDict) -> _Rules:
+  data, network, jigsaw = config.data, config.network, config.augment.jigsaw
+  architecture = architectures.ARCHITECTURES[network.name]
+  narrowest = min(architecture.stem_channels, architecture.channels[0] // (
+      4 if architecture.bottleneck else 1))
+  smallest = architectures.minimum_image_size(architecture, network.stem)
+  source = names_lib.CATALOGUE.get(data.source)  # none for 'same'
+  needs = source.needs if source else {}
+  fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
+  return (
       ('data.gray_range', data.gray_range[0] == data.gray_range[1],
        ': black and white cannot be the same value'),
       ('data.image_size', data.image_size < smallest,
@@ -113,7 +125,13 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
          f": data.source='{data.source}' needs {what}: set --config.data.{key}")
         for key, what in needs.items()),
       ('network.width', round(narrowest * network.width) < 1,
-       ', too small for a single channel'),
+       ', too small for a single channel'))
+
+
+def _of_batches(config: ml_collections.ConfigDict) -> _Rules:
+  train, network = config.train, config.network
+  sub_batch = train.batch_size // train.accumulation_steps
+  return (
       ('train.batch_size', train.batch_size % train.accumulation_steps,
        f', not a multiple of train.accumulation_steps = {train.accumulation_steps}'),
       ('train.batch_size', train.batch_size // train.accumulation_steps < 2,
@@ -121,12 +139,28 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
        'normalization would see less than two images'),
       ('train.tau_batch_size', train.tau_batch_size and train.tau_base is None,
        ', but train.tau_base is None, which is chosen for the batch as it is: set it'),
+      ('network.bn_groups', network.bn_groups > 1
+       and (sub_batch % network.bn_groups or sub_batch // network.bn_groups < 2),
+       f': a sub-batch of {sub_batch} images does not fall into so many equal groups '
+       'of two images or more'))
+
+
+def _of_methods(config: ml_collections.ConfigDict) -> _Rules:
+  train, network = config.train, config.network
+  method = method_names.METHODS[config.method.name]
+  heads = method_names.heads(config.method.name, network.heads)
+  own_heads = method_names.heads(config.method.name, 'auto')
+  unread = [key for key, value in config.method.items()
+            if key not in ('name', *method.reads)
+            and value != keys_lib.KEYS[f'method.{key}'].default
+            # that of a resolved config
+            and (key, value) != ('temperature', method.temperature)]
+  keys_a_sub_batch = train.batch_size // train.accumulation_steps * (
+      2 if config.method.symmetric else 1)
+  return (
       *((f'method.{key}', True,
          f', but method.name={config.method.name} does not read it: leave it out')
         for key in unread),
-      ('evaluation.crop_area', len(area) and not (
-          len(area) == 2 and area[0] <= area[1] <= 1),
-       ': it must be two shares of the image, the smaller one first'),
       ('method.queue',
        'queue' in method.reads and config.method.queue % max(keys_a_sub_batch, 1),
        f', not a multiple of {keys_a_sub_batch}, the images that a sub-batch adds to '
@@ -147,11 +181,12 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
       *((f'train.{key}', not (network.predictor and heads.predictor)
          and train[key] != keys_lib.KEYS[f'train.{key}'].default,
          ', but there is no predictor: leave it out')
-        for key in ('predictor_rate', 'predictor_schedule')),
-      ('network.bn_groups', network.bn_groups > 1
-       and (sub_batch % network.bn_groups or sub_batch // network.bn_groups < 2),
-       f': a sub-batch of {sub_batch} images does not fall into so many equal groups '
-       'of two images or more'),
+        for key in ('predictor_rate', 'predictor_schedule')))
+
+
+def _of_optimizers(config: ml_collections.ConfigDict) -> _Rules:
+  train = config.train
+  return (
       ('train.rate_in_momentum', train.rate_in_momentum and train.optimizer != 'lars',
        f', but train.optimizer={train.optimizer} does not read it: leave it out'),
       ('train.weight_decay', train.weight_decay is None and train.optimizer != 'lars',
@@ -162,11 +197,7 @@ def _check_combinations(config: ml_collections.ConfigDict) -> None:
        'it'),
       ('train.warmup_epochs', None not in (train.epochs, train.warmup_epochs)
        and train.warmup_epochs > train.epochs,
-       f', longer than the run: train.epochs = {train.epochs}')):
-    if is_wrong:
-      value = files_lib.flatten(config)[key]
-      raise UserError(f'config key {key} is '
-                      f'{"empty" if value == "" else kinds.shown(value)}{why}')
+       f', longer than the run: train.epochs = {train.epochs}'))
 
 
 def touched(config: ml_collections.ConfigDict, keys: Collection[str]) -> dict[str, Any]:

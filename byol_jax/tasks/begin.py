@@ -16,6 +16,7 @@ import ml_collections
 
 from byol_jax import __version__
 from byol_jax.config import keys as keys_lib
+from byol_jax.config import names as task_names
 from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.data import fingerprint
@@ -101,7 +102,7 @@ def announce(config: ml_collections.ConfigDict,
 def _with_rules(config: ml_collections.ConfigDict,
                 old: dict[str, Any]) -> ml_collections.ConfigDict:
   """Returns the config with the rules of reading that the run began with, if any."""
-  allowed = ('', *keys_lib.RULES)
+  allowed = ('', *task_names.RULES)
   begun = (keys_lib.was() | old)['data.rules'] if old else ''
   begun = allowed[hosts.from_first(allowed.index(begun) if begun in allowed else 0)]
   if begun and begun != config.data.rules:

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax.config import keys as keys_lib
+from byol_jax.config import names as task_names
 from byol_jax.data.feed import resident
 from byol_jax.data.images import decode
 from byol_jax.data.images import looking
@@ -119,7 +120,7 @@ def _labelled(opened: table.Data | None, task: str) -> table.Data | None:
     return opened
   told = (f'{opened.name}: {(~has_label).sum():,} of {opened.size:,} images have no '
           'label')
-  if task in keys_lib.LEARNING or not has_label.any():
+  if task in task_names.LEARNING or not has_label.any():
     _console.warning('%s: the labels of the others are not used, so there is no probe',
                      told)
     return opened._replace(labels=None, class_names=None)

@@ -54,7 +54,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   """Measures an encoder, and writes results.json.
 
   Args:
-    config: a valid config, whose task is one of `keys.MEASURING`.
+    config: a valid config, whose task is one of `names.MEASURING`.
     workdir: the place of the results; None: see `subject.load`.
     name: the config file's name.
 

@@ -20,6 +20,7 @@ import numpy as np
 from byol_jax import __version__
 from byol_jax import errors
 from byol_jax.config import keys as keys_lib
+from byol_jax.config import names as task_names
 from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.data.sources import table
@@ -155,7 +156,7 @@ def _root(path: str) -> str:
 
 def _of_run(config: ml_collections.ConfigDict, journal: journal_lib.Journal) -> str:
   """Returns the page of a run or an evaluation, with what of it can be had."""
-  is_evaluation = journal.config.get('task') in keys_lib.EVALUATING
+  is_evaluation = journal.config.get('task') in task_names.EVALUATING
   path = str(journal.config.get('weights')) if is_evaluation else config.weights
   weights, own, missing = None, None, []
   with _noting(missing):

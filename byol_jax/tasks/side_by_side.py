@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import os
 
 from byol_jax.config import keys as keys_lib
+from byol_jax.config import names as task_names
 from byol_jax.errors import UserError
 from byol_jax.evaluation import tally
 from byol_jax.pages import drawing
@@ -59,7 +60,7 @@ def of_runs(folders: Sequence[str], tables: Sequence[several.Table],
   """
   runs = [(folder, journal_lib.read(folder)) for folder in folders]
   runs = [(name, journal) for name, journal in runs
-          if journal.config.get('task') not in keys_lib.EVALUATING]
+          if journal.config.get('task') not in task_names.EVALUATING]
   changed = several.Table('keys that differ between the runs', *_changed(runs))
   return several.page('Runs side by side', [
       *tables, *([changed] if changed.lines else [])], runs, about=differences,

@@ -27,7 +27,7 @@ _console = logging.getLogger('byol_jax')
 
 
 class Named(NamedTuple):
-  """The objects that the config of a task in `keys.EVALUATING` names.
+  """The objects that the config of a task in `task_names.EVALUATING` names.
 
   Attributes:
     config: the evaluation's config.

@@ -12,7 +12,7 @@ import time
 
 from etils import epath
 
-from byol_jax.config import keys as keys_lib
+from byol_jax.config import names as task_names
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
@@ -184,4 +184,4 @@ def _is_evaluation(workdir: epath.Path) -> bool:
     config = files_lib.parse_json((workdir / 'config.json').read_bytes())
   except OSError:
     return False
-  return isinstance(config, dict) and config.get('task') in keys_lib.EVALUATING
+  return isinstance(config, dict) and config.get('task') in task_names.EVALUATING

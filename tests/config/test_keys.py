@@ -3,6 +3,7 @@
 import pytest
 
 from byol_jax.config import keys
+from byol_jax.config import names as task_names
 from byol_jax.storage import files as files_lib
 
 # The keys that version 0.1 let differ when a pretraining went on, by their beginnings,
@@ -27,10 +28,10 @@ _UNUSED_IN_0_1 = {
     'linear_eval.': ('linear_eval',), 'logistic.': ('logistic',),
     'finetune.': ('finetune',), 'embed.': ('embed',), 'export.': ('export',),
     'evaluation.knn_': ('knn',),
-    'evaluation.holdout': keys.CHOOSING, 'evaluation.metric': keys.MEASURING,
-    'evaluation.baselines': (*keys.MEASURING, 'finetune_pairs', 'retrieve'),
+    'evaluation.holdout': task_names.CHOOSING, 'evaluation.metric': task_names.MEASURING,
+    'evaluation.baselines': (*task_names.MEASURING, 'finetune_pairs', 'retrieve'),
     'retrieve.': ('retrieve',), 'index.': ('index',), 'search.': (),
-    'evaluation.seeds': keys.MEASURING,
+    'evaluation.seeds': task_names.MEASURING,
     'evaluation.examples': (), 'evaluation.every_epochs': (), 'evaluation.final': (),
     'init_from': (), 'prepare.': (), 'preflight.': (), 'compare.': (),
     'study.': (), 'report.': ('report',), 'preview.': ()}
@@ -47,7 +48,7 @@ def test_every_key_says_what_it_is_for(name):
   assert key.help and key.help == key.help.strip() and not key.help.endswith('.')
   assert key.kind.words
   key.kind.check(name, key.default)
-  assert key.tasks and set(key.tasks) <= set(keys.TASKS)
+  assert key.tasks and set(key.tasks) <= set(task_names.TASKS)
   assert set(key.free) <= set(key.tasks)
   assert f'--config.{name}={key.default}' in keys.described()
 
@@ -85,7 +86,7 @@ def test_a_resumed_pretraining_may_differ_where_it_learns_the_same():
       'seed', 'init_from', 'data.') + _OF_THE_WEIGHTS) - free
 
 
-@pytest.mark.parametrize('task', keys.EVALUATING)
+@pytest.mark.parametrize('task', task_names.EVALUATING)
 def test_a_resumed_evaluation_may_differ_where_it_measures_the_same(task):
   unused = _that_begin(name for name, tasks in _UNUSED_IN_0_1.items()
                        if task not in tasks)
@@ -103,7 +104,7 @@ def test_what_describes_the_encoder():
   assert set(keys.of_the_weights()) == _that_begin(_OF_THE_WEIGHTS)
 
 
-@pytest.mark.parametrize('task', keys.TASKS)
+@pytest.mark.parametrize('task', task_names.TASKS)
 def test_no_free_key_hides_another(task):
   """Names of keys are compared as beginnings."""
   free = keys.free(task)

@@ -4,6 +4,7 @@ import pytest
 
 from byol_jax.config import cells
 from byol_jax.config import keys
+from byol_jax.config import names as task_names
 from byol_jax.evaluation import studies
 
 
@@ -12,7 +13,7 @@ def by_name(axis, batch_size=4096):
 
 
 def test_the_config_knows_them_all():
-  assert studies.AXES == keys.STUDIES
+  assert studies.AXES == task_names.STUDIES
 
 
 @pytest.mark.parametrize('name', studies.AXES)

@@ -1,0 +1,13 @@
+"""Names that keys and tasks share; it imports nothing."""
+
+PRETRAIN = ('pretrain',)
+LEARNING = ('pretrain', 'preflight', 'preview')  # they build the train step
+CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
+MEASURING = ('knn',) + CHOOSING
+# These take `weights`.
+EVALUATING = MEASURING + (
+    'finetune_pairs', 'retrieve', 'embed', 'index', 'export', 'report')
+TASKS = ('pretrain', 'preview', 'prepare', 'preflight') + EVALUATING + (
+    'search', 'compare', 'study')
+RULES = ('0.1', '0.2')  # of reading folders and lists, by version
+STUDIES = ('batch_size', 'augmentation', 'target', 'predictor', 'methods')
