@@ -64,6 +64,11 @@ def main(argv: Sequence[str]) -> int:
 def _run(asked: command.Command) -> int:
   """Runs a task; returns the exit code."""
   # importing jax takes seconds: a wrong command line is answered before
+  try:
+    import jax  # noqa: F401
+  except ValueError as error:  # a variable that it cannot read
+    raise UserError(f'jax cannot start ({error}): mend or unset the variable JAX_... '
+                    'of the environment') from error
   from byol_jax.devices import backend
   from byol_jax.devices import compiler
   from byol_jax.devices import hosts

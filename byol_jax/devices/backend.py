@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import contextlib
+import os
 import re
 
 import jax
@@ -29,9 +30,12 @@ _ADVICE = {  # by task; pretrain's first step has advice of its own
     'pretrain': 'lower config key evaluation.batch_size or evaluation.examples, or '
                 'data.resident_limit_mib so that images are streamed',
     'preflight': 'lower config key train.batch_size or data.image_size',
+    'preview': 'lower config key train.batch_size or preview.looked_at',
     'linear_eval': f'{_EVALUATION}, or linear_eval.batch_size',
     'finetune': f'{_EVALUATION}, or finetune.batch_size',
     'prepare': 'lower config key data.threads'}
+_NAMED = ('JAX_PLATFORMS', 'JAX_PLATFORM_NAME', 'CUDA_VISIBLE_DEVICES',
+          'TPU_VISIBLE_CHIPS')
 _EXTRAS = {'cuda': 'cuda', 'gpu': 'cuda', 'tpu': 'tpu'}  # platform: extra of setup.py
 
 
@@ -48,6 +52,8 @@ def require() -> None:
   except (RuntimeError, AssertionError, ValueError) as error:
     cause, reason = _root(error), error
   wanted = jax.config.jax_platforms or ''
+  named = ', '.join(f'{name}={os.environ[name]!r}' for name in _NAMED
+                    if os.environ.get(name)) or f'JAX_PLATFORMS={wanted!r}'
   why = errors.one_line(cause)
   if why == 'AssertionError':  # jax's for a plug-in that is not there
     why = f'jax has no plug-in for {wanted!r} here'
@@ -55,8 +61,8 @@ def require() -> None:
                None)
   if _OF_THE_MOMENT.search(why):
     raise TransientError(f'the devices cannot be had now ({why}): another process may '
-                         f'hold them; JAX_PLATFORMS={wanted!r}') from reason
-  raise UserError(f'JAX_PLATFORMS={wanted!r} cannot be had ({why}): '
+                         f'hold them; {named}') from reason
+  raise UserError(f'{named} cannot be had ({why}): '
                   + (f"pip install '.[{extra}]', or " if extra else '')
                   + 'unset it to take what the machine has, or set '
                   'JAX_PLATFORMS=cpu') from reason

@@ -99,6 +99,11 @@ class _Handler(logging.StreamHandler):
     except (OSError, ValueError):  # as logging does
       self.handleError(record)
 
+  def handleError(self, record: logging.LogRecord) -> None:
+    """Says nothing where nobody reads any more, as in `| head`; the run goes on."""
+    if not isinstance(sys.exc_info()[1], BrokenPipeError):
+      super().handleError(record)
+
   def keep(self) -> None:
     """Ends the standing line."""
     with self.lock:

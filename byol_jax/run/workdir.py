@@ -233,4 +233,6 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
     more = ' ...' if len(differ) > 4 else ''
     raise AnotherRun(
         f'{where} holds a run with another config: {shown}{more}\nname another '
-        '--workdir, or use the same values')
+        '--workdir, or use the same values'
+        + (f'; to train longer, a new run may begin with --config.init_from={where}'
+           if 'train.epochs' in differ else ''))

@@ -17,6 +17,7 @@ def test_a_platform_that_is_not_there(monkeypatch, platforms, error, message):
     raise error
   monkeypatch.setattr(jax, 'devices', devices)
   monkeypatch.setattr(type(jax.config), 'jax_platforms', platforms, raising=False)
+  monkeypatch.setenv('JAX_PLATFORMS', platforms)
   with pytest.raises(UserError, match=message):
     backend.require()
 

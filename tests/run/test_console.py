@@ -117,3 +117,13 @@ def test_a_borrowed_console_is_given_back():
     assert not console.propagate
     raise KeyError
   assert (console.handlers, console.propagate, console.level) == before
+
+
+def test_a_reader_that_left_is_no_error(monkeypatch, capsys):
+  class Closed(io.StringIO):
+    def write(self, text):
+      raise BrokenPipeError
+  monkeypatch.setattr(sys, 'stdout', Closed())
+  console = console_lib.setup_console()
+  console.info('a line')
+  assert capsys.readouterr().err == ''

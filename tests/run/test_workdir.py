@@ -91,3 +91,12 @@ def test_an_environment_that_changed_is_told_and_no_other_run(caplog):
   caplog.clear()
   workdir.warn_of_environment({'seed': 0}, new)  # of an older version
   assert not caplog.messages
+
+
+@pytest.mark.parametrize('new, names_it', [
+    ({'train': {'epochs': 200}, 'seed': 0}, True),
+    ({'train': {'epochs': 100}, 'seed': 1}, False)])
+def test_a_longer_run_may_begin_with_this_one(new, names_it):
+  with pytest.raises(workdir.AnotherRun) as error:
+    workdir.require_same({'train.epochs': 100, 'seed': 0}, new, 'runs/a', (), {})
+  assert ('--config.init_from=runs/a' in str(error.value)) == names_it

@@ -31,10 +31,15 @@ SLOW = ('JPEG2000', 'AVIF', 'HEIF', 'JXL')  # more time and memory for each pixe
 _NEEDED = "needs its plug-in: pip install '.[formats]'"
 
 # Beginnings of files that stand in the place of images.
+_BEGINNINGS = {
+    'HEIF': rb'.{4}ftyp(heic|heix|heim|heis|hevc|mif1|msf1)',
+    'JXL': rb'\xff\x0a|\0\0\0\x0cJXL \r\n', 'AVIF': rb'.{4}ftypavi[fs]',
+    'PNG': rb'\x89PNG', 'JPEG': rb'\xff\xd8', 'GIF': rb'GIF8',
+    'TIFF': rb'II\*\0|MM\0\*', 'WEBP': rb'RIFF.{4}WEBP'}
 _OTHERS = (
-    (rb'.{4}ftyp(heic|heix|heim|heis|hevc|mif1|msf1)', f'HEIC, which {_NEEDED}'),
-    (rb'\xff\x0a|\0\0\0\x0cJXL \r\n', f'JPEG XL, which {_NEEDED}'),
-    (rb'.{4}ftypavi[fs]', 'AVIF, which this Pillow cannot read'),
+    (_BEGINNINGS['HEIF'], f'HEIC, which {_NEEDED}'),
+    (_BEGINNINGS['JXL'], f'JPEG XL, which {_NEEDED}'),
+    (_BEGINNINGS['AVIF'], 'AVIF, which this Pillow cannot read'),
     (rb'version https://git-lfs', 'a pointer of Git LFS: git lfs pull'),
     (rb'/annex/|\.\./.{0,40}\.git/annex', 'a pointer of git-annex: git annex get'),
     (rb'\s*<(!doctype )?html|\s*<!--', 'a page of HTML, as of a failed download'),
@@ -64,6 +69,9 @@ def pillow() -> tuple[str, ...]:
 def instead(data: bytes) -> str:
   """Returns what a file is that is no image that can be read, for a message."""
   head = data[:512]
+  for name, pattern in _BEGINNINGS.items():
+    if name in pillow() and re.match(pattern, head, re.DOTALL):
+      return f'that can be read, but only the beginning of {name}, or damaged'
   found = next((what for pattern, what in _OTHERS
                 if re.match(pattern, head, re.DOTALL | re.IGNORECASE)), None)
   if found:

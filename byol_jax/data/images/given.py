@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+import logging
 import os
 from typing import Any
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 from byol_jax.data.images import decode
 from byol_jax.data.images import pillow
+
+_console = logging.getLogger('byol_jax')
 
 _CHANNELS = (1, 3, 4)
 _WANTED = ('give the path or the bytes of a file, an image of Pillow, or an array '
@@ -96,6 +99,9 @@ def of_array(array: np.ndarray, how: decode.Reading) -> np.ndarray:
     array = array.astype(np.uint8)
   elif array.dtype != np.uint8:
     raise ValueError(f'{array.dtype} {array.shape}: {_WANTED}')
+  elif array.max() == 1:
+    _console.warning('an image of uint8 has the values 0 and 1 alone, which are both '
+                     'black: 255 is white')
   if array.shape[-1] == 4:
     return pillow.without_alpha(array, how)
   return array if array.shape[-1] == 3 else np.repeat(array, 3, -1)

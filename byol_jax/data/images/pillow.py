@@ -6,6 +6,7 @@ It is asked for the formats of formats.py only: it knows others that start progr
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import os
 import struct
@@ -28,6 +29,12 @@ warnings.filterwarnings('ignore', module=r'PIL\.')
 
 # Scans of a JPEG within a TIFF; libtiff's limit is 100. Pillow's widest have 18.
 os.environ.setdefault('LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER', '20')
+
+with contextlib.suppress(AttributeError, OSError):  # another build of Pillow
+  # libtiff would write lines of its own to the console; its errors are raised, too
+  _linked = ctypes.CDLL(Image.core.__file__)
+  _linked.TIFFSetErrorHandler(None)
+  _linked.TIFFSetWarningHandler(None)
 
 _JPEG = ('JPEG', 'MPO')  # Pillow's names
 _SAMPLES = 277  # TIFF's tag SamplesPerPixel
@@ -129,7 +136,7 @@ def decode(data: bytes, how: Reading) -> np.ndarray:
     raise
   # Its decoders raise whatever comes to them at broken bytes.
   except Exception as error:
-    text = str(error) or type(error).__name__
+    text = str(error).partition('\n')[0] or type(error).__name__
     kind = 'truncated' if 'truncated' in text.lower() else 'damaged'
     raise BadImage(f'{kind} ({text})') from error
 

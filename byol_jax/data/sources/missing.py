@@ -81,6 +81,8 @@ def _spellings(root: str, file: str) -> Iterator[tuple[str, str]]:
     yield unicodedata.normalize(form, slashes), f'write its paths in the form {form}'
   yield urllib.parse.unquote(slashes), 'its paths are written as in URLs, with %20'
   yield slashes.strip(' "\''), 'its paths have quotes'
+  yield os.path.expanduser(slashes), 'write the full path for ~'
+  yield os.path.expandvars(slashes), 'write the value for the variable'
   yield slashes.rstrip(',;'), 'its lines end in a separator'
   cased = _with_case_of_disk(root, slashes)
   if cased is not None:

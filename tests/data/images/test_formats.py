@@ -1,5 +1,9 @@
 """Which files count as images, and what is said of those that are none."""
 
+import io
+
+import numpy as np
+from PIL import Image
 import pytest
 
 from byol_jax.data.images import decode
@@ -35,3 +39,27 @@ def test_a_plug_in_that_is_missing_is_named(monkeypatch, data, plug_in):
   monkeypatch.setattr(formats, 'pillow', lambda: known)
   with pytest.raises(decode.BadImage, match=r"pip install '\.\[formats\]'"):
     decode.decode(data)
+
+
+@pytest.mark.parametrize('name, data', [
+    ('TIFF', b'II*\0' + bytes(9)), ('PNG', b'\x89PNG\r\n'), ('WEBP', b'RIFF1234WEBPVP')])
+def test_the_beginning_of_an_image_is_told_from_other_files(name, data):
+  with pytest.raises(decode.BadImage, match=f'only the beginning of {name}, or damaged'):
+    decode.decode(data)
+
+
+@pytest.mark.parametrize('kind, module', [
+    ('HEIF', 'pillow_heif'), ('JXL', 'pillow_jxl'), ('AVIF', 'PIL'), ('JPEG2000', 'PIL'),
+    ('PPM', 'PIL')])
+def test_formats_of_plug_ins_are_read(kind, module):
+  pytest.importorskip(module, reason='the extra [formats] is not installed')
+  if kind not in formats.pillow():
+    pytest.skip('this build of Pillow does not read it')
+  pixels = np.tile(np.linspace(0, 255, 80).astype(np.uint8)[None, :, None], (64, 1, 3))
+  file = io.BytesIO()
+  Image.fromarray(pixels).save(file, kind)
+  data = file.getvalue()
+  assert np.abs(decode.decode(data).astype(int) - pixels).mean() < 3
+  with pytest.raises(decode.BadImage) as error:
+    decode.decode(data[:len(data) // 3])
+  assert '\n' not in str(error.value)

@@ -71,6 +71,14 @@ def test_what_is_refused(item, said):
     given.pixels(item, decode.DEFAULT, _read)
 
 
+def test_floats_that_were_cut_to_whole_numbers_are_told(caplog):
+  given.of_array((_RGB / 255).astype(np.uint8) | np.uint8(1), decode.DEFAULT)
+  assert '255 is white' in caplog.text
+  caplog.clear()
+  given.of_array(np.zeros((4, 4, 3), np.uint8), decode.DEFAULT)
+  assert not caplog.text
+
+
 @pytest.mark.parametrize('images, count', [
     ('a.png', 1), (b'123', 1), (Image.fromarray(_RGB), 1), (_RGB, 1), (_RGB[..., 0], 1),
     (['a', 'b'], 2), (('a', b'b', _RGB), 3), (np.array(['a', 'b']), 2),

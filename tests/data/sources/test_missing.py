@@ -26,8 +26,10 @@ def _photos(tmp_path):
     ('a.txt', '/home/her/img/{}.jpg', "it is '.*img/000.jpg'"),
     ('a.txt', 'IMG/{}.JPG', "on the disk it is 'img/000.jpg'"),
     ('a.txt', '"img/{}.jpg"', 'quotes'),
+    ('a.txt', '$PHOTOS_OF_MINE/img/{}.jpg', 'the value for the variable'),
     ('a.txt', 'nowhere/x{}.jpg', 'is the disk there')])
-def test_the_cause_is_told_with_the_full_path(photos, name, line, cause):
+def test_the_cause_is_told_with_the_full_path(photos, monkeypatch, name, line, cause):
+  monkeypatch.setenv('PHOTOS_OF_MINE', str(photos))
   path = photos / name
   path.write_text('\n'.join(line.format(f'{k:03d}') for k in range(24)) + '\n')
   with pytest.raises(UserError, match='none of the first 10 files .* looked for as .*'
