@@ -17,5 +17,5 @@ def test_the_word_is_the_program(tmp_path):
   assert done.returncode == 2
   assert done.stdout.startswith('python -m byol_jax.main --config=configs/folder.py '
                                 "'--config.data.path=no where'\n")
-  assert done.stderr == ("byol_jax: image folder 'no where' does not exist: check "
-                         'config.data.path\n')
+  assert done.stderr == ("byol_jax: config key data.path is 'no where', which does "
+                         'not exist: check it, or set data.source\n')

@@ -39,6 +39,7 @@ from byol_jax.tasks import evaluate
 from byol_jax.tasks import pairs as pairs_lib
 from byol_jax.tasks import subject
 from byol_jax.training import build
+from byol_jax.weights import find
 from byol_jax.weights import load as weights_lib
 from byol_jax.weights import whole
 
@@ -87,7 +88,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
       if data is not None and data.bad:
         _console.warning('%s', data.bad.summary())
     _console.info('\n%s', _table(results))
-    _console.info('encoder: %s', place.named(f'encoder{weights_lib.SUFFIX}'))
+    _console.info('encoder: %s', place.named(f'encoder{find.SUFFIX}'))
 
 
 def _check(named: subject.Named) -> None:
@@ -198,7 +199,7 @@ def _save(named: subject.Named, place: Place, networks: Any,
           head: head_lib.Head) -> None:
   """Writes the encoder with the head inside."""
   params, state = jax.tree.map(np.asarray, networks)
-  path = os.path.join(place.folder, f'encoder{weights_lib.SUFFIX}')
+  path = os.path.join(place.folder, f'encoder{find.SUFFIX}')
   with hosts.together('encoder'):
     if jax.process_index() == 0:
       weights_lib.save(weights_lib.with_head(

@@ -149,7 +149,7 @@ def test_another_config_has_a_place_of_its_own(run, measured, tmp_path, capsys):
 def test_a_command_that_was_wrong_does_not_bar_the_right_one(run, tmp_path, capsys):
   arguments = ['knn', f'--config.weights={run}', f'--workdir={tmp_path}']
   assert call(*arguments, '--config.data.train_split=extra') == 2
-  assert 'data.train_split' in capsys.readouterr().err
+  assert 'has the splits train and test' in capsys.readouterr().err
   assert call(*arguments, '--config.evaluation.knn_k=5') == 0
 
 
@@ -258,6 +258,9 @@ def test_labels_that_no_classifier_can_learn(run, tmp_path, capsys):
   code, said = measure(x_train=images, y_train=labels, x_test=images,
                        y_test=np.arange(40) % 3)
   assert code == 2 and 'has a label 2' in said
-  code, said = measure(x_train=images, y_train=labels * 2, x_test=images,
-                       y_test=np.arange(40) % 3)
+  gap = dict(x_train=images, y_train=labels * 2, x_test=images,
+             y_test=np.arange(40) % 3)
+  code, said = measure(**gap)
+  assert code == 2 and 'has the label 1, which is not one of the 2 classes' in said
+  code, said = measure('knn', '--config.data.rules=0.1', **gap)
   assert code == 0 and '1 classes of the test images have no training image' in said

@@ -11,6 +11,7 @@ from byol_jax.errors import UserError
 from byol_jax.networks import architectures
 from byol_jax.run import checkpoint
 from byol_jax.training import build
+from byol_jax.weights import find
 from byol_jax.weights import load
 from byol_jax.weights import whole
 
@@ -60,7 +61,7 @@ def test_both_networks_are_read_with_their_heads(run):
 
 def test_what_has_no_heads_is_refused(run):
   folder, _ = run
-  path = str(folder / f'encoder{load.SUFFIX}')
+  path = str(folder / f'encoder{find.SUFFIX}')
   load.save(load.load(str(folder), 'online'), path)
   with pytest.raises(UserError, match='lacks the heads; name the WORKDIR'):
     whole.read(load.load(path, 'online'))
