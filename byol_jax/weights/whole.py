@@ -29,8 +29,8 @@ def read(weights: load.Weights) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
   """
   path = weights.path
   if find.kind(path) != 'run':
-    raise UserError(f'config key weights is {path!r}: an encoder alone lacks the heads; '
-                    'name the WORKDIR that it is of')
+    raise UserError(f'config key weights is {path!r}: an encoder alone lacks the '
+                    'heads; name the WORKDIR that it is of')
   checkpoints, step = find.opened(os.path.join(find.parse(path)[0], str(weights.step)),
                                   'weights')
   with contextlib.closing(checkpoints):

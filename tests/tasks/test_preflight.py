@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from byol_jax.config import base
 from byol_jax.tasks import preflight as preflight_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -74,7 +75,31 @@ def test_a_bound_that_cannot_be_is_not_told():
   assert preflight_lib.lower_bound(found, 'TPU v5 lite') == (0.03, 'compiler')
 
 
+def test_the_fewest_parts_that_fit_are_compiled(monkeypatch):
+  tried = []
+  large = preflight_lib.TooLarge(20 << 30, 16 << 30)
+  def compile_step(config, devices):
+    tried.append((config.train.accumulation_steps, len(devices)))
+    return large if config.train.accumulation_steps < 4 else preflight_lib.Compiled(
+        0, 0, 0, 0, 1.0, 1.0, 1.0)
+  monkeypatch.setattr(preflight_lib, 'compile_step', compile_step)
+  config = base().unlock()
+  config.train.batch_size = 96
+  found = preflight_lib._advice(config, [None] * 8, large)
+  assert found == {'fitting_accumulation_steps': 4, 'fitting_batch_size': 24}
+  assert tried == [(2, 8), (3, 8), (4, 8)]  # those that 12 images a device divide into
+  report = {'topology': 'v3-8', 'devices': 8, 'device_kind': 'TPU v3', 'hosts': 1,
+            'network': 'resnet50 x1', 'precision': 'bfloat16', 'image_size': 224,
+            'batch_size': 96, 'batch_size_per_device': 12, 'accumulation_steps': 1,
+            'fits': False, 'peak_hbm_bytes': 20 << 30, 'available_hbm_bytes': 16 << 30}
+  said = preflight_lib._table(report | found)
+  assert f'DOES NOT FIT, {preflight_lib._size(4 << 30)} are missing' in said
+  assert '--config.train.accumulation_steps=4' in said
+  assert 'not with one image a device either' in preflight_lib._table(report)
+
+
 @needs_compiler
+@is_long
 def test_a_step_that_does_not_fit_says_what_would(tmp_path):
   code, output = preflight(tmp_path, '--config.preflight.topology=v3-8',
                            '--config.train.batch_size=524288')
