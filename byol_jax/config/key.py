@@ -1,4 +1,4 @@
-"""What is known of one key of a config, and sections of keys."""
+"""Describes one key of a config, and collects keys in sections."""
 
 from __future__ import annotations
 

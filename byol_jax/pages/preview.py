@@ -14,7 +14,7 @@ _MOST_CLASSES, _MOST_ODD, _MOST_KINDS = 200, 60, 12  # rows
 
 
 class Found(NamedTuple):
-  """What was found out about the images.
+  """Holds the findings about the images.
 
   Attributes:
     first: the first images.

@@ -67,7 +67,7 @@ class Result(NamedTuple):
 
 
 class Facts(NamedTuple):
-  """What a config says in words.
+  """Says a config in words.
 
   Attributes:
     title: the method's name.

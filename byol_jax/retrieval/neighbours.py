@@ -24,7 +24,7 @@ _HITS = 10              # nearest images that are kept of each query
 
 
 class Relevance:
-  """Which images of the gallery are relevant to which query."""
+  """Says which images of the gallery are relevant to which query."""
 
   def __init__(self, starts: np.ndarray, rows: np.ndarray, group: np.ndarray,
                weights: np.ndarray | None = None):
@@ -95,7 +95,7 @@ def by_pairs(queries: np.ndarray, gallery: np.ndarray, weights: np.ndarray | Non
 
 
 class Measured(NamedTuple):
-  """What a search of all queries in the gallery has shown.
+  """Holds the results of a search of all queries in the gallery.
 
   Attributes:
     queries: int64 [q], the queries that have a relevant image.

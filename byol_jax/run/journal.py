@@ -1,4 +1,4 @@
-"""What a workdir tells about its run: config, metrics, results, sessions.
+"""Reads a workdir's account of its run: config, metrics, results, sessions.
 
 A run appends a line to sessions.jsonl whenever it begins or goes on. Damaged and
 missing files are named in `Journal.problems`; nothing of them is taken.

@@ -1,4 +1,4 @@
-"""What a pickle of arrays may name, and what stands for it here: values, no code."""
+"""Lists the names a pickle of arrays may have; values stand for them, no code."""
 
 from __future__ import annotations
 

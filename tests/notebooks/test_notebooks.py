@@ -64,7 +64,7 @@ def test_own_photos(tmp_path):
   assert (tmp_path / 'runs/photos/checkpoints/9').is_dir()
 
 
-@pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='20 s')
+@pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
 def test_a_tpu_of_eight_cores_goes_on_after_a_cut(tmp_path):
   for _ in range(2):
     said = executed('tpu.ipynb', tmp_path, FAKE, 8, 'install')

@@ -23,7 +23,7 @@ _OF_LEVELS = 8              # pixels a level that are needed to speak of few lev
 
 
 class Look(NamedTuple):
-  """What was found.
+  """Holds the findings about one image.
 
   Attributes:
     format: 'JPEG', 'PNG', ...; 'pixels' for an image in memory; '' for none.

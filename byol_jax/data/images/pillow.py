@@ -46,7 +46,7 @@ _STRIP = 256             # rows that are converted at a time
 
 
 class Header(NamedTuple):
-  """What the header of a file promises.
+  """Holds the promises of a file's header.
 
   Attributes:
     format: 'JPEG', 'PNG', ...

@@ -33,7 +33,7 @@ _PACKED = {b'\x1f\x8b': 'gzip -d', b'BZh': 'bzip2 -d', b'\xfd7zXZ': 'xz -d',
 
 
 class Wanted(NamedTuple):
-  """What is looked for in a tar."""
+  """Names the members of a tar that are looked for."""
   endings: tuple[str, ...]  # of images, as in '.jpg'
   image: str = ''  # the ending of the image where a sample has several; '' for the only
   label: str = ''  # a field of .json; '' for .cls, 'none' for no labels
