@@ -118,6 +118,9 @@ def _of_images(config: ml_collections.ConfigDict) -> _Rules:
        f' more than data.resident_limit_mib = {data.resident_limit_mib}'),
       ('augment.jigsaw.tile', jigsaw.tile > jigsaw.size // 3,
        f', more than a third of augment.jigsaw.size = {jigsaw.size}'),
+      ('augment.jigsaw.tile', config.method.jigsaw and jigsaw.tile > data.image_size,
+       f', larger than a view, data.image_size = {data.image_size}: set '
+       'augment.jigsaw.size to about its size, and the tile to a quarter of that'),
       ('augment.jigsaw.tile', config.method.jigsaw and jigsaw.tile < smallest,
        f", but {network.name} with network.stem='{network.stem}' needs at least "
        f'{smallest} pixels'),

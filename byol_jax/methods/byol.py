@@ -55,8 +55,9 @@ def make(settings: method.Settings = method.DEFAULTS) -> method.Method:
       z1, z2 = outputs.online.projection
     if settings.target != 'online':
       z1, z2 = jax.lax.stop_gradient((z1, z2))
-    return losses.infonce_loss(p1, p2, z1, z2, temperature=temperature, beta=beta,
-                               axis_name=axis_name), {}
+    value, top1 = losses.infonce_loss(p1, p2, z1, z2, temperature=temperature,
+                                      beta=beta, axis_name=axis_name)
+    return value, {} if top1 is None else {'contrast_top1': 100 * top1}
 
   # by chance cosines are 0: 4, and the logarithm of 2 N - 1 ones in each direction
   chance = 4 + 4 * beta * temperature * math.log(max(2 * settings.examples - 1, 1))

@@ -118,7 +118,7 @@ def log_denominators(
 def infonce_loss(
     phi1: jax.Array, phi2: jax.Array, psi1: jax.Array, psi2: jax.Array, *,
     temperature: float, beta: float, axis_name: str | None,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array | None]:
   """Computes BYOL's interpolation to a contrastive loss (section 5, appendix F.4).
 
   L = 4 - InfoNCE(v, v') - InfoNCE(v', v), with cosines S and B examples,
@@ -139,17 +139,18 @@ def infonce_loss(
     axis_name: the mapped axis.
 
   Returns:
-    A scalar, this device's mean.
+    This device's mean, a scalar. And the share (0 to 1) of images whose other view is
+    the nearest one; None with beta = 0, which compares no images.
   """
   chex.assert_rank(phi1, 2)
   chex.assert_equal_shape([phi1, phi2, psi1, psi2])
   positive = regression_loss(phi1, psi2) + regression_loss(phi2, psi1)
   if beta == 0:
-    return jnp.mean(positive)
-  one, two, _ = log_denominators(
+    return jnp.mean(positive), None
+  one, two, top1 = log_denominators(
       *map(l2_normalize, (phi1, phi2, psi1, psi2)), temperature=temperature,
       axis_name=axis_name)
-  return jnp.mean(positive + beta * 2 * temperature * (one + two))
+  return jnp.mean(positive + beta * 2 * temperature * (one + two)), top1
 
 
 def ntxent_loss(

@@ -69,6 +69,12 @@ def test_tiles_must_fit():
       "config key augment.jigsaw.tile is 2, but resnet8 with network.stem='half' needs "
       'at least')):
     rules.validate(config)
+  config.augment.jigsaw.tile = 24
+  with pytest.raises(UserError, match=re.escape(
+      'config key augment.jigsaw.tile is 24, larger than a view, data.image_size = 20')):
+    rules.validate(config)
+  config.augment.jigsaw.update(size=48, tile=12)
+  rules.validate(config)
 
 
 def test_missing_key_is_named():

@@ -122,7 +122,7 @@ def test_similarities_are_in_full_precision_on_a_tpu():
       lambda a, b: losses.ntxent_loss(a, b, temperature=0.1, axis_name=None)[0],
       lambda a, b: losses.queue_loss(a, a, b, 0.1)[0],
       lambda a, b: losses.infonce_loss(a, b, a, b, temperature=0.1, beta=1.0,
-                                       axis_name=None)):
+                                       axis_name=None)[0]):
     lowered = jax.export.export(jax.jit(jax.grad(loss)), platforms=['tpu'])(x, x)
     products = [line for line in lowered.mlir_module().splitlines()
                 if 'stablehlo.dot_general' in line]
