@@ -37,7 +37,8 @@ class Entry(NamedTuple):
 
 # config key method.name: what belongs to it
 METHODS = {
-    'byol': Entry('byol_jax.methods.byol', 'BYOL', ('target', 'beta', 'temperature')),
+    'byol': Entry('byol_jax.methods.byol', 'BYOL',
+                  ('target', 'beta', 'temperature', 'optimal_predictor')),
     'simclr': Entry('byol_jax.methods.simclr', 'SimCLR', ('temperature',), 'simclr',
                     'online', joint_statistics=True),
     'moco': Entry('byol_jax.methods.moco', 'MoCo v2',

@@ -113,6 +113,25 @@ def test_devices_share_their_negatives(x64, kind, num_devices):
   np.testing.assert_allclose(mapped_grads / num_devices, parts(grads), rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize('num_devices', [1, 4])
+def test_the_best_linear_predictor(x64, num_devices):
+  """Appendix I: least squares over the batch of all devices and both directions."""
+  method = byol.make(method_lib.Settings(target='stopped', optimal_predictor=True))
+  z = np.random.default_rng(0).standard_normal((2, 24, 7)) + 1
+  q = np.linalg.lstsq(np.concatenate(z), np.concatenate(z[::-1]), rcond=None)[0]
+  def loss(z, q=q):
+    return jnp.mean(sum(losses.regression_loss(z[i] @ q, jax.lax.stop_gradient(z[1 - i]))
+                        for i in (0, 1)))
+  expected, gradient = jax.value_and_grad(loss)(jnp.asarray(z))  # q is a constant
+  parts = lambda x: jnp.moveaxis(x.reshape(2, num_devices, -1, 7), 1, 0)
+  values, grads = jax.pmap(jax.value_and_grad(lambda z: method.loss(
+      method_lib.Pass(Outputs(z, z, z), None), {}, 'i')[0]),
+                           axis_name='i', devices=jax.devices()[:num_devices])(parts(z))
+  np.testing.assert_allclose(np.mean(values), expected, rtol=1e-5)
+  np.testing.assert_allclose(grads / num_devices, parts(gradient), atol=1e-6)
+  assert expected < 0.6 * losses.byol_loss(*z, *z)  # it predicts
+
+
 def test_what_beta_makes_of_the_loss():
   method = byol.make(method_lib.Settings(examples=8, beta=1.0, temperature=0.1))
   assert method.meaning.chance == pytest.approx(4 + 0.4 * math.log(15))

@@ -55,7 +55,8 @@ def _queue():
     return {'memory': jnp.concatenate([keys, carried['memory']])[:MEMORY]}
   return method_lib.Method(
       title='Queue', online_views=(0,), target_views=(1,), joint_statistics=False,
-      loss=loss, follow=method_lib.copied, meaning=method_lib.Meaning(0),
+      loss=loss, follow=lambda target, online, rate: online,
+      meaning=method_lib.Meaning(0),
       init=lambda key: {'memory': jax.random.normal(key, (MEMORY, SIZE))},
       advance=advance)
 
@@ -66,6 +67,8 @@ _SETTINGS = method_lib.Settings(
 METHODS = {
     'siamese': _siamese(), 'queue': _queue(),
     'byol, negatives': byol.make(_SETTINGS._replace(beta=1.0)),
+    'byol, best map': byol.make(_SETTINGS._replace(
+        target='stopped', optimal_predictor=True)),
     'simclr': simclr.make(_SETTINGS),
     'simsiam': simsiam.make(_SETTINGS),
     'moco': moco.make(_SETTINGS._replace(shuffle=True)),
