@@ -171,8 +171,9 @@ def _of_methods(config: ml_collections.ConfigDict) -> _Rules:
        f', not a multiple of {keys_a_sub_batch}, the images that a sub-batch adds to '
        'it: train.batch_size / train.accumulation_steps'
        f'{", twice with method.symmetric" if config.method.symmetric else ""}'),
-      ('method.optimal_predictor', config.method.optimal_predictor and network.predictor,
-       ', which takes the place of the learned one: set network.predictor=False'),
+      ('method.optimal_predictor', network.predictor
+       and config.method.optimal_predictor, ', which takes the place of the learned '
+       'one: set network.predictor=False'),
       ('network.predictor', not network.predictor and method.needs_predictor,
        f': without a predictor {method.title} collapses; leave it out'),
       ('network.heads', network.predictor and own_heads.predictor
