@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 
 from byol_jax.errors import UserError
+from byol_jax.weights import agreement
 from byol_jax.weights import load as weights_lib
 from byol_jax.weights import torch as torch_lib
 
@@ -97,3 +98,35 @@ def test_what_does_not_come_in(folder):
   (path / 'resnet50.pth').write_bytes(b'')
   refused('cannot be read: it is a pickle, .*save_file', 'resnet50.pth')
   refused('there is no such file', 'none.safetensors')
+
+
+def test_a_state_dict_of_timm_has_its_features(tmp_path):
+  """Behind every name that people's modules give it, and as lightly numbers it."""
+  torch = pytest.importorskip('torch', reason="large: pip install 'byol_jax[torch]'")
+  timm = pytest.importorskip('timm', reason="large: pip install 'byol_jax[torch]'")
+  safetensors_torch = pytest.importorskip('safetensors.torch')
+  torch.manual_seed(0)
+  model = timm.create_model('resnet18', num_classes=10)
+  with torch.no_grad():
+    for name, array in model.named_parameters():
+      if 'bn' in name or 'downsample.1' in name:
+        array.uniform_(-0.2, 0.2) if name.endswith('bias') else array.uniform_(0.5, 1.5)
+    for _ in range(3):
+      model.train()(torch.randn(8, 3, 64, 64))
+    images = torch.randn(4, 3, 64, 64)
+    theirs = model.eval().forward_head(
+        model.forward_features(images), pre_logits=True).numpy()
+  digests = set()
+  for k, module in enumerate((
+      model, torch.nn.Sequential(*list(model.children())[:-1]),
+      *(torch.nn.ModuleDict({name: model})
+        for name in ('module', 'backbone', 'encoder', 'model')),
+      torch.nn.ModuleDict({'module': torch.nn.ModuleDict(
+          {'backbone': torch.nn.Sequential(*list(model.children())[:-2])})}))):
+    path = str(tmp_path / f'{k}.safetensors')
+    safetensors_torch.save_file(module.state_dict(), path)
+    weights = weights_lib.load(path, None)
+    digests.add(weights.digest)
+  assert len(digests) == 1
+  found = agreement.difference(theirs, agreement.features(weights, images.numpy()))
+  assert found['relative_l2'] < 1e-4 and found['one_minus_cos'] < 1e-6

@@ -13,6 +13,7 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
+from byol_jax.weights import agreement
 from byol_jax.weights import init_from
 from byol_jax.weights import torch as torch_lib
 
@@ -148,6 +149,11 @@ def test_an_encoder_of_others_is_taken_for_both_networks(theirs, caplog):
         state['encoder/~/initial_batchnorm/~/mean_ema']['average'],
         weights.state['encoder/~/initial_batchnorm/~/mean_ema']['average'])
     assert params['projector/~/linear_0']['w'].all()
+  images = np.random.default_rng(0).normal(size=(2, 3, 24, 24)).astype(np.float32)
+  for params, state in (taken[:2], taken[2:]):
+    np.testing.assert_allclose(agreement.features(weights._replace(
+        params=params, state=state), images), agreement.features(weights, images),
+        rtol=1e-5, atol=1e-6)
   other = both(weights)
   other.online_params['encoder/~/initial_conv'] = {'w': np.zeros((3, 3, 3, 8), 'f')}
   with pytest.raises(UserError, match='--config.network.name=resnet8 --config.network.'
