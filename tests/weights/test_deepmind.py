@@ -2,6 +2,7 @@
 
 import collections
 import pickle
+import re
 
 import haiku as hk
 import jax
@@ -154,10 +155,11 @@ def test_what_is_no_checkpoint(theirs, tmp_path):
   def refused(data, message):
     (tmp_path / 'b.pkl').write_bytes(data)
     with pytest.raises(UserError, match=message) as error:
-      deepmind.read(str(tmp_path / 'b.pkl'), 'online')
-    assert '\n' not in str(error.value)
+      weights_lib.load(str(tmp_path / 'b.pkl'), None, 'init_from')
+    assert re.fullmatch("config key init_from is '.*b.pkl': it [^\n]*", str(error.value))
   refused(whole[:-1], 'cut short')
   refused(b'', 'it is empty')
+  refused(b'PK' + bytes(40), 'it is of PyTorch: .*, convert it: import torch')
   refused(pickle.dumps({'a': 1}, 2), 'no experiment_state')
   refused(pickle.dumps([1], 2), 'no experiment_state')
   refused(pickle.dumps(print, 2), 'it names .* nothing in it was executed')
