@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import numpy as np
 from PIL import Image
@@ -57,7 +58,7 @@ def test_files_give_the_features_of_embed(folder):
   assert np.abs(target - embedded['features']).max() > 1e-3
 
 
-def test_onnxruntime_computes_the_same(folder, capsys):
+def test_onnxruntime_computes_the_same(folder, capsys, monkeypatch):
   pytest.importorskip('onnxruntime', reason="pip install 'byol_jax[onnx]'")
   assert main_lib.main([
       'byol_jax.main', f'--config={ROOT}/configs/embed.py', '--distributed=off',
@@ -76,6 +77,11 @@ def test_onnxruntime_computes_the_same(folder, capsys):
   pixels = np.random.default_rng(0).integers(0, 256, (3, 30, 40, 3), np.uint8)
   np.testing.assert_allclose(
       encode(pixels), encoder.load(str(folder / 'run'))(pixels), rtol=0, atol=1e-4)
+  with pytest.raises(UserError, match="'ort': name 'jax' or 'onnx'"):
+    encoder.load(str(folder / 'run'), runtime='ort')
+  monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+  with pytest.raises(UserError, match=r'onnxruntime is not installed: .*\[onnx\]'):
+    encoder.load(str(folder / 'run'), runtime='onnx')
 
 
 def test_pixels_give_nearly_those_of_files(folder):

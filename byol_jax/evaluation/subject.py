@@ -10,6 +10,7 @@ import numpy as np
 
 from byol_jax.data.sources import table
 from byol_jax.devices import mapped
+from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import features as features_lib
 from byol_jax.evaluation import figures
@@ -28,6 +29,8 @@ def make_encoder(weights: weights_lib.Weights, *, image_size: int, center_share:
   `crop_area` is that of evaluations on random crops; None: the run's. With the runtime
   'onnx' onnxruntime computes the features, of these weights alone.
   """
+  if runtime not in ('jax', 'onnx'):
+    raise UserError(f"the runtime is {runtime!r}: name 'jax' or 'onnx'")
   spec, share = build.eval_view(weights.config, image_size, center_share)
   if crop_area:
     spec = spec._replace(area=tuple(crop_area))

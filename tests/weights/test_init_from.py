@@ -162,9 +162,10 @@ def test_an_encoder_of_others_is_taken_for_both_networks(theirs, caplog):
 
 
 def test_images_are_prepared_as_for_that_encoder(theirs):
-  path, _ = theirs
+  path, weights = theirs
   config = keys_lib.base().unlock()
   config.init_from, config.data.std = path, (0.3, 0.3, 0.3)
+  config.network.update(weights.config.network.to_dict())
   found = init_from.with_preparation(config, {})
   assert found.data.mean == (0.5, 0.4, 0.3) and found.data.center_share == 0.95
   assert found.data.std == (0.3, 0.3, 0.3) and found.data.image_size == 224
@@ -173,4 +174,16 @@ def test_images_are_prepared_as_for_that_encoder(theirs):
   config.init_from = 'gone'
   assert init_from.with_preparation(config, begun).data.mean == (0.5, 0.4, 0.3)
   config.init_from = ''
+  assert init_from.with_preparation(config, {}) is config
+
+
+def test_it_is_looked_at_before_anything_is_written(theirs, run, tmp_path):
+  config = keys_lib.base().unlock()
+  config.network.precision = 'float32'
+  for path, message in ((theirs[0], 'set --config.network.name=resnet8'),
+                        (str(tmp_path / 'none'), 'no such file or folder')):
+    config.init_from = path
+    with pytest.raises(UserError, match=message):
+      init_from.with_preparation(config, {})
+  config.init_from = str(run)
   assert init_from.with_preparation(config, {}) is config
