@@ -159,8 +159,8 @@ def _what_it_is(path: str) -> str:
   here = epath.Path(path)
   if not here.exists():
     if path.startswith(('hf-hub:', 'hf_hub:', 'timm/', 'local-dir:')):
-      return ('it is no path: name the folder itself; what lies at Hugging Face must be '
-              'fetched before, as by `hf download NAME --local-dir FOLDER`')
+      return ('it is no path: name the folder itself; what lies at Hugging Face must '
+              'be fetched before, as by `hf download NAME --local-dir FOLDER`')
     return 'there are no checkpoints, as there is no such file or folder'
   if here.suffix == '.onnx':
     return ('it is an ONNX file, whose normalizations are gone: name the run or the '
