@@ -84,8 +84,7 @@ def test_torch(made, tmp_path, name):
     close(sample.features, ran(tmp_path, WITHOUT + given + code("'local-dir:")))
   said = code("encoder.load('DIR')", card.text(weights, {}, 'noise', [], ''))
   torch_s, ours = said.replace('DIR', str(out)).split('from byol_jax')
-  last = {'resnet18': '\nfeatures = model(images)', 'resnet8': ''}[name]  # torchvision's
-  close(sample.features, ran(tmp_path, WITHOUT + given + torch_s + last))
+  close(sample.features, ran(tmp_path, WITHOUT + given + torch_s))
   # by what is ours it is prepared, too
   paths = f'paths = [{str(tmp_path / "a.png")!r}]\nfrom byol_jax'
   Image.fromarray(sample.whole[0]).save(tmp_path / 'a.png')
