@@ -147,13 +147,12 @@ class Index:
     """Returns the share of the true k nearest that a search finds, of some images."""
     names = sorted(self._table.stamps())
     names = names[::max(len(names) // queries, 1)][:queries]
-    found = []
-    for row in self._table.rows(names).values():
-      vector = np.asarray(row[store_lib.VECTOR], np.float32)
-      true, ours = ({hit[store_lib.NAME] for _, hit in self._table.nearest(
-          vector, k, exact=exact)} for exact in (True, False))
-      found.append(len(true & ours) / len(true))
-    return float(np.mean(found))
+    vectors = [np.asarray(row[store_lib.VECTOR], np.float32)
+               for row in self._table.rows(names).values()]
+    true = self._table.nearest_of_all(np.stack(vectors), k)
+    return float(np.mean([
+        len(of_query & {row[store_lib.NAME] for _, row in self._table.nearest(vector, k)})
+        / len(of_query) for vector, of_query in zip(vectors, true)]))
 
   def _hits(self, vector: np.ndarray, k: int, where: str | None) -> list[Hit]:
     return [_hit(*found) for found in self._table.nearest(vector, k, where)]
