@@ -1,6 +1,6 @@
 """The same product in two shops: emoji, each drawn by two vendors.
 
-  python benchmarks/emoji.py [--folder=FOLDER] [--epochs=60] [--seeds=3]
+  python benchmarks/emoji.py [--folder=FOLDER] [--epochs=40] [--seeds=3]
 
 Fetches emoji-datasource-google and emoji-datasource-twitter 16.0.0 by npm (136 MB) into
 the folder, unless they are there. Their code is under the MIT licence; the README of
@@ -93,7 +93,8 @@ def pretrain(folder, images, epochs, seed):
       **{'data.source': 'npz', 'data.path': path, 'data.image_size': 24,
          'data.eval_image_size': _SIDE, 'data.mean': (0.8,) * 3,
          'data.std': (0.3,) * 3, 'train.epochs': float(epochs),
-         'train.warmup_epochs': epochs / 10}))
+         'train.warmup_epochs': epochs / 10,
+         'evaluation.every_epochs': float(epochs), 'log.report': False}))
 
 
 def learned(x, size, pairs, noise, seed, folder):
@@ -157,7 +158,7 @@ def measure(folder, epochs, seed):
 def main():
   parser = argparse.ArgumentParser()
   parser.add_argument('--folder', default='runs/emoji', help='of drawings and runs')
-  parser.add_argument('--epochs', type=int, default=60)
+  parser.add_argument('--epochs', type=int, default=40)
   parser.add_argument('--seeds', type=int, default=1)
   arguments = parser.parse_args()
   os.makedirs(arguments.folder, exist_ok=True)

@@ -150,9 +150,9 @@ class Index:
     vectors = [np.asarray(row[store_lib.VECTOR], np.float32)
                for row in self._table.rows(names).values()]
     true = self._table.nearest_of_all(np.stack(vectors), k)
-    return float(np.mean([
-        len(of_query & {row[store_lib.NAME] for _, row in self._table.nearest(vector, k)})
-        / len(of_query) for vector, of_query in zip(vectors, true)]))
+    ours = ({row[store_lib.NAME] for _, row in self._table.nearest(vector, k)}
+            for vector in vectors)
+    return float(np.mean([len(a & b) / len(a) for a, b in zip(true, ours)]))
 
   def _hits(self, vector: np.ndarray, k: int, where: str | None) -> list[Hit]:
     return [_hit(*found) for found in self._table.nearest(vector, k, where)]
