@@ -26,6 +26,8 @@ from byol_jax.storage import files as files_lib
 FORMAT = 'byol_jax index 1'
 ABOUT, ENCODER, TABLE = 'index.json', 'encoder.safetensors', 'table'
 EMBEDDINGS = 'embeddings.npz'
+_KINDS = {'weights': str, 'network': str, 'digest': str, 'image_size': int,
+          'center_share': (int, float)}  # what a query's encoder is found by
 
 
 class Hit(NamedTuple):
@@ -166,12 +168,17 @@ def read_about(path: str) -> dict[str, Any]:
   """
   file = os.path.join(path, ABOUT)
   about = files_lib.read_json(file)
-  if not isinstance(about, dict) or 'format' not in about:
-    raise UserError(f'{file} is damaged: remove {path!r}, and make the index again')
-  if about['format'] != FORMAT:
+  if isinstance(about, dict) and about.get('format', FORMAT) != FORMAT:
     raise UserError(f'{file} is of the format {about["format"]!r}, this version knows '
                     f'{FORMAT!r}: make the index again')
+  if not _is_whole(about):
+    raise UserError(f'{file} is damaged: remove {path!r}, and make the index again')
   return about
+
+
+def _is_whole(about: Any) -> bool:
+  return isinstance(about, dict) and all(
+      isinstance(about.get(key), kind) for key, kind in _KINDS.items())
 
 
 def _hit(score: float, row: dict[str, Any]) -> Hit:
@@ -218,8 +225,9 @@ def _embedded(path: str) -> tuple[dict[str, Any], _Features]:
   file = os.path.join(path, EMBEDDINGS)
   results = files_lib.read_json(os.path.join(path, 'results.json'))
   try:
-    about = {key: results['protocol'][key] for key in (
-        'weights', 'network', 'digest', 'image_size', 'center_share')}
+    about = {key: results['protocol'][key] for key in _KINDS}
+    if not _is_whole(about):
+      raise ValueError(f'the protocol says {about}')
     with open(file, 'rb') as f:
       data = io.BytesIO(f.read())
     with np.load(data, allow_pickle=False) as arrays:

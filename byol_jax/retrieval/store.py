@@ -36,9 +36,9 @@ _KEPT = datetime.timedelta(hours=1)  # older versions are removed: searches end 
 class Store:
   """The table of an index."""
 
-  def __init__(self, table: Any):
-    """Takes LanceDB's table; programs call `create` or `open`."""
-    self._table = table
+  def __init__(self, table: Any, folder: str):
+    """Takes LanceDB's table and its place; programs call `create` or `open_table`."""
+    self._table, self._folder = table, folder
 
   @property
   def size(self) -> int:
@@ -52,7 +52,8 @@ class Store:
 
   def stamps(self) -> dict[str, tuple[str, str]]:
     """Returns {name: (stamp of its image, stamp of its columns)}."""
-    found = self._table.search().select([NAME, IMAGE, ABOUT]).to_arrow()
+    with _reading(self._folder):
+      found = self._table.search().select([NAME, IMAGE, ABOUT]).to_arrow()
     return {name: (image, about) for name, image, about in zip(
         *(found[column].to_pylist() for column in (NAME, IMAGE, ABOUT)))}
 
@@ -86,8 +87,9 @@ class Store:
     """Returns {name: {title: value}} of all columns, for those that are there."""
     found = {}
     for condition in _conditions(names):
-      for row in self._table.search().where(condition).limit(len(names)).to_list():
-        found[row[NAME]] = row
+      with _reading(self._folder):
+        rows = self._table.search().where(condition).limit(len(names)).to_list()
+      found |= {row[NAME]: row for row in rows}
     return found
 
   def nearest(self, query: np.ndarray, k: int, where: str | None = None, *,
@@ -120,8 +122,7 @@ class Store:
       found = search.to_list()
     except (ValueError, RuntimeError, OSError) as error:
       if not where:
-        raise TransientError(f'the index cannot be searched '
-                             f'({errors.one_line(error)})') from error
+        raise _unreadable(self._folder, error) from error
       raise UserError(f'config key search.where is {where!r}, which is no condition on '
                       f'the columns {", ".join([NAME, *self.columns])} '
                       f'({_shortest(error)}); write it as in '
@@ -188,17 +189,18 @@ def create(folder: str, size: int, dtype: str, columns: Mapping[str, str]) -> St
       (THUMBNAIL, pyarrow.binary()),
       *((title, kinds[kind]) for title, kind in columns.items())])
   database = _connect(folder)
-  with _storage():
-    try:
+  try:
+    with _reading(folder, but=ValueError):
       table = database.open_table(_TABLE)
-    except ValueError:  # there is none
+  except ValueError:  # there is none
+    with _storage():
       table = database.create_table(_TABLE, schema=schema)
   if table.schema.names != schema.names or table.schema.types != schema.types:
     raise UserError(
         f'{folder} has the columns {", ".join(map(str, table.schema.names))}, the '
         f'catalogue now {", ".join(map(str, schema.names))}, or their kinds differ: '
         'make a new index with another --workdir')
-  return Store(table)
+  return Store(table, folder)
 
 
 def open_table(folder: str) -> Store:
@@ -208,11 +210,8 @@ def open_table(folder: str) -> Store:
     UserError: LanceDB is not installed, or there is no sound table.
   """
   database = _connect(folder)
-  try:
-    return Store(database.open_table(_TABLE))
-  except (ValueError, RuntimeError, OSError) as error:
-    raise UserError(f'{folder} holds no index that can be read '
-                    f'({_shortest(error)}): make it again') from error
+  with _reading(folder):
+    return Store(database.open_table(_TABLE), folder)
 
 
 def _connect(folder: str) -> Any:
@@ -237,6 +236,22 @@ def _conditions(names: Sequence[str]) -> Iterator[str]:
 def _shortest(error: Exception) -> str:
   """Returns what an error of LanceDB says, without the places in its own code."""
   return errors.one_line(error).split(', /')[0][:200]
+
+
+def _unreadable(folder: str, error: Exception) -> UserError:
+  return UserError(f'{folder} holds no index that can be read ({_shortest(error)}): '
+                   'remove it, and make the index again')
+
+
+@contextlib.contextmanager
+def _reading(folder: str, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+  """Turns what a damaged table raises into UserError, except `but`."""
+  try:
+    yield
+  except but:
+    raise
+  except (ValueError, RuntimeError, OSError) as error:
+    raise _unreadable(folder, error) from error
 
 
 @contextlib.contextmanager

@@ -83,3 +83,9 @@ def test_mistakes_end_in_one_line(tmp_path):
     store_lib.create(str(tmp_path), 16, 'float32', {'price': 'text'})
   with pytest.raises(errors.UserError, match='holds no index'):
     store_lib.open_table(str(tmp_path / 'nothing'))
+  for file in (tmp_path / 'images.lance/data').iterdir():
+    file.write_bytes(b'broken')
+  for ask in (store.stamps, lambda: store.rows(['a']),
+              lambda: store.nearest(unit(1)[0], 1)):
+    with pytest.raises(errors.UserError, match='remove it, and make the index again'):
+      ask()
