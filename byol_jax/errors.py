@@ -28,7 +28,8 @@ def one_line(error: BaseException) -> str:
   """Returns an error's text in one line, for a message.
 
   tensorstore writes a page about the array, with the reason in it: only the reason is
-  taken. The number of an OSError without a file's name is left out.
+  taken. The number of an OSError without a file's name is left out. What a terminal
+  would act on, as in the bytes of a picture, is escaped.
   """
   has_reason = isinstance(error, OSError) and error.filename is None and error.strerror
   text = ' '.join(str(error.strerror if has_reason else error).split())
@@ -38,4 +39,5 @@ def one_line(error: BaseException) -> str:
   if page:  # its parts: kind of error, two places, reason
     parts = text.split(': ')
     text = ': '.join(parts[:1] + parts[1:][-1:])
+  text = ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
   return text[:_MOST_SHOWN] or type(error).__name__

@@ -184,6 +184,18 @@ def test_encoder():
   assert said['ratio_1'] > 0 and said['onnxruntime_8'] > 0 and said['size'] == 32
 
 
+@pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
+def test_catalogue():
+  """An index is killed, and gone on with to the same content; changes cost themselves."""
+  pytest.importorskip('lancedb', reason='the extra [index] is not installed')
+  whole, killed, gone_on, changed, nothing, end = _last_line(
+      'catalogue', '--images=5000', '--kills=1', '--changed=30')
+  assert whole['encoded'] == 5000 and 0 < killed['images_in_the_index'] < 5000
+  assert gone_on['encoded'] == 5000 - killed['images_in_the_index']
+  assert changed['encoded'] == changed['removed'] == 30
+  assert nothing['encoded'] == nothing['removed'] == 0 and end['images'] == 4970
+
+
 def test_retrieval():
   pytest.importorskip('lancedb', reason='the extra [index] is not installed')
   found = _last_line('retrieval', '--rows=600', '--size=16', '--queries=3')

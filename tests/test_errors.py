@@ -15,6 +15,7 @@ _PAGE = ("DATA_LOSS: Error opening \"zarr\" driver: Error reading \"w/0.0\": \nE
 @pytest.mark.parametrize('error, said', [
     (ValueError('two\n  lines'), 'two lines'),
     (ValueError(), 'ValueError'),
+    pytest.param(ValueError('é\x1b[31m'), r'é\x1b[31m', id='escaped'),
     (ValueError('x' * 1000), 'x' * 300),
     (OSError(errno.ENOSPC, 'no room'), 'no room'),
     (OSError('bare'), 'bare'),

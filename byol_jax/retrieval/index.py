@@ -26,6 +26,8 @@ from byol_jax.storage import files as files_lib
 FORMAT = 'byol_jax index 1'
 ABOUT, ENCODER, TABLE = 'index.json', 'encoder.safetensors', 'table'
 EMBEDDINGS = 'embeddings.npz'
+_KINDS = {'weights': str, 'network': str, 'digest': str, 'image_size': int,
+          'center_share': (int, float)}  # what a query's encoder is found by
 
 
 class Hit(NamedTuple):
@@ -147,13 +149,12 @@ class Index:
     """Returns the share of the true k nearest that a search finds, of some images."""
     names = sorted(self._table.stamps())
     names = names[::max(len(names) // queries, 1)][:queries]
-    found = []
-    for row in self._table.rows(names).values():
-      vector = np.asarray(row[store_lib.VECTOR], np.float32)
-      true, ours = ({hit[store_lib.NAME] for _, hit in self._table.nearest(
-          vector, k, exact=exact)} for exact in (True, False))
-      found.append(len(true & ours) / len(true))
-    return float(np.mean(found))
+    vectors = [np.asarray(row[store_lib.VECTOR], np.float32)
+               for row in self._table.rows(names).values()]
+    true = self._table.nearest_of_all(np.stack(vectors), k)
+    ours = ({row[store_lib.NAME] for _, row in self._table.nearest(vector, k)}
+            for vector in vectors)
+    return float(np.mean([len(a & b) / len(a) for a, b in zip(true, ours)]))
 
   def _hits(self, vector: np.ndarray, k: int, where: str | None) -> list[Hit]:
     return [_hit(*found) for found in self._table.nearest(vector, k, where)]
@@ -167,12 +168,17 @@ def read_about(path: str) -> dict[str, Any]:
   """
   file = os.path.join(path, ABOUT)
   about = files_lib.read_json(file)
-  if not isinstance(about, dict) or 'format' not in about:
-    raise UserError(f'{file} is damaged: remove {path!r}, and make the index again')
-  if about['format'] != FORMAT:
+  if isinstance(about, dict) and about.get('format', FORMAT) != FORMAT:
     raise UserError(f'{file} is of the format {about["format"]!r}, this version knows '
                     f'{FORMAT!r}: make the index again')
+  if not _is_whole(about):
+    raise UserError(f'{file} is damaged: remove {path!r}, and make the index again')
   return about
+
+
+def _is_whole(about: Any) -> bool:
+  return isinstance(about, dict) and all(
+      isinstance(about.get(key), kind) for key, kind in _KINDS.items())
 
 
 def _hit(score: float, row: dict[str, Any]) -> Hit:
@@ -219,8 +225,9 @@ def _embedded(path: str) -> tuple[dict[str, Any], _Features]:
   file = os.path.join(path, EMBEDDINGS)
   results = files_lib.read_json(os.path.join(path, 'results.json'))
   try:
-    about = {key: results['protocol'][key] for key in (
-        'weights', 'network', 'digest', 'image_size', 'center_share')}
+    about = {key: results['protocol'][key] for key in _KINDS}
+    if not _is_whole(about):
+      raise ValueError(f'the protocol says {about}')
     with open(file, 'rb') as f:
       data = io.BytesIO(f.read())
     with np.load(data, allow_pickle=False) as arrays:

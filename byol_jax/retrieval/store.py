@@ -29,15 +29,16 @@ _TABLE = 'images'
 _AT_A_TIME = 1000      # names in one condition
 _EF, _PARTITIONS = 200, 64  # what an approximate search looks at, at most
 _PARTITION = 50_000    # rows of a partition, about
+_SCANNED = 8192        # rows that are in memory at a time
 _KEPT = datetime.timedelta(hours=1)  # older versions are removed: searches end sooner
 
 
 class Store:
   """The table of an index."""
 
-  def __init__(self, table: Any):
-    """Takes LanceDB's table; programs call `create` or `open`."""
-    self._table = table
+  def __init__(self, table: Any, folder: str):
+    """Takes LanceDB's table and its place; programs call `create` or `open_table`."""
+    self._table, self._folder = table, folder
 
   @property
   def size(self) -> int:
@@ -51,7 +52,8 @@ class Store:
 
   def stamps(self) -> dict[str, tuple[str, str]]:
     """Returns {name: (stamp of its image, stamp of its columns)}."""
-    found = self._table.search().select([NAME, IMAGE, ABOUT]).to_arrow()
+    with _reading(self._folder):
+      found = self._table.search().select([NAME, IMAGE, ABOUT]).to_arrow()
     return {name: (image, about) for name, image, about in zip(
         *(found[column].to_pylist() for column in (NAME, IMAGE, ABOUT)))}
 
@@ -85,8 +87,9 @@ class Store:
     """Returns {name: {title: value}} of all columns, for those that are there."""
     found = {}
     for condition in _conditions(names):
-      for row in self._table.search().where(condition).limit(len(names)).to_list():
-        found[row[NAME]] = row
+      with _reading(self._folder):
+        rows = self._table.search().where(condition).limit(len(names)).to_list()
+      found |= {row[NAME]: row for row in rows}
     return found
 
   def nearest(self, query: np.ndarray, k: int, where: str | None = None, *,
@@ -119,13 +122,31 @@ class Store:
       found = search.to_list()
     except (ValueError, RuntimeError, OSError) as error:
       if not where:
-        raise TransientError(f'the index cannot be searched '
-                             f'({errors.one_line(error)})') from error
+        raise _unreadable(self._folder, error) from error
       raise UserError(f'config key search.where is {where!r}, which is no condition on '
                       f'the columns {", ".join([NAME, *self.columns])} '
                       f'({_shortest(error)}); write it as in '
                       '"price < 50 AND label = \'shoe\'"') from error
     return [(1 - row.pop('_distance'), row) for row in found]
+
+  def nearest_of_all(self, queries: np.ndarray, k: int) -> list[set[str]]:
+    """Finds the names of the k rows of the largest cosine, in one pass over all rows.
+
+    Args:
+      queries: float32 [n, D] of length 1.
+      k: how many for each; fewer where there are fewer rows.
+    """
+    best = np.full((len(queries), k), -np.inf, np.float32)
+    found = np.full((len(queries), k), '', object)
+    for batch in self._table.search().select([NAME, VECTOR]).to_batches(_SCANNED):
+      x = np.asarray(batch[VECTOR].flatten(), np.float32).reshape(len(batch), -1)
+      names = np.array(batch[NAME].to_pylist(), object)
+      cosines = np.concatenate([best, queries @ x.T], axis=1)
+      names = np.concatenate(
+          [found, np.broadcast_to(names, (len(queries), len(names)))], axis=1)
+      order = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
+      best, found = (np.take_along_axis(x, order, axis=1) for x in (cosines, names))
+    return [set(row) - {''} for row in found]
 
   @property
   def is_approximate(self) -> bool:
@@ -168,17 +189,18 @@ def create(folder: str, size: int, dtype: str, columns: Mapping[str, str]) -> St
       (THUMBNAIL, pyarrow.binary()),
       *((title, kinds[kind]) for title, kind in columns.items())])
   database = _connect(folder)
-  with _storage():
-    try:
+  try:
+    with _reading(folder, but=ValueError):
       table = database.open_table(_TABLE)
-    except ValueError:  # there is none
+  except ValueError:  # there is none
+    with _storage():
       table = database.create_table(_TABLE, schema=schema)
   if table.schema.names != schema.names or table.schema.types != schema.types:
     raise UserError(
         f'{folder} has the columns {", ".join(map(str, table.schema.names))}, the '
         f'catalogue now {", ".join(map(str, schema.names))}, or their kinds differ: '
         'make a new index with another --workdir')
-  return Store(table)
+  return Store(table, folder)
 
 
 def open_table(folder: str) -> Store:
@@ -188,11 +210,8 @@ def open_table(folder: str) -> Store:
     UserError: LanceDB is not installed, or there is no sound table.
   """
   database = _connect(folder)
-  try:
-    return Store(database.open_table(_TABLE))
-  except (ValueError, RuntimeError, OSError) as error:
-    raise UserError(f'{folder} holds no index that can be read '
-                    f'({_shortest(error)}): make it again') from error
+  with _reading(folder):
+    return Store(database.open_table(_TABLE), folder)
 
 
 def _connect(folder: str) -> Any:
@@ -217,6 +236,22 @@ def _conditions(names: Sequence[str]) -> Iterator[str]:
 def _shortest(error: Exception) -> str:
   """Returns what an error of LanceDB says, without the places in its own code."""
   return errors.one_line(error).split(', /')[0][:200]
+
+
+def _unreadable(folder: str, error: Exception) -> UserError:
+  return UserError(f'{folder} holds no index that can be read ({_shortest(error)}): '
+                   'remove it, and make the index again')
+
+
+@contextlib.contextmanager
+def _reading(folder: str, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+  """Turns what a damaged table raises into UserError, except `but`."""
+  try:
+    yield
+  except but:
+    raise
+  except (ValueError, RuntimeError, OSError) as error:
+    raise _unreadable(folder, error) from error
 
 
 @contextlib.contextmanager

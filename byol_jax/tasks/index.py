@@ -171,6 +171,8 @@ def _begun(named: subject.Named, folder: str) -> dict[str, Any]:
             f'--workdir={named.workdir} holds an index of another '
             f'{"encoder" if key == "digest" else key} ({before.get(key)}, not '
             f'{about[key]}): name another --workdir for a new one')
+    if not before.get('complete'):
+      before.pop('recall_at_10', None)  # rows came since, maybe, and it was killed
     about = before | about
   about |= {'complete': False, 'version': __version__}
   files_lib.write_json(path, about)
@@ -256,11 +258,11 @@ def _finish(config: ml_collections.ConfigDict, folder: str, store: store_lib.Sto
   if store.size < config.index.approximate_from and not store.is_approximate:
     store.compact()
     return {'search': 'exact'}
-  before = index_lib.read_about(folder)
-  if is_changed or not store.is_approximate or 'recall_at_10' not in before:
+  recall = index_lib.read_about(folder).get('recall_at_10')
+  if is_changed or not store.is_approximate or recall is None:
     _console.info('making the approximate index of %d images', store.size)
     store.approximate()
-  recall = index_lib.Index.open(folder).exact_recall(_ASKED)
+    recall = index_lib.Index.open(folder).exact_recall(_ASKED)
   _console.info('approximate search finds %.1f %% of the 10 nearest that an exact one '
                 'finds, by %d images', 100 * recall, _ASKED)
   return {'search': 'approximate', 'recall_at_10': recall}

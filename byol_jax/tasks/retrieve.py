@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import hashlib
 import logging
 import os
@@ -75,21 +76,24 @@ def _open(named: subject.Named) -> tuple[Part, Part | None]:
   c, data = named.config.retrieve, named.data.data
   seed = named.data.seed
 
-  def opened(key: str, split: str, data: ml_collections.ConfigDict) -> Part:
-    # fake images of the test part have a seed of their own, as in other evaluations
-    part = data_lib.open_split(data, split, seed + (split == data.test_split))
-    if part is None:
-      raise UserError(f'config key retrieve.{key} is {split!r}: the data set has no '
-                      'such part; a folder without parts is train')
-    return Part(part, split, data.path if split == 'train' else data.test_path)
+  def opened(key: str, splits: Sequence[str], data: ml_collections.ConfigDict) -> Part:
+    for split in splits:
+      # fake images of the test part have a seed of their own, as in other evaluations
+      part = data_lib.open_split(data, split, seed + (split == data.test_split))
+      if part is not None:
+        return Part(part, split, data.path if split == 'train' else data.test_path)
+    raise UserError(f'config key retrieve.{key} is {splits[0]!r}: the data set has no '
+                    'such part; a folder without parts is train')
 
-  gallery = opened('gallery', c.gallery, data)
+  # by default test; a folder without parts is searched as it is
+  splits = [c.gallery] if c.gallery != 'test' else ['test', 'train']
+  gallery = opened('gallery', splits, data)
   if not (c.queries or c.queries_path):
     return gallery, None
   if c.queries_path:
     data = data.copy_and_resolve_references()
     data.path = data.test_path = c.queries_path
-  return gallery, opened('queries', c.queries or 'train', data)
+  return gallery, opened('queries', [c.queries or 'train'], data)
 
 
 def _measure(named: subject.Named, gallery: Part,

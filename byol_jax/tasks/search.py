@@ -83,7 +83,10 @@ def _searches(index: index_lib.Index, c: ml_collections.ConfigDict,
     yield Search(_found(query)._replace(score=None), [_found(hit) for hit in hits])
     return
   if os.path.isdir(c.query):
-    listing = folder_lib.list_folder(c.query, 'train')
+    try:
+      listing = folder_lib.list_folder(c.query, 'train')
+    except UserError as error:
+      raise UserError(f'config key search.query is {c.query!r}: {error}') from error
     paths = [os.path.join(listing.root, file) for file in listing.files]
   else:
     paths = [c.query]

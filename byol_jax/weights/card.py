@@ -7,6 +7,7 @@ import json
 from typing import Any, NamedTuple
 
 from byol_jax.methods import names
+from byol_jax.networks import architectures
 from byol_jax.storage import files as files_lib
 from byol_jax.training import build
 from byol_jax.weights import deepmind
@@ -34,17 +35,17 @@ _TIMM = """import timm
 encoder = timm.create_model('local-dir:DIR', pretrained=True).eval()  # timm >= 1.0.31
 features = encoder(images)      # normalized float32 [N, 3, H, W] -> [N, {size}]
 
-from transformers import AutoImageProcessor, AutoModel
+from transformers import AutoImageProcessor, {auto}
 
 processor = AutoImageProcessor.from_pretrained('DIR')           # needs timm, too
-model = AutoModel.from_pretrained('DIR')
-features = model(**processor(pil_images, return_tensors='pt')).pooler_output
+model = {auto}.from_pretrained('DIR')
+features = model(**processor(pil_images, return_tensors='pt')).{output}
 """
 _TORCHVISION = """
 import safetensors.torch, torch, torchvision
 
 model = torchvision.models.{name}(weights=None)
-model.fc = torch.nn.Identity()
+model.fc = torch.nn.{fc}
 model.load_state_dict(safetensors.torch.load_file('DIR/model.safetensors'))
 features = model.eval()(images)
 """
@@ -115,9 +116,14 @@ def text(weights: load.Weights, checked: Mapping[str, Any], images: str,
       trained='trained elsewhere' if weights.is_foreign else
       f'pretrained with {names.title(weights.kind)}', size=size,
       network=weights.network, step=weights.step)
-  code = (_TIMM if same else _CODE).format(size=size)
+  auto, output, fc = 'AutoModel', 'pooler_output', 'Identity()'
+  if config.network.embedding:  # a head that others take for a classifier
+    auto, output = 'AutoModelForImageClassification', 'logits'
+    inputs = architectures.ARCHITECTURES[config.network.name].channels[-1]
+    fc = f'Linear({inputs}, {size})'  # of torchvision, which has width 1
+  code = (_TIMM if same else _CODE).format(size=size, auto=auto, output=output)
   if same and same.torchvision:
-    code += _TORCHVISION.format(name=same.torchvision)
+    code += _TORCHVISION.format(name=same.torchvision, fc=fc)
   return head + code + _REST.format(
       why='' if same else ' torchvision, timm and transformers have no such network: '
       f'`{timm_folder.CODE}` beside the arrays is one for PyTorch.',

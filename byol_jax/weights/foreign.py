@@ -166,7 +166,10 @@ def _ours(arrays: Mapping[str, np.ndarray], said: str) -> Encoder:
                 f'({errors.one_line(error)})') from error
   if digest(arrays) != written:
     raise Unfit('is damaged: its arrays are not those that were written')
-  return Encoder(config, torch_lib.recognized(arrays)[0], network, step)
+  encoder = torch_lib.recognized(arrays)[0]
+  if config.get('network.embedding'):
+    encoder |= torch_lib.head(arrays)
+  return Encoder(config, encoder, network, step)
 
 
 def _beside(path: str) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ import numpy as np
 from byol_jax import __version__
 from byol_jax.errors import UserError
 from byol_jax.networks import architectures
+from byol_jax.networks import resnet
 from byol_jax.storage import files as files_lib
 from byol_jax.training import build
 from byol_jax.views import make as views_lib
@@ -232,8 +233,14 @@ def _encode(made: _Graph, x: str, weights: weights_lib.Weights) -> int:
       x = made.add('Relu', made.add('Add', x, shortcut))
   if made.dtype is not np.float32:
     x = made.cast(x, np.float32)
-  made.add('Flatten', made.add('GlobalAveragePool', x), output=OUTPUT)
-  return round(network.channels[-1] * n.width)
+  x = made.add('GlobalAveragePool', x)
+  if not n.embedding:
+    made.add('Flatten', x, output=OUTPUT)
+    return round(network.channels[-1] * n.width)
+  head = weights.params[resnet.EMBEDDING]
+  made.add('Gemm', made.add('Flatten', x), made.constant(head['w'], np.float32),
+           made.constant(head['b'], np.float32), output=OUTPUT)
+  return n.embedding
 
 
 def _padding(padding: str, kernel: int) -> dict[str, Any]:

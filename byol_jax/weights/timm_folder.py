@@ -110,11 +110,11 @@ def _config(config: ml_collections.ConfigDict, same: Twin | None) -> dict[str, A
       'tag': 'byol_jax', 'custom_load': False, 'input_size': size,
       'fixed_input_size': False, 'interpolation': 'bicubic', 'crop_pct': share,
       'crop_mode': 'center', 'mean': list(spec.mean), 'std': list(spec.std),
-      'num_classes': 0, 'pool_size': [7, 7],
+      'num_classes': n.embedding, 'pool_size': [7, 7],
       'first_conv': 'stem.conv' if _is_v2(same) else 'conv1',
       'classifier': 'head.fc' if _is_v2(same) else 'fc'}
-  shared = {'num_classes': 0, 'num_features': channels[-1], 'global_pool': 'avg',
-            'pretrained_cfg': prepared}
+  shared = {'num_classes': n.embedding, 'num_features': channels[-1],
+            'global_pool': 'avg', 'pretrained_cfg': prepared}
   if same is not None:
     return {'architecture': same.timm} | shared | (
         {'model_args': same.arguments} if same.arguments else {})
@@ -123,7 +123,7 @@ def _config(config: ml_collections.ConfigDict, same: Twin | None) -> dict[str, A
       'bottleneck': known.bottleneck,
       'stem_channels': round(known.stem_channels * n.width), 'kernel': stem.kernel,
       'stride': stem.stride, 'max_pool': stem.max_pool, 'same': n.padding == 'same',
-      'eps': n.bn_eps}}
+      'eps': n.bn_eps, 'embedding': n.embedding}}
 
 
 def check(weights: load.Weights, directory: str,
@@ -191,10 +191,16 @@ def _by_torchvision(directory: str, same: Twin, sample: agreement.Sample) -> np.
   import torch
   import torchvision
   model = getattr(torchvision.models, same.torchvision)(weights=None)
-  model.fc = torch.nn.Identity()
-  model.load_state_dict(
-      safetensors.torch.load_file(os.path.join(directory, find.MODEL)), strict=True)
+  arrays = safetensors.torch.load_file(os.path.join(directory, find.MODEL))
+  model.fc = (torch.nn.Linear(*arrays['fc.weight'].shape[::-1])
+              if 'fc.weight' in arrays else torch.nn.Identity())
+  model.load_state_dict(arrays, strict=True)
   return _features(model.eval(), sample.prepared)
+
+
+def _has_head(directory: str) -> bool:
+  config = files_lib.read_json(os.path.join(directory, 'config.json'))
+  return config['num_classes'] > 0
 
 
 def _by_transformers(directory: str, same: Twin,
@@ -206,10 +212,13 @@ def _by_transformers(directory: str, same: Twin,
   was_shown = bars.is_progress_bar_enabled()
   bars.disable_progress_bar()
   try:
-    model = transformers.AutoModel.from_pretrained(directory).eval()
+    model, output = transformers.AutoModel, 'pooler_output'
+    if _has_head(directory):  # the former leaves it out
+      model, output = transformers.AutoModelForImageClassification, 'logits'
+    model = model.from_pretrained(directory).eval()
   finally:
     (bars.enable_progress_bar if was_shown else bars.disable_progress_bar)()
-  return _features(lambda x: model(pixel_values=x).pooler_output, sample.prepared)
+  return _features(lambda x: model(pixel_values=x)[output], sample.prepared)
 
 
 def _by_transform(directory: str, same: Twin, sample: agreement.Sample) -> np.ndarray:

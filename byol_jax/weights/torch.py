@@ -14,6 +14,7 @@ import numpy as np
 
 from byol_jax.errors import UserError
 from byol_jax.networks import architectures
+from byol_jax.networks import resnet
 
 _MODULE = re.compile(r'encoder/~/(?:block_group_(\d)/~/block_(\d+)/~/)?'
                      r'([a-z]+_[a-z0-9]+)(?:/~/(mean|var)_ema)?')
@@ -22,6 +23,7 @@ _LAYERS = {'initial_conv': 'conv1', 'initial_batchnorm': 'bn1',
 _LEAVES = {(None, 'w'): 'weight', (None, 'scale'): 'weight', (None, 'offset'): 'bias',
            ('mean', 'average'): 'running_mean', ('var', 'average'): 'running_var',
            ('mean', 'counter'): 'num_batches_tracked'}
+_HEAD = {'w': 'fc.weight', 'b': 'fc.bias'}  # a head inside, in a classifier's place
 _MANY = 1_000_000  # batches that are behind averages of which nobody has counted them
 
 
@@ -83,6 +85,8 @@ def name_of(module: str, leaf: str) -> str | None:
     module: a Haiku module of the encoder.
     leaf: the array's name in it.
   """
+  if module == resnet.EMBEDDING:
+    return _HEAD[leaf]
   group, block, layer, average = _MODULE.fullmatch(module).groups()
   if (average, leaf) not in _LEAVES:
     return None  # `hidden` and the counter of the variance
@@ -111,7 +115,10 @@ def to_torch(params: Mapping[str, Any], state: Mapping[str, Any],
       for leaf, array in leaves.items():
         name = name_of(module, leaf)
         if name is not None:
-          arrays[v2_name(name) if v2 else name] = _as_torch(leaf, np.asarray(array))
+          array = _as_torch(leaf, np.asarray(array))
+          if v2 and name == _HEAD['w']:
+            array = array[..., None, None]  # a convolution of 1 x 1 there
+          arrays[v2_name(name) if v2 else name] = array
   return arrays
 
 
@@ -121,14 +128,14 @@ def v2_name(name: str) -> str:
       (r'^conv1\.', 'stem.conv.'), (r'^bn1\.', 'stem.norm.'),
       (r'^layer(\d)\.', lambda found: f'stages.{int(found[1]) - 1}.blocks.'),
       (r'\.bn(\d)\.', r'.norm\1.'), (r'\.downsample\.0\.', '.downsample.conv.'),
-      (r'\.downsample\.1\.', '.downsample.norm.')):
+      (r'\.downsample\.1\.', '.downsample.norm.'), (r'^fc\.', 'head.fc.')):
     name = re.sub(pattern, new, name)
   return name
 
 
 def _as_torch(leaf: str, array: np.ndarray) -> np.ndarray:
   if leaf == 'w':
-    array = array.transpose(3, 2, 0, 1)
+    array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
   elif leaf == 'counter':
     array = array.astype(np.int64)
   else:
@@ -169,6 +176,13 @@ def recognized(arrays: Mapping[str, np.ndarray]) -> tuple[
   raise Unfit(
       'holds no ResNet by the names of torchvision, timm, transformers or lightly; '
       + (f'its first names are {", ".join(names[:3])}' if names else 'it is empty'))
+
+
+def head(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns the arrays of the head in a file of ours, by torchvision's names."""
+  found = {name: arrays.get(name, arrays.get(v2_name(name))) for name in _HEAD.values()}
+  return {name: array.reshape(array.shape[:2]) for name, array in found.items()
+          if array is not None}
 
 
 def _is_first(name: str, first: str) -> bool:
@@ -232,8 +246,8 @@ def to_haiku(arrays: Mapping[str, np.ndarray], params: Any, state: Any,
     if array is None and optional:
       return np.int64(0)
     expected = tuple(like.shape) if leaf == 'counter' else (
-        tuple(like.shape[i] for i in (3, 2, 0, 1)) if leaf == 'w'
-        else (like.shape[-1],))
+        (like.shape[-1],) if leaf != 'w' else tuple(like.shape[::-1])
+        if len(like.shape) == 2 else tuple(like.shape[i] for i in (3, 2, 0, 1)))
     if array is None or tuple(array.shape) != expected:
       there = 'missing' if array is None else f'of shape {tuple(array.shape)}'
       raise Unfit(f'is of another network: {name} is {there} there, of shape '
@@ -271,4 +285,6 @@ def to_haiku(arrays: Mapping[str, np.ndarray], params: Any, state: Any,
 def _as_ours(array: np.ndarray, like: Any) -> np.ndarray:
   if array.ndim == 4:
     array = array.transpose(2, 3, 1, 0)
+  elif array.ndim == 2:
+    array = array.T
   return np.asarray(array.reshape(like.shape), order='C')

@@ -66,10 +66,10 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """The encoder; its arrays have torchvision's names, without `fc`."""
+  """The encoder; its arrays have torchvision's names; `fc` is the head, if any."""
 
   def __init__(self, blocks, channels, bottleneck, stem_channels, kernel, stride,
-               max_pool, same, eps):
+               max_pool, same, eps, embedding=0):
     super().__init__()
     self.max_pool, self.same = max_pool, same
     self.conv1 = Conv(3, stem_channels, kernel, stride, same)
@@ -84,6 +84,7 @@ class ResNet(nn.Module):
             first and (group > 1 or bottleneck or same), same, eps))
         inputs = outputs
       self.add_module(f'layer{group}', nn.Sequential(*layers))
+    self.fc = nn.Linear(inputs, embedding) if embedding else nn.Identity()
 
   def forward(self, images):
     x = self.bn1(self.conv1(images)).relu()
@@ -93,7 +94,7 @@ class ResNet(nn.Module):
       x = functional.max_pool2d(x, 3, 2, 1)
     for group in range(1, self.groups + 1):
       x = getattr(self, f'layer{group}')(x)
-    return x.mean((2, 3))
+    return self.fc(x.mean((2, 3)))
 
 
 def load(folder):

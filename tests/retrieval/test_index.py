@@ -71,7 +71,9 @@ def test_folders_that_are_no_index(folder, tmp_path_factory):
   empty = tmp_path_factory.mktemp('empty')
   with pytest.raises(UserError, match='is no index'):
     Index.open(empty)
-  for text, message in (('{', 'is damaged'), ('{"format": "x 2"}', "of the format 'x 2'")):
+  for text, message in (
+      ('{', 'is damaged'), ('{"digest": 5}', 'is damaged'),
+      ('{"format": "x 2"}', "of the format 'x 2'")):
     (empty / 'index.json').write_text(text)
     with pytest.raises(UserError, match=message):
       Index.open(empty)

@@ -65,12 +65,12 @@ def test_an_approximate_index_answers_and_takes_more(tmp_path):
   assert store.is_approximate
   store.put(rows(names[500:], x[500:], [1.0] * 100))
   store.approximate()
-  hits = 0
-  for query in x[450:550]:
-    true, ours = ({row['image'] for _, row in store.nearest(query, 10, exact=exact)}
-                  for exact in (True, False))
-    hits += len(true & ours)
-  assert hits >= 950  # of 1,000
+  queries = x[450:550]
+  true = [{names[k] for k in row} for row in np.argsort(-(queries @ x.T))[:, :10]]
+  assert store.nearest_of_all(queries, 10) == true
+  for exact, at_least in ((True, 1000), (False, 950)):
+    assert sum(len(of_query & {row['image'] for _, row in store.nearest(
+        query, 10, exact=exact)}) for query, of_query in zip(queries, true)) >= at_least
   assert store.nearest(x[7], 1, 'price = 1')[0][1]['price'] == 1
 
 
@@ -83,3 +83,9 @@ def test_mistakes_end_in_one_line(tmp_path):
     store_lib.create(str(tmp_path), 16, 'float32', {'price': 'text'})
   with pytest.raises(errors.UserError, match='holds no index'):
     store_lib.open_table(str(tmp_path / 'nothing'))
+  for file in (tmp_path / 'images.lance/data').iterdir():
+    file.write_bytes(b'broken')
+  for ask in (store.stamps, lambda: store.rows(['a']),
+              lambda: store.nearest(unit(1)[0], 1)):
+    with pytest.raises(errors.UserError, match='remove it, and make the index again'):
+      ask()

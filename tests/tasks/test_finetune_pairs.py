@@ -1,12 +1,15 @@
 """Learning from pairs as a user calls it, on a tiny run."""
 
 import contextlib
+import csv
+import json
 import os
 import shutil
 import subprocess
 import sys
 
 import numpy as np
+from PIL import Image
 import pytest
 from tiny import call
 from tiny import results
@@ -78,19 +81,47 @@ def test_the_head_lives_on_in_the_encoder(run, learned, tmp_path):
       np.testing.assert_array_equal(weights.params[module][name], array)
   assert any((whole[module][name] != array).any()
              for module in plain for name, array in plain[module].items())
-  # it is an encoder as any other: embed, export, and pairs once more
+  # it is an encoder as any other: retrieve, embed, export, and pairs once more
+  assert call('retrieve', f'--config.weights={path}', '--config.evaluation.batch_size=16',
+              '--config.evaluation.baselines=False', f'--workdir={tmp_path / "r"}') == 0
+  # the figures that it was written with
+  assert results(tmp_path / 'r')['byol']['retrieve_map_at_r'] == pytest.approx(
+      results(learned[0])['byol']['with']['test_images']['map_at_r'], abs=0.5)
   assert call('embed', f'--config.weights={path}', f'--workdir={tmp_path / "e"}',
               '--config.evaluation.batch_size=16') == 0
   features = np.load(tmp_path / 'e' / 'embeddings.npz')['features']
   assert features.shape == (160, after.feature_size)
-  assert call('export', f'--config.weights={path}', f'--workdir={tmp_path / "x"}') == 0
+  assert call('export:all', f'--config.weights={path}',
+              f'--workdir={tmp_path / "x"}') == 0
   assert weights_lib.load(str(tmp_path / 'x' / 'encoder.safetensors'),
                           'online').digest == weights.digest
+  with open(tmp_path / 'x' / 'export.json', encoding='utf-8') as f:
+    checked = json.load(f)['checked']
+  for checks in checked.values():  # the head inside; PyTorch may not be installed
+    for found in checks.values():
+      assert isinstance(found, str) or found['relative_l2'] < 1e-4
+  assert checked.keys() == {'safetensors', 'timm', 'onnx'}
   assert call('finetune_pairs:300', *FEW, f'--config.weights={path}',
               f'--workdir={tmp_path / "again"}') == 0
   again = weights_lib.load(str(tmp_path / 'again' / 'encoder.safetensors'), 'online')
   assert again.config.network.embedding == after.feature_size
   assert again.digest != weights.digest
+
+
+def test_an_index_of_an_encoder_with_a_head(learned, tmp_path):
+  pytest.importorskip('lancedb', reason='the extra [index] is not installed')
+  path = f'{learned[0]}/encoder.safetensors'
+  Image.fromarray(pixels()[0]).save(tmp_path / 'photo.png')
+  assert call('index', f'--config.weights={path}', '--config.evaluation.batch_size=16',
+              f'--workdir={tmp_path / "index"}') == 0
+  assert call('search', f'--config.search.index={tmp_path / "index"}',
+              f'--config.search.query={tmp_path / "photo.png"}') == 0
+  query, = encoder_lib.load(path)([tmp_path / 'photo.png'])
+  catalogue = encoder_lib.load(path)(np.load(f'{learned[0]}/../../../tiny.npz')['x_train'])
+  cosines = catalogue @ query / (np.linalg.norm(catalogue, axis=1) * np.linalg.norm(query))
+  with open(tmp_path / 'index' / 'search' / 'hits.csv', encoding='utf-8') as f:
+    scores = [float(row['score']) for row in csv.DictReader(f)]
+  np.testing.assert_allclose(scores, np.sort(cosines)[::-1][:10], atol=1e-4)
 
 
 @_LONG

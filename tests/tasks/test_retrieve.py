@@ -98,10 +98,10 @@ def test_products_of_a_list_pairs_and_two_parts(run, photos, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('arguments,message', [
-    (['--config.data.source=folder', '--config.data.path={photos}'],
-     'a folder without parts is train'),
     (['--config.data.source=folder', '--config.data.path={photos}',
-      '--config.retrieve.gallery=train'], 'has no labels: say what is relevant'),
+      '--config.retrieve.queries=test'], 'a folder without parts is train'),
+    (['--config.data.source=folder', '--config.data.path={photos}'],
+     'has no labels: say what is relevant'),
     (['--config.retrieve.pairs=/none.csv'], 'retrieve.pairs is'),
     (['--config.retrieve.product=sku'], 'set --config.data.source=list'),
     (['--config.retrieve.recall_at=(1.5,)'], 'numbers of images are whole'),

@@ -12,14 +12,15 @@ from byol_jax.weights import load as weights_lib
 @pytest.fixture(name='made')
 def _made(monkeypatch):
   """Makes encoders with random arrays, running statistics and affine layers."""
-  def make(bottleneck=False, stem='small', padding='torch', width=1, name='resnet8'):
+  def make(bottleneck=False, stem='small', padding='torch', width=1, name='resnet8',
+           embedding=0):
     if name == 'resnet8':
       monkeypatch.setitem(
           architectures.ARCHITECTURES, name, architectures.Architecture(
               (1, 1), bottleneck, (16, 32), 16))
     config = keys_lib.base().unlock()
     config.network.update(name=name, stem=stem, padding=padding, width=width,
-                          precision='float32')
+                          precision='float32', embedding=embedding)
     config.data.update(image_size=24 if name == 'resnet8' else 64, eval_image_size=0, center_share=0.875)
     rng = np.random.default_rng(0)
     def drawn(leaf, like):

@@ -21,6 +21,14 @@ def test_a_card_of_a_stock_network(made):
   assert text.count('"k": 20') == 1 and '{' not in text.split('## Figures')[0]
 
 
+def test_a_card_of_a_network_with_a_head(made):
+  text = card.text(made(name='resnet18', stem='imagenet', embedding=5), {}, '', [], '')
+  for words in ("AutoModelForImageClassification.from_pretrained('DIR')", ').logits',
+                'model.fc = torch.nn.Linear(512, 5)', '-> [N, 5]'):
+    assert words in text
+  assert 'pooler_output' not in text
+
+
 def test_a_card_of_a_network_of_our_own(made):
   text = card.text(made(), {}, 'noise', [], '')
   assert 'byol_resnet.load' in text and 'timm.create_model' not in text

@@ -19,11 +19,11 @@ def pictures():
   return [rng.integers(0, 256, (*size, 3), np.uint8) for size in SIZES]
 
 
-@pytest.mark.parametrize('bottleneck, stem, padding, width', [
-    (False, 'imagenet', 'torch', 1), (True, 'imagenet', 'same', 1),
-    (True, 'half', 'torch', 2), (False, 'small', 'same', 0.5)])
-def test_features_are_ours(made, tmp_path, bottleneck, stem, padding, width):
-  weights = made(bottleneck, stem, padding, width)
+@pytest.mark.parametrize('bottleneck, stem, padding, width, embedding', [
+    (False, 'imagenet', 'torch', 1, 0), (True, 'imagenet', 'same', 1, 0),
+    (True, 'half', 'torch', 2, 0), (False, 'small', 'same', 0.5, 5)])
+def test_features_are_ours(made, tmp_path, bottleneck, stem, padding, width, embedding):
+  weights = made(bottleneck, stem, padding, width, embedding=embedding)
   path = str(tmp_path / 'to' / 'encoder.onnx')
   sample = agreement.sample(weights, pictures(), 'noise')
   for preparation in (True, False):

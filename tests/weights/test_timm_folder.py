@@ -38,13 +38,18 @@ def test_who_has_such_a_network(made, name, width, stem, padding, expected):
   assert timm_folder.twin(config) is None
 
 
-def test_a_folder_comes_back_as_it_was(made, tmp_path):
-  weights = made(bottleneck=True, stem='half', padding='same', width=0.5)
+@pytest.mark.parametrize('embedding', [0, 5])
+def test_a_folder_comes_back_as_it_was(made, tmp_path, embedding):
+  weights = made(bottleneck=True, stem='half', padding='same', width=0.5,
+                 embedding=embedding)
   names = timm_folder.write(weights, str(tmp_path / 'a'))
   assert sorted(names) == sorted(os.listdir(tmp_path / 'a')) and (
       timm_folder.CODE in names)
   again = weights_lib.load(str(tmp_path / 'a'), None)
   assert again.config == weights.config and again.step == 7 and not again.is_foreign
+  for module, leaves in weights.params.items():
+    for leaf, array in leaves.items():
+      np.testing.assert_array_equal(again.params[module][leaf], array)
   assert again.describe() | {'weights': 'RUN', 'digest': '0123'} == weights.describe()
   data = bytearray((tmp_path / 'a/model.safetensors').read_bytes())
   data[-9] ^= 1
@@ -72,14 +77,16 @@ def test_without_the_libraries_it_says_so(made, tmp_path, monkeypatch):
 _LONG = pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
 
 
-@pytest.mark.parametrize('name, width', [
-    ('resnet18', 1), *(pytest.param(name, width, marks=_LONG) for name, width in (
-        ('resnet34', 1), ('resnet50', 1), ('resnet101', 1), ('resnet50', 2)))])
-def test_libraries_compute_our_features(made, tmp_path, name, width):
+@pytest.mark.parametrize('name, width, embedding', [
+    ('resnet18', 1, 0), ('resnet18', 1, 5), *(
+        pytest.param(*of, marks=_LONG) for of in (
+            ('resnet34', 1, 0), ('resnet50', 1, 0), ('resnet101', 1, 0),
+            ('resnet50', 2, 0), ('resnet50', 2, 5)))])
+def test_libraries_compute_our_features(made, tmp_path, name, width, embedding):
   pytest.importorskip('torch', reason="large: pip install 'byol_jax[torch]'")
   for library in ('timm', 'torchvision', 'transformers'):
     pytest.importorskip(library, reason="large: pip install 'byol_jax[torch]'")
-  weights = made(name=name, stem='imagenet', width=width)
+  weights = made(name=name, stem='imagenet', width=width, embedding=embedding)
   timm_folder.write(weights, str(tmp_path))
   found = timm_folder.check(weights, str(tmp_path), noise(weights))
   assert set(found) == {'byol_jax', 'timm', 'transformers', timm_folder.TRANSFORM} | (

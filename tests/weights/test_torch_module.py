@@ -11,11 +11,11 @@ from byol_jax.weights import timm_folder
 torch = pytest.importorskip('torch', reason="large: pip install 'byol_jax[torch]'")
 
 
-@pytest.mark.parametrize('bottleneck, stem, padding, width', [
-    (False, 'small', 'torch', 1), (True, 'half', 'same', 2),
-    (False, 'imagenet', 'same', 0.5), (True, 'imagenet', 'torch', 1.5)])
-def test_features_are_ours(made, tmp_path, bottleneck, stem, padding, width):
-  weights = made(bottleneck, stem, padding, width)
+@pytest.mark.parametrize('bottleneck, stem, padding, width, embedding', [
+    (False, 'small', 'torch', 1, 0), (True, 'half', 'same', 2, 5),
+    (False, 'imagenet', 'same', 0.5, 0), (True, 'imagenet', 'torch', 1.5, 0)])
+def test_features_are_ours(made, tmp_path, bottleneck, stem, padding, width, embedding):
+  weights = made(bottleneck, stem, padding, width, embedding=embedding)
   draw = np.random.default_rng(1).integers
   sample = agreement.sample(
       weights, [draw(0, 256, (40, 33, 3), np.uint8) for _ in range(3)], 'noise')
