@@ -127,7 +127,7 @@ def read_list(path: str, split: str = 'train',
     _check_no_labels(path, files[0])
   labels, names = None, None
   if texts is not None:
-    labels, names = labels_lib.of_texts(path, texts, split, class_names, rules)
+    labels, names = labels_lib.of_texts(repr(path), texts, split, class_names, rules)
     if (labels == labels_lib.NONE).all():
       labels, names = None, None
   root = os.path.expanduser(root) if root else os.path.dirname(os.path.abspath(path))
@@ -194,7 +194,8 @@ def _read_table(path: str, lines: Iterable[str], separator: str,
   texts = None
   if columns.label is not None:
     texts = labels_lib.Texts({text: line for text, (_, line) in known.items()},
-                   np.array(which, np.int32))
+                             np.array(which, np.int32),
+                             lambda line: f'{path!r}, line {line},')
   if not columns.titled:
     _check_untitled(path, first[1], files, texts)
   return files, texts

@@ -13,8 +13,8 @@ from byol_jax.data.records import shards
 from byol_jax.data.records import tar
 from byol_jax.data.records import texts
 from byol_jax.data.sources import folder
+from byol_jax.data.sources import labels as labels_lib
 from byol_jax.data.sources import parts
-from byol_jax.data.sources import shard_labels
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import retry
@@ -61,7 +61,7 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
   if not len(names):
     raise UserError(f'no images in {table.named(files, 3)}: a sample is an image, with '
                     f'one of the endings {", ".join(folder.EXTENSIONS)}')
-  labels, class_names = shard_labels.of_shards(request, split, files, found, names)
+  labels, class_names = labels_lib.of_shards(request, split, files, found, names)
   counts = [len(one['start']) for one in found]
 
   def read(file: int, k: int) -> bytes:

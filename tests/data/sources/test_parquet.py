@@ -49,7 +49,7 @@ def test_the_same_batches_as_from_the_folder(tmp_path, how):
     _open(tmp_path / 'hub')
 
 
-def test_columns_are_found_or_named(tmp_path):
+def test_columns_are_found_or_named(tmp_path, caplog):
   made = tiny_shards.images(4)
   files = [data for _, _, data in made]
   path = tmp_path / 'x.parquet'
@@ -63,6 +63,15 @@ def test_columns_are_found_or_named(tmp_path):
   _table(path, jpg=files, Label=[3, 1, 0, 2])
   source = _open(path)
   assert source.labels.tolist() == [3, 1, 0, 2] and source.class_names is None
+  for labels, names, numbers in (
+      ([48662, 901, 7, 901], ('7', '901', '48662'), [2, 1, 0, 1]),
+      ([1., 0., 2., float('nan')], None, [1, 0, 2, -1]),
+      ([True, False, True, True], ('False', 'True'), [1, 0, 1, 1])):
+    _table(path, jpg=files, label=labels)
+    found = _open(path)
+    assert found.class_names == names and found.labels.tolist() == numbers
+  _table(path, jpg=files, label=[[0, 1]] * 4)
+  assert _open(path).labels is None and "no labels: 'label' (list" in caplog.text
   assert source.read(1) == files[1]
   assert _open(path, label_column='none').labels is None
   tiny_shards.write_parquet(path, made, names=False, labels=())
@@ -130,8 +139,9 @@ def test_tables_without_one_image_a_row_are_refused(tmp_path):
   refused(r"its columns are 'url' \(string\).*img2dataset")
   _table(path, images=[[made[0][2], made[1][2]]])
   refused("'images' is a list")
-  _table(path, jpg=[made[0][2]], label=[0.5])
-  refused("no column 'label' with whole numbers or names", label_column='label')
+  _table(path, jpg=[made[0][2]], label=[0.5], box=[[1, 2]])
+  refused("no column 'box' with whole numbers or names", label_column='box')
+  refused("label '0.5': .*data.label_column='none'")
   refused("no column 'png' with images", image_column='png')
   _table(path, jpg=[made[0][2], made[1][2]], label=[1, None])
   refused("some images only.*data.label_column='none'")
