@@ -18,6 +18,7 @@ import numpy as np
 
 from byol_jax.data.records import texts
 from byol_jax.data.records.index import Index
+from byol_jax.data.sources import layout
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
@@ -25,9 +26,8 @@ from byol_jax.storage import paths as paths_lib
 _console = logging.getLogger('byol_jax')
 
 # Names of parts, in the order in which test parts are looked at.
-TRAIN = ('train', 'training')
+TRAIN = layout.TRAIN
 TEST = ('test', 'testing', 'val', 'valid', 'validation', 'dev', 'eval', 'evaluation')
-_PART = re.compile(rf'(?<![a-z])({"|".join((*TRAIN, *TEST))})(?![a-z])', re.IGNORECASE)
 _BRACES = re.compile(r'\{([^{}]*)\}')
 _RANGE = re.compile(r'(\d+)\.\.(\d+)')
 _OF = re.compile(r'(\d+)-of-(\d+)')  # train-00003-of-00016.parquet
@@ -222,14 +222,15 @@ def walked(root: str, endings: tuple[str, ...], folder: str = '') -> Iterator[st
     for name in sorted(names, key=os.fsencode):
       below = os.path.join(folder, name)
       # in a bucket each look takes long, and names of files have endings
-      if '.' not in name and _is_dir(os.path.join(root, below)):
+      if ('.' not in name and name.lower() not in layout.SYSTEM
+          and _is_dir(os.path.join(root, below))):
         yield from walked(root, endings, below)
 
 
 def _part(below: str) -> str:
   """Returns the word that names a file's part, '' without one."""
   for name in reversed(below.split('/')):
-    if word := _PART.search(name):
+    if word := layout.WITHIN.search(name):
       return word[1].lower()
   return ''
 
