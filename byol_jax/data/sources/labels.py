@@ -116,8 +116,8 @@ def of_texts(where: str, texts: Texts, split: str, class_names: tuple[str, ...] 
   said = f'{texts.place(lines.get(wrong, 0))} has the label {wrong!r}'
   if class_names is None and all(
       NUMBER.fullmatch(text) for text in lines if text):
-    raise UserError(f'{said}: labels are whole numbers counted from 0, or names; config '
-                    "key data.label_column='none' takes none")
+    raise UserError(f'{said}: labels are whole numbers counted from 0, or names; '
+                    "config key data.label_column='none' takes none")
   if class_names is None and split == 'test':
     raise UserError(f'{said}, and the training part has numbers, or no labels: write '
                     'names in both or numbers in both')
@@ -125,8 +125,8 @@ def of_texts(where: str, texts: Texts, split: str, class_names: tuple[str, ...] 
   of = {name: i for i, name in enumerate(names)} | {'': NONE}
   for text, line in lines.items():
     if text not in of:
-      raise UserError(f'{texts.place(line)} has the label {text!r}, which is not one of '
-                      f'the {len(names)} classes of the training part')
+      raise UserError(f'{texts.place(line)} has the label {text!r}, which is not one '
+                      f'of the {len(names)} classes of the training part')
   return (np.array([of[text] for text in lines], np.int32)[texts.which], names)
 
 

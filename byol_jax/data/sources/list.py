@@ -98,12 +98,13 @@ def read_list(path: str, split: str = 'train',
     with open(path, encoding='utf-8-sig', newline='') as f:
       lines = _without_nul(path, f)
       if separator is not None:
-        return _read_table(path, lines, separator, path_column, label_column)
+        skipped = None if rules == '0.1' else comments
+        return _read_table(path, lines, separator, path_column, label_column, skipped)
       files = []
       for written in filter(str.strip, lines):
         line = written.strip()
         is_comment = (written.startswith('#') if rules == '0.1'
-                      else line == '#' or line.startswith('# '))
+                      else _is_comment(line))
         (comments if is_comment else files).append(line)
       return files, None
   try:
@@ -117,6 +118,9 @@ def read_list(path: str, split: str = 'train',
                     'it as UTF-8, uncompressed') from error
   if not files:
     raise UserError(f'the list of images {path!r} is empty')
+  if files[0].startswith('file:'):
+    raise UserError(f'{path!r} lists {files[0]!r}: write paths as they are, without '
+                    'file://')
   if paths_lib.in_bucket(files[0]):
     raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: '
                     'mount the bucket or download them, and list the paths there')
@@ -145,7 +149,7 @@ def read_columns(path: str, path_column: str | None = None) -> dict[str, list[st
   if separator is None:
     return {}
   with open(path, encoding='utf-8-sig', newline='') as f:
-    (_, titles), *rows = _rows(path, _without_nul(path, f), separator)
+    (_, titles), *rows = _rows(path, _without_nul(path, f), separator, [])
   if not _find_columns(path, titles, separator, path_column, None).titled:
     return {}
   return {title: [cells[i] if i < len(cells) else '' for _, cells in rows]
@@ -173,9 +177,10 @@ def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
 
 def _read_table(path: str, lines: Iterable[str], separator: str,
                 path_column: str | None, label_column: str | None,
+                comments: list[str] | None,
                 ) -> tuple[list[str], labels_lib.Texts | None]:
   """Returns the paths, and the labels if there are some, of a CSV file."""
-  rows = _rows(path, lines, separator)
+  rows = _rows(path, lines, separator, comments)
   first = next(rows, None)
   if first is None:
     return [], None
@@ -201,15 +206,24 @@ def _read_table(path: str, lines: Iterable[str], separator: str,
   return files, texts
 
 
-def _rows(path: str, lines: Iterable[str],
-          separator: str) -> Iterator[tuple[int, list[str]]]:
-  """Yields the line on which each row starts, and its cells; no empty rows."""
+def _is_comment(line: str) -> bool:
+  return line == '#' or line.startswith('# ')
+
+
+def _rows(path: str, lines: Iterable[str], separator: str,
+          comments: list[str] | None) -> Iterator[tuple[int, list[str]]]:
+  """Yields the line on which each row starts, and its cells; no empty rows.
+
+  Rows that are comments go to `comments`; None for a version that knew none.
+  """
   reader = csv.reader(lines, delimiter=separator, strict=True)
   line = 1
   try:
     for row in reader:
       cells = list(map(str.strip, row))
-      if any(cells):
+      if comments is not None and cells and _is_comment(cells[0]):
+        comments.append(separator.join(cells))
+      elif any(cells):
         yield line, cells
       line = reader.line_num + 1
   except csv.Error as error:
@@ -282,6 +296,9 @@ def _check_untitled(path: str, first: list[str], files: list[str],
                     texts: labels_lib.Texts | None) -> None:
   """Raises UserError if the first row seems to have unknown titles."""
   is_title = (len(files) > 1 and not _is_image(files[0]) and _is_image(files[1]))
+  if texts is not None and _is_image(first[1]) and not _is_image(first[0]):
+    raise UserError(f'{path!r} begins with {", ".join(map(repr, first))}: the path '
+                    'comes first, or write titles in the first line (path, label)')
   if texts is not None and (texts.which == 0).sum() == 1:
     title, *others = texts.lines
     is_title |= (bool(others) and not labels_lib.NUMBER.fullmatch(title)

@@ -213,10 +213,9 @@ def _label(path: str, schema: Any, features: dict[str, dict[str, Any]], asked: s
     raise UserError(f'{path} has labels in the columns {table.named(classes, 20)}: '
                     f"choose one with config key data.label_column='{classes[0]}', or "
                     "none with 'none'")
-  if not classes and list_lib.label_title(rest := [
-      name for name in schema.names if name != image and not is_able(name)]) is not None:
-    _console.warning(
-        '%s: no labels: %s is neither a whole number nor a name an image', path,
-        ', '.join(f'{x!r} ({str(schema.field(x).type)[:60]})' for x in rest
-                  if list_lib.label_title([x]) is not None))
+  odd = [f'{name!r} ({str(schema.field(name).type)[:60]})' for name in schema.names
+         if name not in (image, *able) and list_lib.label_title([name]) is not None]
+  if odd and not classes:
+    _console.warning('%s: no labels: %s is neither a whole number nor a name an image',
+                     path, ', '.join(odd))
   return classes[0] if classes else ''

@@ -85,6 +85,7 @@ def test_files_without_an_extension(tmp_path):
     ('a.csv', 'img_fn,breed\na.jpg,dog\nb.jpg,cat\n', "'breed', looks like titles"),
     ('a.csv', 'x_file,breed\nx/1,0\nx/2,2\nx/3,2\n', "'breed', looks like titles"),
     ('a.csv', 'img_fn\na.jpg\nb.jpg\n', "'img_fn', looks like titles"),
+    ('a.csv', '0,a.jpg\n1,b.jpg\n', 'the path comes first'),
     # columns
     ('a.csv', 'path;label\na.jpg;0\n', 'semicolons between its columns'),
     ('a.csv', 'a.jpg;0\nb.jpg;1\n', 'semicolons between its columns'),
@@ -106,6 +107,7 @@ def test_files_without_an_extension(tmp_path):
     ('a.csv', 'a.jpg,0\n'.encode('utf-16'), 'save it as UTF-8, uncompressed'),
     ('a.txt.gz', gzip.compress(b'a.jpg\n', mtime=0), 'save it as UTF-8, uncompressed'),
     # places
+    ('a.txt', 'file:///b/a.jpg\n', 'without file://'),
     ('a.txt', 'gs://b/a.jpg\n', 'only local files are read: mount'),
     ('a.csv', 'path,label\nhttp://x.org/a.jpg,0\n', 'only local files are read'),
     ('a.csv', 'a.jpg,0\n"b.jpg,1\nc.jpg,1\n', 'line 2: .* quote'),
@@ -215,6 +217,9 @@ def test_names_that_start_like_comments(tmp_path, caplog):
   assert list_lib.read_list(path).files == ['#sunset.jpg', 'a.jpg']
   assert "passed over 3 lines with comments, the first is '# mine'" in caplog.text
   assert list_lib.read_list(path, rules='0.1').files == ['a.jpg', '# more']
+  path = _write(tmp_path, 'a.csv', '# mine\npath,label\n#sunset.jpg,1\n"# more, too",\na.jpg,0\n')
+  assert list_lib.read_list(path).files == ['#sunset.jpg', 'a.jpg']
+  assert 'passed over 2 lines' in caplog.text
 
 
 def test_a_list_that_is_missing(tmp_path):
