@@ -60,7 +60,6 @@ def test_input(images, tmp_path):
 
 
 def test_input_of_tars_and_parquet_beside_a_folder(images):
-  pytest.importorskip('pyarrow')
   said = _last_line('input', f'--images={images}', '--seconds=0.1', '--rounds=1',
                     '--threads=1', '--source=tar,parquet,snappy', '--copies=4')
   assert said['images'] == 80
