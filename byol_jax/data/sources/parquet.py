@@ -112,7 +112,8 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
 
 def _columns(path: str, request: table.Request) -> _Columns:
   """Finds the columns of one file."""
-  schema = parquet.opened(path).schema_arrow
+  file = parquet.opened(path)
+  schema = file.schema_arrow
   features = _features(schema)
   image = _image(path, schema, features, request.image_column or '')
   kind = schema.field(image).type
@@ -121,6 +122,11 @@ def _columns(path: str, request: table.Request) -> _Columns:
     fields = {kind.field(k).name: kind.field(k).type for k in range(kind.num_fields)}
     has_name = 'path' in fields and _is_text(fields['path'])
     wanted = parquet.Wanted(f'{image}.bytes', f'{image}.path' if has_name else '')
+  if parquet.is_null(file.metadata, wanted.image):
+    raise UserError(
+        f'{path} has no image in {wanted.image!r}, but nulls alone: a table of paths '
+        'is a list (data.source=list); `datasets` puts files into tables with '
+        'push_to_hub, or if they are given as bytes')
   label = _label(path, schema, features, request.label_column or '', image)
   names = features.get(label, {}).get('names')
   return _Columns(

@@ -49,6 +49,36 @@ def test_the_same_batches_as_from_the_folder(tmp_path, how):
     _open(tmp_path / 'hub')
 
 
+def test_what_datasets_writes_is_read_as_the_folder(tmp_path, monkeypatch):
+  """Unless it writes the paths of files alone."""
+  monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+  datasets = pytest.importorskip(
+      'datasets', reason="Hugging Face's datasets is not installed")
+  made = tiny_shards.images(23)
+  tiny_shards.write_folder(tmp_path / 'folder', made)
+  folder = open_lib.open_source('folder', path=str(tmp_path / 'folder'))
+  rows = datasets.Dataset.from_dict(
+      {'image': [{'bytes': data, 'path': f'{name}.jpg'}
+                 for name, _, data in tiny_shards.in_order(made)],
+       'label': folder.labels.tolist()},
+      datasets.Features({'image': datasets.Image(), 'label': datasets.ClassLabel(
+          names=list(tiny_shards.CLASSES))}))
+  (tmp_path / 'hub/data').mkdir(parents=True)
+  for k in range(3):
+    rows.shard(3, k, contiguous=True).to_parquet(
+        str(tmp_path / f'hub/data/train-{k:05d}-of-00003.parquet'))
+  source = _open(tmp_path / 'hub')
+  tiny_shards.check_same_batches(source, folder, starts=1000)
+  assert [source.read(k) for k in range(23)] == [folder.read(k) for k in range(23)]
+  assert source.class_names == tiny_shards.CLASSES
+  assert source.labels.tolist() == folder.labels.tolist()
+  loaded = datasets.load_dataset('imagefolder', data_dir=str(tmp_path / 'folder'),
+                                 split='train', cache_dir=str(tmp_path / 'cache'))
+  loaded.to_parquet(str(tmp_path / 'paths.parquet'))
+  with pytest.raises(UserError, match='nulls alone: .*data.source=list'):
+    _open(tmp_path / 'paths.parquet')
+
+
 def test_columns_are_found_or_named(tmp_path, caplog):
   made = tiny_shards.images(4)
   files = [data for _, _, data in made]
@@ -137,6 +167,8 @@ def test_tables_without_one_image_a_row_are_refused(tmp_path):
     assert '\n' not in str(error.value)
   _table(path, url=['http://a/b.jpg'], caption=['a cat'])
   refused(r"its columns are 'url' \(string\).*img2dataset")
+  tiny_shards.write_parquet(path, [(name, label, None) for name, label, _ in made])
+  refused("no image in 'image.bytes', but nulls alone")
   _table(path, images=[[made[0][2], made[1][2]]])
   refused("'images' is a list")
   _table(path, jpg=[made[0][2]], label=[0.5], box=[[1, 2]])
