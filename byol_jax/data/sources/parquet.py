@@ -14,8 +14,8 @@ from byol_jax.data.images.decode import BadImage
 from byol_jax.data.records import index as index_lib
 from byol_jax.data.records import parquet
 from byol_jax.data.records import shards
+from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import labels as labels_lib
-from byol_jax.data.sources import list as list_lib
 from byol_jax.data.sources import parts
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
@@ -212,7 +212,7 @@ def _label(path: str, schema: Any, features: dict[str, dict[str, Any]], asked: s
                     "data.label_column; 'none' is for no labels")
   able = list(filter(is_able, schema.names))
   classes = [x for x in able if features.get(x, {}).get('_type') == 'ClassLabel']
-  titled = list_lib.label_title(classes or able)
+  titled = columns_lib.label_title(classes or able)
   if titled is not None:
     return (classes or able)[titled]
   if len(classes) > 1:
@@ -220,7 +220,7 @@ def _label(path: str, schema: Any, features: dict[str, dict[str, Any]], asked: s
                     f"choose one with config key data.label_column='{classes[0]}', or "
                     "none with 'none'")
   odd = [f'{name!r} ({str(schema.field(name).type)[:60]})' for name in schema.names
-         if name not in (image, *able) and list_lib.label_title([name]) is not None]
+         if name not in (image, *able) and columns_lib.label_title([name]) is not None]
   if odd and not classes:
     _console.warning('%s: no labels: %s is neither a whole number nor a name an image',
                      path, ', '.join(odd))

@@ -149,17 +149,6 @@ def test_as_many_classes_as_images(tmp_path):
   assert listed.labels.max() == 100_000
 
 
-def test_columns_have_a_cell_for_each_image(tmp_path):
-  path = _write(tmp_path, 'a.csv', 'photo,price,sku\na.jpg,3,p\n\nb.jpg\n')
-  assert list_lib.read_columns(path, 'photo') == {
-      'photo': ['a.jpg', 'b.jpg'], 'price': ['3', ''], 'sku': ['p', '']}
-  path = _write(tmp_path, 'a.tsv', 'sku\tpath\tlabel\np\ta.jpg\t0\n\nq\tb.jpg\n')
-  assert list_lib.read_columns(path) == {
-      'sku': ['p', 'q'], 'path': ['a.jpg', 'b.jpg'], 'label': ['0', '']}
-  assert not list_lib.read_columns(_write(tmp_path, 'b.csv', 'a.jpg,1\nb.jpg,2\n'))
-  assert not list_lib.read_columns(_write(tmp_path, 'c.txt', 'a.jpg\n'))
-
-
 @pytest.mark.parametrize('cells, labels, names', [
     (('48662', '12345', '901', '901'), [2, 1, 0, 0], ('901', '12345', '48662')),
     (('1', '2', '3', '1'), [0, 1, 2, 0], ('1', '2', '3')),  # counted from 1
