@@ -32,9 +32,6 @@ def main(names: list[str]) -> int:
     print(f'unknown rows {", ".join(sorted(unknown))}; there are '
           f'{", ".join(ROWS)}')
     return 2
-  results = {}
-  if _RESULTS.exists():
-    results = json.loads(_RESULTS.read_text())['rows']
   failed = 0
   # what a hundred damaged files make the libraries say; warnings are expected
   os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -58,6 +55,8 @@ def main(names: list[str]) -> int:
     for failure in done.failures[:10]:
       print(f'  {failure}', flush=True)
     import jax
+    # read again each time: other rows may be run meanwhile
+    results = json.loads(_RESULTS.read_text())['rows'] if _RESULTS.exists() else {}
     results[name] = {
         'title': row.title, 'cases': done.cases,
         'failures': len(done.failures), 'bound': row.bound, 'seconds': seconds,

@@ -99,7 +99,8 @@ def of_texts(where: str, texts: Texts, split: str, class_names: tuple[str, ...] 
     UserError: names the label that is wrong, and its line or file.
   """
   lines = texts.lines
-  numbers = {text: _whole(text) for text in lines}
+  no_label = _NO_LABEL[:4] if rules == '0.1' else _NO_LABEL
+  numbers = {text: _whole(text, no_label) for text in lines}
   if None not in numbers.values() and (
       class_names is None or all(map(str.isdecimal, class_names))):
     long = next((text for text in lines if len(text) > _MOST_DIGITS), None)
@@ -189,9 +190,9 @@ def _of_declared(texts: Texts, declared: tuple[str, ...],
   return np.array(list(numbers.values()), np.int32)[texts.which], declared
 
 
-def _whole(text: str) -> int | None:
+def _whole(text: str, no_label: Sequence[str] = _NO_LABEL) -> int | None:
   """Returns the number that a label is, `NONE` for no label; None for a name."""
-  if text.lower() in _NO_LABEL:
+  if text.lower() in no_label:
     return NONE
   found = _WHOLE.fullmatch(text)
   return found and int(found[1][:_MOST_DIGITS])

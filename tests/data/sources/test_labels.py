@@ -39,6 +39,12 @@ def test_texts(said, numbers, names):
   assert found[1] == names
 
 
+def test_version_0_1_took_na_for_a_name():
+  found = labels.of_texts('them', labels.Texts({'3': 1, 'NA': 2}, np.arange(2), str),
+                          'train', None, '0.1')
+  assert found[0].tolist() == [0, 1] and found[1] == ('3', 'NA')
+
+
 @pytest.mark.parametrize('said, more, match', [
     (['0', '1.5'], {}, "file 1 has the label '1.5': labels are whole.*label_column='none'"),
     (['0', '-2'], {}, "label '-2'"), (['9' * 19], {}, 'at most 18'),
