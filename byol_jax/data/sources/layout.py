@@ -95,14 +95,10 @@ def warn_of_folders(root: str, files: Sequence[str]) -> None:
     root: the folder of the training part.
     files: its images, with '/' between the parts of the paths.
   """
-  folders = sorted({file.rpartition('/')[0] for file in files} - {''})
+  folders = folders_of(files)
   def those(pattern: re.Pattern) -> list[str]:
-    found = dict.fromkeys(
-        path for name in folders for path in _and_above(name)
-        if pattern.fullmatch(os.path.basename(path).lower()))
-    return list(found)
-  parts = sorted({*those(_LIKE_A_PART), *_pairs_of_parts(folders)})
-  if len(parts) > 1 or any(part_of(os.path.basename(name)) for name in parts):
+    return _like(folders, pattern)
+  if parts := like_parts(folders):
     _console.warning(
         '%s: the folders %s look like parts of a data set, and all are trained on: set '
         'config key data.path to one of them, or call them train and test', root,
@@ -129,6 +125,25 @@ def warn_of_folders(root: str, files: Sequence[str]) -> None:
   if thumbnails := those(_THUMBNAILS):
     _console.warning('%s: the folders %s look like small copies of images, and are '
                      'trained on: move them away', root, named(thumbnails))
+
+
+def folders_of(files: Iterable[str]) -> list[str]:
+  """Returns the sorted folders that hold files, without the top."""
+  return sorted({file.rpartition('/')[0] for file in files} - {''})
+
+
+def like_parts(folders: Sequence[str]) -> list[str]:
+  """Returns those of the folders, and above them, that look like parts, if any do."""
+  parts = sorted({*_like(folders, _LIKE_A_PART), *_pairs_of_parts(folders)})
+  are_some = len(parts) > 1 or any(part_of(os.path.basename(x)) for x in parts)
+  return parts if are_some else []
+
+
+def _like(folders: Iterable[str], pattern: re.Pattern) -> list[str]:
+  """Returns the folders, and those above them, whose last name is of a kind."""
+  return list(dict.fromkeys(
+      path for name in folders for path in _and_above(name)
+      if pattern.fullmatch(os.path.basename(path).lower())))
 
 
 def _pairs_of_parts(folders: Iterable[str]) -> set[str]:

@@ -64,6 +64,21 @@ def test_ids_are_numbered_and_some_may_have_no_label(tmp_path):
   assert _open(tmp_path, 'test', class_names=train.class_names).labels.tolist() == [1]
 
 
+def test_folders_within_are_told_of(tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  made = [(f'{part}/{label}/{name}', label, data) for part in ('train', 'test')
+          for name, label, data in tiny_shards.images(4)]
+  tiny_shards.write_tar(tmp_path / 'x.tar', made, label=None)
+  assert _open(tmp_path / 'x.tar').labels is None
+  assert "'test', 'train' within look like parts" in caplog.text
+  assert "no .cls, and the folders within, 'test/0'" in caplog.text
+  caplog.clear()
+  tiny_shards.write_tar(tmp_path / 'y.tar', [
+      (f'a/{k}', label, data) for k, (_, label, data) in enumerate(made)])
+  _open(tmp_path / 'y.tar')
+  assert 'within' not in caplog.text
+
+
 def test_the_fingerprint_knows_the_images_and_their_order(tmp_path):
   made = tiny_shards.images(6)
   other = made[:5] + [('other', 1, made[5][2])]
