@@ -1,6 +1,7 @@
 """How fast is the input, beside others, on the same JPEGs?
 
   python benchmarks/input.py --images=FOLDER [--threads=N] [--short-side=256]
+  python benchmarks/input.py --images=FOLDER --source=tar,parquet [--copies=50]
 
 Reads two random crops of 224 pixels an image, uint8, as a training step takes
 them, and compares in one run, taking turns, because machines drift:
@@ -20,6 +21,11 @@ ratio to lightly where there is one, and otherwise to PIL. What is not installed
 is left out. The files are read once before, so they come from memory. With
 --short-side the images are made smaller first (task=prepare): byol_jax reads them
 from the prepared records, the others the same JPEGs from files.
+
+With --source the training input alone is measured, on the same images written as tars,
+Parquet files (parquet: not compressed, snappy: compressed, more than fit into memory)
+or TFRecords, beside a folder. The JSON object has the ratios to the folder: of images a
+second, and of processor time, which other work on the machine changes less.
 """
 
 from __future__ import annotations
@@ -38,6 +44,7 @@ import time
 
 import numpy as np
 from PIL import Image
+import shards
 
 from byol_jax import errors
 from byol_jax.config import keys as keys_lib
@@ -234,6 +241,36 @@ def measure(own, source, threads: int, seconds: float,
                    for name, rates in pools.items()}
 
 
+def _compare_sources(source, threads: int, arguments: argparse.Namespace) -> int:
+  """Measures the training input on several sources; returns the exit code."""
+  kinds = ['folder', *arguments.source.split(',')]
+  if unknown := set(kinds) - shards.WRITERS.keys():
+    print(f'benchmarks/input.py: no --source={unknown.pop()}', file=sys.stderr)
+    return 2
+  files = [source.read(k) for k in range(source.size)] * arguments.copies
+  figures = {kind: [] for kind in kinds}
+  with tempfile.TemporaryDirectory() as root:
+    opened = shards.written(files, kinds, root)
+    rate, _ = _timed(ours, opened['folder'], threads, 4)
+    steps = max(2, round(rate * arguments.seconds / _BATCH))
+    for _ in range(arguments.rounds):
+      for kind, data in opened.items():
+        figures[kind].append(_timed(ours, data, threads, steps))
+  rates, cpu = ({kind: float(np.median(x, axis=0)[k]) for kind, x in figures.items()}
+                for k in (0, 1))
+  ratios = {kind: rate / rates['folder'] for kind, rate in rates.items()}
+  by_cpu = {kind: cpu['folder'] / x for kind, x in cpu.items()}
+  print(f'{len(files)} images, two views of {_SIZE} px, {threads} threads')
+  print(f'{"":<12}{"images/s":>10}{"to folder":>11}{"CPU ms/image":>14}{"by CPU":>8}')
+  for kind, rate in rates.items():
+    print(f'{kind:<12}{rate:>10.0f}{ratios[kind]:>11.2f}{cpu[kind]:>14.2f}'
+          f'{by_cpu[kind]:>8.2f}')
+  print(json.dumps({'images_per_second': rates, 'ratio_to_folder': ratios,
+                    'cpu_ms_per_image': cpu, 'ratio_by_cpu': by_cpu,
+                    'threads': threads, 'images': len(files)}))
+  return 0
+
+
 def main() -> int:
   parser = argparse.ArgumentParser(
       description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -241,6 +278,9 @@ def main() -> int:
   parser.add_argument('--threads', type=int, default=0, help='0: one a core')
   parser.add_argument('--seconds', type=float, default=5, help='of each turn')
   parser.add_argument('--rounds', type=int, default=3)
+  parser.add_argument('--source', default='', help=f'of {", ".join(shards.WRITERS)}')
+  parser.add_argument('--copies', type=int, default=1,
+                      help='of each image, with --source')
   parser.add_argument('--short-side', type=int, default=0,
                       help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
@@ -250,6 +290,8 @@ def main() -> int:
     print(f'benchmarks/input.py: {error}', file=sys.stderr)
     return 2
   threads = arguments.threads or workers.cores()
+  if arguments.source:
+    return _compare_sources(source, threads, arguments)
   try:
     return _compare(source, threads, arguments)
   except concurrent.futures.process.BrokenProcessPool as error:

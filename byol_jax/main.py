@@ -75,6 +75,7 @@ def _run(asked: command.Command) -> int:
   from byol_jax.run import console as console_lib
   from byol_jax.run import orbax_repairs
   from byol_jax.storage import bucket
+  backend.check_flags()
   compiler.set_compiler_flags()
   compiler.pin_numbers()
   bucket.choose_library()

@@ -59,6 +59,20 @@ def test_input(images, tmp_path):
     assert said[key] > 0
 
 
+def test_input_of_tars_and_parquet_beside_a_folder(images):
+  said = _last_line('input', f'--images={images}', '--seconds=0.1', '--rounds=1',
+                    '--threads=1', '--source=tar,parquet,snappy', '--copies=4')
+  assert said['images'] == 80
+  for key in ('ratio_to_folder', 'ratio_by_cpu'):
+    assert said[key]['folder'] == 1 and said[key]['tar'] > 0.2 < said[key]['parquet']
+
+
+def test_start():
+  said = _last_line('start', '--folder=300', '--tar=600', '--list=0')
+  for kind in ('folder', 'tar', 'tar again'):
+    assert said[kind]['images'] == 300 and said[kind]['mib'] >= said[kind]['mib_before']
+
+
 def test_a_pool_whose_processes_die_ends_in_an_error(images, tmp_path):
   script = tmp_path / 'dying.py'
   script.write_text(f'''

@@ -8,6 +8,7 @@ import os
 import re
 
 import jax
+from jaxlib import xla_client
 
 from byol_jax import errors
 from byol_jax.errors import TransientError
@@ -37,6 +38,30 @@ _ADVICE = {  # by task; pretrain's first step has advice of its own
 _NAMED = ('JAX_PLATFORMS', 'JAX_PLATFORM_NAME', 'CUDA_VISIBLE_DEVICES',
           'TPU_VISIBLE_CHIPS')
 _EXTRAS = {'cuda': 'cuda', 'gpu': 'cuda', 'tpu': 'tpu'}  # platform: extra of setup.py
+
+
+def check_flags() -> None:
+  """Lets a child read XLA_FLAGS: XLA ends a process at a flag that it does not know.
+
+  Raises:
+    UserError: names the flag.
+  """
+  flags = os.environ.get('XLA_FLAGS')
+  if not flags:
+    return
+  reading, writing = os.pipe()
+  child = os.fork()
+  if child == 0:
+    try:
+      os.dup2(writing, 2)
+      xla_client.CompileOptions()
+    finally:  # it was read, or the flags are not read here at all
+      os._exit(0)
+  os.close(writing)
+  with open(reading, encoding='utf-8', errors='replace') as f:
+    said = f.readline().rpartition('] ')[2].strip()
+  if os.waitpid(child, 0)[1]:
+    raise UserError(f'XLA_FLAGS={flags!r} cannot be read ({said}): mend or unset it')
 
 
 def require() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from byol_jax import __version__
 from byol_jax.data import fingerprint
-from byol_jax.data.sources import list as list_lib
+from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
@@ -130,7 +130,7 @@ def _columns(named: subject.Named, data: table.Data, split: str, rows: np.ndarra
   source = named.data.data
   found = {}
   if source.source == 'list':
-    found = list_lib.read_columns(
+    found = columns_lib.read_columns(
         source.path if split == 'train' else source.test_path,
         source.path_column or None)
     found = {title: cells for title, cells in found.items()

@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax.data import fingerprint
-from byol_jax.data.sources import list as list_lib
+from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.errors import UserError
@@ -179,7 +179,7 @@ def _values(named: subject.Named, part: Part, rows: np.ndarray) -> np.ndarray:
   """Returns what relevant images have in common: [n], texts or numbers."""
   data, product = part.data, named.config.retrieve.product
   if product:
-    columns = list_lib.read_columns(
+    columns = columns_lib.read_columns(
         part.path, path_column=named.data.data.path_column or None)
     if product not in columns:
       raise UserError(f'config key retrieve.product is {product!r}, but {part.path!r} '

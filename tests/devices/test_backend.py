@@ -22,6 +22,18 @@ def test_a_platform_that_is_not_there(monkeypatch, platforms, error, message):
     backend.require()
 
 
+@pytest.mark.parametrize('flags, said', [
+    ('--xla_no_such_flag=1', 'Unknown flag .*xla_no_such_flag'), ('nonsense', 'nonsense'),
+    ('--xla_cpu_enable_fast_math=maybe', 'interpret value maybe')])
+def test_flags_that_xla_cannot_read(monkeypatch, flags, said):
+  monkeypatch.setenv('XLA_FLAGS', flags)
+  with pytest.raises(UserError, match=f'XLA_FLAGS=.* cannot be read .*{said}'):
+    backend.check_flags()
+  for good in ('--xla_force_host_platform_device_count=2', ''):
+    monkeypatch.setenv('XLA_FLAGS', good)
+    backend.check_flags()
+
+
 def test_devices_that_another_process_holds_may_come_back(monkeypatch):
   def devices():
     raise RuntimeError('The TPU is already in use by process with pid 7')

@@ -140,6 +140,31 @@ def _remove(path: pathlib.Path):
     path.unlink(missing_ok=True)
 
 
+@row('G7', cases=200, sample=0,
+     bound='exit code 0 and the same bits as ever; no crash')
+def starts(cases: int, scratch: pathlib.Path) -> Outcome:
+  """A stopped run goes on, on two virtual devices, with a warm cache and without."""
+  devices = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}
+  code, output = _run(scratch, '--workdir=stopped', **devices)
+  if code:
+    return Outcome(0, [f'the first run: {harness.tail(output)}'])
+  expected = harness.state_of(scratch / 'stopped')
+  shutil.rmtree(scratch / 'stopped' / 'checkpoints' / str(expected[0]))
+  counts, failures = {'warm': 0, 'cold': 0}, []
+  for case in range(cases):
+    kind = ('warm', 'cold')[case % 2]
+    shutil.rmtree(scratch / 'out', ignore_errors=True)
+    shutil.copytree(scratch / 'stopped', scratch / 'out')
+    cache = {} if kind == 'warm' else {'JAX_COMPILATION_CACHE_DIR': None}
+    code, output = _run(scratch, '--workdir=out', **devices, **cache)
+    difference = _difference(expected, scratch / 'out')
+    if code or difference:
+      failures.append(f'{kind}: exit code {code}, {difference or "same bits"}: '
+                      f'{harness.tail(output)}')
+    counts[kind] += 1
+  return Outcome(cases, failures, '{warm} warm, {cold} cold'.format(**counts))
+
+
 # --- G6: the surroundings ---------------------------------------------------------
 
 _MAIN = ('import sys; from byol_jax import main; from byol_jax.run import signals; '

@@ -1,6 +1,6 @@
-"""Runs the fault matrix: `bash tests/run.sh --faults [C1 C10 ...]`.
+"""Runs the fault matrix: `bash tests/run.sh --faults [C1 C10 G7:20 ...]`.
 
-Prints a line for each row and writes all of them to docs/reliability.json, and to
+A number behind a row says how many cases to try in place of all. Prints a line for each row and writes all of them to docs/reliability.json, and to
 the table in docs/reliability.md; rows that were not run keep what is said of them.
 """
 
@@ -26,26 +26,24 @@ _GUIDE = harness.ROOT / 'docs' / 'reliability.md'
 
 
 def main(names: list[str]) -> int:
-  unknown = set(names) - ROWS.keys()
+  wanted = dict(name.partition(':')[::2] for name in names)
+  unknown = wanted.keys() - ROWS.keys()
   if unknown:
     print(f'unknown rows {", ".join(sorted(unknown))}; there are '
           f'{", ".join(ROWS)}')
     return 2
-  results = {}
-  if _RESULTS.exists():
-    results = json.loads(_RESULTS.read_text())['rows']
   failed = 0
   # what a hundred damaged files make the libraries say; warnings are expected
   os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
   whole = tempfile.TemporaryDirectory(prefix='faults-')
   for name, row in ROWS.items():
-    if names and name not in names:
+    if names and name not in wanted:
       continue
     started = time.monotonic()
     scratch = pathlib.Path(whole.name) / name
     scratch.mkdir()
     try:
-      done = row.run(row.cases, scratch)
+      done = row.run(int(wanted.get(name) or row.cases), scratch)
     except Exception:
       done = harness.Outcome(0, [traceback.format_exc()])
     shutil.rmtree(scratch, ignore_errors=True)
@@ -57,6 +55,8 @@ def main(names: list[str]) -> int:
     for failure in done.failures[:10]:
       print(f'  {failure}', flush=True)
     import jax
+    # read again each time: other rows may be run meanwhile
+    results = json.loads(_RESULTS.read_text())['rows'] if _RESULTS.exists() else {}
     results[name] = {
         'title': row.title, 'cases': done.cases,
         'failures': len(done.failures), 'bound': row.bound, 'seconds': seconds,

@@ -11,6 +11,8 @@ import functools
 import importlib
 import re
 
+from byol_jax.data.images import metadata
+
 # Endings of version 0.1; runs begun with it keep their list of images.
 ENDINGS_0_1 = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 ENDINGS = tuple(sorted((
@@ -28,6 +30,7 @@ _BUILT_IN = ('JPEG', 'PNG', 'GIF', 'BMP', 'DIB', 'WEBP', 'TIFF', 'PPM', 'JPEG200
 _PLUG_INS = (('HEIF', 'pillow_heif', 'register_heif_opener'),
              ('JXL', 'pillow_jxl', None))
 SLOW = ('JPEG2000', 'AVIF', 'HEIF', 'JXL')  # more time and memory for each pixel
+_MOST_BANDS = 6  # of a TIFF, which Pillow reads
 _NEEDED = "needs its plug-in: pip install '.[formats]'"
 
 # Beginnings of files that stand in the place of images.
@@ -69,6 +72,10 @@ def pillow() -> tuple[str, ...]:
 def instead(data: bytes) -> str:
   """Returns what a file is that is no image that can be read, for a message."""
   head = data[:512]
+  if re.match(_BEGINNINGS['TIFF'], head) and (
+      bands := metadata.tiff_bands(data)) > _MOST_BANDS:
+    return (f'that can be read: a TIFF of {bands} channels; write the three that are '
+            'red, green and blue')
   for name, pattern in _BEGINNINGS.items():
     if name in pillow() and re.match(pattern, head, re.DOTALL):
       return f'that can be read, but only the beginning of {name}, or damaged'

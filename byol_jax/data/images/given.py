@@ -1,4 +1,4 @@
-"""Takes what a program has of an image: a path, bytes, an array, an image of Pillow."""
+"""Takes what a program has of an image: a path, a file, bytes, an array, a picture."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from byol_jax.data.images import pillow
 _console = logging.getLogger('byol_jax')
 
 _CHANNELS = (1, 3, 4)
+_NARROW = 32  # pixels; what is narrower than half of it is likely to be channels
 _WANTED = ('give the path or the bytes of a file, an image of Pillow, or an array '
            '[H, W] or [H, W, 1, 3 or 4] of uint8, or of floats from 0 to 1')
 
 
 def items(images: Any) -> tuple[Any, ...] | list[Any] | np.ndarray:
   """Returns what a caller means by images, one by one; a single one counts as one."""
-  if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
+  if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
+                ) or _is_file(images) or _bytes_of(images):
     return [images]
   if isinstance(images, (list, tuple)):
     return images
@@ -32,10 +34,26 @@ def items(images: Any) -> tuple[Any, ...] | list[Any] | np.ndarray:
       return array.ravel().tolist()
     is_one = array.ndim == 2 or (
         array.ndim == 3 and array.shape[-1] in _CHANNELS and min(array.shape[:2]) > 4)
+    if array.ndim == 3 and not is_one and (
+        array.shape[0] == 3 or 2 * array.shape[2] < min(array.shape[1], _NARROW)):
+      raise ValueError(
+          f'{array.dtype} {array.shape} may be one picture or several gray ones: give '
+          'one as [H, W, 3], channels last, and gray ones as [N, H, W, 1]')
     return [array] if is_one else array
   if isinstance(images, Iterable) and not isinstance(images, dict):
     return list(images)
   raise ValueError(f'images are {type(images).__name__}: {_WANTED}, or a list of these')
+
+
+def _is_file(item: Any) -> bool:
+  """Returns whether an item is an open file, of bytes."""
+  return hasattr(item, 'read') and not isinstance(item, (os.PathLike, Image.Image))
+
+
+def _bytes_of(item: Any) -> bytes | None:
+  """Returns the bytes in a row of a table, as `datasets` gives one without decoding."""
+  data = item.get('bytes') if isinstance(item, dict) else None
+  return data if isinstance(data, bytes) else None
 
 
 def pixels(item: Any, how: decode.Reading, read: Any) -> np.ndarray:
@@ -53,8 +71,13 @@ def pixels(item: Any, how: decode.Reading, read: Any) -> np.ndarray:
     BadImage: it cannot be used as a picture.
     ValueError: it is no file, and no array that can be an image.
   """
+  if isinstance(item, str) and item.startswith(('http://', 'https://')):
+    raise decode.BadImage('an address: download it, and give the path or the bytes')
   if isinstance(item, (str, os.PathLike)):
     return decode.decode(read(os.fspath(item)), how=how)
+  if _is_file(item):
+    item = item.read()
+  item = _bytes_of(item) or item
   if isinstance(item, (bytes, bytearray, memoryview)):
     return decode.decode(bytes(item), how=how)
   if isinstance(item, Image.Image):

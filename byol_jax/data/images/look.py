@@ -31,7 +31,7 @@ class Look(NamedTuple):
     odd: reasons to look at it; a file that cannot be used has 'bad: ...' alone.
     digest: equal for two files with the same bytes.
     has_few: whether it uses fewer than `FEW` levels.
-    highest: its largest number where it has few levels of more than 8 bits, else 0.
+    lowest, highest: its extreme numbers where it is gray of more than 8 bits, else 0.
     is_hidden: whether its transparency, which is dropped, shows more than its colours.
     header: what the file's header says; None for pixels.
   """
@@ -40,6 +40,7 @@ class Look(NamedTuple):
   odd: tuple[str, ...]
   digest: str
   has_few: bool = False
+  lowest: float = 0.0
   highest: float = 0.0
   is_hidden: bool = False
   header: pillow.Header | None = None
@@ -54,7 +55,7 @@ def at_file(data: bytes, how: decode.Reading = decode.DEFAULT) -> Look:
     return Look('', (0, 0), (f'bad: {error}',), digest)
   facts = pillow.header(data)
   odd, few = [], has_few(pixels)
-  highest = pillow.highest(data) if few and facts.is_deep else 0.0
+  lowest, highest = pillow.extremes(data) if facts.is_deep else (0.0, 0.0)
   hidden = few and facts.has_alpha and how.background == 'drop' and _differ(data, how)
   if facts.has_alpha and how.background == 'drop':
     odd.append('transparent: its colours count as if it were not')
@@ -65,7 +66,7 @@ def at_file(data: bytes, how: decode.Reading = decode.DEFAULT) -> Look:
   if facts.is_film:
     odd.append('several pictures, of which the first is read')
   return Look(facts.format, facts.size, (*odd, *_of_pixels(pixels, facts.size)),
-              digest, few, highest, hidden, facts)
+              digest, few, lowest, highest, hidden, facts)
 
 
 def at_pixels(pixels: np.ndarray) -> Look:

@@ -11,10 +11,12 @@ import numpy as np
 from byol_jax.data.images import decode
 from byol_jax.data.images import look
 from byol_jax.data.images import pillow
+from byol_jax.data.images import reading
 
 _console = logging.getLogger('byol_jax')
 
 FIRST = 16  # images that are looked at
+_DARK = 2**15  # a number that images of 16 bits are expected to reach
 _MOST_PIXELS = 4_000_000  # larger ones are not decoded once more, unless they are JPEGs
 
 
@@ -43,7 +45,7 @@ def _watched(read: Callable[[int], bytes], first: int, how: decode.Reading,
         if len(looks) < first and index not in looks:
           looks[index] = seen
           if len(looks) == first:
-            _tell([x for x in looks.values() if x is not None], name)
+            _tell([x for x in looks.values() if x is not None], name, how)
     return data
 
   return reading
@@ -58,25 +60,33 @@ def _look(data: bytes, how: decode.Reading) -> look.Look | None:
   return seen if seen.header else None
 
 
-def _tell(looks: Sequence[look.Look], name: str) -> None:
+def _tell(looks: Sequence[look.Look], name: str,
+          how: decode.Reading = decode.DEFAULT) -> None:
   """Warns of what half of the images have in common."""
   of = f'half of the first {len(looks)} images of {name} or more'
   heads = [x.header for x in looks if x.header]
   def is_half(those: Sequence[bool]) -> bool:
     return bool(looks) and 2 * sum(those) >= len(looks)
+  is_gray = is_half([x.highest > 0 for x in looks])
+  highest = max((x.highest for x in looks), default=0)
+  lowest = min((x.lowest for x in looks if x.highest), default=0)
+  white = next((2**k - 1 for k in range(1, 17) if highest < 2**k), highest)
+  limits = (lowest, highest) if 2 * lowest > highest else (0, white)
+  why_deep = (f'they have more than 8 bits, the numbers go from {lowest:g} to '
+              f"{highest:g}: set config key data.gray_range='({limits[0]:.9g}, "
+              f"{limits[1]:.9g})'")
   if is_half([x.has_few for x in looks]):
     why = 'if they are no drawings or masks, look at what they are'
-    highest = max(x.highest for x in looks)
     if is_half([x.is_hidden for x in looks]):
       why = ('their shapes lie in the transparency, which is dropped: set config key '
              'data.background=white (or gray, black)')
-    elif is_half([x.highest > 0 for x in looks]):
-      white = next((2**k - 1 for k in range(1, 33) if highest < 2**k), highest)
-      why = (f'they have more than 8 bits, the largest number is {highest:g}: set '
-             f"config key data.gray_range='(0, {white})'")
-    elif is_half([x.is_deep for x in heads]):
+    elif is_gray and (highest < _DARK or limits[0]):
+      why = why_deep
+    elif is_half([x.is_deep for x in heads]) and not is_gray:
       why = 'they have more than 8 bits a colour: make them 8 bits before'
     _console.warning('%s use fewer than %d of 256 levels: %s', of, look.FEW, why)
+  elif is_gray and how.gray_range == reading.GRAY_RANGE and highest < _DARK:
+    _console.warning('%s are dark: %s', of, why_deep)
   if is_half([x.bands > 4 for x in heads]):
     _console.warning('%s have %d channels, of which only red, green and blue (the '
                      'first three) are read', of, max(x.bands for x in heads))

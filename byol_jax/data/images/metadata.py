@@ -24,6 +24,7 @@ _OF_TIFF = frozenset((
     254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 274, 277, 278, 279, 280, 281, 284,
     292, 293, 317, 318, 319, 320, 322, 323, 324, 325, 332, 334, 338, 339, 340, 341, 347,
     512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532))
+_SAMPLES = 277
 _EXIF_ITEM = re.compile(rb'(infe\x02\0\0.{5})Exif', re.DOTALL)  # version 2: short ids
 _SOS = 0xDA
 
@@ -49,6 +50,21 @@ def without(data: bytes) -> bytes:
   except (struct.error, IndexError):  # cut short
     pass
   return data
+
+
+def tiff_bands(data: bytes) -> int:
+  """Returns the number of channels that a TIFF's first directory says; 1 without."""
+  try:
+    order = '<' if data[:2] == b'II' else '>'
+    start, = struct.unpack_from(order + 'I', data, 4)
+    count, = struct.unpack_from(order + 'H', data, start)
+    for k in range(count):
+      tag, _, _, bands = struct.unpack_from(order + 'HHIH', data, start + 2 + 12 * k)
+      if tag == _SAMPLES:
+        return bands
+  except struct.error:  # cut short
+    pass
+  return 1
 
 
 def _png(data: bytes) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import logging
 import os
 import struct
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from byol_jax.data.images.reading import Reading
 Image.MAX_IMAGE_PIXELS = None  # `reading.check_size` is stricter, and has a key
 # Pillow warns of oddities once a process; errors that matter are raised.
 warnings.filterwarnings('ignore', module=r'PIL\.')
+logging.getLogger('PIL').setLevel(logging.CRITICAL)
 
 # Scans of a JPEG within a TIFF; libtiff's limit is 100. Pillow's widest have 18.
 os.environ.setdefault('LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER', '20')
@@ -90,11 +92,16 @@ def header(data: bytes) -> Header | None:
     return None
 
 
-def highest(data: bytes) -> float:
-  """Returns the largest number of a gray image of more than 8 bits, else 0."""
+def extremes(data: bytes) -> tuple[float, float]:
+  """Returns the least and the largest number of a gray image of more than 8 bits."""
   with opened(data) as image:
     is_gray = image.mode.startswith('I') or image.mode == 'F'
-    return float(np.asarray(image).max()) if is_gray else 0.0
+    return _extremes(image) if is_gray else (0.0, 0.0)
+
+
+def _extremes(image: Image.Image) -> tuple[float, float]:
+  numbers = np.nan_to_num(np.asarray(image))
+  return float(numbers.min()), float(numbers.max())
 
 
 def promised_pixels(data: bytes) -> int:
@@ -184,8 +191,9 @@ def opened(data: bytes) -> Image.Image:
 def _rgb(image: Image.Image, how: Reading) -> np.ndarray:
   """Returns uint8 [height, width, 3], converted in strips to save a whole copy."""
   if image.mode == 'F' and how.gray_range == reading.GRAY_RANGE:
-    raise BadImage('not an image of whole numbers: config key data.gray_range says '
-                   'which become black and white')
+    raise BadImage('not an image of whole numbers: its numbers go from {:g} to {:g}: '
+                   'config key data.gray_range says which become black and white'
+                   .format(*_extremes(image)))
   blends = how.background != 'drop' and image.has_transparency_data
   pixels = np.empty((image.height, image.width, 3), np.uint8)
   for top in range(0, image.height, _STRIP):

@@ -224,6 +224,13 @@ def _as_ours(what: str) -> Iterator[None]:
     raise ValueError(f'{what} ({str(error).splitlines()[0][:100]})') from None
 
 
+def is_null(meta: Any, leaf: str) -> bool:
+  """Returns whether a file says that a column has nothing but nulls."""
+  found = [chunk.statistics for chunk in _chunks(meta, leaf)]
+  return bool(found) and all(x is not None and x.has_null_count and x.num_values == 0
+                             for x in found)
+
+
 def _chunks(meta: Any, leaf: str) -> list[Any]:
   """Returns the description of a column in each row group."""
   column = next(k for k in range(meta.num_columns)

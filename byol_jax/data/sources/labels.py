@@ -1,13 +1,16 @@
-"""Labels of lists and arrays: ids are numbered without gaps, and kept as names."""
+"""Labels of all sources: ids are numbered without gaps, and kept as names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 import logging
 import re
 from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax.data.records import texts as texts_lib
+from byol_jax.data.records.index import Index
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 
@@ -17,14 +20,16 @@ NONE = -1  # the label of an image without one
 NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan', re.IGNORECASE)
 _WHOLE = re.compile(r'(\d+)(?:\.0*)?')  # pandas writes 1.0 where some are missing
 _MOST_DIGITS = 18
+_NO_LABEL = ('', '-1', '-1.0', 'nan', 'na', 'n/a', '<na>', 'null', 'none')  # of numbers
 _FEW = 10  # classes, up to which single images are no sign of ids
 _MOST_SHOWN = 3
 
 
 class Texts(NamedTuple):
-  """The labels as texts of the list."""
-  lines: dict[str, int]  # each different label: the first line with it
+  """Labels as texts."""
+  lines: dict[str, int]  # each different label: the first line or file with it
   which: np.ndarray  # int32 [N], the number of each image's label in `lines`
+  place: Callable[[int], str]  # names such a line or file, for messages
 
 
 def number(ids: np.ndarray, where: str, class_names: tuple[str, ...] | None,
@@ -75,53 +80,119 @@ def warn_of_singles(labels: np.ndarray, name: str) -> None:
         'data.label_column=none trains without labels', name, singles, len(counts))
 
 
-def of_texts(path: str, texts: Texts, split: str, class_names: tuple[str, ...] | None,
-             rules: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
-  """Numbers the labels of a list; arguments as for `list.read_list`.
+def of_texts(where: str, texts: Texts, split: str, class_names: tuple[str, ...] | None,
+             rules: str = '0.2') -> tuple[np.ndarray, tuple[str, ...] | None]:
+  """Numbers labels that are texts: whole numbers, or names.
+
+  Args:
+    where: the place of all labels, for messages.
+    texts: the labels.
+    split: 'train' or another part.
+    class_names: the classes of the training part, for another one; None where its
+      labels are 0, 1, 2, ....
+    rules: as for `list.read_list`.
 
   Returns:
     Labels int32 [N], `NONE` for no label; the names of the classes if they have some.
 
   Raises:
-    UserError: names the line that is wrong.
+    UserError: names the label that is wrong, and its line or file.
   """
   lines = texts.lines
-  numbers = {text: _whole(text) for text in lines}
+  no_label = _NO_LABEL[:4] if rules == '0.1' else _NO_LABEL
+  numbers = {text: _whole(text, no_label) for text in lines}
   if None not in numbers.values() and (
       class_names is None or all(map(str.isdecimal, class_names))):
     long = next((text for text in lines if len(text) > _MOST_DIGITS), None)
     if long is not None:
-      raise UserError(f'{path!r}, line {lines[long]}, has a label of {len(long)} '
+      raise UserError(f'{texts.place(lines[long])} has a label of {len(long)} '
                       f'characters: numbers have at most {_MOST_DIGITS}; write a name')
     ids = np.array(list(numbers.values()), np.int64)
     if class_names is None and (split == 'test' or rules == '0.1'):
       table.check_largest(int(ids.max()),
-                          len(texts.which) if split == 'train' else None, repr(path))
+                          len(texts.which) if split == 'train' else None, where)
       return ids.astype(np.int32)[texts.which], None
-    return number(ids[texts.which], repr(path), class_names)
-  not_whole = next((text for text in lines if numbers[text] is None), '')
+    return number(ids[texts.which], where, class_names)
+  wrong = next((text for text in lines if numbers[text] is None), '')
+  said = f'{texts.place(lines.get(wrong, 0))} has the label {wrong!r}'
   if class_names is None and all(
       NUMBER.fullmatch(text) for text in lines if text):
-    raise UserError(
-        f'{path!r}, line {lines[not_whole]}, has a label {not_whole!r}: labels are '
-        'whole numbers counted from 0, or names')
+    raise UserError(f'{said}: labels are whole numbers counted from 0, or names; '
+                    "config key data.label_column='none' takes none")
   if class_names is None and split == 'test':
-    raise UserError(
-        f'{path!r}, line {lines[not_whole]}, has a label {not_whole!r}, and the '
-        'training list has numbers, or no labels: write names in both lists or '
-        'numbers in both')
+    raise UserError(f'{said}, and the training part has numbers, or no labels: write '
+                    'names in both or numbers in both')
   names = class_names or tuple(sorted(filter(None, lines)))
   of = {name: i for i, name in enumerate(names)} | {'': NONE}
   for text, line in lines.items():
     if text not in of:
-      raise UserError(f'{path!r}, line {line}: {text!r} is not one of the '
-                      f'{len(names)} classes of the training list')
+      raise UserError(f'{texts.place(line)} has the label {text!r}, which is not one '
+                      f'of the {len(names)} classes of the training part')
   return (np.array([of[text] for text in lines], np.int32)[texts.which], names)
 
 
-def _whole(text: str) -> int | None:
+def of_shards(request: table.Request, split: str, files: Sequence[str],
+              found: Sequence[Index], names: Sequence[str],
+              declared: tuple[str, ...] | None = None,
+              ) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+  """Numbers the labels that the indexes of some files hold, as `of_texts`.
+
+  Args:
+    request: what the data was opened with.
+    split: 'train' or another part.
+    files: the files.
+    found: their indexes, with `label`, label_texts and label_ends.
+    names: the names of all images.
+    declared: the names of the classes, whose numbers the labels are.
+
+  Returns:
+    Labels int32 [N], `NONE` for no label, and the names of the classes if they have
+    some; (None, None) where no image has a label.
+  """
+  which = np.concatenate([one['label'] for one in found])
+  if (which < 0).all():
+    if request.label_column not in (None, '', 'none'):
+      raise UserError(f'no image of {request.path} has a label in '
+                      f'{request.label_column!r}: check config key data.label_column')
+    return None, None
+  if (which < 0).any():
+    image = int(np.argmax(which < 0))
+    file = int(np.searchsorted(np.cumsum([len(one['label']) for one in found]), image,
+                               'right'))
+    raise UserError(
+        f'{files[file]} has labels for some images only, {names[image]!r} has none: '
+        "add them, or take none with config key data.label_column='none'")
+  lines, numbers = {}, []
+  for file, one in enumerate(found):
+    of_file = [(lines.setdefault(text, (len(lines), file))[0])
+               for text in texts_lib.of(one, 'label')]
+    numbers.append(np.array(of_file, np.int32)[one['label']])
+  every = Texts({text: file for text, (_, file) in lines.items()},
+                np.concatenate(numbers), files.__getitem__)
+  if declared is None:
+    labels, class_names = of_texts(request.path, every, split, request.class_names)
+  else:
+    labels, class_names = _of_declared(every, declared)
+    if request.class_names not in (None, declared):
+      raise UserError(f'{request.path}, {split}, has other classes than the training '
+                      'part: write both with the same names')
+  return (None, None) if (labels == NONE).all() else (labels, class_names)
+
+
+def _of_declared(texts: Texts, declared: tuple[str, ...],
+                 ) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Returns labels that are numbers of declared classes, and those."""
+  numbers = {text: _whole(text) for text in texts.lines}
+  for text, line in texts.lines.items():
+    if numbers[text] is None or numbers[text] >= len(declared):
+      raise UserError(f'{texts.place(line)} has a label {text}, but names for '
+                      f'{len(declared)} classes only: write it again')
+  return np.array(list(numbers.values()), np.int32)[texts.which], declared
+
+
+def _whole(text: str, no_label: Sequence[str] = _NO_LABEL) -> int | None:
   """Returns the number that a label is, `NONE` for no label; None for a name."""
-  if not text or text.lower() in ('nan', '-1', '-1.0'):
+  if text.lower() in no_label:
     return NONE
   found = _WHOLE.fullmatch(text)
   return found and int(found[1][:_MOST_DIGITS])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import logging
 import os
 import re
@@ -29,6 +29,9 @@ SYSTEM = frozenset((
 _LIKE_A_PART = re.compile(
     rf'{_PART.pattern}|dev|hold-?out|trainval|unlabell?ed|query|gallery|fold[-_ ]?\d+'
     r'|(train|test|val)[ab]|bounding_box_(train|test)')
+# a part's word within a name, as in seg_train and DIV2K_valid_HR
+WITHIN = re.compile(rf'(?<![a-z])({"|".join((*TRAIN, *TEST, "dev"))})(?![a-z])',
+                    re.IGNORECASE)
 _MASKS = re.compile(
     r'(\w+[-_ ])?(masks?|labels?|annotations?|annotated|gt|ground[-_ ]?truth|trimaps?'
     r'|seg|segmentations?|segmentation(class|object)|depths?)'
@@ -92,14 +95,10 @@ def warn_of_folders(root: str, files: Sequence[str]) -> None:
     root: the folder of the training part.
     files: its images, with '/' between the parts of the paths.
   """
-  folders = sorted({file.rpartition('/')[0] for file in files} - {''})
+  folders = folders_of(files)
   def those(pattern: re.Pattern) -> list[str]:
-    found = dict.fromkeys(
-        '/'.join(parts[:k]) for parts in (name.split('/') for name in folders)
-        for k in range(1, len(parts) + 1) if pattern.fullmatch(parts[k - 1].lower()))
-    return list(found)
-  parts = those(_LIKE_A_PART)
-  if len(parts) > 1 or any(part_of(os.path.basename(name)) for name in parts):
+    return _like(folders, pattern)
+  if parts := like_parts(folders):
     _console.warning(
         '%s: the folders %s look like parts of a data set, and all are trained on: set '
         'config key data.path to one of them, or call them train and test', root,
@@ -115,9 +114,53 @@ def warn_of_folders(root: str, files: Sequence[str]) -> None:
     _console.warning(
         '%s: files such as %r look like masks or labels of images, and are trained on: '
         'move them away', root, example)
+  tops = {name.split('/')[0] for name in folders}
+  within = collections.defaultdict(set)
+  for name in folders:
+    within[name.split('/')[0]].update(name.split('/')[1:2])
+  if copies := [name for name in tops if len(within[name] & tops) > 1]:
+    _console.warning(
+        '%s: the folders %s hold folders with the names of others beside them, and are '
+        'trained on as classes: move copies away', root, named(copies))
   if thumbnails := those(_THUMBNAILS):
     _console.warning('%s: the folders %s look like small copies of images, and are '
                      'trained on: move them away', root, named(thumbnails))
+
+
+def folders_of(files: Iterable[str]) -> list[str]:
+  """Returns the sorted folders that hold files, without the top."""
+  return sorted({file.rpartition('/')[0] for file in files} - {''})
+
+
+def like_parts(folders: Sequence[str]) -> list[str]:
+  """Returns those of the folders, and above them, that look like parts, if any do."""
+  parts = sorted({*_like(folders, _LIKE_A_PART), *_pairs_of_parts(folders)})
+  are_some = len(parts) > 1 or any(part_of(os.path.basename(x)) for x in parts)
+  return parts if are_some else []
+
+
+def _like(folders: Iterable[str], pattern: re.Pattern) -> list[str]:
+  """Returns the folders, and those above them, whose last name is of a kind."""
+  return list(dict.fromkeys(
+      path for name in folders for path in _and_above(name)
+      if pattern.fullmatch(os.path.basename(path).lower())))
+
+
+def _pairs_of_parts(folders: Iterable[str]) -> set[str]:
+  """Returns folders whose names differ in the part alone, as seg_train and seg_test."""
+  alike = collections.defaultdict(dict)
+  for name in {x for path in folders for x in _and_above(path)}:
+    above, _, last = name.rpartition('/')
+    if word := WITHIN.search(last):
+      rest = last[:word.start()], last[word.end():]
+      alike[above, rest][word[1].lower() in TRAIN] = name
+  return {name for found in alike.values() if len(found) > 1 for name in found.values()}
+
+
+def _and_above(path: str) -> Iterator[str]:
+  """Yields a path and all folders above it."""
+  parts = path.split('/')
+  return ('/'.join(parts[:k]) for k in range(1, len(parts) + 1))
 
 
 def named(names: Iterable[str]) -> str:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import array
-from collections.abc import Iterable, Iterator, Sequence
-import csv
-import itertools
 import logging
 import os
 import re
-from typing import NamedTuple
 
-import numpy as np
-
+from byol_jax.data.sources import columns
 from byol_jax.data.sources import folder
 from byol_jax.data.sources import labels as labels_lib
 from byol_jax.data.sources import missing
@@ -22,23 +16,6 @@ from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
-
-# Titles of columns: the first that is there counts. Case, spaces, '_' and '-' do not.
-_PATH_TITLES = (
-    'path', 'file_path', 'image_path', 'file', 'file_name', 'image', 'image_file',
-    'image_name', 'image_id', 'id')
-_LABEL_TITLES = (
-    'label', 'labels', 'label_id', 'label_name', 'class', 'class_id', 'class_name',
-    'category', 'category_id', 'category_name', 'target')
-
-
-
-class _Columns(NamedTuple):
-  """The columns of the path and the label."""
-  titled: bool  # the first row has titles
-  path: int
-  label: int | None
-  count: int  # no row has more
 
 
 def open_split(request: table.Request, split: str) -> table.Encoded | None:
@@ -90,20 +67,21 @@ def read_list(path: str, split: str = 'train',
     UserError: names the list and the line that is wrong.
     TransientError: the storage fails for a minute.
   """
-  separator = {'.csv': ',', '.tsv': '\t'}.get(
-      os.path.splitext(path)[1].lower())
+  separator = columns.separator(path)
   comments = []
   def read() -> tuple[list[str], labels_lib.Texts | None]:
     comments.clear()
     with open(path, encoding='utf-8-sig', newline='') as f:
-      lines = _without_nul(path, f)
+      lines = columns.without_nul(path, f)
       if separator is not None:
-        return _read_table(path, lines, separator, path_column, label_column)
+        skipped = None if rules == '0.1' else comments
+        return columns.read_table(path, lines, separator, path_column, label_column,
+                                  skipped)
       files = []
       for written in filter(str.strip, lines):
         line = written.strip()
         is_comment = (written.startswith('#') if rules == '0.1'
-                      else line == '#' or line.startswith('# '))
+                      else columns.is_comment(line))
         (comments if is_comment else files).append(line)
       return files, None
   try:
@@ -117,6 +95,9 @@ def read_list(path: str, split: str = 'train',
                     'it as UTF-8, uncompressed') from error
   if not files:
     raise UserError(f'the list of images {path!r} is empty')
+  if files[0].startswith('file:'):
+    raise UserError(f'{path!r} lists {files[0]!r}: write paths as they are, without '
+                    'file://')
   if paths_lib.in_bucket(files[0]):
     raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: '
                     'mount the bucket or download them, and list the paths there')
@@ -127,29 +108,11 @@ def read_list(path: str, split: str = 'train',
     _check_no_labels(path, files[0])
   labels, names = None, None
   if texts is not None:
-    labels, names = labels_lib.of_texts(path, texts, split, class_names, rules)
+    labels, names = labels_lib.of_texts(repr(path), texts, split, class_names, rules)
     if (labels == labels_lib.NONE).all():
       labels, names = None, None
   root = os.path.expanduser(root) if root else os.path.dirname(os.path.abspath(path))
   return folder.Listing(root, files, labels, names)
-
-
-def read_columns(path: str, path_column: str | None = None) -> dict[str, list[str]]:
-  """Returns all columns of a list by title, a cell for each image, '' where empty.
-
-  Args:
-    path: a list that `read_list` takes; one without titles has no columns.
-    path_column: as for `read_list`.
-  """
-  separator = {'.csv': ',', '.tsv': '\t'}.get(os.path.splitext(path)[1].lower())
-  if separator is None:
-    return {}
-  with open(path, encoding='utf-8-sig', newline='') as f:
-    (_, titles), *rows = _rows(path, _without_nul(path, f), separator)
-  if not _find_columns(path, titles, separator, path_column, None).titled:
-    return {}
-  return {title: [cells[i] if i < len(cells) else '' for _, cells in rows]
-          for i, title in enumerate(titles) if title}
 
 
 def _check_no_labels(path: str, line: str) -> None:
@@ -159,153 +122,3 @@ def _check_no_labels(path: str, line: str) -> None:
       and not line.lower().endswith(folder.EXTENSIONS)):
     raise UserError(f'{path!r} is read as one path a line, but {line!r} looks like a '
                     'path and a label: lists with labels are .csv (commas) or .tsv')
-
-
-def _without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
-  """Yields the lines; raises UserError if one is no text."""
-  for number, line in enumerate(lines, 1):
-    if '\0' in line:
-      raise UserError(
-          f'{path!r}, line {number}, has a NUL character: a list of images is '
-          'UTF-8 text, not UTF-16, with line ends between the paths')
-    yield line
-
-
-def _read_table(path: str, lines: Iterable[str], separator: str,
-                path_column: str | None, label_column: str | None,
-                ) -> tuple[list[str], labels_lib.Texts | None]:
-  """Returns the paths, and the labels if there are some, of a CSV file."""
-  rows = _rows(path, lines, separator)
-  first = next(rows, None)
-  if first is None:
-    return [], None
-  columns = _find_columns(path, first[1], separator, path_column, label_column)
-  files, known, which = [], {}, array.array('i')
-  for line, cells in rows if columns.titled else itertools.chain([first], rows):
-    if any(cells[columns.count:]):
-      raise UserError(
-          f'{path!r}, line {line}, has {len(cells)} columns, not {columns.count}: '
-          f'put what contains a {separator!r} in quotes, and if there is more '
-          'than a path and a label, titles in the first line')
-    files.append(_cell(path, line, cells, columns.path, 'path'))
-    if columns.label is not None:
-      text = _cell(path, line, cells, columns.label, 'label', may_lack=True)
-      which.append(known.setdefault(text, (len(known), line))[0])
-  texts = None
-  if columns.label is not None:
-    texts = labels_lib.Texts({text: line for text, (_, line) in known.items()},
-                   np.array(which, np.int32))
-  if not columns.titled:
-    _check_untitled(path, first[1], files, texts)
-  return files, texts
-
-
-def _rows(path: str, lines: Iterable[str],
-          separator: str) -> Iterator[tuple[int, list[str]]]:
-  """Yields the line on which each row starts, and its cells; no empty rows."""
-  reader = csv.reader(lines, delimiter=separator, strict=True)
-  line = 1
-  try:
-    for row in reader:
-      cells = list(map(str.strip, row))
-      if any(cells):
-        yield line, cells
-      line = reader.line_num + 1
-  except csv.Error as error:
-    raise UserError(
-        f'{path!r}, line {line}: {error}; a quote that opens must close, and one '
-        'that is part of a name is written twice, within quotes') from error
-
-
-def _cell(path: str, line: int, cells: list[str], column: int, what: str, *,
-          may_lack: bool = False) -> str:
-  """Returns a path or a label; raises UserError if there is none and must be one."""
-  if column >= len(cells) or not cells[column]:
-    if may_lack:
-      return ''
-    raise UserError(f'{path!r}, line {line}, has no {what}')
-  text = cells[column]
-  if '\n' in text or '\r' in text:
-    raise UserError(f'{path!r}, line {line}, has a {what} that goes on over the '
-                    'end of the line: close its quote')
-  return text
-
-
-def _find_columns(path: str, first: list[str], separator: str,
-                  path_title: str | None, label_title: str | None) -> _Columns:
-  """Returns the columns, by the titles of the first row if it has titles."""
-  _check_separator(path, first, separator)
-  path_column = _find_title(first, [path_title] if path_title else _PATH_TITLES)
-  label_column = None
-  if label_title != 'none':
-    label_column = _find_title(first, [label_title] if label_title else _LABEL_TITLES)
-  if not (path_title or label_title) and (
-      any(map(_is_image, first)) or path_column is None and label_column is None):
-    count = min(len(first), 2)
-    return _Columns(False, 0, 1 if count == 2 else None, count)
-  if path_column is None:
-    raise _untold(path, first, 'path', _PATH_TITLES)
-  if label_column is None and label_title not in (None, 'none'):
-    raise _untold(path, first, 'label', [label_title])
-  if label_column is None and label_title is None and sum(map(bool, first)) > 1:
-    _console.info('%s: no labels: none of the titles %s is known for them (config key '
-                  'data.label_column)', path, ', '.join(map(repr, first)))
-  return _Columns(True, path_column, label_column, len(first))
-
-
-def _check_separator(path: str, first: list[str], separator: str) -> None:
-  """Raises UserError if the columns seem to have another separator."""
-  if len(first) > 1:
-    return
-  for other, name in ((',', 'commas'), (';', 'semicolons'), ('\t', 'tabs'),
-                      ('|', 'bars')):
-    part, found, _ = first[0].partition(other)
-    if other != separator and found and (
-        _is_image(part)
-        or _find_title([part], _PATH_TITLES + _LABEL_TITLES) is not None):
-      raise UserError(
-          f'{path!r} has {name} between its columns, {first[0]!r}: a .csv file '
-          'needs commas and a .tsv file tabs; a list of paths alone may be a .txt')
-
-
-def _untold(path: str, first: list[str], what: str,
-            titles: Sequence[str]) -> UserError:
-  """Returns the error for titles that do not say where the path or the label is."""
-  return UserError(
-      f'{path!r} has the titles {", ".join(map(repr, first))}, none of them for '
-      f'the {what}: call it one of {", ".join(titles)}, or set config key '
-      f'data.{what}_column')
-
-
-def _check_untitled(path: str, first: list[str], files: list[str],
-                    texts: labels_lib.Texts | None) -> None:
-  """Raises UserError if the first row seems to have unknown titles."""
-  is_title = (len(files) > 1 and not _is_image(files[0]) and _is_image(files[1]))
-  if texts is not None and (texts.which == 0).sum() == 1:
-    title, *others = texts.lines
-    is_title |= (bool(others) and not labels_lib.NUMBER.fullmatch(title)
-                 and all(map(labels_lib.NUMBER.fullmatch, others)))
-  if is_title:
-    raise UserError(
-        f'the first line of {path!r}, {", ".join(map(repr, first))}, looks like '
-        f'titles: call the path one of {", ".join(_PATH_TITLES)} and the label one '
-        f'of {", ".join(_LABEL_TITLES)}, or if it is an image, put such titles '
-        'above it')
-
-
-def _is_image(text: str) -> bool:
-  return text.lower().endswith(folder.EXTENSIONS)
-
-
-def _find_title(cells: Sequence[str], titles: Sequence[str]) -> int | None:
-  """Returns the column with the first of the titles that is there, or None."""
-  def plain(title):
-    return title.lower().translate({ord(c): None for c in ' _-'})
-  plain_cells = list(map(plain, cells))
-  return next((plain_cells.index(title) for title in map(plain, titles)
-               if title in plain_cells), None)
-
-
-def label_title(titles: Sequence[str]) -> int | None:
-  """Returns which of some columns has the labels by its title; None for none."""
-  return _find_title(titles, _LABEL_TITLES)

@@ -77,6 +77,10 @@ def _spellings(root: str, file: str) -> Iterator[tuple[str, str]]:
   for ending in formats.ENDINGS:
     for end in (ending, ending.upper()):
       yield slashes + end, f'its paths lack the ending of the files, {end}'
+  stem, dot, written = slashes.rpartition('.')
+  for ending in formats.ENDINGS if dot else ():
+    for end in (ending, ending.upper()):
+      yield stem + end, f'its paths end in .{written}, the files in {end}'
   for form in ('NFC', 'NFD'):
     yield unicodedata.normalize(form, slashes), f'write its paths in the form {form}'
   yield urllib.parse.unquote(slashes), 'its paths are written as in URLs, with %20'

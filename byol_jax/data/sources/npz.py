@@ -131,8 +131,13 @@ def _checked_labels(
   labels = labels.reshape(size)
   if labels.dtype.kind == 'f' and (np.nan_to_num(labels) % 1 == 0).all():
     labels = np.where(np.isnan(labels), labels_lib.NONE, labels).astype(np.int64)
+  if labels.dtype.kind in 'US' and request.rules != '0.1':
+    texts, which = np.unique(labels.astype(str), return_inverse=True)
+    return labels_lib.of_texts(where, labels_lib.Texts(
+        dict.fromkeys(map(str.strip, texts.tolist()), 0), which.astype(np.int32),
+        lambda _: where), split, request.class_names)
   if not np.issubdtype(labels.dtype, np.integer):
-    raise UserError(f'{where} has dtype {labels.dtype}, expected integers')
+    raise UserError(f'{where} has dtype {labels.dtype}, expected integers or names')
   if labels.min() < labels_lib.NONE or labels.max() >= 2**63:
     raise UserError(
         f'{where} has labels from {labels.min()} to {labels.max()}: they must '

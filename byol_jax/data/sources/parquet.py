@@ -14,9 +14,9 @@ from byol_jax.data.images.decode import BadImage
 from byol_jax.data.records import index as index_lib
 from byol_jax.data.records import parquet
 from byol_jax.data.records import shards
-from byol_jax.data.sources import list as list_lib
+from byol_jax.data.sources import columns as columns_lib
+from byol_jax.data.sources import labels as labels_lib
 from byol_jax.data.sources import parts
-from byol_jax.data.sources import shard_labels
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import retry
@@ -24,6 +24,8 @@ from byol_jax.storage import retry
 _console = logging.getLogger('byol_jax')
 
 ENDINGS = ('.parquet', '.pq')
+# types of labels beside texts; fractions as pandas writes whole numbers with gaps
+_OF_LABELS = ('int', 'uint', 'bool', 'float', 'double', 'dictionary<values=string')
 _SLOW = 4 << 20  # bytes that are decoded for a single image: more are worth a word
 
 
@@ -78,7 +80,8 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
   names = parts.texts_of(found, 'name')
   if len(names) < sum(counts) or not np.diff(names.ends, prepend=0).all():
     names = parts.Numbered(files, counts, 'row')
-  labels, class_names = _labels(request, split, files, found, names, columns)
+  labels, class_names = labels_lib.of_shards(request, split, files, found, names,
+                                             columns.class_names)
   if groups.largest > _SLOW:
     _console.warning(
         '%s: its images do not lie in the files as they are (compressed); each that is '
@@ -109,7 +112,8 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
 
 def _columns(path: str, request: table.Request) -> _Columns:
   """Finds the columns of one file."""
-  schema = parquet.opened(path).schema_arrow
+  file = parquet.opened(path)
+  schema = file.schema_arrow
   features = _features(schema)
   image = _image(path, schema, features, request.image_column or '')
   kind = schema.field(image).type
@@ -118,6 +122,11 @@ def _columns(path: str, request: table.Request) -> _Columns:
     fields = {kind.field(k).name: kind.field(k).type for k in range(kind.num_fields)}
     has_name = 'path' in fields and _is_text(fields['path'])
     wanted = parquet.Wanted(f'{image}.bytes', f'{image}.path' if has_name else '')
+  if parquet.is_null(file.metadata, wanted.image):
+    raise UserError(
+        f'{path} has no image in {wanted.image!r}, but nulls alone: a table of paths '
+        'is a list (data.source=list); `datasets` puts files into tables with '
+        'push_to_hub, or if they are given as bytes')
   label = _label(path, schema, features, request.label_column or '', image)
   names = features.get(label, {}).get('names')
   return _Columns(
@@ -192,8 +201,7 @@ def _label(path: str, schema: Any, features: dict[str, dict[str, Any]], asked: s
   """Returns the column with the labels, '' without one."""
   def is_able(name):
     kind = str(schema.field(name).type)
-    return name != image and (_is_text(kind) or kind.startswith(('int', 'uint')) or
-                              kind.startswith('dictionary<values=string'))
+    return name != image and (_is_text(kind) or kind.startswith(_OF_LABELS))
   if asked == 'none':
     return ''
   if asked:
@@ -204,32 +212,16 @@ def _label(path: str, schema: Any, features: dict[str, dict[str, Any]], asked: s
                     "data.label_column; 'none' is for no labels")
   able = list(filter(is_able, schema.names))
   classes = [x for x in able if features.get(x, {}).get('_type') == 'ClassLabel']
-  titled = list_lib.label_title(classes or able)
+  titled = columns_lib.label_title(classes or able)
   if titled is not None:
     return (classes or able)[titled]
   if len(classes) > 1:
     raise UserError(f'{path} has labels in the columns {table.named(classes, 20)}: '
                     f"choose one with config key data.label_column='{classes[0]}', or "
                     "none with 'none'")
+  odd = [f'{name!r} ({str(schema.field(name).type)[:60]})' for name in schema.names
+         if name not in (image, *able) and columns_lib.label_title([name]) is not None]
+  if odd and not classes:
+    _console.warning('%s: no labels: %s is neither a whole number nor a name an image',
+                     path, ', '.join(odd))
   return classes[0] if classes else ''
-
-
-def _labels(request: table.Request, split: str, files: list[str],
-            found: list[index_lib.Index], names: Any, columns: _Columns,
-            ) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-  """Returns the labels, int32 [N], and the names of the classes."""
-  if not columns.wanted.label:
-    return None, None
-  if columns.class_names is None:
-    return shard_labels.of_shards(request, split, files, found, names)
-  labels, _ = shard_labels.of_shards(request._replace(class_names=None), split, files,
-                                   found, names)
-  if labels is None:
-    return None, None
-  if labels.max() >= len(columns.class_names):
-    raise UserError(f'{request.path} has a label {labels.max()}, but names for '
-                    f'{len(columns.class_names)} classes only: write it again')
-  if request.class_names not in (None, columns.class_names):
-    raise UserError(f'{request.path}, {split}, has other classes than the training '
-                    'part: write both with the same names')
-  return labels, columns.class_names

@@ -18,6 +18,7 @@ import numpy as np
 
 from byol_jax.data.records import texts
 from byol_jax.data.records.index import Index
+from byol_jax.data.sources import layout
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
@@ -25,12 +26,12 @@ from byol_jax.storage import paths as paths_lib
 _console = logging.getLogger('byol_jax')
 
 # Names of parts, in the order in which test parts are looked at.
-TRAIN = ('train', 'training')
+TRAIN = layout.TRAIN
 TEST = ('test', 'testing', 'val', 'valid', 'validation', 'dev', 'eval', 'evaluation')
-_PART = re.compile(rf'(?<![a-z])({"|".join((*TRAIN, *TEST))})(?![a-z])', re.IGNORECASE)
 _BRACES = re.compile(r'\{([^{}]*)\}')
 _RANGE = re.compile(r'(\d+)\.\.(\d+)')
 _OF = re.compile(r'(\d+)-of-(\d+)')  # train-00003-of-00016.parquet
+_POINTER = b'version https://git-lfs'
 _MOST_FILES = 1_000_000
 _DEPTH = 4  # folders within a folder of shards
 _TOLD = 5
@@ -71,6 +72,10 @@ def candidates(request: table.Request, split: str,
       _console.info('%s: passed over %s beside the parts %s', request.path,
                     table.named(map(os.path.basename, other), _TOLD),
                     ', '.join(sorted(parts.keys() - {''})))
+    folders = sorted({os.path.dirname(path) for path in train})
+    if len(folders) > 1:
+      _console.info('%s: the training part is all of %s', request.path,
+                    table.named(folders, _TOLD))
     return [_complete(request.path, train)]
   if split == 'test':
     tests = [parts[name] for name in TEST if name in parts] if train else []
@@ -96,7 +101,16 @@ def saying_what_to_do(files: Sequence[str]) -> Iterator[None]:
   except OSError as error:
     raise paths_lib.refused(error.filename or files[0], error) from error
   except ValueError as error:
+    if (pointer := next(filter(_is_pointer, files), None)) is not None:
+      raise UserError(f'{pointer} is a pointer of Git LFS: git lfs pull') from error
     raise UserError(f'{error}; copy the file again, or write it again') from error
+
+
+def _is_pointer(path: str) -> bool:
+  """Returns whether a file stands for one that Git LFS holds."""
+  with contextlib.suppress(OSError):
+    return paths_lib.read_range(path, 0, len(_POINTER)) == _POINTER
+  return False
 
 
 def changed(file: str, k: int, error: Exception) -> UserError:
@@ -222,14 +236,15 @@ def walked(root: str, endings: tuple[str, ...], folder: str = '') -> Iterator[st
     for name in sorted(names, key=os.fsencode):
       below = os.path.join(folder, name)
       # in a bucket each look takes long, and names of files have endings
-      if '.' not in name and _is_dir(os.path.join(root, below)):
+      if ('.' not in name and name.lower() not in layout.SYSTEM
+          and _is_dir(os.path.join(root, below))):
         yield from walked(root, endings, below)
 
 
 def _part(below: str) -> str:
   """Returns the word that names a file's part, '' without one."""
   for name in reversed(below.split('/')):
-    if word := _PART.search(name):
+    if word := layout.WITHIN.search(name):
       return word[1].lower()
   return ''
 

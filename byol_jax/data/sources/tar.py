@@ -13,14 +13,16 @@ from byol_jax.data.records import shards
 from byol_jax.data.records import tar
 from byol_jax.data.records import texts
 from byol_jax.data.sources import folder
+from byol_jax.data.sources import labels as labels_lib
+from byol_jax.data.sources import layout
 from byol_jax.data.sources import parts
-from byol_jax.data.sources import shard_labels
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import retry
 
 _console = logging.getLogger('byol_jax')
 
+_LOOKED_AT = 10_000  # names of members
 # those of compressed tars, too: reading one says what to do
 ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst', '.tar.lz4')
 
@@ -61,7 +63,9 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
   if not len(names):
     raise UserError(f'no images in {table.named(files, 3)}: a sample is an image, with '
                     f'one of the endings {", ".join(folder.EXTENSIONS)}')
-  labels, class_names = shard_labels.of_shards(request, split, files, found, names)
+  labels, class_names = labels_lib.of_shards(request, split, files, found, names)
+  if split == 'train':
+    _tell_of_folders(request, names, labels is None and not request.label_column)
   counts = [len(one['start']) for one in found]
 
   def read(file: int, k: int) -> bytes:
@@ -82,6 +86,22 @@ def _identity(found: Sequence[index_lib.Index]) -> str:
     for key in ('size', 'check', 'name_texts'):
       digest.update(one[key])
   return json.dumps(['tar', [len(one['start']) for one in found], digest.hexdigest()])
+
+
+def _tell_of_folders(request: table.Request, names: Sequence[str],
+                     is_unlabelled: bool) -> None:
+  """Tells of folders within the tars: parts, and classes that are not taken."""
+  step = max(len(names) // _LOOKED_AT, 1)
+  folders = layout.folders_of(names[k] for k in range(0, len(names), step))
+  if parts := layout.like_parts(folders):
+    _console.warning(
+        '%s: the folders %s within look like parts of a data set, and all are trained '
+        'on: write a tar for each part', request.path, layout.named(parts))
+  if is_unlabelled and len(folders) > 1:
+    _console.info(
+        '%s: no labels: there is no .cls, and the folders within, %s, are no classes; '
+        'to take them as classes unpack it (data.source=folder)', request.path,
+        layout.named(folders))
 
 
 def _tell_without(request: table.Request, files: Sequence[str],

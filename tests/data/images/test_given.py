@@ -39,6 +39,8 @@ class _Tensor:
 
 @pytest.mark.parametrize('item, expected', [
     ('a.png', _RGB), (pathlib.Path('a.png'), _RGB), (_png(Image.fromarray(_RGB)), _RGB),
+    pytest.param(io.BytesIO(_png(Image.fromarray(_RGB))), _RGB, id='file'),
+    pytest.param({'bytes': _png(Image.fromarray(_RGB))}, _RGB, id='row of a table'),
     (bytearray(_png(Image.fromarray(_RGB))), _RGB), (Image.fromarray(_RGB), _RGB),
     (Image.fromarray(_RGB[..., 0]), _GRAY), (_turned(), _RGB), (_RGB, _RGB),
     (_Tensor(), _RGB), (_RGB[..., 0], _GRAY), (_RGB[..., :1], _GRAY),
@@ -83,12 +85,25 @@ def test_floats_that_were_cut_to_whole_numbers_are_told(caplog):
     ('a.png', 1), (b'123', 1), (Image.fromarray(_RGB), 1), (_RGB, 1), (_RGB[..., 0], 1),
     (['a', 'b'], 2), (('a', b'b', _RGB), 3), (np.array(['a', 'b']), 2),
     (np.array([pathlib.Path('a')] * 3), 3), (iter('ab'), 2), (_RGB[None], 1),
-    (np.zeros((5, 28, 28), np.uint8), 5), (np.zeros((0, 8, 8, 3), np.uint8), 0)])
+    pytest.param(io.BytesIO(b'a\nb'), 1, id='file'),
+    pytest.param({'bytes': b'a', 'path': 'b'}, 1, id='row of a table'),
+    (np.zeros((5, 28, 28), np.uint8), 5), (np.zeros((9, 8, 8), np.uint8), 9), (np.zeros((0, 8, 8, 3), np.uint8), 0)])
 def test_one_and_many(images, count):
   assert len(given.items(images)) == count
 
 
 @pytest.mark.parametrize('images', [None, 3, {'a': 1}])
-def test_no_images(images):
+def test_no_images(images):  # of a dictionary without bytes, too
   with pytest.raises(ValueError, match='give the path'):
     given.items(images)
+
+
+@pytest.mark.parametrize('shape', [(3, 40, 48), (40, 48, 2), (40, 48, 13)])
+def test_one_picture_is_not_taken_for_several(shape):
+  with pytest.raises(ValueError, match='may be one picture or several gray ones'):
+    given.items(np.zeros(shape, np.uint8))
+
+
+def test_an_address_is_no_path():
+  with pytest.raises(decode.BadImage, match='download it'):
+    given.pixels('https://x.org/a.jpg', decode.DEFAULT, _read)

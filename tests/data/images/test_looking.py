@@ -41,6 +41,9 @@ def _read(files, how=decode.DEFAULT):
 @pytest.mark.parametrize('array, said', [
     ((_GRAY * 4095).astype(np.uint16), r"data.gray_range='\(0, 4095\)'"),
     ((_GRAY * 1023).astype(np.uint16), r"data.gray_range='\(0, 1023\)'"),
+    ((_GRAY * 16383).astype(np.uint16), r"are dark: .*data.gray_range='\(0, 16383\)'"),
+    ((20000 + _GRAY * 299).astype(np.uint16), r"data.gray_range='\(20000, 202\d\d\)'"),
+    (np.where(_GRAY > .5, 3, 65533).astype(np.uint16), 'drawings or masks'),
     (_icon(), 'data.background=white'),
     (np.full((64, 80, 3), 9, np.uint8), 'drawings or masks'),
     ((_GRAY * 15).astype(np.uint8), 'fewer than 32 of 256 levels')])
@@ -83,8 +86,11 @@ def test_the_keys_help():
   icon = decode.decode(_save(_icon()), how=decode.Reading(background='white'))
   assert icon[30, 30].tolist() == [0, 0, 0] and icon[0, 0].tolist() == [255] * 3
   fractions = _save(_GRAY.astype(np.float32), 'TIFF')
-  with pytest.raises(decode.BadImage, match='data.gray_range'):
+  with pytest.raises(decode.BadImage, match='go from 0 to 1: .*data.gray_range'):
     decode.decode(fractions)
+  dark = _save((_GRAY * 16383).astype(np.uint16))
+  seen = decode.decode(dark, how=decode.Reading(gray_range=(0.0, 16383.0)))
+  np.testing.assert_allclose(seen[..., 0], _GRAY * 255, atol=0.6)
   seen = decode.decode(fractions, how=decode.Reading(gray_range=(0.0, 1.0)))
   np.testing.assert_allclose(seen[..., 0], _GRAY * 255, atol=0.6)
 

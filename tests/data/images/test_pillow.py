@@ -31,8 +31,8 @@ def test_headers(data, expected):
 
 def test_the_largest_number():
   deep = Image.fromarray(np.array([[3, 4095]], np.uint16))
-  assert pillow.highest(_save('PNG', deep)) == 4095
-  assert pillow.highest(_save('PNG', Image.new('RGB', (2, 2), (9, 9, 9)))) == 0
+  assert pillow.extremes(_save('PNG', deep))[1] == 4095
+  assert pillow.extremes(_save('PNG', Image.new('RGB', (2, 2), (9, 9, 9)))) == (0, 0)
 
 
 def test_an_image_that_is_open_stays_as_it_is(tmp_path):

@@ -71,6 +71,11 @@ def test_folders_of_the_system_at_any_depth(tmp_path, caplog):
     (('bottle/train/1.jpg', 'bottle/test/2.jpg', 'cable/test/1.jpg'),
      "'bottle/test', 'bottle/train', 'cable/test' look like parts"),  # as MVTec
     (('images/train/1.jpg', 'images/val/1.jpg'), 'look like parts'),  # as YOLO's
+    (('seg_train/seg_train/a/1.jpg', 'seg_test/seg_test/a/2.jpg', 'seg_pred/3.jpg'),
+     "'seg_test', 'seg_train' look like"),
+    (('DIV2K_train_HR/1.png', 'DIV2K_valid_HR/2.png'), 'look like parts'),
+    (('train_station/1.jpg', 'test_tube/2.jpg'), ''),
+    (('a/1.jpg', 'b/1.jpg', 'more/a/1.jpg', 'more/b/1.jpg'), "'more' hold folders with"),
     (('images/1.jpg', 'masks/1.png'), "'masks' look like masks"),
     (('cat/images/1.jpg', 'cat/ground_truth/1.png', 'dog/images/1.jpg'),
      "'cat/ground_truth' look like masks"),

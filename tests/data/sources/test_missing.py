@@ -26,6 +26,7 @@ def _photos(tmp_path):
     ('a.txt', '/home/her/img/{}.jpg', "it is '.*img/000.jpg'"),
     ('a.txt', 'IMG/{}.JPG', "on the disk it is 'img/000.jpg'"),
     ('a.txt', '"img/{}.jpg"', 'quotes'),
+    ('a.txt', 'img/{}.jpeg', 'end in .jpeg, the files in .jpg'),
     ('a.txt', '$PHOTOS_OF_MINE/img/{}.jpg', 'the value for the variable'),
     ('a.txt', 'nowhere/x{}.jpg', 'is the disk there')])
 def test_the_cause_is_told_with_the_full_path(photos, monkeypatch, name, line, cause):

@@ -79,6 +79,15 @@ def test_too_large_arrays_are_not_read(tmp_path):
     open_lib.open_source('npz', path=path, max_bytes=200_000)
 
 
+def test_names_as_labels(tmp_path):
+  path = _save(tmp_path, x_train=_X, y_train=np.array(list('badab')), x_test=_X[:2],
+               y_test=np.array(list('dd')))
+  train = open_lib.open_source('npz', path=path)
+  assert train.class_names == ('a', 'b', 'd') and train.labels.tolist() == [1, 0, 2, 0, 1]
+  test = open_lib.open_source('npz', 'test', path=path, class_names=train.class_names)
+  assert test.labels.tolist() == [2, 2]
+
+
 @pytest.mark.parametrize('arrays, said', [
     ({'pictures': _X}, 'pictures'),
     ({'images': _X / 255}, 'float64, expected uint8'),

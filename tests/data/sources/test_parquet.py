@@ -49,7 +49,37 @@ def test_the_same_batches_as_from_the_folder(tmp_path, how):
     _open(tmp_path / 'hub')
 
 
-def test_columns_are_found_or_named(tmp_path):
+def test_what_datasets_writes_is_read_as_the_folder(tmp_path, monkeypatch):
+  """Unless it writes the paths of files alone."""
+  monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+  datasets = pytest.importorskip(
+      'datasets', reason="Hugging Face's datasets is not installed")
+  made = tiny_shards.images(23)
+  tiny_shards.write_folder(tmp_path / 'folder', made)
+  folder = open_lib.open_source('folder', path=str(tmp_path / 'folder'))
+  rows = datasets.Dataset.from_dict(
+      {'image': [{'bytes': data, 'path': f'{name}.jpg'}
+                 for name, _, data in tiny_shards.in_order(made)],
+       'label': folder.labels.tolist()},
+      datasets.Features({'image': datasets.Image(), 'label': datasets.ClassLabel(
+          names=list(tiny_shards.CLASSES))}))
+  (tmp_path / 'hub/data').mkdir(parents=True)
+  for k in range(3):
+    rows.shard(3, k, contiguous=True).to_parquet(
+        str(tmp_path / f'hub/data/train-{k:05d}-of-00003.parquet'))
+  source = _open(tmp_path / 'hub')
+  tiny_shards.check_same_batches(source, folder, starts=1000)
+  assert [source.read(k) for k in range(23)] == [folder.read(k) for k in range(23)]
+  assert source.class_names == tiny_shards.CLASSES
+  assert source.labels.tolist() == folder.labels.tolist()
+  loaded = datasets.load_dataset('imagefolder', data_dir=str(tmp_path / 'folder'),
+                                 split='train', cache_dir=str(tmp_path / 'cache'))
+  loaded.to_parquet(str(tmp_path / 'paths.parquet'))
+  with pytest.raises(UserError, match='nulls alone: .*data.source=list'):
+    _open(tmp_path / 'paths.parquet')
+
+
+def test_columns_are_found_or_named(tmp_path, caplog):
   made = tiny_shards.images(4)
   files = [data for _, _, data in made]
   path = tmp_path / 'x.parquet'
@@ -63,6 +93,15 @@ def test_columns_are_found_or_named(tmp_path):
   _table(path, jpg=files, Label=[3, 1, 0, 2])
   source = _open(path)
   assert source.labels.tolist() == [3, 1, 0, 2] and source.class_names is None
+  for labels, names, numbers in (
+      ([48662, 901, 7, 901], ('7', '901', '48662'), [2, 1, 0, 1]),
+      ([1., 0., 2., float('nan')], None, [1, 0, 2, -1]),
+      ([True, False, True, True], ('False', 'True'), [1, 0, 1, 1])):
+    _table(path, jpg=files, label=labels)
+    found = _open(path)
+    assert found.class_names == names and found.labels.tolist() == numbers
+  _table(path, jpg=files, label=[[0, 1]] * 4)
+  assert _open(path).labels is None and "no labels: 'label' (list" in caplog.text
   assert source.read(1) == files[1]
   assert _open(path, label_column='none').labels is None
   tiny_shards.write_parquet(path, made, names=False, labels=())
@@ -128,10 +167,13 @@ def test_tables_without_one_image_a_row_are_refused(tmp_path):
     assert '\n' not in str(error.value)
   _table(path, url=['http://a/b.jpg'], caption=['a cat'])
   refused(r"its columns are 'url' \(string\).*img2dataset")
+  tiny_shards.write_parquet(path, [(name, label, None) for name, label, _ in made])
+  refused("no image in 'image.bytes', but nulls alone")
   _table(path, images=[[made[0][2], made[1][2]]])
   refused("'images' is a list")
-  _table(path, jpg=[made[0][2]], label=[0.5])
-  refused("no column 'label' with whole numbers or names", label_column='label')
+  _table(path, jpg=[made[0][2]], label=[0.5], box=[[1, 2]])
+  refused("no column 'box' with whole numbers or names", label_column='box')
+  refused("label '0.5': .*data.label_column='none'")
   refused("no column 'png' with images", image_column='png')
   _table(path, jpg=[made[0][2], made[1][2]], label=[1, None])
   refused("some images only.*data.label_column='none'")

@@ -84,3 +84,20 @@ def test_numbered_names():
       'a.parquet, row 0', 'a.parquet, row 1', 'b.parquet, row 0', 'b.parquet, row 1',
       'b.parquet, row 2']
   assert names[-1] == names[4]
+
+
+def test_several_folders_with_a_training_part_are_named(tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  for name in ('one/train', 'two/train'):
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / name / 'a.parquet').touch()
+  files, = parts.candidates(table.Request(str(tmp_path)), 'train', ('.parquet',))
+  assert len(files) == 2 and f"'{tmp_path}/one/train', '{tmp_path}/two/train'" in caplog.text
+
+
+def test_a_pointer_of_git_lfs_is_told(tmp_path):
+  path = tmp_path / 'a.tar'
+  path.write_text('version https://git-lfs.github.com/spec/v1')
+  with pytest.raises(UserError, match='a.tar is a pointer of Git LFS: git lfs pull'):
+    with parts.saying_what_to_do([str(path)]):
+      raise ValueError('cut short')

@@ -54,6 +54,31 @@ def test_parts_follow_from_the_names_and_labels_may_be_left_out(tmp_path):
       tmp_path / 'val-0.tar')).size == 3
 
 
+def test_ids_are_numbered_and_some_may_have_no_label(tmp_path):
+  made = [(name, label, data) for (name, _, data), label in zip(
+      tiny_shards.images(4), (48662, 901, 48662, -1))]
+  tiny_shards.write_tar(tmp_path / 'train.tar', made)
+  tiny_shards.write_tar(tmp_path / 'val.tar', made[:1])
+  train = _open(tmp_path)
+  assert train.labels.tolist() == [1, 0, 1, -1] and train.class_names == ('901', '48662')
+  assert _open(tmp_path, 'test', class_names=train.class_names).labels.tolist() == [1]
+
+
+def test_folders_within_are_told_of(tmp_path, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  made = [(f'{part}/{label}/{name}', label, data) for part in ('train', 'test')
+          for name, label, data in tiny_shards.images(4)]
+  tiny_shards.write_tar(tmp_path / 'x.tar', made, label=None)
+  assert _open(tmp_path / 'x.tar').labels is None
+  assert "'test', 'train' within look like parts" in caplog.text
+  assert "no .cls, and the folders within, 'test/0'" in caplog.text
+  caplog.clear()
+  tiny_shards.write_tar(tmp_path / 'y.tar', [
+      (f'a/{k}', label, data) for k, (_, label, data) in enumerate(made)])
+  _open(tmp_path / 'y.tar')
+  assert 'within' not in caplog.text
+
+
 def test_the_fingerprint_knows_the_images_and_their_order(tmp_path):
   made = tiny_shards.images(6)
   other = made[:5] + [('other', 1, made[5][2])]
@@ -104,7 +129,7 @@ def test_bad_input_is_one_line(tmp_path):
   refused(tar(('a.jpg', image), ('a.png', image)), 'two images in one sample')
   refused(tar(('a.jpg', image), ('a.cls', b'0'), ('b.jpg', image)), 'some images only')
   refused(tar(('a.jpg', image), ('a.cls', b'0.5')), "label '0.5'")
-  refused(tar(('a.jpg', image), ('a.cls', b'-3')), 'count from 0')
+  refused(tar(('a.jpg', image), ('a.cls', b'-3')), 'counted from 0')
   refused(tar(('a.jpg', image), ('a.json', b'{')), 'no JSON', label_column='x')
   refused(tar(('a.txt', b'words')), '1 samples of .* have no image', max_bad=0)
   refused(tar(('a.txt', b'words')), 'no images in')
