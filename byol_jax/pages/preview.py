@@ -62,10 +62,8 @@ def page(name: str, found: Found, views: pictures_lib.Pictures, *,
               'Nothing.')),
       template.chapter(
           'Schedule', template.table([], schedule) if schedule else None,
-          template.table(['key', 'value', 'default'], [
-              [tag('code', key), tag('code', str(value)), tag('code', str(default))]
-              for key, value, default in changed],
-              caption='keys that differ from their default') if changed else None,
+          template.more(f'{len(changed)} keys that differ from their default',
+                        template.changed(changed)) if changed else None,
           about='What the run would do with these images.')]
   return template.page(
       f'Preview of {name}', *filter(None, chapters), style=pictures_lib.STYLE,

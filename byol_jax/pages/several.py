@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from byol_jax.pages import chart
+from byol_jax.pages import curves
 from byol_jax.pages import template
 from byol_jax.pages.template import Markup
 from byol_jax.pages.template import tag
 from byol_jax.run.journal import Journal
 
 _MOST_LINES = 16  # in a chart
-_CURVES = {'knn_top1': ('k-NN top-1, percent', False),
-           'probe_top1': ('Probe top-1, percent', False), 'loss': ('Loss', False),
-           'projection_std': ('Spread of the projections', False),
-           'feature_rank': ('Rank of the features', True),
-           'projection_rank': ('Rank of the projections', True),
-           'learning_rate': ('Learning rate', False),
-           'images_per_second': ('Images a second', False)}
 
 
 class Table(NamedTuple):
@@ -44,7 +38,7 @@ def page(title: str, tables: Sequence[Table], runs: Sequence[tuple[str, Journal]
     settings: keys that all runs share, and their values.
   """
   shown = runs[:_MOST_LINES]
-  charts = [curve for name in _CURVES if (curve := _curve(name, shown))]
+  charts = [curve for name in curves.SIDE_BY_SIDE if (curve := _curve(name, shown))]
   more = (f'{len(runs) - len(shown)} more runs are left out of the charts. '
           if len(runs) > len(shown) else '')
   problems = [f'{name}: {problem}' for name, journal in runs
@@ -73,11 +67,11 @@ def _curve(name: str, runs: Sequence[tuple[str, Journal]]) -> Markup | None:
   """Returns the chart of one metric; None where no run has it."""
   lines = []
   for title, journal in runs:
-    points = [(line['step'], line[name]) for line in journal.metrics
-              if isinstance(line.get(name, ''), (int, float, type(None)))]
+    points = curves.points(journal.metrics, name)
     if any(value is not None for _, value in points):
       lines.append(chart.Line(title, points))
   if not lines:
     return None
-  title, log = _CURVES[name]
-  return chart.curves(title, lines, log=log)
+  known = curves.KNOWN[name]
+  return chart.curves(known.title, lines, log=known.log, include=known.include,
+                      about=known.about)

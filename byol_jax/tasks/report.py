@@ -33,6 +33,7 @@ from byol_jax.evaluation import rows as rows_lib
 from byol_jax.evaluation import scores
 from byol_jax.evaluation import subject as subject_lib
 from byol_jax.evaluation.features import Features
+from byol_jax.pages import headline
 from byol_jax.pages import pictures as pictures_lib
 from byol_jax.pages import report
 from byol_jax.run import journal as journal_lib
@@ -254,19 +255,20 @@ def made() -> str:
   return f'page of {time.strftime("%Y-%m-%d %H:%M:%S")}, byol_jax {__version__}'
 
 
-def results(folder: str) -> list[report.Result]:
+def results(folder: str) -> list[headline.Result]:
   """Returns the figures of a run and of the evaluations in its workdir."""
   found = []
   for row in rows_lib.of_run(epath.Path(folder)):
     where = f'{row.name}-{row.step}{"-" * bool(row.number)}{row.number}/' * bool(
         row.name)
-    found.append(report.Result(
+    found.append(headline.Result(
         figures_lib.kinds(row.encoder)[row.encoder] + (
             ' target' if row.network == 'target' else ''),
         {'knn': 'k-NN', 'linear': 'linear'}.get(row.task, row.task),
         _METRICS[row.metric], row.value, row.std,
         scores.interval(row.value, row.n) if row.n and row.metric == 'top1' else None,
-        row.n, f'{where}results.json {row.encoder}.{row.task}_{row.metric}'))
+        row.n, f'{where}results.json {row.encoder}.{row.task}_{row.metric}',
+        figures_lib.is_trained(row.encoder)))
   return found
 
 
