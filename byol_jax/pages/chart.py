@@ -27,6 +27,7 @@ svg .soft { fill: var(--soft) } svg .title { font-size: 15px; font-weight: 600 }
 .bound { fill: none; stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 6 4 }
 svg .limit { fill: var(--bad) }
 .chart svg { margin-top: .3rem } .chart text { font-size: 13px }
+.chart .row { margin: .2rem 0; gap: .1rem .8rem }
 .now { font-weight: 600 } .at rect { fill: transparent }
 .at circle { fill: var(--card); stroke: var(--c); stroke-width: 2 }
 .at circle, .at text, .chart svg:has(.at:hover) .now { visibility: hidden }

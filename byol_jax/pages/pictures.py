@@ -190,7 +190,7 @@ def mapped(pictures: Pictures) -> Markup | None:
 def _figure(image: Shown, kind: str | None = None,
             more: Markup | None = None) -> Markup:
   """Returns an image with its class, or without labels its name, below it."""
-  name = image.label or image.name.rpartition('/')[2]
+  name = image.label or template.file_name(image.name)
   caption = template.joined([more, ' ', name]) if more is not None else name
   text = f'{image.name}{": " if image.label else ""}{image.label}'
   return template.picture(image.jpeg, text, side=SIDE, caption=caption, kind=kind)

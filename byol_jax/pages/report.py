@@ -124,7 +124,7 @@ def _by_class(journal: Journal) -> Markup | None:
 
 
 def _bar(share: float) -> Markup:
-  return tag('span', tag('i', style=f'width:{100 * share:.1f}%'), class_='bar',
+  return tag('span', tag('i', style=f'width:{100 * share:.1f}%'), class_='share',
              aria_hidden='true')
 
 

@@ -44,18 +44,18 @@ def page(title: str, tables: Sequence[Table], runs: Sequence[tuple[str, Journal]
   problems = [f'{name}: {problem}' for name, journal in runs
               for problem in journal.problems]
   chapters = [
-      template.chapter('Figures', *(template.table(
-          of.head, of.lines, caption=of.title,
-          numbers=range(of.texts, len(of.head))) for of in tables), *about),
-      template.chapter('Changes', tag('div', Markup(drawing), class_='wide'))
-      if drawing else None,
+      template.chapter('Figures', tag('div', *(template.table(
+          of.head, of.lines, caption=of.title or None,
+          numbers=range(of.texts, len(of.head))) for of in tables),
+          tag('div', Markup(drawing), class_='wide') if drawing else None,
+          class_='beside'), *about),
       template.chapter('Curves', tag('div', *charts, class_='cards'), about=(
           f'{more}From metrics.jsonl of each run; a null, which stands for what is not '
           'finite, leaves a gap.')) if charts else None,
       template.chapter('Settings', template.table(
           ['key', 'value'], [[tag('code', key), tag('code', value)]
-                             for key, value in settings],
-          caption='of all runs, where they differ from the defaults'))
+                             for key, value in settings]),
+          about='Of all runs, where they differ from the defaults.')
       if settings else None,
       template.chapter('What is missing', tag(
           'ul', *(tag('li', text) for text in problems))) if problems else None]
@@ -72,6 +72,10 @@ def _curve(name: str, runs: Sequence[tuple[str, Journal]]) -> Markup | None:
       lines.append(chart.Line(title, points))
   if not lines:
     return None
-  known = curves.KNOWN[name]
+  known, about = curves.KNOWN[name], curves.KNOWN[name].about
+  methods = {journal.config.get('method.name') for _, journal in runs}
+  if name == 'loss' and len(methods) > 1:
+    about = 'losses of different methods have different ranges'
   return chart.curves(known.title, lines, log=known.log, include=known.include,
-                      about=known.about)
+                      about=about, x_end=max(x for line in lines
+                                             for x, _ in line.points))

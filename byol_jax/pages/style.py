@@ -38,6 +38,7 @@ nav a:hover, nav a:focus-visible { color: var(--ink); background: var(--card) }
 .lead { font-size: 1.05rem }
 .warning { border: 1px solid var(--bad); border-left-width: 5px; border-radius: 6px;
   padding: .5rem .8rem; background: var(--card) }
+.warning code { display: inline-block; max-width: 100% }
 .warning::before { content: '\\26a0\\fe0e\\a0'; color: var(--bad) }
 .good::before { content: '\\2713\\a0' } .bad::before { content: '\\2717\\a0' }
 .good { color: var(--good) } .bad { color: var(--bad) }
@@ -62,7 +63,8 @@ pre span { display: inline-block; max-width: 100% }
 data { white-space: nowrap }
 figure { margin: 0 }
 .beside { display: flex; flex-wrap: wrap; gap: 0 1.4rem; align-items: flex-start }
-figcaption { overflow-wrap: anywhere; line-height: 1.3; margin-top: 4px }
+figcaption { overflow-wrap: anywhere; line-height: 1.3; margin-top: 5px;
+  font-size: .8rem }
 .cards { display: grid; gap: .9rem; align-items: start; margin: .7rem 0 1.4rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
@@ -72,24 +74,23 @@ figcaption { overflow-wrap: anywhere; line-height: 1.3; margin-top: 4px }
 .cards .wide table { width: 100% }
 .kind { color: var(--soft); font-size: .87rem; font-weight: 600; margin: 1rem 0 0 }
 .pictures { display: grid; gap: .7rem;
-  grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)) }
+  grid-template-columns: repeat(auto-fill, minmax(5.5rem, 7rem)) }
 .row { display: flex; flex-wrap: wrap; gap: .6rem; align-items: flex-start;
   margin: .9rem 0 }
 .row figure, .pictures figure { max-width: 7rem; flex: 0 1 auto }
-img, .gone { display: block; border-radius: 4px; max-width: 100%; height: auto;
-  background: var(--card) }
+img, .gone { display: block; border-radius: 4px; max-width: 100%; width: 7rem;
+  aspect-ratio: 1; object-fit: contain; background: var(--card) }
 .gone { display: grid; place-items: center; border: 1px dashed var(--soft);
-  color: var(--soft); font-size: .75rem; width: 7rem; max-width: 100%;
-  aspect-ratio: 4 / 3 }
+  color: var(--soft); font-size: .75rem }
 .right img, .right .gone { outline: 3px solid var(--good) }
 .wrong img, .wrong .gone { outline: 3px dashed var(--bad) }
 .query img, .query .gone { outline: 3px solid var(--ink) }
 svg { display: block; max-width: 100%; height: auto }
 details { margin: .7rem 0 } summary { cursor: pointer; padding: .2rem 0 }
-.bar { display: block; width: 7rem; height: .55rem; margin: .45rem 0;
+.share { display: block; width: 7rem; height: .55rem; margin: .45rem 0;
   border-radius: 3px; background: var(--line) }
-.bar i { display: block; height: 100%; border-radius: 3px; background: var(--c0) }
+.share i { display: block; height: 100%; border-radius: 3px; background: var(--c0) }
 @media (max-width: 34rem) { body { padding: 1rem .8rem 2rem } h1 { font-size: 1.45rem }
-  th, td { padding: .3rem .55rem } .bar { width: 3.5rem } }
+  th, td { padding: .3rem .55rem } .share { width: 3.5rem } }
 @media print { body { max-width: none; font-size: 11px } nav { display: none }
   figure, tr, .card { break-inside: avoid } * { print-color-adjust: exact } }'''

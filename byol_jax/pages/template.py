@@ -12,11 +12,12 @@ import base64
 from collections.abc import Sequence
 import html
 import math
+import re
 from typing import Any
 
 from byol_jax.pages import style as style_lib
 
-_EMPTY = ('br', 'img', 'meta', 'link')  # elements without an end
+_EMPTY = ('br', 'wbr', 'img', 'meta', 'link')  # elements without an end
 _MOST_OF_A_TEXT = 2000  # characters; names and values of a config may have any length
 
 
@@ -60,6 +61,12 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
 def joined(parts: Sequence[Any], between: str = '') -> Markup:
   """Returns parts one behind the other, each escaped unless it is `Markup`."""
   return Markup(escape(between).join(escape(part) for part in parts))
+
+
+def file_name(path: str) -> Markup:
+  """Returns the last part of a path, which breaks at its signs where it is narrow."""
+  return Markup(re.sub('([_.-])(?=[^_.-])', r'\1<wbr>', escape(
+      path.rpartition('/')[2])))
 
 
 def figure(value: float | None, form: str = '.2f', unit: str = '',
@@ -127,7 +134,8 @@ def picture(jpeg: bytes | None, text: str, *, side: int | None = None,
   if jpeg is None:
     shown = tag('div', 'gone', class_='gone', role='img', aria_label=text, title=text)
   else:
-    shown = tag('img', src=data_uri(jpeg), alt=text, title=text, width=side)
+    shown = tag('img', src=data_uri(jpeg), alt=text, title=text, width=side,
+                height=side)
   return tag('figure', shown,
              None if caption is None else tag('figcaption', caption), class_=kind)
 
@@ -151,7 +159,10 @@ def chapter(title: str, *parts: Any, about: Any = None) -> Markup:
 
 def warning(text: Any) -> Markup:
   """Returns a paragraph that must not be overlooked."""
-  return tag('p', text, class_='warning', role='alert')
+  # a flag is copied, and does not break behind its first signs
+  parts = re.split(r'(--[\w.]+(?:=[^\s,;]+)?)', str(text))
+  return tag('p', *(tag('code', part) if i % 2 else part
+                    for i, part in enumerate(parts)), class_='warning', role='alert')
 
 
 def page(title: str, *chapters: Markup, about: Sequence[Any] = (),
