@@ -81,7 +81,7 @@ def chapter(results: Sequence[Result], journal: Journal, loss: str) -> Markup | 
   tiles = [*_accuracies(results), *_last(journal, loss)]
   protocol = journal.results.get('protocol')
   images = protocol.get('images') if isinstance(protocol, dict) else None
-  if not tiles and not images:
+  if not (tiles or results or images):
     return None
   about = f'Measured with {images}.' if results and images else images
   return template.chapter(
@@ -100,7 +100,7 @@ def _tops(results: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
   """Returns the top-1 figures by place and protocol, the trained encoder first."""
   found: dict[tuple[str, str], list[Result]] = {}
   for result in results:
-    if result.metric == 'top-1':
+    if result.metric == 'top-1' and 0 <= result.value <= 100:  # not of a damaged file
       where = result.key.partition('results.json')[0]
       found.setdefault((result.what, where), []).append(result)
   return {key: sorted(of, key=lambda result: not result.is_trained)

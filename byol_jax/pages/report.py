@@ -106,7 +106,7 @@ def _by_class(journal: Journal) -> Markup | None:
     classes = [(str(name), int(n), int(right)) for name, n, right in found['classes']]
     pairs = [(str(a), str(b), int(n)) for a, b, n in found['confused']]
     title = f'{found["figure"]}, {found["of"]:,} images'
-  except (TypeError, KeyError, ValueError):  # there is none, or somebody changed it
+  except (TypeError, KeyError, ValueError, OverflowError):  # none, or a changed one
     return None
   classes.sort(key=lambda row: row[2] / max(row[1], 1))
   shown = classes[:_MOST_CLASSES]

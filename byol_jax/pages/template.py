@@ -11,8 +11,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 import html
-import math
 import re
+import sys
 from typing import Any
 
 from byol_jax.pages import style as style_lib
@@ -79,7 +79,8 @@ def figure(value: float | None, form: str = '.2f', unit: str = '',
     unit: what stands behind it.
     key: where the value comes from, such as 'results.json byol.knn_top1'.
   """
-  if not isinstance(value, (int, float)) or not math.isfinite(value):
+  # a whole number of a damaged file may be larger than any float
+  if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
     return tag('span', '-', data_key=key or None)
   if form == 'time':
     text = f'{value // 3600:.0f}:{value % 3600 // 60:02.0f}:{value % 60 // 1:02.0f}'

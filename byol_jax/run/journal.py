@@ -119,13 +119,20 @@ def _lines(path: epath.Path, problems: list[str]) -> list[dict[str, Any]]:
   found = [files_lib.parse_json(line) for line in (data or b'').splitlines()
            if line.strip()]
   # JSON has no value that is not finite; Python's reader takes NaN and 1e999
-  kept = [{name: None if isinstance(value, float) and not math.isfinite(value)
-           else value for name, value in line.items()}
+  kept = [{name: value if _is_usable(value) else None for name, value in line.items()}
           for line in found if isinstance(line, dict)]
   if len(kept) < len(found):
     problems.append(f'{path.name}: {len(found) - len(kept)} of {len(found)} lines are '
                     'damaged: left out')
   return kept
+
+
+def _is_usable(value: Any) -> bool:
+  """Returns whether a value is finite, or no number."""
+  try:
+    return not isinstance(value, (int, float)) or math.isfinite(value)
+  except OverflowError:  # a whole number that no float holds
+    return False
 
 
 def _bytes(path: epath.Path, problems: list[str]) -> bytes | None:

@@ -276,7 +276,8 @@ def results(folder: str) -> list[headline.Result]:
             ' target' if row.network == 'target' else ''),
         {'knn': 'k-NN', 'linear': 'linear'}.get(row.task, row.task),
         _METRICS[row.metric], row.value, row.std,
-        scores.interval(row.value, row.n) if row.n and row.metric == 'top1' else None,
+        scores.interval(row.value, row.n) if (
+            row.n and row.metric == 'top1' and 0 <= row.value <= 100) else None,
         row.n, f'{where}results.json {row.encoder}.{row.task}_{row.metric}',
         figures_lib.is_trained(row.encoder)))
   return found

@@ -60,6 +60,13 @@ def test_time_is_told_of_one_session():
   assert headline.chapter([], several, '') is None
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -3.0, 1e300])
+def test_values_that_are_no_accuracies_stand_in_the_table_alone(value):
+  page = chapter([result('raw pixels', value), result('BYOL', value, is_trained=True)])
+  assert [of for of in page.named('table')] and not page.says('nan')
+  assert not [of for of in page.named('div') if of.get('class') in ('race', 'tile')]
+
+
 def test_equal_values_and_no_results():
   assert chapter([result('raw pixels', 50.0),
                   result('BYOL', 50.0, is_trained=True)]).says('50.0 %')

@@ -37,8 +37,9 @@ def test_damaged_and_missing_files_are_named(tmp_path):
 
 
 def test_values_that_are_not_finite_are_none(tmp_path):
-  (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "loss": NaN, "tau": 1e999}\n')
-  assert journal.read(tmp_path).metrics == [{'step': 1, 'loss': None, 'tau': None}]
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "loss": NaN, "tau": 1e999, "x": 1'
+                                          + '0' * 400 + '}\n')
+  assert journal.read(tmp_path).metrics == [{'step': 1, 'loss': None, 'tau': None, 'x': None}]
 
 
 @pytest.mark.parametrize('argv, command', [
