@@ -65,7 +65,8 @@ def page(journal: Journal, facts: Facts, results: Sequence[headline.Result],
       pictures_lib.views(pictures), pictures_lib.nearest(pictures),
       pictures_lib.mapped(pictures), _by_class(journal), _bad(journal),
       _settings(journal, facts), _sessions(journal)]
-  missing = [*journal.problems, *pictures.missing]
+  missing = [*(problem for problem in journal.problems if not (
+      _is_evaluation(journal) and 'metrics.jsonl' in problem)), *pictures.missing]
   if missing:
     chapters.append(template.chapter('What is missing', tag(
         'ul', *(tag('li', text) for text in missing))))
@@ -81,8 +82,9 @@ def _state(journal: Journal, facts: Facts) -> Markup:
   step = journal.metrics[-1]['step'] if journal.metrics else None
   task = journal.config.get('task', 'pretrain')
   parts, done = [facts.title or task, ': '], None
-  if task != 'pretrain':
-    parts += ['an evaluation', '' if journal.results else ', not finished']
+  if _is_evaluation(journal):
+    parts += [f'an evaluation, {task} of {journal.config.get("weights", "?")}',
+              '' if journal.results else ', not finished']
   elif journal.results:
     parts += ['finished, ', figure(_section(journal, 'run').get('steps'), ',d',
                                    key='results.json run.steps'), ' steps']
@@ -167,8 +169,10 @@ def _flat(value: Any, name: str = '') -> list[list[str]]:
   return [[name, str(value)]]
 
 
-def _sessions(journal: Journal) -> Markup:
-  """Returns command, versions, devices and times."""
+def _sessions(journal: Journal) -> Markup | None:
+  """Returns command, versions, devices and times; an evaluation notes none."""
+  if _is_evaluation(journal):
+    return None
   parts = []
   for line in journal.sessions:
     said = lambda name, line=line: str(line.get(name, '?'))
@@ -192,6 +196,10 @@ def _sessions(journal: Journal) -> Markup:
         caption='In all, from results.json', numbers=(1,)))
   return template.chapter('Sessions', *parts, about=(
       'Each start of the run, where it began, and with what.'))
+
+
+def _is_evaluation(journal: Journal) -> bool:
+  return journal.config.get('task', 'pretrain') != 'pretrain'
 
 
 def _section(journal: Journal, name: str) -> dict[str, Any]:
