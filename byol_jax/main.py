@@ -25,6 +25,7 @@ import sys
 import traceback
 from typing import NoReturn
 
+from byol_jax import __version__
 from byol_jax import ending
 from byol_jax import errors
 from byol_jax.config import command
@@ -39,9 +40,11 @@ def main(argv: Sequence[str]) -> int:
   with contextlib.suppress(AttributeError):  # tests replace stdout
     # a path that the console cannot show must not end in a traceback
     sys.stdout.reconfigure(errors='backslashreplace')
-  if any(argument in ('-h', '--help', '-help') for argument in argv[1:]):
+  if (any(argument in ('-h', '--help', '-help') for argument in argv[1:])
+      or argv[1:] in (['help'], ['--version'])):
     with contextlib.suppress(BrokenPipeError):  # `| head` has closed it
-      print(f'{command.help_text()}\n\n{verbs.help_text()}')
+      print(f'byol_jax {__version__}' if argv[1] == '--version' else
+            f'{command.USAGE}\n\n{verbs.help_text()}\n\n{command.help_text()}')
       sys.stdout.flush()
     return 0
   try:

@@ -4,6 +4,7 @@
 #   bash launch/local.sh                              the default job, on the
 #                                                     embedded images
 #   bash launch/local.sh --config=configs/folder.py --config.data.path=PHOTOS
+#   bash launch/local.sh pretrain PHOTOS              the same, and other short commands
 #   bash launch/local.sh --config.seed=1              any flag of byol_jax.main
 #   BYOL_DEVICES=4 bash launch/local.sh ...           four virtual CPU devices
 #   BYOL_PROCESSES=2 BYOL_DEVICES=4 bash launch/local.sh ...
@@ -28,7 +29,9 @@ else
   make_environment ""
 fi
 
-[ -n "$(argument config "$@")" ] || set -- --config=configs/fashion.py "$@"
+case "${1:-}" in  # a word is a short command, such as: pretrain PHOTOS
+  ''|-*) [ -n "$(argument config "$@")" ] || set -- --config=configs/fashion.py "$@" ;;
+esac
 case "$BYOL_PROCESSES,$BYOL_DEVICES" in
   *[!0-9,]*|,*|0*|*,0*) die "BYOL_PROCESSES=$BYOL_PROCESSES BYOL_DEVICES=$BYOL_DEVICES: take numbers from 1" ;;
 esac

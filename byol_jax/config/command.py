@@ -22,7 +22,8 @@ from byol_jax.config.keys import Key
 from byol_jax.errors import UserError
 
 USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
-         '[--workdir=DIR] [--config.key=value ...]')
+         '[--workdir=DIR] [--config.key=value ...]\n'
+         '   or: byol_jax pretrain PHOTOS, and other short commands (--help)')
 FLAGS = {
     'config': Key('', kinds.text(), 'the config file, or the name of one that comes '
                   'with byol_jax; its argument follows a colon, as in '
@@ -56,8 +57,8 @@ class Command(NamedTuple):
 
 
 def help_text() -> str:
-  """Returns the usage, and every flag and key with its default, use and range."""
-  return (f'{USAGE}\n\nFlags, each with its default:\n'
+  """Returns every flag and key with its default, use and range."""
+  return ('Flags, each with its default:\n'
           + '\n'.join(key.described(name) for name, key in FLAGS.items())
           + f'\n\nKeys of the config, likewise:\n{keys_lib.described()}')
 

@@ -95,8 +95,8 @@ def expanded(argv: Sequence[str]) -> list[str] | None:
   while rest and not rest[0].startswith('-'):
     given.append(rest.pop(0))
   if not len(verb.needed) <= len(given) <= len(verb.needed + verb.more):
-    raise UserError(f'{name} takes other arguments (paths that begin with - as '
-                    f'./-name):\n{verb.usage(name)}')
+    raise UserError(f'{name} takes other arguments than the {len(given)} given here '
+                    f'(a path that begins with - as ./-name):\n{verb.usage(name)}')
   keys = [word.split()[1] for word in verb.needed + verb.more]
   flags = [f'--{key}={value}' for key, value in zip(keys, given)]
   if _RUN in verb.needed and _IMAGES in (verb.needed + verb.more)[:len(given)]:

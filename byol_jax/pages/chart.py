@@ -7,30 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import json
-import math
 from typing import NamedTuple
 
+from byol_jax.pages import axis
 from byol_jax.pages.template import escape
 from byol_jax.pages.template import Markup
 from byol_jax.pages.template import tag
 
-COLOURS = 8  # classes c0 to c7, of `template.COLOURS`
-SHAPES = 8   # of `mark`
+COLOURS = 10  # classes c0 to c9, of `style.COLOURS`
+SHAPES = 8    # of `mark`
 
 STYLE = '\n'.join(f'.c{i} {{ --c: var(--c{i}) }}' for i in range(COLOURS)) + '''
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; stroke: none }
 svg .soft { fill: var(--soft) } svg .title { font-size: 15px; font-weight: 600 }
-.sheet { fill: var(--page) } .axis { stroke: var(--ink); fill: none }
+.sheet { fill: var(--card) } .axis { stroke: var(--soft); fill: none }
 .grid { stroke: var(--line); fill: none }
 .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round }
-.mark { fill: var(--c); stroke: var(--page); stroke-width: 1 }
+.mark { fill: var(--c); stroke: var(--card); stroke-width: 1 }
 .bound { fill: none; stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 6 4 }
-svg .limit { fill: var(--bad) }'''
+svg .limit { fill: var(--bad) }
+.chart svg { margin-top: .3rem } .chart text { font-size: 13px }
+.chart .row { margin: .2rem 0; gap: .1rem .8rem }
+.now { font-weight: 600 } .at rect { fill: transparent }
+.at circle { fill: var(--card); stroke: var(--c); stroke-width: 2 }
+.at circle, .at text, .chart svg:has(.at:hover) .now { visibility: hidden }
+.at:hover circle, .at:hover text { visibility: visible }'''
 
 _WIDTH, _HEIGHT = 420, 230  # pixels
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 38
+_RIGHT, _TOP, _BOTTOM = 14, 26, 38
+_DIGIT = 7.4        # pixels of a digit of an axis
+_APART = 15         # pixels between two names of the y axis
 _MOST_POINTS = 300  # of a line; longer ones are thinned
 _MOST_MARKS = 10    # of a line
+_MOST_PLACES = 48   # that the pointer tells apart
 _RADIUS = 4
 
 
@@ -47,50 +56,60 @@ class Bound(NamedTuple):
 
 
 def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
-           log: bool = False, bounds: Sequence[Bound] = (), about: str = '') -> Markup:
+           x_end: float | None = None, log: bool = False,
+           bounds: Sequence[Bound] = (), include: Sequence[float] = (),
+           about: str = '') -> Markup:
   """Returns a chart with its title, a line about it, and the key of its lines.
 
-  The exact values stand in the HTML, as `data-values` of each line.
+  A chart of one line tells its last value, and the value at the pointer. The exact
+  values stand in the HTML, as `data-values` of each line.
 
   Args:
     title: what is shown.
     lines: with one point or more each; a gap stands where y is None.
     x_title: the x axis.
+    x_end: where it ends, and then it begins at 0; None: it fits the points.
     log: whether y is on a logarithmic axis, if all values allow it.
     bounds: horizontal lines.
+    include: values that the y axis reaches in any case.
     about: a sentence below the title.
   """
   thinned = [Line(line.name, thin(line.points)) for line in lines]
   points = [point for line in thinned for point in line.points]
   known = [y for _, y in points if y is not None]
   missing = sum(y is None for line in lines for _, y in line.points)
-  shown = [*known, *(bound.value for bound in bounds)]
+  shown = [*known, *(bound.value for bound in bounds), *include]
   log = log and bool(shown) and min(shown) > 0
-  y = _Axis(shown or [0.0], log)
-  x = _Axis([point for point, _ in points] or [0.0], False, margin=0)
-  inner = (_WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM)
-  x_of = lambda value: _LEFT + x.share(value) * inner[0]
+  y = axis.Axis(shown or [0.0], log)
+  steps = [point for point, _ in points] + ([] if x_end is None else [0, x_end])
+  x = axis.Axis(steps or [0.0], False, margin=0)
+  named = _names(y)
+  left = 12 + _DIGIT * max(len(name) for _, name in named)
+  inner = (_WIDTH - left - _RIGHT, _HEIGHT - _TOP - _BOTTOM)
+  x_of = lambda value: left + x.share(value) * inner[0]
   y_of = lambda value: _TOP + (1 - y.share(value)) * inner[1]
-  parts = []
-  ticks = y.ticks()
-  names = [short(value) for value in ticks]
-  if len(set(names)) < len(names):  # they differ in later digits
-    names = [f'{value:.8g}' for value in ticks]
-  for value, name in zip(ticks, names):
-    parts += [path(f'M{_LEFT} {y_of(value):.1f}H{_WIDTH - _RIGHT}', 'grid'),
-              text(_LEFT - 6, y_of(value) + 4, name, 'soft', 'end')]
-  parts.append(path(f'M{_LEFT} {_TOP}V{_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}', 'axis'))
+  parts, above = [], None
+  for value, name in named:
+    at = y_of(value)
+    parts.append(path(f'M{left} {at:.1f}H{_WIDTH - _RIGHT}', 'grid'))
+    if above is None or above - at >= _APART:
+      parts.append(text(left - 6, at + 4, name, 'soft', 'end'))
+      above = at
+  parts.append(path(f'M{left} {_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}', 'axis'))
   for value in x.ticks(5):
-    parts.append(text(x_of(value), _HEIGHT - _BOTTOM + 16, short(value), 'soft',
-                      'middle'))
-  parts.append(text(_LEFT + inner[0] / 2, _HEIGHT - 6, x_title, 'soft', 'middle'))
+    # the last name would stand out of the drawing
+    at = min(x_of(value), _WIDTH - _DIGIT * len(axis.short(value)) / 2)
+    parts.append(text(at, _HEIGHT - _BOTTOM + 17, axis.short(value), 'soft', 'middle'))
+  parts.append(text(left + inner[0] / 2, _HEIGHT - 5, x_title, 'soft', 'middle'))
   for bound in bounds:
     at = y_of(bound.value)
-    parts += [path(f'M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}', 'bound'),
-              text(_WIDTH - _RIGHT - 2, at - 4 if at > _TOP + 14 else at + 13,
+    parts += [path(f'M{left} {at:.1f}H{_WIDTH - _RIGHT}', 'bound'),
+              text(_WIDTH - _RIGHT - 2, at - 5 if at > _TOP + 14 else at + 15,
                    bound.name, 'limit', 'end')]
   for number, line in enumerate(thinned):
     parts += _line(line, number, x_of, y_of)
+  if len(lines) == 1:
+    parts += _told(thinned[0], x_title, x_of, y_of, (left, _WIDTH - _RIGHT))
   drawing = tag('svg', *parts, viewBox=f'0 0 {_WIDTH} {_HEIGHT}', role='img',
                 aria_label=title, width=_WIDTH)
   told = [about] if about else []
@@ -100,10 +119,42 @@ def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
     told.append(f'{missing} values are not finite and leave gaps')
   if any(len(line.points) < len(of.points) for line, of in zip(thinned, lines)):
     told.append(f'thinned to {_MOST_POINTS} points a line')
-  return tag('figure', tag('h3', title),
-             tag('figcaption', '; '.join(told)) if told else None, drawing,
+  return tag('figure', tag('h3', title), drawing,
              tag('div', *(_key(number, line.name) for number, line in enumerate(lines)),
-                 class_='row soft') if len(lines) > 1 else None, class_='chart')
+                 class_='row soft') if len(lines) > 1 else None,
+             tag('figcaption', '; '.join(told)) if told else None,
+             class_='card chart')
+
+
+def _names(y: axis.Axis) -> list[tuple[float, str]]:
+  """Returns the values that are marked along the y axis, with their names."""
+  ticks = y.ticks()
+  names = [axis.short(value) for value in ticks]
+  if len(set(names)) < len(names):  # they differ in later digits
+    names = [f'{value:.8g}' for value in ticks]
+  return list(zip(ticks, names))
+
+
+def _told(line: Line, x_title: str, x_of, y_of,
+          ends: tuple[float, float]) -> list[Markup]:
+  """Returns the last value, and a place for each value that the pointer asks for."""
+  known = [point for point in line.points if point[1] is not None]
+  if not known:
+    return []
+  shown = lambda x, y: f'{y:.4g} at {x_title} {x:,.6g}'
+  parts = [text(ends[1], 14, shown(*known[-1]), 'soft now', 'end')]
+  last = len(known) - 1
+  places = [known[round(i * last / min(last, _MOST_PLACES - 1))]
+            for i in range(min(last + 1, _MOST_PLACES))] if last else known
+  middles = [x_of(x) for x, _ in places]
+  edges = [ends[0], *((a + b) / 2 for a, b in zip(middles, middles[1:])), ends[1]]
+  for (x, y), at, begin, end in zip(places, middles, edges, edges[1:]):
+    parts.append(tag(
+        'g', tag('rect', x=f'{begin:.1f}', y=_TOP, width=f'{max(0, end - begin):.1f}',
+                 height=_HEIGHT - _TOP - _BOTTOM),
+        tag('circle', cx=f'{at:.1f}', cy=f'{y_of(y):.1f}', r=_RADIUS),
+        text(ends[1], 14, shown(x, y), '', 'end'), class_='c0 at'))
+  return parts
 
 
 def thin(points: Sequence[tuple[float, float | None]],
@@ -190,52 +241,3 @@ def text(x: float, y: float, words: str, kind: str, anchor: str = 'start',
   """Returns a text of a drawing."""
   return tag('text', words, class_=kind, x=f'{x:.1f}', y=f'{y:.1f}',
              text_anchor=anchor, **attributes)
-
-
-def short(value: float) -> str:
-  """Returns a number for an axis: '0.5', '1e-06', '20k'."""
-  if value and not 1e-3 <= abs(value) < 1e7:
-    return f'{value:.0e}'.replace('e-0', 'e-').replace('e+0', 'e')
-  for size, letter in ((1e6, 'M'), (1e4, 'k')):
-    if abs(value) >= size:
-      return f'{value / (size if letter == "M" else 1e3):.4g}{letter}'
-  return f'{value:.4g}'
-
-
-def steps(low: float, high: float, most: int = 6) -> float:
-  """Returns a round distance between at most `most` + 1 ticks from low to high."""
-  wide = high - low
-  step = 10 ** math.floor(math.log10(wide / most))
-  return next(step * f for f in (1, 2, 5, 10) if wide / (step * f) <= most)
-
-
-class _Axis:
-  """One axis: its ends, its ticks, and where a value stands."""
-
-  def __init__(self, values: Sequence[float], log: bool, margin: float = 0.05):
-    self._log = log
-    values = [math.log10(value) for value in values] if log else values
-    low, high = min(values), max(values)
-    wide = high - low
-    if wide <= 1e-9 * max(abs(low), abs(high)):  # one value: it stands in the middle
-      wide = (0.2 if log else 0.2 * abs(high) or 1.0)
-      low, high = low - wide / 2, high + wide / 2
-    self._low, self._high = low - margin * wide, high + margin * wide
-
-  def share(self, value: float) -> float:
-    """Returns the place of a value, 0 at the low end and 1 at the high one."""
-    value = math.log10(value) if self._log else value
-    return (value - self._low) / (self._high - self._low)
-
-  def ticks(self, most: int = 6) -> list[float]:
-    """Returns the values that are named along the axis."""
-    if self._log and self._high - self._low >= 1.5:
-      step = max(1, math.ceil((self._high - self._low) / most))
-      first = math.ceil(self._low / step) * step
-      return [10.0 ** power for power in range(first, math.floor(self._high) + 1, step)]
-    low, high = ((10**self._low, 10**self._high) if self._log
-                 else (self._low, self._high))
-    step = steps(low, high, most)
-    return [round(i * step, 12) for i in range(math.ceil(low / step),
-                                               math.floor(high / step) + 1)
-            if not self._log or i]

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
+from byol_jax.pages import axis
 from byol_jax.pages import chart
+from byol_jax.pages import style
 from byol_jax.pages import template
 
 _HEIGHT, _LEFT, _RIGHT, _TOP = 300, 70, 20, 64  # pixels
 _STEP, _BAR = 96, 40  # pixels between two places, and of a bar
 _MARK = 4  # pixels, half a mark's width
-_STYLE = template.COLOURS + chart.STYLE + '''
+_STYLE = style.COLOURS + chart.STYLE + '''
 .error { fill: none; stroke: var(--c); stroke-width: 1.5 }
 .axis.error { stroke: var(--ink) }
 .paper { fill: none; stroke: var(--c); stroke-width: 1.5; stroke-dasharray: 4 3;
@@ -76,7 +78,7 @@ def _range(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float, f
   low, high = min(ends), max(ends)
   wide = max(high - low, 1.0)
   low = min(low, high - wide)
-  return low - 0.03 * wide, high + 0.03 * wide, chart.steps(low, high)
+  return low - 0.03 * wide, high + 0.03 * wide, axis.steps(low, high)
 
 
 def _grid(low: float, high: float, step: float, y_of: Any, right: int) -> list[str]:

@@ -12,6 +12,7 @@ from byol_jax.pages.template import tag
 SIDE = 128  # pixels of a thumbnail
 
 _STYLE = f'''
+.search img, .search .gone {{ width: {SIDE}px }}
 .search {{ display: flex; gap: 1rem; align-items: flex-start; margin: 1.2rem 0 }}
 .search > .query {{ flex: 0 0 {SIDE}px; position: sticky; top: .5rem }}
 .search .hits {{ display: grid; gap: .8rem; flex: 1; padding: 0; margin: 0;

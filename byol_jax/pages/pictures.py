@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,13 @@ MAP_COLUMNS = 25
 MOST_CLASSES = 24  # that have a mark of their own on the map
 
 STYLE = chart.STYLE + f'''
-.map {{ position: relative; max-width: 44rem; aspect-ratio: 4 / 3; margin: .4rem 0;
+.mapped {{ display: flex; flex-wrap: wrap; gap: .6rem 1.4rem; margin: .7rem 0 }}
+.mapped .key {{ display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-content: start;
+  flex: 1 1 9rem }}
+.mapped .key span {{ flex: 0 0 auto }}
+@media (min-width: 62rem) {{ .mapped .key {{ flex-direction: column }} }}
+.map {{ position: relative; flex: 1 1 46rem; max-width: 52rem; min-width: 0;
+  aspect-ratio: 4 / 3; border-radius: 8px;
   background: var(--card); border: 1px solid var(--line) }}
 .map svg {{ position: absolute; inset: 0; width: 100%; height: 100% }}
 .map b {{ position: absolute; width: 12px; height: 12px; margin: -6px 0 0 -6px }}
@@ -28,9 +35,14 @@ STYLE = chart.STYLE + f'''
   background-size: {2 * MAP_SIDE * MAP_COLUMNS}px auto;
   outline: 2px solid var(--ink); pointer-events: none }}
 .map b.left:hover::after {{ left: auto; right: 12px }}
-.views {{ display: grid; gap: .8rem;
+.views {{ display: grid; gap: 1.1rem; margin: .9rem 0;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)) }}
-.views .row {{ flex-wrap: nowrap }} .views .row figure {{ min-width: 0 }}'''
+.views .row {{ flex-wrap: nowrap; margin: 0 }} .views .row figure {{ min-width: 0 }}
+.asked {{ display: grid; gap: 1.6rem; margin: 1rem 0;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)) }}
+.asked > div {{ display: grid; gap: .7rem; align-content: start;
+  grid-template-columns: repeat(4, minmax(0, 7rem)) }}
+.asked .query {{ grid-row: span 2 }}'''
 
 
 class Shown(NamedTuple):
@@ -120,11 +132,11 @@ def nearest(pictures: Pictures) -> Markup | None:
       sign = (tag('span', class_='good' if is_right else 'bad') if has_labels
               else None)
       others.append(_figure(other, kind, template.joined(
-          [part for part in (sign, template.figure(cosine, '.2f')) if part], ' ')))
-    rows.append(tag('div', _figure(image, 'query'), *others, class_='row'))
+          [part for part in (sign, template.figure(cosine, '.2f')) if part])))
+    rows.append(tag('div', _figure(image, 'query'), *others))
   return template.chapter(
-      'Nearest images', *rows, about=(
-          'The first image of each row asks; the others are those with the most '
+      'Nearest images', tag('div', *rows, class_='asked'), about=(
+          'The first image of each group asks; the others are those with the most '
           'similar features, with the cosine between them. '
           + ('A full frame and ✓ mean the same class, a dashed frame and ✗ another. '
              if has_labels else '') + pictures.about))
@@ -150,19 +162,24 @@ def mapped(pictures: Pictures) -> Markup | None:
         class_='left' if x > 0.75 else None,
         style=f'left:{100 * x:.2f}%;top:{100 * (1 - y):.2f}%;'
               f'--at:{-2 * MAP_SIDE * column}px {-2 * MAP_SIDE * row}px'))
-  key = [tag('span', chart.key_mark(i), ' ', label) for label, i in number.items()]
+  count = collections.Counter(found.labels)
+  key = [tag('span', chart.key_mark(i), f' {label} ({count[label]:,})')
+         for label, i in number.items()]
   more = len(classes) - len(number)
   drawn = ('' if len(found.points) == found.of else
            f'{len(found.points)} of them are drawn. ')
+  drawing = tag('svg', *marks, viewBox='0 0 400 300', role='img',
+                aria_label='map of features')
   return template.chapter(
-      'Map', Markup(
-          f'<div class="map" style="--sheet:url({template.data_uri(found.sheet)})">'
-          + tag('svg', *marks, viewBox='0 0 400 300', role='img',
-                aria_label='map of features') + template.joined(targets) + '</div>'),
-      tag('div', *key, f'and {more} more classes, without a mark of their own'
-          if more > 0 else None, class_='row soft') if key else None,
+      'Map', tag(
+          'div', tag('div', drawing, *targets, class_='map', style=Markup(
+              f'--sheet:url({template.data_uri(found.sheet)})')),
+          tag('div', *key, tag(
+              'span', f'and {more:,} more classes, without a mark of their own')
+              if more > 0 else None, class_='key soft') if key else None,
+          class_='mapped'),
       about=template.joined([
-          f'Features of {found.of} images on the two axes along which they vary most '
+          f'Features of {found.of:,} images on the two axes along which they vary most '
           '(PCA of features of length 1): ', template.figure(
               100 * found.shares[0], '.1f', ' %'), ' and ', template.figure(
                   100 * found.shares[1], '.1f', ' %'),
@@ -173,7 +190,7 @@ def mapped(pictures: Pictures) -> Markup | None:
 def _figure(image: Shown, kind: str | None = None,
             more: Markup | None = None) -> Markup:
   """Returns an image with its class, or without labels its name, below it."""
-  name = image.label or image.name.rpartition('/')[2]
+  name = image.label or template.file_name(image.name)
   caption = template.joined([more, ' ', name]) if more is not None else name
   text = f'{image.name}{": " if image.label else ""}{image.label}'
   return template.picture(image.jpeg, text, side=SIDE, caption=caption, kind=kind)

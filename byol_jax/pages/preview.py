@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from byol_jax.pages import headline
 from byol_jax.pages import pictures as pictures_lib
 from byol_jax.pages import template
 from byol_jax.pages.template import Markup
@@ -24,7 +25,7 @@ class Found(NamedTuple):
     looked_at: how many.
     odd: images with what is odd about each.
     duplicates: groups of names of images with the same bytes.
-    passed_over: sentences and counts of what is not taken.
+    told: sentences of the reader: what it found, and what it does not take.
   """
   first: Sequence[pictures_lib.Shown]
   parts: Sequence[tuple[str, str, int, int]]
@@ -33,16 +34,15 @@ class Found(NamedTuple):
   looked_at: int
   odd: Sequence[tuple[pictures_lib.Shown, str]]
   duplicates: Sequence[Sequence[str]]
-  passed_over: Sequence[str]
+  told: Sequence[str]
 
 
-def page(name: str, found: Found, views: pictures_lib.Pictures, *,
+def page(found: Found, views: pictures_lib.Pictures, *,
          schedule: Sequence[tuple[str, Any]], changed: Sequence[tuple[str, Any, Any]],
          warnings: Sequence[str], made: str) -> str:
   """Returns the page.
 
   Args:
-    name: of the run that would be made.
     found: about the images.
     views: of the first images of the first step.
     schedule: (name, value), as the run would have it.
@@ -53,23 +53,42 @@ def page(name: str, found: Found, views: pictures_lib.Pictures, *,
   chapters = [
       template.chapter('Images', _parts(found), tag('div', *(
           template.picture(image.jpeg, image.name, side=pictures_lib.SIDE,
-                           caption=image.label or image.name.rpartition('/')[2])
+                           caption=image.label or template.file_name(image.name))
           for image in found.first), class_='pictures'), about=(
               'The first images, as they are decoded.')),
       pictures_lib.views(views), _kinds(found), _classes(found), _odd(found),
-      template.chapter('Passed over', tag('ul', *(
-          tag('li', text) for text in found.passed_over)) if found.passed_over else (
-              'Nothing.')),
+      template.chapter('What the reader says', tag('ul', *(
+          tag('li', text) for text in found.told)) if found.told else (
+              'Nothing was passed over.')),
       template.chapter(
           'Schedule', template.table([], schedule) if schedule else None,
-          template.table(['key', 'value', 'default'], [
-              [tag('code', key), tag('code', str(value)), tag('code', str(default))]
-              for key, value, default in changed],
-              caption='keys that differ from their default') if changed else None,
+          template.more(f'{len(changed)} keys that differ from their default',
+                        template.changed(changed)) if changed else None,
           about='What the run would do with these images.')]
+  name = found.parts[0][1].rstrip('/').rpartition('/')[2]
   return template.page(
-      f'Preview of {name}', *filter(None, chapters), style=pictures_lib.STYLE,
-      about=[*map(template.warning, warnings), tag('p', made, class_='soft')])
+      f'Preview of {name}', *filter(None, chapters),
+      style=pictures_lib.STYLE + headline.STYLE,
+      about=[*map(template.warning, warnings), tag('p', made, class_='soft'),
+             _tiles(found, dict(schedule))])
+
+
+def _tiles(found: Found, schedule: dict[str, Any]) -> Markup:
+  """Returns what is seen first."""
+  _, _, images, classes = found.parts[0]
+  sides = [min(width, height) for _, width, height, _ in found.kinds if width]
+  formats = [kind for kind, *_ in found.kinds if kind]
+  odd = len(found.odd) + len(found.duplicates)
+  tile = headline.tile
+  return tag(
+      'div', tile('Training images', f'{images:,}'),
+      tile('Classes', f'{classes:,}' if classes else 'none',
+           None if classes else 'nothing needs labels but the probe and k-NN'),
+      tile('Shorter side', f'{min(sides)}\u2013{max(sides)}' if sides else '-',
+           f'pixels; {", ".join(dict.fromkeys(formats))}'),
+      tile('Odd', f'{odd:,}', f'of {found.looked_at:,} looked at'),
+      tile('Steps', schedule.get('steps', '-'), f'epochs: {schedule.get("epochs")}'),
+      class_='tiles')
 
 
 def _parts(found: Found) -> Markup:
@@ -112,7 +131,8 @@ def _odd(found: Found) -> Markup:
   shown = found.odd[:_MOST_ODD]
   parts = [tag('div', *(template.picture(
       image.jpeg, image.name, side=pictures_lib.SIDE,
-      caption=f'{image.name.rpartition("/")[2]}: {why}') for image, why in shown),
+      caption=template.joined([template.file_name(image.name), f': {why}']))
+      for image, why in shown),
       class_='pictures')] if shown else ['Nothing looks odd.']
   if len(found.odd) > len(shown):
     parts.append(f'and {len(found.odd) - len(shown):,} more')

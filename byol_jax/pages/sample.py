@@ -32,8 +32,8 @@ def unit(x: np.ndarray) -> np.ndarray:
 def plane(x: np.ndarray) -> Plane | None:
   """Computes the first two principal components of features of length 1.
 
-  The smaller of the two matrices of products is taken: 10,000 x 2,048 features take
-  seconds and about 200 MB.
+  The smaller of the two matrices of products is taken; docs/report.md has time and
+  memory.
 
   Args:
     x: float [n, D].
@@ -46,16 +46,18 @@ def plane(x: np.ndarray) -> Plane | None:
     return None
   x = unit(x)
   x -= x.mean(axis=0)
-  total = float(np.sum(np.square(x, dtype=np.float64)))
-  if total < 1e-10 * len(x):  # no more than rounding
-    return None
   by_image = len(x) <= x.shape[1]
   products = (x @ x.T if by_image else x.T @ x).astype(np.float64)
+  total = float(np.trace(products))
+  if total < 1e-10 * len(x):  # no more than rounding
+    return None
   last = len(products) - 1
   values, vectors = scipy.linalg.eigh(products, subset_by_index=[last - 1, last],
                                       overwrite_a=True, check_finite=False)
   values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-  points = vectors * np.sqrt(values) if by_image else x.astype(np.float64) @ vectors
+  points = vectors * np.sqrt(values) if by_image else np.concatenate([
+      x[i:i + _AT_A_TIME].astype(np.float64) @ vectors
+      for i in range(0, len(x), _AT_A_TIME)])
   # an axis has no direction of its own: the farthest point gets the positive side
   farthest = points[np.abs(points).argmax(axis=0), np.arange(2)]
   points = points * np.where(farthest < 0, -1, 1)

@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from byol_jax.pages import chart
+from byol_jax.pages import curves
 from byol_jax.pages import template
 from byol_jax.pages.template import Markup
 from byol_jax.pages.template import tag
 from byol_jax.run.journal import Journal
 
 _MOST_LINES = 16  # in a chart
-_CURVES = {'knn_top1': ('k-NN top-1, percent', False),
-           'probe_top1': ('Probe top-1, percent', False), 'loss': ('Loss', False),
-           'projection_std': ('Spread of the projections', False),
-           'feature_rank': ('Rank of the features', True),
-           'projection_rank': ('Rank of the projections', True),
-           'learning_rate': ('Learning rate', False),
-           'images_per_second': ('Images a second', False)}
 
 
 class Table(NamedTuple):
@@ -44,24 +38,24 @@ def page(title: str, tables: Sequence[Table], runs: Sequence[tuple[str, Journal]
     settings: keys that all runs share, and their values.
   """
   shown = runs[:_MOST_LINES]
-  charts = [curve for name in _CURVES if (curve := _curve(name, shown))]
+  charts = [curve for name in curves.SIDE_BY_SIDE if (curve := _curve(name, shown))]
   more = (f'{len(runs) - len(shown)} more runs are left out of the charts. '
           if len(runs) > len(shown) else '')
   problems = [f'{name}: {problem}' for name, journal in runs
               for problem in journal.problems]
   chapters = [
-      template.chapter('Figures', *(template.table(
-          of.head, of.lines, caption=of.title,
-          numbers=range(of.texts, len(of.head))) for of in tables), *about),
-      template.chapter('Changes', tag('div', Markup(drawing), class_='wide'))
-      if drawing else None,
+      template.chapter('Figures', tag('div', *(template.table(
+          of.head, of.lines, caption=of.title or None,
+          numbers=range(of.texts, len(of.head))) for of in tables),
+          tag('div', Markup(drawing), class_='wide') if drawing else None,
+          class_='beside'), *about),
       template.chapter('Curves', tag('div', *charts, class_='cards'), about=(
           f'{more}From metrics.jsonl of each run; a null, which stands for what is not '
           'finite, leaves a gap.')) if charts else None,
       template.chapter('Settings', template.table(
           ['key', 'value'], [[tag('code', key), tag('code', value)]
-                             for key, value in settings],
-          caption='of all runs, where they differ from the defaults'))
+                             for key, value in settings]),
+          about='Of all runs, where they differ from the defaults.')
       if settings else None,
       template.chapter('What is missing', tag(
           'ul', *(tag('li', text) for text in problems))) if problems else None]
@@ -73,11 +67,15 @@ def _curve(name: str, runs: Sequence[tuple[str, Journal]]) -> Markup | None:
   """Returns the chart of one metric; None where no run has it."""
   lines = []
   for title, journal in runs:
-    points = [(line['step'], line[name]) for line in journal.metrics
-              if isinstance(line.get(name, ''), (int, float, type(None)))]
+    points = curves.points(journal.metrics, name)
     if any(value is not None for _, value in points):
       lines.append(chart.Line(title, points))
   if not lines:
     return None
-  title, log = _CURVES[name]
-  return chart.curves(title, lines, log=log)
+  known, about = curves.KNOWN[name], curves.KNOWN[name].about
+  methods = {journal.config.get('method.name') for _, journal in runs}
+  if name == 'loss' and len(methods) > 1:
+    about = 'losses of different methods have different ranges'
+  return chart.curves(known.title, lines, log=known.log, include=known.include,
+                      about=about, x_end=max(x for line in lines
+                                             for x, _ in line.points))

@@ -11,72 +11,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 import html
-import math
+import re
+import sys
 from typing import Any
 
-_EMPTY = ('br', 'img', 'meta', 'link')  # elements without an end
+from byol_jax.pages import style as style_lib
+
+_EMPTY = ('br', 'wbr', 'img', 'meta', 'link')  # elements without an end
 _MOST_OF_A_TEXT = 2000  # characters; names and values of a config may have any length
-
-COLOURS = '''
-:root { color-scheme: light dark; --page: #ffffff; --ink: #1f2328; --soft: #59636e;
-  --line: #d1d9e0; --card: #f6f8fa; --good: #1a7f37; --bad: #cf222e;
-  --c0: #0969da; --c1: #bc4c00; --c2: #1a7f37; --c3: #8250df; --c4: #bf3989;
-  --c5: #7d4e00; --c6: #57606a; --c7: #1b7c83 }
-@media (prefers-color-scheme: dark) { :root {
-  --page: #0d1117; --ink: #f0f6fc; --soft: #9198a1; --line: #3d444d; --card: #151b23;
-  --good: #3fb950; --bad: #f85149; --c0: #4493f8; --c1: #f0883e; --c2: #3fb950;
-  --c3: #ab7df8; --c4: #db61a2; --c5: #d29922; --c6: #8b949e; --c7: #39c5cf } }
-@media print { :root { color-scheme: light; --page: #ffffff; --ink: #000000;
-  --soft: #444444; --line: #bbbbbb; --card: #ffffff } }'''
-
-_STYLE = '''
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--page);
-  color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.6rem; margin: .5rem 0 0; overflow-wrap: anywhere }
-h2 { font-size: 1.2rem; margin: 2rem 0 .4rem; padding-top: .6rem;
-  border-top: 1px solid var(--line) }
-h3 { font-size: 1rem; margin: 1rem 0 .3rem; overflow-wrap: anywhere }
-p { margin: .4rem 0; max-width: 46rem; overflow-wrap: anywhere }
-a { color: var(--c0) }
-nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .6rem 0 }
-.soft, figcaption, caption { color: var(--soft); font-size: .87rem }
-.warning { border-left: 4px solid var(--bad); padding: .4rem .8rem;
-  background: var(--card) }
-.good::before { content: '\\2713 ' } .bad::before { content: '\\2717 ' }
-.good { color: var(--good) } .bad { color: var(--bad) }
-.wide { overflow-x: auto; max-width: 100% }
-table { border-collapse: collapse; font-size: .9rem; margin: .4rem 0 }
-caption { text-align: left; padding: .2rem 0 }
-th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: break-word; min-width: 3.2rem }
-td:has(code):first-child { min-width: 8rem }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums;
-  white-space: nowrap }
-code, pre { font: .85rem/1.45 ui-monospace, monospace; overflow-wrap: anywhere;
-  white-space: pre-wrap; background: var(--card); border-radius: 4px;
-  padding: .1rem .3rem }
-pre { padding: .6rem; margin: .4rem 0 }
-figure { margin: 0 }
-figcaption { overflow-wrap: anywhere; line-height: 1.25; margin-top: 4px }
-.cards { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
-.pictures { display: grid; gap: .6rem;
-  grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)) }
-.row { display: flex; flex-wrap: wrap; gap: .6rem; align-items: flex-start;
-  margin: .8rem 0 }
-.row figure, .pictures figure { max-width: 7rem; flex: 0 1 auto }
-img, .gone { display: block; border-radius: 3px; max-width: 100%; height: auto;
-  background: var(--card) }
-.gone { display: grid; place-items: center; border: 1px dashed var(--soft);
-  color: var(--soft); font-size: .75rem; min-width: 4rem; min-height: 4rem }
-.right img { outline: 3px solid var(--good) }
-.wrong img { outline: 3px dashed var(--bad) }
-.query img { outline: 3px solid var(--ink) }
-svg { display: block; max-width: 100%; height: auto }
-details { margin: .4rem 0 } summary { cursor: pointer }
-@media print { body { max-width: none; font-size: 11px } nav { display: none }
-  figure, tr { break-inside: avoid } * { print-color-adjust: exact } }'''
 
 
 class Markup(str):
@@ -121,20 +63,30 @@ def joined(parts: Sequence[Any], between: str = '') -> Markup:
   return Markup(escape(between).join(escape(part) for part in parts))
 
 
+def file_name(path: str) -> Markup:
+  """Returns the last part of a path, which breaks at its signs where it is narrow."""
+  return Markup(re.sub('([_.-])(?=[^_.-])', r'\1<wbr>', escape(
+      path.rpartition('/')[2])))
+
+
 def figure(value: float | None, form: str = '.2f', unit: str = '',
            key: str = '') -> Markup:
   """Returns a number as people read it, with its exact value in the HTML.
 
   Args:
     value: None, or what is not finite, shows as '-'.
-    form: as for `format`.
+    form: as for `format`; 'time' shows seconds as 0:03:28.
     unit: what stands behind it.
     key: where the value comes from, such as 'results.json byol.knn_top1'.
   """
-  if not isinstance(value, (int, float)) or not math.isfinite(value):
+  # a whole number of a damaged file may be larger than any float
+  if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
     return tag('span', '-', data_key=key or None)
-  return tag('data', format(value, form) + unit, value=repr(value),
-             data_key=key or None)
+  if form == 'time':
+    text = f'{value // 3600:.0f}:{value % 3600 // 60:02.0f}:{value % 60 // 1:02.0f}'
+  else:
+    text = format(value, form)
+  return tag('data', text + unit, value=repr(value), data_key=key or None)
 
 
 def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], *, caption: Any = None,
@@ -157,6 +109,17 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], *, caption: Any = 
       tag('tbody', *(line(row, 'td') for row in rows)), **attributes), class_='wide')
 
 
+def changed(keys: Sequence[tuple[str, Any, Any]]) -> Markup:
+  """Returns a table of keys of a config: (key, value, default)."""
+  return table(['key', 'value', 'default'], [
+      [tag('code', str(cell)) for cell in line] for line in keys])
+
+
+def more(title: str, *parts: Markup) -> Markup:
+  """Returns what is shown when its title is clicked."""
+  return tag('details', tag('summary', title), *parts)
+
+
 def picture(jpeg: bytes | None, text: str, *, side: int | None = None,
             caption: Any = None, kind: str | None = None) -> Markup:
   """Returns a thumbnail within the page, with a line below it.
@@ -172,7 +135,8 @@ def picture(jpeg: bytes | None, text: str, *, side: int | None = None,
   if jpeg is None:
     shown = tag('div', 'gone', class_='gone', role='img', aria_label=text, title=text)
   else:
-    shown = tag('img', src=data_uri(jpeg), alt=text, title=text, width=side)
+    shown = tag('img', src=data_uri(jpeg), alt=text, title=text, width=side,
+                height=side)
   return tag('figure', shown,
              None if caption is None else tag('figcaption', caption), class_=kind)
 
@@ -196,7 +160,10 @@ def chapter(title: str, *parts: Any, about: Any = None) -> Markup:
 
 def warning(text: Any) -> Markup:
   """Returns a paragraph that must not be overlooked."""
-  return tag('p', text, class_='warning', role='alert')
+  # a flag is copied, and does not break behind its first signs
+  parts = re.split(r'(--[\w.]+(?:=[^\s,;]+)?)', str(text))
+  return tag('p', *(tag('code', part) if i % 2 else part
+                    for i, part in enumerate(parts)), class_='warning', role='alert')
 
 
 def page(title: str, *chapters: Markup, about: Sequence[Any] = (),
@@ -222,7 +189,8 @@ def page(title: str, *chapters: Markup, about: Sequence[Any] = (),
               "default-src 'none'; img-src data:; style-src 'unsafe-inline'")),
           tag('meta', name='viewport', content='width=device-width, initial-scale=1'),
           tag('link', rel='icon', href='data:,'),  # else browsers ask for one
-          tag('title', title), tag('style', Markup(COLOURS + _STYLE + style))),
+          tag('title', title), tag('style', Markup(
+              style_lib.COLOURS + style_lib.PAGE + style))),
       tag('body', tag('header', tag('h1', title), *(
           part if isinstance(part, Markup) else tag('p', part) for part in about)),
           tag('nav', *links) if len(links) > 1 else None, tag('main', *chapters)),

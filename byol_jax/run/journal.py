@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import json
 import logging
+import math
 import os
 import shlex
 import sys
@@ -35,7 +36,8 @@ class Journal(NamedTuple):
     workdir: its path, as people read it.
     config: config.json, flat; {} if it is missing.
     results: results.json; {} if it is missing.
-    metrics: the lines of metrics.jsonl, by ascending step.
+    metrics: the lines of metrics.jsonl, by ascending step; None for values that are
+      not finite.
     sessions: the lines of sessions.jsonl; runs of older versions have none.
     problems: sentences about files that are missing or damaged.
   """
@@ -116,11 +118,21 @@ def _lines(path: epath.Path, problems: list[str]) -> list[dict[str, Any]]:
   data = _bytes(path, problems)
   found = [files_lib.parse_json(line) for line in (data or b'').splitlines()
            if line.strip()]
-  kept = [line for line in found if isinstance(line, dict)]
+  # JSON has no value that is not finite; Python's reader takes NaN and 1e999
+  kept = [{name: value if _is_usable(value) else None for name, value in line.items()}
+          for line in found if isinstance(line, dict)]
   if len(kept) < len(found):
     problems.append(f'{path.name}: {len(found) - len(kept)} of {len(found)} lines are '
                     'damaged: left out')
   return kept
+
+
+def _is_usable(value: Any) -> bool:
+  """Returns whether a value is finite, or no number."""
+  try:
+    return not isinstance(value, (int, float)) or math.isfinite(value)
+  except OverflowError:  # a whole number that no float holds
+    return False
 
 
 def _bytes(path: epath.Path, problems: list[str]) -> bytes | None:

@@ -40,10 +40,11 @@ def facts(config: ml_collections.ConfigDict, journal: Journal) -> report.Facts:
   sizes = {'feature': model.feature_size, 'projection': config.network.projection_size}
   examples = min(config.evaluation.examples, images or config.evaluation.examples)
   total = schedule.total_steps(config, images) if images else None
+  warnings, healthy = _health(journal, sizes, examples)
   return report.Facts(
       title=f'{method.title}, {config.network.name}', total_steps=total,
       loss=_loss(method), bounds=_bounds(method, sizes, examples),
-      warnings=_warnings(journal, sizes, examples),
+      warnings=warnings, healthy=healthy,
       groups=[('Schedule', schedule_lines(config, total)),
               ('Data', _data_lines(config, journal.config)),
               ('Network', _network_lines(config, sizes['feature']))],
@@ -102,8 +103,9 @@ def _bounds(method: Method, sizes: Mapping[str, int],
   return bounds
 
 
-def _warnings(journal: Journal, sizes: Mapping[str, int], examples: int) -> list[str]:
-  """Returns what the run's last measures say of a collapse."""
+def _health(journal: Journal, sizes: Mapping[str, int],
+            examples: int) -> tuple[list[str], str]:
+  """Returns what the last measures say of a collapse: warnings, or that all is well."""
   names = ('projection_std', 'feature_rank', 'projection_rank')
   for line in reversed(journal.metrics):
     if all(name in line for name in names):
@@ -113,8 +115,10 @@ def _warnings(journal: Journal, sizes: Mapping[str, int], examples: int) -> list
       told = diagnostics.collapse_warning(
           found, num_examples=examples, feature_size=sizes['feature'],
           projection_size=sizes['projection'])
-      return [f'Step {line["step"]:,}: {told}'] if told else []
-  return []
+      at = f'Step {line["step"]:,}: '
+      return ([f'{at}{told}'], '') if told else (
+          [], f'{at}no sign of a collapse')
+  return [], ''
 
 
 def _data_lines(config: ml_collections.ConfigDict,

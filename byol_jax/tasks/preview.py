@@ -7,7 +7,6 @@ from collections import defaultdict
 from concurrent import futures
 import contextlib
 import logging
-import os
 import time
 from typing import Any
 
@@ -63,20 +62,19 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
   shown = showing.Showing(train, data.train_split, data.threads)
   found = _found(config, train, test, shown, told)
   views = pictures_lib.Pictures()
-  if resolved is not None:
-    try:
-      views = pictures_lib.Pictures(shown.views(
-          build.build(resolved, table.size(train), table.num_classes(train)),
-          resolved.seed, resolved.train.batch_size))
-    except (UserError, decode.BadImage) as error:  # all of the first ones are bad
-      warnings.append(f'there are no views: {error}')
+  try:
+    views = pictures_lib.Pictures(_views(resolved or config, train, shown))
+  except (UserError, decode.BadImage) as error:  # all of the first ones are bad
+    warnings.append(f'There are no views: {error}')
   total = None if resolved is None else schedule.total_steps(
       resolved, table.size(train))
   page = preview.page(
-      os.path.basename(workdir.rstrip('/')), found, views, warnings=warnings,
+      found, views, warnings=warnings,
       schedule=describe.schedule_lines(resolved or config, total),
       changed=describe.changed(config), made=report.made())
   report.write(workdir, page, NAME)
+  for warning in warnings:
+    _console.warning('%s', warning)
   _console.info('%d images looked at in %.1f s, %d of them odd', found.looked_at,
                 time.time() - started, len(found.odd))
 
@@ -91,6 +89,17 @@ def _resolved(config: ml_collections.ConfigDict, train: table.Data,
   except UserError as error:
     warnings.append(f'The run would be refused: {error}')
     return None
+
+
+def _views(config: ml_collections.ConfigDict, train: table.Data,
+           shown: showing.Showing) -> Any:
+  """Returns the views of the first step, for a batch that fits the images."""
+  config, size = ml_collections.ConfigDict(config.to_dict()), table.size(train)
+  config.train.batch_size = min(config.train.batch_size, size)
+  config.train.accumulation_steps = 1
+  config = schedule.resolve(config, size, jax.default_backend())
+  return shown.views(build.build(config, size, table.num_classes(train)),
+                     config.seed, config.train.batch_size)
 
 
 def _found(config: ml_collections.ConfigDict, train: table.Data,

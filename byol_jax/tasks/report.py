@@ -5,7 +5,6 @@ A page is of one run or evaluation, or of a study with its runs side by side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import contextlib
 import logging
 import os
@@ -33,6 +32,7 @@ from byol_jax.evaluation import rows as rows_lib
 from byol_jax.evaluation import scores
 from byol_jax.evaluation import subject as subject_lib
 from byol_jax.evaluation.features import Features
+from byol_jax.pages import headline
 from byol_jax.pages import pictures as pictures_lib
 from byol_jax.pages import report
 from byol_jax.run import journal as journal_lib
@@ -164,7 +164,7 @@ def _of_run(config: ml_collections.ConfigDict, journal: journal_lib.Journal) -> 
   with _noting(missing):
     own = weights_lib.complete(journal.config, journal.workdir)
   unknown = [key for key in journal.config if key not in keys_lib.KEYS
-             and not key.startswith('data_found.')]
+             and not key.startswith(('data_found.', 'environment.'))]
   if unknown:
     missing.append('config.json has keys that this version does not know: '
                    + ', '.join(unknown))
@@ -185,10 +185,14 @@ def _of_run(config: ml_collections.ConfigDict, journal: journal_lib.Journal) -> 
 
 def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDict,
                trained: ml_collections.ConfigDict, weights: weights_lib.Weights | None,
-               journal: journal_lib.Journal, missing: Sequence[str],
+               journal: journal_lib.Journal, missing: list[str],
                ) -> tuple[journal_lib.Journal, pictures_lib.Pictures]:
   """Opens the images; returns the journal, with `by_class`, and the pictures."""
   train, _ = data_lib.open_data(data)
+  had = journal.config.get('data_found.images')
+  if had not in (None, table.size(train)):
+    missing.append(f'the run had {had:,} training images, and now there are '
+                   f'{table.size(train):,}: the pictures show those')
   resolved = schedule.resolve(trained, max(table.size(train), trained.train.batch_size))
   program = build.build(resolved, table.size(train), table.num_classes(train))
   shown = showing.Showing(train, data.data.train_split, data.data.threads)
@@ -221,10 +225,15 @@ def _pictures(shown: showing.Showing, program: build.Program,
     missing.append('the encoder\'s features are not finite: it has diverged, and there '
                    'are no nearest images and no map')
     return pictures_lib.Pictures(views, missing=missing)
+  # a ReLU makes zeros of what is not finite
+  if len(features.rows) > 1 and (features.x == features.x[0]).all():
+    missing.append('all images have the same features: the encoder has diverged or '
+                   'collapsed, and there are no nearest images and no map')
+    return pictures_lib.Pictures(views, missing=missing)
   found = shown.map(features)
   if found is None:
-    missing.append('there is no map: too few images can be read, or all have the same '
-                   'features')
+    missing.append('there is no map: too few images can be read, or all have nearly '
+                   'the same features')
   return pictures_lib.Pictures(
       views, shown.queries(features), found,
       f'The encoder as it is now, {len(features.rows):,} training images.', missing)
@@ -256,19 +265,21 @@ def made() -> str:
   return f'page of {time.strftime("%Y-%m-%d %H:%M:%S")}, byol_jax {__version__}'
 
 
-def results(folder: str) -> list[report.Result]:
+def results(folder: str) -> list[headline.Result]:
   """Returns the figures of a run and of the evaluations in its workdir."""
   found = []
   for row in rows_lib.of_run(epath.Path(folder)):
     where = f'{row.name}-{row.step}{"-" * bool(row.number)}{row.number}/' * bool(
         row.name)
-    found.append(report.Result(
+    found.append(headline.Result(
         figures_lib.kinds(row.encoder)[row.encoder] + (
             ' target' if row.network == 'target' else ''),
         {'knn': 'k-NN', 'linear': 'linear'}.get(row.task, row.task),
         _METRICS[row.metric], row.value, row.std,
-        scores.interval(row.value, row.n) if row.n and row.metric == 'top1' else None,
-        row.n, f'{where}results.json {row.encoder}.{row.task}_{row.metric}'))
+        scores.interval(row.value, row.n) if (
+            row.n and row.metric == 'top1' and 0 <= row.value <= 100) else None,
+        row.n, f'{where}results.json {row.encoder}.{row.task}_{row.metric}',
+        figures_lib.is_trained(row.encoder)))
   return found
 
 

@@ -61,6 +61,8 @@ def of_runs(folders: Sequence[str], tables: Sequence[several.Table],
   runs = [(folder, journal_lib.read(folder)) for folder in folders]
   runs = [(name, journal) for name, journal in runs
           if journal.config.get('task') not in task_names.EVALUATING]
+  shared = os.path.dirname(os.path.commonprefix([f'{name}/' for name, _ in runs]))
+  runs = [(name[len(shared):].strip('/') or name, journal) for name, journal in runs]
   changed = several.Table('keys that differ between the runs', *_changed(runs))
   return several.page('Runs side by side', [
       *tables, *([changed] if changed.lines else [])], runs, about=differences,
@@ -73,5 +75,5 @@ def _changed(runs: Sequence[tuple[str, journal_lib.Journal]],
   configs = [keys_lib.was() | journal.config for _, journal in runs]
   names = dict.fromkeys(key for config in configs for key in config)
   lines = [[key, *(str(config.get(key, '-')) for config in configs)] for key in names
-           if len({str(config.get(key)) for config in configs}) > 1]
+           if len({str(config.get(key, '')) for config in configs}) > 1]
   return ['key', *(name for name, _ in runs)], lines

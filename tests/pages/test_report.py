@@ -25,7 +25,7 @@ def test_thousands_of_classes():
   found = page(results={'by_class': {
       'figure': 'knn_top1', 'of': 50_000, 'classes': classes, 'confused': pairs}})
   assert len(found.named('tr')) == 101 + 21
-  assert found.says('4900 better ones are left out') and len(found.text) < 3e5
+  assert found.says('4,900 better ones are left out') and len(found.text) < 3e5
   assert found.says('class 0') and not found.says('class 10\n')  # the worst come first
 
 

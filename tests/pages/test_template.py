@@ -48,5 +48,19 @@ def test_figure_keeps_the_exact_value(value, shown):
     assert float(attributes['value']) == value
 
 
+def test_file_names_break_at_their_signs():
+  assert template.file_name('a/b_c-d.e__f.jpg') == (
+      'b_<wbr>c-<wbr>d.<wbr>e__<wbr>f.<wbr>jpg')
+  found = html_page.Page(template.file_name(MARKUP))
+  assert ''.join(found.texts) == 'script>&\'\\x07\\udce4'
+  assert {name for name, _ in found.elements} <= {'wbr'}
+
+
+def test_flags_of_a_warning_stay_whole():
+  found = html_page.Page(template.warning('set --config.a=1, or <b>'))
+  assert [name for name, _ in found.elements] == ['p', 'code']
+  assert '--config.a=1' in found.texts
+
+
 def test_long_texts_are_cut_and_say_so():
   assert template.escape('x' * 5000).endswith('... (3000 more)')

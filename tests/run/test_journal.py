@@ -36,6 +36,12 @@ def test_damaged_and_missing_files_are_named(tmp_path):
   assert '2 lines have no step' in told
 
 
+def test_values_that_are_not_finite_are_none(tmp_path):
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "loss": NaN, "tau": 1e999, "x": 1'
+                                          + '0' * 400 + '}\n')
+  assert journal.read(tmp_path).metrics == [{'step': 1, 'loss': None, 'tau': None, 'x': None}]
+
+
 @pytest.mark.parametrize('argv, command', [
     (['/x/byol_jax/main.py', '--config=a b'],
      "python -m byol_jax.main '--config=a b'"),

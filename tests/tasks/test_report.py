@@ -45,9 +45,10 @@ def check_figures(page, folder):
   checked = 0
   for key, value in page.figures:
     file, _, name = (key or '').partition(' ')
-    if file == 'results.json':
+    if file.endswith('results.json'):  # of the run, or of one of its evaluations
       kind, _, figure = name.partition('.')
-      assert results[kind][figure] == value
+      of = pathlib.Path(folder) / ('evaluations' if '/' in file else '') / file
+      assert json.loads(of.read_text())[kind][figure] == value
     elif file == 'metrics.jsonl':
       assert value in [line.get(name) for line in metrics]
     checked += bool(file)

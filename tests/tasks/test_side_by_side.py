@@ -26,7 +26,9 @@ def test_compare_writes_a_page_where_it_is_asked_to(run, tmp_path, capsys):
               f'--workdir={tmp_path}') == 0
   assert table in capsys.readouterr().out
   page = read(tmp_path)
-  assert page.runs_nothing() and page.lines[str(other)] == [[5, 2.5]]
+  assert page.runs_nothing()
+  [name] = [name for name, line in page.lines.items() if line == [[5, 2.5]]]
+  assert name.endswith('other') and len(name) < len(str(other))  # without what all share
   assert page.says('train.momentum') and page.says('1 of 2 lines are damaged')
   results = json.loads((other / 'results.json').read_text())
   assert page.says(f'{results["byol"]["linear_top1"]:.2f}%')
@@ -52,7 +54,7 @@ def test_study(tmp_path):
   page = read(tmp_path)
   assert page.runs_nothing() and page.says('51.25 +-1.50') and page.says('72.5')
   assert page.lines[html_page.MARKUP] == [[5, 2]]
-  assert {'figures', 'changes', 'curves', 'settings'} <= set(page.chapters())
+  assert {'figures', 'curves', 'settings'} <= set(page.chapters())
 
 
 @pytest.mark.parametrize('damaged', [b'', b'[]', b'{"cells": [{"name": 1}]}'])
