@@ -23,7 +23,10 @@ _PINNED = {
     'jax_threefry_partitionable': True, 'jax_default_prng_impl': 'threefry2x32',
     'jax_enable_x64': False, 'jax_default_matmul_precision': None,
     'jax_random_seed_offset': 0, 'jax_numpy_dtype_promotion': 'standard',
-    'jax_numpy_rank_promotion': 'allow', 'jax_disable_jit': False}
+    'jax_numpy_rank_promotion': 'allow', 'jax_disable_jit': False,
+    # these stop a program at what it may do
+    'jax_legacy_prng_key': 'allow', 'jax_enable_custom_prng': False,
+    'jax_debug_key_reuse': False, 'jax_transfer_guard': 'allow'}
 _OF_NUMBERS = ('LIBTPU_INIT_ARGS', 'NVIDIA_TF32_OVERRIDE')
 
 

@@ -80,3 +80,14 @@ def test_pinned_numbers_are_given_back():
     assert jax.config.jax_enable_x64
   finally:
     jax.config.update('jax_enable_x64', before)
+
+
+def test_settings_that_stop_a_program_are_pinned():
+  jax.config.update('jax_legacy_prng_key', 'error')
+  try:
+    with pytest.raises(ValueError, match='Legacy'):
+      jax.random.bits(jax.random.PRNGKey(0))
+    with compiler.pinned_numbers():
+      jax.random.bits(jax.random.PRNGKey(0))
+  finally:
+    jax.config.update('jax_legacy_prng_key', 'allow')

@@ -89,7 +89,7 @@ def start(scratch: pathlib.Path, *arguments: str, devices: int = 1,
       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def finish(process: subprocess.Popen, timeout: float = 180) -> tuple[int, str]:
+def finish(process: subprocess.Popen, timeout: float = 600) -> tuple[int, str]:
   """(exit code, output); 'timeout' as the code's place if it hangs."""
   try:
     output = process.communicate(timeout=timeout)[0]

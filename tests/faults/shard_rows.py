@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import sys
+from unittest import mock
 
 import harness
 from harness import Outcome
@@ -131,7 +132,11 @@ def _wrong(folder: pathlib.Path, kind: str, way: str, is_open: bool,
     'damaged bytes differ'))
 def damaged(cases: int, scratch: pathlib.Path) -> Outcome:
   """A shard (tar, Parquet, plain and snappy) is damaged, before or after it is opened."""
-  os.environ['XDG_CACHE_HOME'] = str(scratch / 'cache')  # of this row's process
+  with mock.patch.dict(os.environ, XDG_CACHE_HOME=str(scratch / 'cache')):
+    return _damaged(cases, scratch)
+
+
+def _damaged(cases: int, scratch: pathlib.Path) -> Outcome:
   rng, failures, counts = harness.rng('D5'), [], dict.fromkeys(
       ('refused', 'the same', 'unnoticed'), 0)
   right = {kind: _write(scratch / kind, kind) for kind in _KINDS}
