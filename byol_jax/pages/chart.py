@@ -24,6 +24,7 @@ svg .soft { fill: var(--soft) } svg .title { font-size: 15px; font-weight: 600 }
 .grid { stroke: var(--line); fill: none }
 .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round }
 .mark { fill: var(--c); stroke: var(--card); stroke-width: 1 }
+.hollow { fill: var(--card); stroke: var(--c); stroke-width: 1.5 }
 .bound { fill: none; stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 6 4 }
 svg .limit { fill: var(--bad) }
 .chart svg { margin-top: .3rem } .chart text { font-size: 13px }
@@ -202,7 +203,9 @@ def key_mark(number: int) -> Markup:
 
 def mark(number: int, x: float, y: float, told: str | None = None,
          r: float = _RADIUS) -> Markup:
-  """Returns the mark of a line or class: 8 shapes in 8 colours, 64 together.
+  """Returns the mark of a line or class: 8 shapes, then the same hollow, in 10 colours.
+
+  Sixteen can be told apart without colours, 40 with them.
 
   Args:
     number: of the line or class.
@@ -210,7 +213,8 @@ def mark(number: int, x: float, y: float, told: str | None = None,
     told: a text under the pointer.
     r: half its width.
   """
-  colour, shape = number % COLOURS, (number + number // COLOURS) % SHAPES
+  colour, shape = number % COLOURS, number % SHAPES
+  kind = f'c{colour} mark' + (' hollow' if number // SHAPES % 2 else '')
   h = 0.4 * r
   d = (f'm{-r} 0a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0z',
        f'm{-r} {-r}h{2 * r}v{2 * r}h{-2 * r}z',
@@ -224,7 +228,7 @@ def mark(number: int, x: float, y: float, told: str | None = None,
        f'm{-r} {-r}l{r} {h:.1f}l{r} {-h:.1f}l{-h:.1f} {r}l{h:.1f} {r}'
        f'l{-r} {-h:.1f}l{-r} {h:.1f}l{h:.1f} {-r}z',
        f'm{-1.4 * r:.1f} {-h:.1f}h{2.8 * r:.1f}v{2 * h:.1f}h{-2.8 * r:.1f}z')[shape]
-  return path(f'M{x:.1f} {y:.1f}{d}', f'c{colour} mark', told)
+  return path(f'M{x:.1f} {y:.1f}{d}', kind, told)
 
 
 def path(d: str, kind: str, told: str | None = None, **attributes) -> Markup:

@@ -62,7 +62,7 @@ def shown(value: Any) -> str:
 def _figure(image: Found, kind: str | None = None) -> Markup:
   lines = [tag('strong', template.figure(image.score, '.3f'))
            if image.score is not None else None,
-           image.name.rpartition('/')[2] or image.name,
+           template.file_name(image.name),
            *(f'{title}: {shown(value)}' for title, value in image.columns.items())]
   return template.picture(
       image.jpeg, image.name, side=SIDE, kind=kind, caption=template.joined(

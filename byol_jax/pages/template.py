@@ -66,7 +66,7 @@ def joined(parts: Sequence[Any], between: str = '') -> Markup:
 def file_name(path: str) -> Markup:
   """Returns the last part of a path, which breaks at its signs where it is narrow."""
   return Markup(re.sub('([_.-])(?=[^_.-])', r'\1<wbr>', escape(
-      path.rpartition('/')[2])))
+      path.rpartition('/')[2] or path)))
 
 
 def figure(value: float | None, form: str = '.2f', unit: str = '',

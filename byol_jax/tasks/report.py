@@ -69,7 +69,7 @@ class Page:
     self._opened, self._folder, self._encoder = opened, folder, encoder
     self._showing = showing.Showing(opened.train, opened.config.data.train_split,
                                     opened.config.data.threads)
-    self._warned = False
+    self._told = False
 
   def write(self, networks: Any, *, is_last: bool = False) -> None:
     """Writes the page; one that cannot be written is a warning.
@@ -91,11 +91,13 @@ class Page:
       journal = journal_lib.read(self._folder, opened.workdir)
       page = _page(journal, opened.config, pictures, self._folder)
       files_lib.write_bytes(os.path.join(self._folder, NAME), page.encode())
-    except (OSError, UserError) as error:
-      if not self._warned:
-        self._warned = True
+      if not (self._told or is_last):
+        _console.info('report so far: %s', os.path.join(opened.workdir, NAME))
+    except Exception as error:  # a page is not worth a run, whatever is wrong with it
+      if not self._told:
         _console.warning('cannot write %s in %s (%s); going on without it', NAME,
                          opened.workdir, errors.one_line(error))
+    self._told = True
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None,

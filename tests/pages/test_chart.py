@@ -51,10 +51,10 @@ def test_ticks_differ():
 
 
 def test_marks_differ_in_shape_and_colour():
-  drawn = [re.search(r'class="(c\d) mark" d="M\S+ \S+?(m[^"]*)"',
-                     chart.mark(i, 0, 0)).groups() for i in range(24)]
-  assert len(set(drawn)) == 24
-  assert len({shape for _, shape in drawn[:8]}) == 8  # without colours, too
+  drawn = [re.search(r'class="(c\d) mark( hollow)?" d="M\S+ \S+?(m[^"]*)"',
+                     chart.mark(i, 0, 0)).groups() for i in range(40)]
+  assert len(set(drawn)) == 40
+  assert len({of[1:] for of in drawn[:16]}) == 16  # without colours, too
 
 
 def test_names_are_escaped():

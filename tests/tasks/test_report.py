@@ -201,9 +201,11 @@ def test_no_write_access(copy, capsys):
   assert 'set --workdir' in capsys.readouterr().err
 
 
-def test_a_page_that_cannot_be_written_is_a_warning(copy, monkeypatch, caplog):
+@pytest.mark.parametrize('error', [
+    OSError(28, 'No space left on device'), OverflowError('a defect')])
+def test_a_page_that_cannot_be_written_is_a_warning(copy, monkeypatch, caplog, error):
   def refuse(*_):
-    raise OSError(28, 'No space left on device')
+    raise error
   class Opened:
     workdir, program = 'w', None
     class config:
