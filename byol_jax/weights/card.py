@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import json
 from typing import Any, NamedTuple
 
+from byol_jax.methods import names
 from byol_jax.networks import architectures
 from byol_jax.storage import files as files_lib
 from byol_jax.training import build
@@ -46,6 +47,7 @@ import safetensors.torch, torch, torchvision
 model = torchvision.models.{name}(weights=None)
 model.fc = torch.nn.{fc}
 model.load_state_dict(safetensors.torch.load_file('DIR/model.safetensors'))
+features = model.eval()(images)
 """
 _CODE = """import sys; sys.path.insert(0, 'DIR')
 import byol_resnet       # DIR/byol_resnet.py; it needs torch and safetensors alone
@@ -112,7 +114,7 @@ def text(weights: load.Weights, checked: Mapping[str, Any], images: str,
       library='timm' if same else 'pytorch', licence=licence_of(weights, licence),
       method=weights.kind, architecture=weights.describe()['architecture'],
       trained='trained elsewhere' if weights.is_foreign else
-      f'pretrained with {config.method.name}', size=size,
+      f'pretrained with {names.title(weights.kind)}', size=size,
       network=weights.network, step=weights.step)
   auto, output, fc = 'AutoModel', 'pooler_output', 'Identity()'
   if config.network.embedding:  # a head that others take for a classifier
