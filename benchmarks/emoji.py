@@ -11,7 +11,7 @@ the others, with all tones of skin, and heads from pairs of the same emoji. Quer
 as drawn, or moved and scaled: 22 to 30 pixels large, anywhere on 32.
 
 Prints recall@1 and @10 in percent, of raw pixels, the untrained encoder and BYOL. On
-one core about 8 minutes a seed: BYOL's training takes most.
+one core about ten minutes a seed.
 """
 
 import argparse
