@@ -46,6 +46,7 @@ import safetensors.torch, torch, torchvision
 model = torchvision.models.{name}(weights=None)
 model.fc = torch.nn.Identity()
 model.load_state_dict(safetensors.torch.load_file('DIR/model.safetensors'))
+features = model.eval()(images)
 """
 _CODE = """import sys; sys.path.insert(0, 'DIR')
 import byol_resnet       # DIR/byol_resnet.py; it needs torch and safetensors alone

@@ -26,7 +26,9 @@ _add(
     'embed: features for use elsewhere', ('embed',),
     split=('train', text(), 'the part to encode'),
     formats=('npz,parquet', choice('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
-             'files to write'))
+             'files to write'),
+    runtime=('jax', choice('jax', 'onnx'), 'who computes; onnx: onnxruntime, faster on '
+             'a CPU (docs/weights.md)'))
 _add(
     'export: the encoder for other programs (docs/weights.md)', ('export',),
     format=('safetensors', choice('safetensors', 'timm', 'onnx', 'all'),
