@@ -111,7 +111,8 @@ class Method(NamedTuple):
       devices, which makes the gradient through the gathering right.
     follow: (target, online, rate) -> target: the target's parameters after the
       optimizer's step, from the new online ones of the same modules; `rate` is
-      1 - tau. By default `moving_average`; without a target it does nothing.
+      1 - tau. By default `moving_average`; without a target it does nothing. To return
+      `online` makes the target a copy.
     meaning: the logged loss's range.
     note: what people may not expect of the loss.
     tiles: whether the online network sees the tiles of a jigsaw, too.

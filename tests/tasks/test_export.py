@@ -100,7 +100,7 @@ def test_weights_of_others_are_measured_and_gone_on_from(run, tmp_path, capsys):
               '--config.data.eval_image_size=8', '--config.linear_eval.epochs=40',
               '--config.linear_eval.learning_rates=(3.,)',
               f'--workdir={tmp_path / "linear"}') == 0
-  assert results(tmp_path / 'linear')['pretrained']['top1'] > 40
+  assert results(tmp_path / 'linear')['pretrained']['linear_eval_top1'] > 40
   assert call(
       'fashion', *TINY, *data, f'--config.init_from={theirs}', '--config.train.epochs=1',
       '--config.train.base_learning_rate=0', '--config.train.warmup_epochs=0',
