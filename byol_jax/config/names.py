@@ -9,5 +9,6 @@ EVALUATING = MEASURING + (
     'finetune_pairs', 'retrieve', 'embed', 'index', 'export', 'report')
 TASKS = ('pretrain', 'preview', 'prepare', 'preflight') + EVALUATING + (
     'search', 'compare', 'study')
+SHARDED = ('prepare', 'embed', 'index')  # by any number of processes
 RULES = ('0.1', '0.2')  # of reading folders and lists, by version
 STUDIES = ('batch_size', 'augmentation', 'target', 'predictor', 'methods')

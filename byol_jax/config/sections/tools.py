@@ -26,7 +26,8 @@ _add(
     'embed: features for use elsewhere', ('embed',),
     split=('train', text(), 'the part to encode'),
     formats=('npz,parquet', choice('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
-             'files to write'))
+             'files to write'),
+    float16=(False, flag(), 'whether features are written as float16'))
 _add(
     'export: the encoder for other programs (docs/weights.md)', ('export',),
     format=('safetensors', choice('safetensors', 'timm', 'onnx', 'all'),
