@@ -1,6 +1,7 @@
 """Embeds many small images in shards, kills a worker twice, and compares with one pass.
 
-  python benchmarks/shards.py [--images=20000] [--shards=8] [--processes=2] [--folder=DIR]
+  python benchmarks/shards.py [--images=20000] [--shards=8] [--processes=2]
+      [--folder=DIR]
 
 The images are made up, 16 x 16 pixels, in tars; the network is a tiny one with random
 weights. So what is measured is the reading, the memory and the files, not the network.
