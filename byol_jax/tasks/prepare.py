@@ -77,8 +77,8 @@ def run(config: ml_collections.ConfigDict) -> None:
   output = _output(options.output, data.path)
   if jax.process_count() > 1:
     raise UserError('task=prepare is the work of one process, here are '
-                    f'{jax.process_count()}: run it on one host, without '
-                    '--distributed')
+                    f'{jax.process_count()}: leave out --distributed, and share '
+                    'the work with --config.shard (docs/clusters.md)')
   if not names_lib.CATALOGUE[data.source].encoded:
     raise UserError(f'config key data.source is {data.source!r}, which needs no '
                     'preparation: it is read into memory')

@@ -83,13 +83,16 @@ def test_the_union_is_one_pass(embed, tmp_path, capsys):
 
 def test_parquet_in_float16(embed, tmp_path):
   parquet = pytest.importorskip('pyarrow.parquet')
+  from pyarrow import dataset
   more = '--config.embed.formats=parquet', '--config.embed.float16=True'
   for shard in ('1/2', '2/2', 'merge'):
     assert embed(shard, *more) == 0
   assert embed('', *more, out='whole') == 0
   one, other = (parquet.read_table(tmp_path / name / 'embeddings.parquet')
                 for name in ('out', 'whole'))
-  assert one == other and str(one['feature'].type.value_type) == 'halffloat'
+  shards = sorted((tmp_path / 'out' / 'shards').glob('*/embeddings.parquet'))
+  assert dataset.dataset(list(map(str, shards))).to_table() == one == other
+  assert str(one['feature'].type.value_type) == 'halffloat'
 
 
 def test_more_shards_than_batches(embed, tmp_path):
