@@ -152,10 +152,9 @@ def pretrain(data: Path | None = None, out: Path | None = None,
   if asked.config.task != 'pretrain':
     raise UserError(f'config {config} is one of task={asked.config.task}, not of '
                     'pretrain: byol_jax.evaluate, embed and export are for others')
-  workdir = asked.flags['workdir'] or os.path.join('runs', asked.name)
   with _as_guest('pretrain'):
-    pretrain_task.run(asked.config, workdir)
-  return Run(workdir)
+    pretrain_task.run(asked.config, asked.workdir)
+  return Run(asked.workdir)
 
 
 def preview(data: Path | None = None, out: Path | None = None,
@@ -172,10 +171,9 @@ def preview(data: Path | None = None, out: Path | None = None,
     UserError, TransientError, KeyboardInterrupt: as `pretrain`.
   """
   asked = _asked(config, keys, out, {'task': 'preview'} | _of(data))
-  workdir = asked.flags['workdir'] or os.path.join('runs', asked.name)
   with _as_guest('preview'):
-    preview_task.run(asked.config, workdir)
-  return os.path.join(workdir, preview_task.NAME)
+    preview_task.run(asked.config, asked.workdir)
+  return os.path.join(asked.workdir, preview_task.NAME)
 
 
 def evaluate(weights: Path, task: str = 'knn', data: Path | None = None,
@@ -240,7 +238,7 @@ def _evaluated(run: Any, config: str, weights: Path, data: Path | None,
   """Runs a task that takes weights; returns the place of its results."""
   asked = _asked(config, keys, out, {'weights': os.fspath(weights)} | _of(data))
   with _as_guest(asked.config.task):
-    return run(asked.config, asked.flags['workdir'] or None, asked.name)
+    return run(asked.config, asked.workdir, asked.name)
 
 
 def _of(data: Path | None) -> dict[str, Any]:

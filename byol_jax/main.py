@@ -20,10 +20,10 @@ if __name__ == '__main__':
 import atexit
 from collections.abc import Sequence
 import contextlib
-import os
+import importlib
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from byol_jax import ending
 from byol_jax import errors
@@ -78,8 +78,7 @@ def _run(asked: command.Command) -> int:
   compiler.set_compiler_flags()
   compiler.pin_numbers()
   bucket.choose_library()
-  config, task, named = asked.config, asked.config.task, asked.flags['workdir'] or None
-  workdir = named or os.path.join('runs', asked.name)  # but of evaluations
+  config, task = asked.config, asked.config.task
   if task == 'study':  # its runs are processes of their own
     compiler.leave_accelerators()
   elif config.shard:  # its processes know nothing of one another
@@ -96,55 +95,10 @@ def _run(asked: command.Command) -> int:
   if task in ('pretrain', *task_names.EVALUATING):
     orbax_repairs.silence()
   with backend.explained(backend.advice(task)):
-    return _task(config, workdir, named, asked.name)
-
-
-def _task(config: Any, workdir: str, named: str | None, name: str) -> int:
-  """Runs config.task; returns the exit code."""
-  task = config.task
-  if task == 'pretrain':
-    from byol_jax.tasks import pretrain
-    pretrain.run(config, workdir)
-  elif task == 'prepare':
-    from byol_jax.tasks import prepare
-    prepare.run(config)
-  elif task == 'compare':
-    from byol_jax.tasks import compare
-    compare.run(config.compare.workdirs, named)
-  elif task == 'study':
-    from byol_jax.tasks import study
-    study.run(config, workdir)
-  elif task == 'preflight':
-    from byol_jax.tasks import preflight
-    return 0 if preflight.run(config, workdir) else 1
-  elif task == 'preview':
-    from byol_jax.tasks import preview
-    preview.run(config, workdir)
-  elif task == 'report':
-    from byol_jax.tasks import report
-    report.run(config, named)
-  elif task == 'embed':
-    from byol_jax.tasks import embed
-    embed.run(config, named, name)
-  elif task == 'index':
-    from byol_jax.tasks import index
-    index.run(config, named, name)
-  elif task == 'search':
-    from byol_jax.tasks import search
-    search.run(config, named)
-  elif task == 'retrieve':
-    from byol_jax.tasks import retrieve
-    retrieve.run(config, named, name)
-  elif task == 'finetune_pairs':
-    from byol_jax.tasks import finetune_pairs
-    finetune_pairs.run(config, named, name)
-  elif task == 'export':
-    from byol_jax.tasks import export
-    export.run(config, named, name)
-  else:
-    from byol_jax.tasks import evaluate
-    evaluate.run(config, named, name)
-  return 0
+    module = importlib.import_module(
+        f'byol_jax.tasks.{"evaluate" if task in task_names.MEASURING else task}')
+    fits = module.run(config, asked.workdir, asked.name)
+  return 1 if fits is False else 0  # preflight's answer; others return none
 
 
 def _exit(code: int) -> NoReturn:

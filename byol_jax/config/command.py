@@ -16,6 +16,7 @@ import ml_collections
 
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import kinds
+from byol_jax.config import names as task_names
 from byol_jax.config import rules
 from byol_jax.config.keys import Key
 from byol_jax.errors import UserError
@@ -45,6 +46,13 @@ class Command(NamedTuple):
   config: ml_collections.ConfigDict
   name: str
   flags: dict[str, Any]
+
+  @property
+  def workdir(self) -> str | None:
+    """Returns where the task writes; None where it finds a place by itself."""
+    if self.flags['workdir'] or self.config.task not in task_names.IN_RUNS:
+      return self.flags['workdir'] or None
+    return os.path.join('runs', self.name)
 
 
 def help_text() -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import logging
 
 from etils import epath
+import ml_collections
 import numpy as np
 
 from byol_jax.errors import UserError
@@ -28,17 +29,20 @@ _FOUND = ('l2', 'learning_rate', 'iterations', 'converged', 'chosen', 'seed', 's
           'test_classes_without_training_images')
 
 
-def run(workdirs: str, folder: str | None = None) -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None,
+        name: str = '') -> None:
   """Prints the tables.
 
   Args:
-    workdirs: the workdirs of pretrainings, with their evaluations, or of evaluations,
-      separated by commas; * stands for many.
-    folder: where to write report.html; None writes none.
+    config: `compare.workdirs` names the workdirs of pretrainings, with their
+      evaluations, or of evaluations, separated by commas; * stands for many.
+    workdir: where to write report.html; None writes none.
+    name: as every task takes it; not needed here.
 
   Raises:
     UserError: there is nothing to compare, or the page cannot be written.
   """
+  workdirs = config.compare.workdirs
   rows, places = [], _folders(workdirs)
   for place in places:
     found = [row for row in rows_lib.of_run(place)
@@ -56,8 +60,8 @@ def run(workdirs: str, folder: str | None = None) -> None:
   differences = _differences(rows)
   for line in differences:
     print(line)
-  if folder:
-    report.write(folder, side_by_side.of_runs(
+  if workdir:
+    report.write(workdir, side_by_side.of_runs(
         [str(place) for place in places],
         [several.Table('', table[0], table[1:], texts=3) for table in tables],
         differences, report.made()))

@@ -49,12 +49,13 @@ from byol_jax.training.step import TrainState
 _console = logging.getLogger('byol_jax')
 
 
-def run(config: ml_collections.ConfigDict, workdir: str) -> None:
+def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None:
   """Pretrains from where the workdir stands until the run is finished.
 
   Args:
     config: a valid config (`rules.validate`).
     workdir: the run's directory; made if it is missing.
+    name: as every task takes it; not needed here.
 
   Raises:
     UserError: a mistake that the user can mend.

@@ -33,12 +33,14 @@ class Search(NamedTuple):
   hits: list[gallery.Found]
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None) -> str:
+def run(config: ml_collections.ConfigDict, workdir: str | None,
+        name: str = '') -> str:
   """Searches, and writes hits.csv and gallery.html.
 
   Args:
     config: a valid config.
     workdir: where they are written; None: SEARCHED/search.
+    name: as every task takes it; not needed here.
 
   Returns:
     The folder of the files.

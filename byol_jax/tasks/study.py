@@ -86,12 +86,13 @@ def command(config: ml_collections.ConfigDict, workdir: str, base: str) -> list[
           f'--workdir={workdir}', '--distributed=off', *cells_lib.arguments(config)]
 
 
-def run(config: ml_collections.ConfigDict, workdir: str) -> None:
+def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None:
   """Makes all runs that are not made yet, and writes the table after each.
 
   Args:
     config: a valid config; all but its section `study` is the cells'.
     workdir: the study's directory; made if it is missing.
+    name: as every task takes it; not needed here.
 
   Raises:
     UserError: the study cannot be as it is asked for, or a run was refused.

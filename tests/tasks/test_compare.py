@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from byol_jax.config import keys
 from byol_jax.errors import UserError
 from byol_jax.tasks import compare
 
@@ -46,10 +47,16 @@ def write(path, value):
   path.write_text(value if isinstance(value, str) else json.dumps(value))
 
 
+def compared(workdirs):
+  config = keys.base()
+  config.compare.workdirs = workdirs
+  compare.run(config, None)
+
+
 @pytest.fixture(name='said')
 def _said(tmp_path, capsys):
   def said(workdirs=None):
-    compare.run(workdirs or f'{tmp_path}/*')
+    compared(workdirs or f'{tmp_path}/*')
     return capsys.readouterr().out
   return said
 
@@ -129,9 +136,9 @@ def test_a_file_that_someone_edited_is_left_out_by_name(runs, said, caplog, file
 def test_nothing_to_compare(runs, tmp_path):
   write(runs('run') / 'results.json', {'run': {'steps': 20}})  # no final figures
   with pytest.raises(UserError, match='none of them has'):
-    compare.run(str(tmp_path / 'run'))
+    compared(str(tmp_path / 'run'))
   with pytest.raises(UserError, match='no such folder'):
-    compare.run(str(tmp_path / 'none'))
+    compared(str(tmp_path / 'none'))
 
 
 def test_second_evaluations_and_workdirs_of_their_own(runs, said, tmp_path):

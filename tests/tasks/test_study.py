@@ -130,7 +130,10 @@ def test_a_study_leaves_what_it_promises(made, tmp_path, capsys):
       at.config, at.workdir, f'{tmp_path}/out/base.py')[3:]])
   assert files_lib.flatten(again.config) == files_lib.flatten(at.config)
   assert again.flags['workdir'] == 'out/cells/b-0'
-  compare.run(f'{tmp_path}/out/cells/*')
+  config = command_lib.parse(
+      ['main', '--config=configs/compare.py',
+       f'--config.compare.workdirs={tmp_path}/out/cells/*']).config
+  compare.run(config, None)
   assert f'{b["runs"][0]["linear_top1"]:.2f}%' in capsys.readouterr().out
 
   before = told(tmp_path)
