@@ -193,10 +193,15 @@ def test_too_many_bad_images_in_all_shards_together(embed, photos, capsys):
   assert '4 of 70 images' in capsys.readouterr().err
 
 
-def test_a_shard_is_never_decoded_whole(embed, monkeypatch):
+def test_a_worker_of_kubernetes_is_by_itself(embed, tmp_path, monkeypatch):
+  """It looks for no other process, and decodes nothing but its shard."""
   from byol_jax.data.feed import stream
+  from byol_jax.devices import hosts
   monkeypatch.setattr(stream, 'load_resident', None)
-  assert embed('1/3', '--config.data.resident=auto') == 0
+  monkeypatch.setattr(hosts, 'initialize', None)
+  monkeypatch.setenv('JOB_COMPLETION_INDEX', '2')
+  assert embed('auto/3', '--config.data.resident=auto', '--distributed=auto') == 0
+  assert (tmp_path / 'out' / 'shards' / '00003-of-00003' / 'results.json').exists()
 
 
 def test_pixels_in_memory(run, tmp_path):
