@@ -103,10 +103,10 @@ def read(path: str) -> Iterator[np.ndarray]:
   if path.endswith('.parquet'):
     from pyarrow import parquet
     with parquet.ParquetFile(path) as file:
-      for batch in file.iter_batches(columns=['feature']):
-        column = batch.column(0)
-        yield column.flatten().to_numpy(zero_copy_only=False).reshape(
-            len(column), column.type.list_size)
+      for k in range(file.num_row_groups):  # iter_batches keeps what it has read
+        for column in file.read_row_group(k, columns=['feature']).column(0).chunks:
+          yield column.flatten().to_numpy(zero_copy_only=False).reshape(
+              len(column), column.type.list_size)
     return
   with zipfile.ZipFile(path) as archive, archive.open('features.npy') as file:
     np.lib.format.read_magic(file)
