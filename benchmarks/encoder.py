@@ -1,11 +1,12 @@
 """How fast an encoder computes features: byol_jax, onnxruntime, PyTorch.
 
   python benchmarks/encoder.py [--network=resnet18] [--size=224] [--weights=RUN]
+      [--batches=1,8]
 
 Random weights, unless some are named; normalized pixels, float32, on this machine's
-processor. The programs take turns at batches of 1 and of 8 images; what counts is the
-median. PyTorch takes part where it and timm are installed, and the network is one of
-theirs. Its last line is one JSON object with images a second.
+processor. The programs take turns at each batch; what counts is the median. PyTorch
+takes part where it and timm are installed, and the network is one of theirs. Its last
+line is one JSON object with images a second.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def main():
   parser.add_argument('--network', default='resnet18')
   parser.add_argument('--size', type=int, default=224)
   parser.add_argument('--weights', help='as for config.weights')
+  parser.add_argument('--batches', default='1,8', help='images in a call')
   parser.add_argument('--turns', type=int, default=7)
   args = parser.parse_args()
   weights = (weights_lib.load(args.weights, None) if args.weights
@@ -83,8 +85,9 @@ def main():
   programs = _programs(weights)
   rng = np.random.default_rng(0)
   rates, size = {}, build.eval_view(weights.config)[0].image_size
-  print(f'{"images/s":12}{"batch 1":>10}{"batch 8":>10}')
-  for batch in (1, 8):
+  batches = [int(batch) for batch in args.batches.split(',')]
+  print(f'{"images/s":12}' + ''.join(f'{f"batch {x}":>10}' for x in batches))
+  for batch in batches:
     images = rng.normal(size=(batch, 3, size, size)).astype(np.float32)
     took = {name: [] for name in programs}
     for compute in programs.values():
@@ -99,12 +102,11 @@ def main():
     for name, seconds in took.items():
       rates[f'{name}_{batch}'] = round(batch / statistics.median(seconds), 2)
   for name in programs:
-    print(f'{name:12}{rates[f"{name}_1"]:10.1f}{rates[f"{name}_8"]:10.1f}')
+    print(f'{name:12}' + ''.join(f'{rates[f"{name}_{x}"]:10.1f}' for x in batches))
   print(json.dumps(rates | {
       'network': weights.describe()['architecture'], 'size': size,
-      'ratio_1': round(rates['onnxruntime_1'] / rates['byol_jax_1'], 2),
-      'ratio_8': round(rates['onnxruntime_8'] / rates['byol_jax_8'], 2),
-      'cores': os.cpu_count(), 'jax': jax.__version__}))
+      **{f'ratio_{x}': round(rates[f'onnxruntime_{x}'] / rates[f'byol_jax_{x}'], 2)
+         for x in batches}, 'cores': os.cpu_count(), 'jax': jax.__version__}))
 
 
 if __name__ == '__main__':

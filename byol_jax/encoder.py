@@ -43,11 +43,11 @@ class Encoder:
   """
 
   def __init__(self, weights: weights_lib.Weights, image_size: int,
-               center_share: float, batch_size: int):
+               center_share: float, batch_size: int, runtime: str = 'jax'):
     """Makes an encoder; programs call `load`."""
     self._encoder = encoder = subject.make_encoder(
         weights, image_size=image_size, center_share=center_share,
-        batch_size=batch_size)
+        batch_size=batch_size, runtime=runtime)
     data = weights.config.data
     self._how = decode.Reading(data.max_pixels, tuple(data.gray_range), data.background)
     self.params, self.state = weights.params, weights.state
@@ -166,7 +166,8 @@ class Batches:
 
 
 def load(path: str, *, network: str = 'online', image_size: int = 0,
-         center_share: float = 0.0, batch_size: int = 128) -> Encoder:
+         center_share: float = 0.0, batch_size: int = 128,
+         runtime: str = 'jax') -> Encoder:
   """Reads an encoder, with its architecture and the preparation of its images.
 
   Args:
@@ -176,9 +177,11 @@ def load(path: str, *, network: str = 'online', image_size: int = 0,
     image_size: S, pixels; 0: as its evaluations.
     center_share: the centre crop's share of the shorter side; 0: as in pretraining.
     batch_size: images a device and call; fewer are padded.
+    runtime: 'jax', or 'onnx' for onnxruntime, faster on a CPU.
 
   Raises:
-    UserError: see `weights.load`.
+    UserError: see `weights.load`; onnxruntime is not installed.
   """
   bucket.choose_library()  # main does so, too: requests end, TensorFlow stays out
-  return Encoder(weights_lib.load(path, network), image_size, center_share, batch_size)
+  return Encoder(weights_lib.load(path, network), image_size, center_share, batch_size,
+                 runtime)

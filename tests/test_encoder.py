@@ -1,6 +1,8 @@
 """An encoder in a program of one's own gives the features of task=embed."""
 
+import json
 import os
+import sys
 
 import numpy as np
 from PIL import Image
@@ -54,6 +56,32 @@ def test_files_give_the_features_of_embed(folder):
     np.testing.assert_allclose(features, embedded['features'], rtol=0, atol=1e-4)
   target = encoder.load(str(folder / 'run'), network='target')(files)
   assert np.abs(target - embedded['features']).max() > 1e-3
+
+
+def test_onnxruntime_computes_the_same(folder, capsys, monkeypatch):
+  pytest.importorskip('onnxruntime', reason="pip install 'byol_jax[onnx]'")
+  assert main_lib.main([
+      'byol_jax.main', f'--config={ROOT}/configs/embed.py', '--distributed=off',
+      f'--config.weights={folder}/run', '--config.data.source=folder',
+      f'--config.data.path={folder}/photos', '--config.embed.runtime=onnx',
+      f'--workdir={folder}/by_onnx']) == 0
+  assert 'were computed before' not in capsys.readouterr().out  # by jax
+  said = json.loads((folder / 'by_onnx/results.json').read_text())
+  assert said['protocol']['precision'] == 'float32, onnxruntime'
+  embedded = np.load(folder / 'embed/embeddings.npz')
+  theirs = np.load(folder / 'by_onnx/embeddings.npz')['features']
+  np.testing.assert_allclose(theirs, embedded['features'], rtol=0, atol=1e-4)
+  encode = encoder.load(str(folder / 'run'), batch_size=2, runtime='onnx')
+  files = [folder / 'photos' / name for name in embedded['names']]
+  np.testing.assert_allclose(encode(files), theirs, rtol=0, atol=1e-4)
+  pixels = np.random.default_rng(0).integers(0, 256, (3, 30, 40, 3), np.uint8)
+  np.testing.assert_allclose(
+      encode(pixels), encoder.load(str(folder / 'run'))(pixels), rtol=0, atol=1e-4)
+  with pytest.raises(UserError, match="'ort': name 'jax' or 'onnx'"):
+    encoder.load(str(folder / 'run'), runtime='ort')
+  monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+  with pytest.raises(UserError, match=r'onnxruntime is not installed: .*\[onnx\]'):
+    encoder.load(str(folder / 'run'), runtime='onnx')
 
 
 def test_pixels_give_nearly_those_of_files(folder):

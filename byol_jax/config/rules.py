@@ -112,6 +112,8 @@ def _of_images(config: ml_collections.ConfigDict) -> _Rules:
   smallest = architectures.minimum_image_size(architecture, network.stem)
   source = names_lib.CATALOGUE.get(data.source)  # none for 'same'
   needs = source.needs if source else {}
+  has_tiles = config.method.jigsaw and (
+      'jigsaw' in method_names.METHODS[config.method.name].reads)
   fake_mib = 3 * data.fake_images * data.image_size**2 / 2**20
   return (
       ('data.gray_range', data.gray_range[0] == data.gray_range[1],
@@ -125,7 +127,10 @@ def _of_images(config: ml_collections.ConfigDict) -> _Rules:
        f' more than data.resident_limit_mib = {data.resident_limit_mib}'),
       ('augment.jigsaw.tile', jigsaw.tile > jigsaw.size // 3,
        f', more than a third of augment.jigsaw.size = {jigsaw.size}'),
-      ('augment.jigsaw.tile', config.method.jigsaw and jigsaw.tile < smallest,
+      ('augment.jigsaw.tile', has_tiles and jigsaw.tile > data.image_size,
+       f', larger than a view, data.image_size = {data.image_size}: set '
+       'augment.jigsaw.size to about that, and the tile to a quarter of it'),
+      ('augment.jigsaw.tile', has_tiles and jigsaw.tile < smallest,
        f", but {network.name} with network.stem='{network.stem}' needs at least "
        f'{smallest} pixels'),
       *((f'data.{key}', not data[key],
@@ -173,6 +178,9 @@ def _of_methods(config: ml_collections.ConfigDict) -> _Rules:
        f', not a multiple of {keys_a_sub_batch}, the images that a sub-batch adds to '
        'it: train.batch_size / train.accumulation_steps'
        f'{", twice with method.symmetric" if config.method.symmetric else ""}'),
+      ('method.optimal_predictor', network.predictor
+       and config.method.optimal_predictor, ', which takes the place of the learned '
+       'one: set network.predictor=False'),
       ('network.predictor', not network.predictor and method.needs_predictor,
        f': without a predictor {method.title} collapses; leave it out'),
       ('network.heads', network.predictor and own_heads.predictor

@@ -35,17 +35,29 @@ class Encoder:
     center_share: the central crop's share of the shorter side.
     batch_size: images that a device takes in one call.
     threads: decoding threads; 0 for one a core.
+    is_ours: whether the model computes, and no other program in its place.
   """
 
   def __init__(self, model: Model, spec: views_lib.ViewSpec, *,
-               center_share: float, batch_size: int, threads: int = 0):
-    """Builds the encoder; see the attributes. `model` is built with axis_name=None."""
+               center_share: float, batch_size: int, threads: int = 0,
+               compute: Callable[[np.ndarray], np.ndarray] | None = None):
+    """Builds the encoder; see the attributes. `model` is built with axis_name=None.
+
+    `compute` takes the place of the model for the only networks that will be given:
+    normalized float32 [n, 3, S, S] -> float32 [n, D].
+    """
     self.model, self.spec, self.center_share = model, spec, center_share
     self.batch_size, self.threads = batch_size, threads
-    self.feature_size = model.feature_size
+    self.feature_size, self.is_ours = model.feature_size, compute is None
     self._looked_at: dict[int, tuple[table.Data, np.ndarray]] = {}
 
     def encode(share):
+      if compute is not None:
+        prepare = jax.jit(lambda images: views_lib.for_evaluation(
+            images, spec, share).transpose(0, 3, 1, 2))
+        # one by one: it is compiled once, however many come
+        return lambda _, images: compute(np.concatenate(
+            [prepare(image[None]) for image in images]))
       def features(networks, images):
         images = views_lib.for_evaluation(images, spec, share)
         return model.encoder.apply(*networks, images, False)[0]

@@ -18,10 +18,9 @@ def kinds(method: str) -> dict[str, str]:
   """Returns the kinds of encoders in results.json, and their names in tables.
 
   Args:
-    method: the name of the method that trained the encoder, which is its kind.
+    method: the method that trained the encoder, which is its kind: `names.kind`.
   """
-  entry = names.METHODS.get(method)
-  return {method: entry.title if entry else method} | _BASELINES
+  return {method: names.title(method)} | _BASELINES
 
 
 def method_of(results: Mapping[str, Any]) -> str:

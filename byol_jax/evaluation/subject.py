@@ -11,26 +11,33 @@ import numpy as np
 
 from byol_jax.data.sources import table
 from byol_jax.devices import mapped
+from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import features as features_lib
 from byol_jax.evaluation import figures
 from byol_jax.evaluation import final
 from byol_jax.training import build
 from byol_jax.weights import load as weights_lib
+from byol_jax.weights import onnx
 
 
 def make_encoder(weights: weights_lib.Weights, *, image_size: int, center_share: float,
                  batch_size: int, threads: int = 0,
-                 crop_area: tuple[float, float] | None = None) -> encode.Encoder:
+                 crop_area: tuple[float, float] | None = None,
+                 runtime: str = 'jax') -> encode.Encoder:
   """Builds an `Encoder` for some weights; see `build.eval_view`.
 
-  `crop_area` is that of evaluations on random crops; None: the run's.
+  `crop_area` is that of evaluations on random crops; None: the run's. With the runtime
+  'onnx' onnxruntime computes the features, of these weights alone.
   """
+  if runtime not in ('jax', 'onnx'):
+    raise UserError(f"the runtime is {runtime!r}: name 'jax' or 'onnx'")
   spec, share = build.eval_view(weights.config, image_size, center_share)
   if crop_area:
     spec = spec._replace(area=tuple(crop_area))
   return encode.Encoder(build.make_model(weights.config, 0, None), spec,
-                        center_share=share, batch_size=batch_size, threads=threads)
+                        center_share=share, batch_size=batch_size, threads=threads,
+                        compute=onnx.features(weights) if runtime == 'onnx' else None)
 
 
 class Subject(NamedTuple):
@@ -97,4 +104,5 @@ def preparation(weights: weights_lib.Weights,
   spec = encoder.spec
   return {'image_size': spec.image_size, 'center_share': encoder.center_share,
           'mean': list(spec.mean), 'std': list(spec.std),
-          'precision': weights.config.network.precision}
+          'precision': weights.config.network.precision} | (
+              {} if encoder.is_ours else {'precision': 'float32, onnxruntime'})

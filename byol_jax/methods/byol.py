@@ -14,6 +14,7 @@ collapsing (table 5b).
 Section 5 and appendix F.4 go from here to SimCLR by parts, each a setting: `beta`
 brings negatives in, `target` says what the prediction is compared with. Without a
 predictor (`network.predictor`) p is z. These are the rows of tables 5b, 18 and 19.
+Appendix I has p = z Q with the linear map Q that is best for the batch.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def make(settings: method.Settings = method.DEFAULTS) -> method.Method:
   """Returns BYOL.
 
   Args:
-    settings: `target`, `beta`, `temperature`, and the `examples` of a sub-batch.
+    settings: `target`, `beta`, `temperature`, `optimal_predictor`, and the `examples`
+      of a sub-batch.
   """
   beta, temperature = settings.beta, settings.temperature
 
@@ -41,7 +43,7 @@ def make(settings: method.Settings = method.DEFAULTS) -> method.Method:
     Args:
       outputs: both networks' outputs for both views.
       carried: {}.
-      axis_name: the mapped axis that negatives are gathered over, if beta > 0.
+      axis_name: the mapped axis of what looks at the whole batch, negatives and Q.
 
     Returns:
       The sum of both directions, the mean over this device's examples; in [0, 8]
@@ -55,8 +57,11 @@ def make(settings: method.Settings = method.DEFAULTS) -> method.Method:
       z1, z2 = outputs.online.projection
     if settings.target != 'online':
       z1, z2 = jax.lax.stop_gradient((z1, z2))
-    return losses.infonce_loss(p1, p2, z1, z2, temperature=temperature, beta=beta,
-                               axis_name=axis_name), {}
+    if settings.optimal_predictor:
+      p1, p2 = losses.best_linear(p1, p2, z2, z1, axis_name)
+    value, top1 = losses.infonce_loss(p1, p2, z1, z2, temperature=temperature,
+                                      beta=beta, axis_name=axis_name)
+    return value, {} if top1 is None else {'contrast_top1': 100 * top1}
 
   # by chance cosines are 0: 4, and the logarithm of 2 N - 1 ones in each direction
   chance = 4 + 4 * beta * temperature * math.log(max(2 * settings.examples - 1, 1))

@@ -118,7 +118,7 @@ def log_denominators(
 def infonce_loss(
     phi1: jax.Array, phi2: jax.Array, psi1: jax.Array, psi2: jax.Array, *,
     temperature: float, beta: float, axis_name: str | None,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array | None]:
   """Computes BYOL's interpolation to a contrastive loss (section 5, appendix F.4).
 
   L = 4 - InfoNCE(v, v') - InfoNCE(v', v), with cosines S and B examples,
@@ -139,17 +139,46 @@ def infonce_loss(
     axis_name: the mapped axis.
 
   Returns:
-    A scalar, this device's mean.
+    This device's mean, a scalar. And the share (0 to 1) of images whose other view is
+    the nearest one; None with beta = 0, which compares no images.
   """
   chex.assert_rank(phi1, 2)
   chex.assert_equal_shape([phi1, phi2, psi1, psi2])
   positive = regression_loss(phi1, psi2) + regression_loss(phi2, psi1)
   if beta == 0:
-    return jnp.mean(positive)
-  one, two, _ = log_denominators(
+    return jnp.mean(positive), None
+  one, two, top1 = log_denominators(
       *map(l2_normalize, (phi1, phi2, psi1, psi2)), temperature=temperature,
       axis_name=axis_name)
-  return jnp.mean(positive + beta * 2 * temperature * (one + two))
+  return jnp.mean(positive + beta * 2 * temperature * (one + two)), top1
+
+
+def best_linear(z1: jax.Array, z2: jax.Array, goal1: jax.Array, goal2: jax.Array,
+                axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+  """Predicts by the linear map that is best for the global batch (paper, appendix I).
+
+  Q = (Z'Z)^-1 Z'G over both directions, with a part in 10^6 of Z'Z's mean diagonal
+  added to it; no gradient goes through Q.
+
+  Args:
+    z1: [n, P], projections of view 1 on this device.
+    z2: [n, P], of view 2.
+    goal1: [n, P], what z1 is to predict.
+    goal2: [n, P], what z2 is to predict.
+    axis_name: the mapped axis.
+
+  Returns:
+    z1 Q and z2 Q, [n, P].
+  """
+  z, goal = jax.lax.stop_gradient(
+      (jnp.concatenate([z1, z2]), jnp.concatenate([goal1, goal2])))
+  sums = similarities(z.T, z.T), similarities(z.T, goal.T)
+  if axis_name is not None:
+    sums = jax.lax.psum(sums, axis_name)
+  square, cross = sums
+  ridge = 1e-6 * jnp.trace(square) / len(square)
+  best = jnp.linalg.solve(square + ridge * jnp.eye(len(square)), cross)
+  return similarities(z1, best.T), similarities(z2, best.T)
 
 
 def ntxent_loss(

@@ -42,6 +42,7 @@ class Settings(NamedTuple):
     target: what a prediction is compared with: 'ema', the target network's moving
       average; 'online', the same network; 'stopped', that without its gradient.
     beta: weight of the negatives.
+    optimal_predictor: whether the predictor is the best linear map of the batch.
     temperature: of the similarities between images.
     queue: K, keys of earlier batches.
     symmetric: whether each view is a query once.
@@ -52,6 +53,7 @@ class Settings(NamedTuple):
   projection_size: int = 256
   target: str = 'ema'
   beta: float = 0.0
+  optimal_predictor: bool = False
   temperature: float = 0.1
   queue: int = 65_536
   symmetric: bool = False
@@ -87,13 +89,6 @@ def moving_average(target: Mapping[str, Any], online: Mapping[str, Any],
   """Returns tau target + (1 - tau) online, leaf by leaf (BYOL, equation 1)."""
   return jax.tree.map(
       lambda t, o: t + rate.astype(t.dtype) * (o - t), target, online)
-
-
-def copied(target: Mapping[str, Any], online: Mapping[str, Any],
-           rate: jax.Array) -> Any:
-  """Returns the online parameters: a target that is always up to date."""
-  del target, rate
-  return online
 
 
 class Method(NamedTuple):

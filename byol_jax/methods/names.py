@@ -6,7 +6,8 @@ here.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from byol_jax.networks import architectures
 
@@ -36,7 +37,8 @@ class Entry(NamedTuple):
 
 # config key method.name: what belongs to it
 METHODS = {
-    'byol': Entry('byol_jax.methods.byol', 'BYOL', ('target', 'beta', 'temperature')),
+    'byol': Entry('byol_jax.methods.byol', 'BYOL',
+                  ('target', 'beta', 'temperature', 'optimal_predictor')),
     'simclr': Entry('byol_jax.methods.simclr', 'SimCLR', ('temperature',), 'simclr',
                     'online', joint_statistics=True),
     'moco': Entry('byol_jax.methods.moco', 'MoCo v2',
@@ -45,6 +47,19 @@ METHODS = {
     'simsiam': Entry('byol_jax.methods.simsiam', 'SimSiam', (), 'simsiam', 'stopped',
                      needs_predictor=True),
 }
+# MoCo with a jigsaw: its kind in results, and its title
+_INFOMIN = ('infomin', 'InfoMin')
+
+
+def kind(method: Mapping[str, Any]) -> str:
+  """Returns the name in results for a config's section `method`."""
+  return _INFOMIN[0] if method.get('jigsaw') else method['name']
+
+
+def title(name: str) -> str:
+  """Returns a `kind` for people; the name itself where no method has it."""
+  titles = {key: entry.title for key, entry in METHODS.items()} | dict([_INFOMIN])
+  return titles.get(name, name)
 
 
 def heads(method: str, chosen: str) -> architectures.Heads:

@@ -38,6 +38,9 @@ from byol_jax.weights import init_from
 
 _console = logging.getLogger('byol_jax')
 
+# keys of the target network
+_OF_TARGET = ('train.tau_base', 'train.tau_end', 'train.tau_batch_size',
+              'train.target_init')
 _SMALL = 50 << 20  # bytes that any run writes beside its checkpoints
 
 
@@ -173,6 +176,9 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
   method = program.method
   _console.info('method: %s, loss %s%s', method.title, method.meaning,
                 f': {method.note}' if method.note else '')
+  if unread := [] if method.target_views else list(rules.touched(config, _OF_TARGET)):
+    _console.warning('%s has no target network here, and nothing reads config key %s',
+                     method.title, ', '.join(unread))
   if ('queue' in method_names.METHODS[config.method.name].reads
       and config.method.queue > num_images):
     _console.warning(

@@ -110,7 +110,7 @@ def _learn(named: subject.Named, place: Place, train: table.Data,
            test: table.Data | None, items: batches.Items, pairs: Pairs,
            counts: dict[str, int], stages: stages_lib.Stages) -> dict[str, Any]:
   """Learns with each kind of encoder, and returns the content of results.json."""
-  config, method = named.config, named.weights.config.method.name
+  config, method = named.config, named.weights.kind
   rows, store = np.arange(table.size(train)), named.store()
   from_scratch = config.pairs.train == 'scratch'
   kinds = [figures_lib.UNTRAINED if from_scratch else method]

@@ -195,8 +195,7 @@ def _encoded(named: subject.Named, catalogue: catalogue_lib.Catalogue,
   data, encoder = catalogue.data, named.encoder
   rows = np.array([catalogue.rows[name] for name in names])
   networks = subject_lib.make(
-      named.weights.config.method.name, named.weights, encoder, named.store(), data,
-      rows).networks
+      named.weights.kind, named.weights, encoder, named.store(), data, rows).networks
   at_a_time = encoder.batch_size * jax.local_device_count()
   progress = console_lib.Progress('index', len(names))
   for part in _chunks(names, at_a_time * max(_CHUNK // at_a_time, 1)):

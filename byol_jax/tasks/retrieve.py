@@ -95,7 +95,7 @@ def _open(named: subject.Named) -> tuple[Part, Part | None]:
 def _measure(named: subject.Named, gallery: Part,
              queries: Part | None) -> dict[str, Any]:
   """Returns the content of results.json."""
-  config, method = named.config, named.weights.config.method.name
+  config, method = named.config, named.weights.kind
   kinds = tuple(figures_lib.kinds(method))[:None if config.evaluation.baselines else 1]
   store, results = named.store(), {'method': method}
   recall_at = [int(k) for k in config.retrieve.recall_at]

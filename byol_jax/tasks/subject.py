@@ -124,7 +124,8 @@ def load(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> N
       weights, image_size=config.data.eval_image_size,
       center_share=config.evaluation.center_share,
       batch_size=config.evaluation.batch_size, threads=data.data.threads,
-      crop_area=config.evaluation.crop_area)
+      crop_area=config.evaluation.crop_area,
+      runtime=config.embed.runtime if config.task == 'embed' else 'jax')
   _console.info(
       '%s of step %d: the %s network, %s; images of %d pixels', config.weights,
       weights.step, weights.network, weights.describe()['architecture'],

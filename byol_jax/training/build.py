@@ -117,8 +117,8 @@ def make_method(config: ml_collections.ConfigDict) -> Method:
       examples=config.train.batch_size // config.train.accumulation_steps,
       projection_size=config.network.projection_size,
       target=entry.target if c.target == 'auto' else c.target,
-      beta=c.beta, temperature=c.temperature, queue=c.queue,
-      symmetric=c.symmetric, jigsaw=c.jigsaw,
+      beta=c.beta, optimal_predictor=c.optimal_predictor, temperature=c.temperature,
+      queue=c.queue, symmetric=c.symmetric, jigsaw=c.jigsaw,
       shuffle=c.shuffle and config.network.bn_groups > 1))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import json
 from typing import Any, NamedTuple
 
+from byol_jax.methods import names
 from byol_jax.storage import files as files_lib
 from byol_jax.training import build
 from byol_jax.weights import deepmind
@@ -45,6 +46,7 @@ import safetensors.torch, torch, torchvision
 model = torchvision.models.{name}(weights=None)
 model.fc = torch.nn.Identity()
 model.load_state_dict(safetensors.torch.load_file('DIR/model.safetensors'))
+features = model.eval()(images)
 """
 _CODE = """import sys; sys.path.insert(0, 'DIR')
 import byol_resnet       # DIR/byol_resnet.py; it needs torch and safetensors alone
@@ -111,7 +113,7 @@ def text(weights: load.Weights, checked: Mapping[str, Any], images: str,
       library='timm' if same else 'pytorch', licence=licence_of(weights, licence),
       method=weights.kind, architecture=weights.describe()['architecture'],
       trained='trained elsewhere' if weights.is_foreign else
-      f'pretrained with {config.method.name}', size=size,
+      f'pretrained with {names.title(weights.kind)}', size=size,
       network=weights.network, step=weights.step)
   code = (_TIMM if same else _CODE).format(size=size)
   if same and same.torchvision:

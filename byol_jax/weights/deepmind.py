@@ -16,11 +16,12 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from byol_jax.errors import UserError
 from byol_jax.networks import architectures
 from byol_jax.storage import paths as paths_lib
+from byol_jax.weights import find
 from byol_jax.weights import unpickle
 from byol_jax.weights.pickled import Refused
+from byol_jax.weights.torch import Unfit
 
 _console = logging.getLogger('byol_jax')
 
@@ -47,11 +48,12 @@ def read(path: str, network: str) -> tuple[dict[str, Any], dict[str, Any], str, 
     looked at.
 
   Raises:
-    UserError: there is no such file, or it is another pickle, cut short, or not a
-      ResNet.
+    Unfit: there is no such file, or it is another pickle, cut short, or not a ResNet.
   """
   try:
     with _opened(path) as data:
+      if data[:2] == b'PK':
+        raise Refused(f'it is of PyTorch: {find.how_to_convert(path)}')
       pickle = unpickle.Pickle(data)
       content = pickle.content()
       name, trees = _encoder(pickle, content, network)
@@ -62,13 +64,12 @@ def read(path: str, network: str) -> tuple[dict[str, Any], dict[str, Any], str, 
           raise Refused('its step is no number')
         step = int(array.item())
   except FileNotFoundError as error:
-    raise UserError(f'config key weights is {path!r}: there is no such file'
-                    ) from error
+    raise Unfit('cannot be read: there is no such file') from error
   except OSError as error:
-    raise UserError(f'cannot read {path!r}: {error}') from error
+    raise Unfit(f'cannot be read: {error}') from error
   except Refused as error:
-    raise UserError(f"{path!r} is not a checkpoint of DeepMind's BYOL ({error}); "
-                    'nothing in it was executed') from error
+    raise Unfit(f"is not a checkpoint of DeepMind's BYOL ({error}); nothing in it was "
+                'executed') from error
   _console.warning('%s: weights by DeepMind, under the licence %s: not for commercial '
                    'use', path, LICENCE)
   stem = architectures.ARCHITECTURES[name].stem_channels

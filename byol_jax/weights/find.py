@@ -66,12 +66,17 @@ def kind(path: str) -> str:
       {'architecture', 'architectures'} & config.keys()) else 'run'
 
 
-def how_to_convert(path: str) -> str:
-  """Returns a line of Python that makes a safetensors file of PyTorch's."""
+def how_to_convert(path: str, to: str = '') -> str:
+  """Returns a line of Python that makes a safetensors file of PyTorch's.
+
+  Args:
+    path: PyTorch's file.
+    to: the safetensors file; '' for one beside it.
+  """
   return ('it is a pickle, which may hold a program; where PyTorch is, convert it: '
           f"import torch, safetensors.torch as s; d = torch.load({path!r}, "
           f"weights_only=True); s.save_file(d.get('state_dict', d), "
-          f"{os.path.splitext(path)[0] + SUFFIX!r})")
+          f"{to or os.path.splitext(path)[0] + SUFFIX!r})")
 
 
 def opened(path: str, key: str, *,
@@ -153,6 +158,9 @@ def _what_it_is(path: str) -> str:
   """Returns what a path without checkpoints is, and which path to name instead."""
   here = epath.Path(path)
   if not here.exists():
+    if path.startswith(('hf-hub:', 'hf_hub:', 'timm/', 'local-dir:')):
+      return ('it is no path: name the folder itself; what lies at Hugging Face must '
+              'be fetched before, as by `hf download NAME --local-dir FOLDER`')
     return 'there are no checkpoints, as there is no such file or folder'
   if here.suffix == '.onnx':
     return ('it is an ONNX file, whose normalizations are gone: name the run or the '

@@ -67,6 +67,10 @@ def parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     ValueError: the bytes are damaged, or of another format.
   """
   try:
+    if len(data) < 9:
+      raise ValueError('it is empty')
+    if data.startswith(b'version https://git-lfs'):
+      raise ValueError('it is a pointer to the file: git lfs pull fetches it')
     size = int.from_bytes(data[:8], 'little')
     if size > _MOST_HEADER:
       raise ValueError('its header is too large')
@@ -133,7 +137,8 @@ def folder_file(path: str) -> str:
   if not (folder / find.MODEL).exists():
     others = sorted(x.name for x in folder.iterdir() if x.suffix in find.PICKLED)
     raise Unfit(f'has no {find.MODEL}' + (
-        f', but {others[0]}: {find.how_to_convert(str(folder / others[0]))}'
+        f', but {others[0]}: '
+        + find.how_to_convert(str(folder / others[0]), str(folder / find.MODEL))
         if others else ''))
   if not (folder / 'config.json').exists():
     raise Unfit('has no config.json, which says how images are prepared; to do '

@@ -18,6 +18,7 @@ from byol_jax.devices import trees
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
+from byol_jax.training import build
 from byol_jax.training.step import TrainState
 from byol_jax.weights import find
 from byol_jax.weights import load
@@ -38,18 +39,27 @@ def with_preparation(config: ml_collections.ConfigDict, begun: Mapping[str, Any]
   What the user has set stays.
 
   Args:
-    config: the run's.
+    config: the run's, with a precision.
     begun: the flat config that the run began with; {} for a new one.
 
   Raises:
-    UserError: there is no such encoder.
+    UserError: there is no such encoder, or it is another network: before anything of
+      the run is written.
   """
-  if not config.init_from or find.kind(config.init_from) == 'run' and not begun:
+  if not config.init_from:
     return config
   if begun:  # the encoder may be gone
     source = begun if begun.get('init_from') == config.init_from else {}
+  elif find.kind(config.init_from) == 'run':
+    find.opened(config.init_from, 'init_from')[0].close()
+    return config
   else:
-    source = files_lib.flatten(load.load(config.init_from, None, 'init_from').config)
+    weights = load.load(config.init_from, None, 'init_from')
+    source = files_lib.flatten(weights.config)
+    here = trees.named(build.encoder_shapes(config))
+    if any(not _fits(there, here.get(name)) for name, there in trees.named(
+        (weights.params, weights.state)).items()):
+      raise _another(weights)
   default = files_lib.flatten(keys_lib.base())
   here = files_lib.flatten(config)
   taken = {key: tuple(source[key]) if isinstance(source[key], list) else source[key]
@@ -130,19 +140,27 @@ def _with_encoder(state: TrainState, path: str) -> TrainState:
             and name.partition('.')[2].startswith('encoder')]
   taken = {}
   for name in wanted:
-    array, leaf = there.get(name.partition('_')[2]), fresh[name]
-    if array is None or (array.shape, array.dtype) != (leaf.shape, leaf.dtype):
-      n = weights.config.network
-      raise UserError(
-          f'config key init_from is {path!r}, whose encoder is another network than '
-          f'this run\'s: set --config.network.name={n.name} '
-          f'--config.network.width={n.width:g} --config.network.stem={n.stem} '
-          f'--config.network.padding={n.padding}')
+    array = there.get(name.partition('_')[2])
+    if not _fits(fresh[name], array):
+      raise _another(weights)
     taken[name] = array.copy()  # a buffer of its own for each
   _console.info('init_from: took the encoder of %s, %s, for the %s; heads are new',
                 path, weights.describe()['architecture'], ' and the '.join(
                     sorted({f'{name.split("_")[0]} network' for name in taken})))
   return _replaced(state, taken)
+
+
+def _fits(one: Any, other: Any) -> bool:
+  return other is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
+
+
+def _another(weights: load.Weights) -> UserError:
+  n = weights.config.network
+  return UserError(
+      f'config key init_from is {weights.path!r}, whose encoder is another network '
+      f'than this run\'s: set --config.network.name={n.name} '
+      f'--config.network.width={n.width:g} --config.network.stem={n.stem} '
+      f'--config.network.padding={n.padding}')
 
 
 def _replaced(state: TrainState, taken: Mapping[str, np.ndarray]) -> TrainState:

@@ -27,6 +27,7 @@ from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.devices import trees as trees_lib
 from byol_jax.errors import UserError
+from byol_jax.methods import names
 from byol_jax.networks import resnet
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
@@ -74,7 +75,7 @@ class Weights(NamedTuple):
   @property
   def kind(self) -> str:
     """Returns the kind of the encoder in results.json: its method, or 'pretrained'."""
-    return 'pretrained' if self.is_foreign else self.config.method.name
+    return 'pretrained' if self.is_foreign else names.kind(self.config.method)
 
   def describe(self) -> dict[str, Any]:
     """Returns the entries about the weights in a protocol."""
@@ -108,14 +109,14 @@ def load(path: str, network: str | None, key: str = 'weights') -> Weights:
                     'WORKDIR/checkpoints/STEP or an exported file, as in '
                     f'--config.{key}=runs/fashion')
   kind = find.kind(path)
-  if kind in ('run', 'deepmind'):
-    read = of_run.read if kind == 'run' else _from_deepmind
-    weights = _checked(*read(path, network or 'online'), path)
-  else:
-    try:
+  try:
+    if kind in ('run', 'deepmind'):
+      read = of_run.read if kind == 'run' else _from_deepmind
+      weights = _checked(*read(path, network or 'online'), path)
+    else:
       weights = _from_file(path, kind, network)
-    except torch_lib.Unfit as error:
-      raise UserError(f'config key {key} is {path!r}: it {error}') from error
+  except torch_lib.Unfit as error:
+    raise UserError(f'config key {key} is {path!r}: it {error}') from error
   _check_finite(weights, key)
   return weights
 
@@ -270,12 +271,13 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
 
 def _check_finite(weights: Weights, key: str) -> None:
   for name, array in trees_lib.named((weights.params, weights.state)).items():
-    if np.isfinite(array).all():
+    if np.isfinite(array).all() and not (
+        name.endswith('var_ema.average') and (array < 0).any()):
       continue
     name = name.partition('.')[2]
     if weights.is_foreign:
       raise UserError(f'config key {key} is {weights.path!r}: its array {name} is not '
-                      'finite; take another file')
+                      'finite, or a variance below 0; take another file')
     earlier = ''
     if find.kind(weights.path) == 'run':
       folder = find.parse(weights.path)[0]

@@ -7,6 +7,7 @@ other programs resize otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import importlib
 import json
 from typing import Any
@@ -100,6 +101,20 @@ def open_session(data: bytes, threads: int = 0) -> Any:
   options = runtime.SessionOptions()
   options.intra_op_num_threads = threads
   return runtime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
+
+
+def features(weights: weights_lib.Weights) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns what onnxruntime computes in our place, on the processor.
+
+  Returns:
+    A function of normalized float32 [n, 3, S, S] -> float32 [n, D].
+
+  Raises:
+    UserError: onnx or onnxruntime is not installed, or the encoder cannot be said in
+      ONNX.
+  """
+  session = open_session(graph(weights, preparation=False))
+  return lambda images: session.run([OUTPUT], {INPUT: images})[0]
 
 
 def check(path: str, sample: agreement.Sample) -> dict[str, float]:

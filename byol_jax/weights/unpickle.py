@@ -18,7 +18,8 @@ from byol_jax.weights import pickled
 from byol_jax.weights.pickled import Refused
 
 # A ResNet-200 with its momentum has some hundred thousand operations. One operation
-# makes at most some hundred bytes, so memory is bounded, whatever they are.
+# makes at most some hundred bytes, so memory is bounded, whatever they are. A named
+# tuple counts as one for each field.
 _MOST_OPERATIONS = 2_000_000
 _SHORT = 4096  # bytes; longer texts stay in the file
 _MOST_NAME = 200
@@ -32,7 +33,7 @@ class Pickle:
     """Takes the bytes of the file, or a mapping of it into memory."""
     self._data, self._at = data, 0
     self._stack, self._marked, self._memo = [], [], {}
-    self._bytes_read = 0
+    self._bytes_read, self._left = 0, _MOST_OPERATIONS
 
   def content(self) -> Any:
     """Returns what the pickle holds.
@@ -43,7 +44,8 @@ class Pickle:
       Refused: it holds something else, or is cut short.
     """
     try:
-      for _ in range(_MOST_OPERATIONS):
+      while self._left > 0:
+        self._left -= 1
         operation = self._take(1)
         if operation == b'.':
           return self._stack.pop()
@@ -137,8 +139,10 @@ class Pickle:
   def _set(self, items: list[Any]) -> None:
     """Puts keys and values into the dictionary on the stack."""
     into, keys = self._top(dict), items[::2]
-    # the hash of a tuple of tuples may take for ever
-    if not all(isinstance(key, (str, int)) for key in keys) or len(items) % 2:
+    # the hash of a tuple of tuples may take for ever; so do large numbers of one hash
+    if len(items) % 2 or not all(
+        isinstance(key, str) or isinstance(key, int) and abs(key) < 2**32
+        for key in keys):
       raise Refused('a dictionary without names')
     into.update(zip(keys, items[1::2]))
 
@@ -147,6 +151,7 @@ class Pickle:
     if (not isinstance(kind, pickled.NamedTuples) or not isinstance(values, tuple)
         or len(values) != len(kind.fields)):
       raise Refused('it makes an object that is no named tuple')
+    self._left -= len(values)
     return dict(zip(kind.fields, values))
 
   def _extend(self, items: list[Any]) -> None:

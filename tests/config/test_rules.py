@@ -69,6 +69,12 @@ def test_tiles_must_fit():
       "config key augment.jigsaw.tile is 2, but resnet8 with network.stem='half' needs "
       'at least')):
     rules.validate(config)
+  config.augment.jigsaw.tile = 24
+  with pytest.raises(UserError, match=re.escape(
+      'config key augment.jigsaw.tile is 24, larger than a view, data.image_size = 20')):
+    rules.validate(config)
+  config.augment.jigsaw.update(size=48, tile=12)
+  rules.validate(config)
 
 
 def test_missing_key_is_named():
@@ -103,6 +109,8 @@ def test_missing_key_is_named():
      "config key method.target is 'online', but method.name=moco does not read it"),
     ('method.name=simsiam network.predictor=False', 'SimSiam collapses'),
     ('method.queue=4096', 'method.name=byol does not read it'),
+    ('method.optimal_predictor=True', 'set network.predictor=False'),
+    ('method.name=simclr method.jigsaw=0.5', 'method.name=simclr does not read it'),
     ('method.temperature=0', 'config key method.temperature is 0'),
     ('network.heads=simclr', 'network.predictor=False'),
     ('method.name=simclr network.heads=byol', 'set network.predictor=False'),

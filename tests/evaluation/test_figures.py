@@ -25,6 +25,8 @@ def test_a_row_for_each_kind_that_was_measured():
       'byol': {'knn_top1': 52.0, 'knn_top1_std': 1.5, 'knn_top1_interval': [40, 60]},
       'raw_pixels': {'knn_top1': 30.0}}).splitlines()
   assert [line[:20].strip() for line in lines] == ['knn', 'BYOL', 'raw pixels']
+  table = figures.table('knn', {'method': 'infomin', 'infomin': {'knn_top1': 52.0}})
+  assert table.splitlines()[1].startswith('InfoMin ')
   assert '52.00% +-1.50' in lines[1] and lines[1].endswith('40.00 to 60.00')
   assert lines[2].endswith('-')
 

@@ -76,7 +76,7 @@ def test_gradients_of_what_is_compared_with(x64, cell):
   alpha, beta = (float(x) for x in cell.split('alpha')[1].split('_beta'))
   arrays = [jnp.asarray(INFONCE[name]) for name in ('phi1', 'phi2', 'psi1', 'psi2')]
   grads = jax.grad(lambda *x: losses.infonce_loss(
-      *x, temperature=alpha, beta=beta, axis_name=None), (0, 1, 2, 3))(*arrays)
+      *x, temperature=alpha, beta=beta, axis_name=None)[0], (0, 1, 2, 3))(*arrays)
   for grad, name in zip(grads, ('phi1', 'phi2', 'psi1', 'psi2')):
     np.testing.assert_allclose(grad, INFONCE[f'{cell}/grad_{name}'], rtol=1e-9,
                                atol=1e-13)
@@ -86,7 +86,7 @@ def test_the_ends_are_byol_and_simclr(x64):
   phi1, phi2, psi1, psi2 = (jnp.asarray(INFONCE[name]) for name in (
       'phi1', 'phi2', 'psi1', 'psi2'))
   whole = lambda *x, beta: losses.infonce_loss(
-      *x, temperature=0.3, beta=beta, axis_name=None)
+      *x, temperature=0.3, beta=beta, axis_name=None)[0]
   assert float(whole(phi1, phi2, psi1, psi2, beta=0.0)) == float(
       losses.byol_loss(phi1, phi2, psi1, psi2))
   ntxent, _ = losses.ntxent_loss(phi1, phi2, temperature=0.3, axis_name=None)
@@ -94,8 +94,9 @@ def test_the_ends_are_byol_and_simclr(x64):
                              4 + 2 * 0.3 * ntxent, rtol=1e-14)
 
 
+@pytest.mark.parametrize('num_devices', [2, 8])
 @pytest.mark.parametrize('kind', ['ema', 'online', 'stopped'])
-def test_two_devices_share_their_negatives(x64, kind):
+def test_devices_share_their_negatives(x64, kind, num_devices):
   method = byol.make(method_lib.Settings(target=kind, beta=0.5, temperature=0.1))
   phi, psi = (jnp.stack([INFONCE[f'{name}1'], INFONCE[f'{name}2']])
               for name in ('phi', 'psi'))
@@ -104,17 +105,44 @@ def test_two_devices_share_their_negatives(x64, kind):
     return method.loss(method_lib.Pass(
         online, target if method.target_views else None), {}, axis_name)[0]
   value, grads = jax.value_and_grad(loss)(phi, psi)
-  parts = lambda x: jnp.moveaxis(x.reshape(2, 2, 4, -1), 1, 0)
+  parts = lambda x: jnp.moveaxis(x.reshape(2, num_devices, 8 // num_devices, -1), 1, 0)
   mapped = jax.pmap(jax.value_and_grad(lambda *x: loss(*x, axis_name='i')),
-                    axis_name='i', devices=jax.devices()[:2])
+                    axis_name='i', devices=jax.devices()[:num_devices])
   values, mapped_grads = mapped(parts(phi), parts(psi))
   np.testing.assert_allclose(np.mean(values), value, rtol=1e-12)
-  np.testing.assert_allclose(mapped_grads / 2, parts(grads), rtol=1e-10, atol=1e-14)
+  np.testing.assert_allclose(mapped_grads / num_devices, parts(grads), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize('num_devices', [1, 4])
+def test_the_best_linear_predictor(x64, num_devices):
+  """Appendix I: least squares over the batch of all devices and both directions."""
+  method = byol.make(method_lib.Settings(target='stopped', optimal_predictor=True))
+  z = np.random.default_rng(0).standard_normal((2, 24, 7)) + 1
+  q = np.linalg.lstsq(np.concatenate(z), np.concatenate(z[::-1]), rcond=None)[0]
+  def loss(z, q=q):
+    return jnp.mean(sum(losses.regression_loss(z[i] @ q, jax.lax.stop_gradient(z[1 - i]))
+                        for i in (0, 1)))
+  expected, gradient = jax.value_and_grad(loss)(jnp.asarray(z))  # q is a constant
+  parts = lambda x: jnp.moveaxis(x.reshape(2, num_devices, -1, 7), 1, 0)
+  values, grads = jax.pmap(jax.value_and_grad(lambda z: method.loss(
+      method_lib.Pass(Outputs(z, z, z), None), {}, 'i')[0]),
+                           axis_name='i', devices=jax.devices()[:num_devices])(parts(z))
+  np.testing.assert_allclose(np.mean(values), expected, rtol=1e-5)
+  np.testing.assert_allclose(grads / num_devices, parts(gradient), atol=1e-6)
+  assert expected < 0.6 * losses.byol_loss(*z, *z)  # it predicts
 
 
 def test_what_beta_makes_of_the_loss():
   method = byol.make(method_lib.Settings(examples=8, beta=1.0, temperature=0.1))
   assert method.meaning.chance == pytest.approx(4 + 0.4 * math.log(15))
+  # with negatives there is a nearest image, and without there is none
+  phi, psi = (jnp.stack([INFONCE[f'{name}1'], INFONCE[f'{name}2']])
+              for name in ('phi', 'psi'))
+  outputs = method_lib.Pass(Outputs(phi, phi, phi), Outputs(psi, psi, None))
+  nearest = np.argmax(_cosine(phi[0][:, None], psi[1]), axis=1)
+  _, metrics = method.loss(outputs, {}, None)
+  assert float(metrics['contrast_top1']) == 100 * np.mean(nearest == np.arange(8))
+  assert byol.make().loss(outputs, {}, None)[1] == {}
 
 
 def test_the_target_is_a_moving_average_and_nothing_else_is_carried():
@@ -140,4 +168,11 @@ def test_every_name_is_a_file_with_a_method():
     method = importlib.import_module(entry.module).make()
     assert isinstance(method, method_lib.Method) and method.title == entry.title, name
     assert method.joint_statistics == entry.joint_statistics
-    assert method.online_views
+    assert method.online_views and names.title(name) == method.title
+
+
+def test_what_results_call_a_method():
+  assert names.kind({'name': 'moco', 'jigsaw': 0.0}) == 'moco'
+  assert names.kind({'name': 'moco', 'jigsaw': 0.5}) == 'infomin'
+  assert names.kind({'name': 'byol'}) == 'byol'
+  assert names.title('infomin') == 'InfoMin' and names.title('other') == 'other'

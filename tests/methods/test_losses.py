@@ -1,5 +1,8 @@
 """The objective and the probe's loss against numpy formulas."""
 
+import os
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from byol_jax.methods import byol
 from byol_jax.methods import losses
+from byol_jax.tasks import preflight
 
 TOLERANCE = dict(rtol=1e-10, atol=1e-12)  # float64
 
@@ -122,12 +126,26 @@ def test_similarities_are_in_full_precision_on_a_tpu():
       lambda a, b: losses.ntxent_loss(a, b, temperature=0.1, axis_name=None)[0],
       lambda a, b: losses.queue_loss(a, a, b, 0.1)[0],
       lambda a, b: losses.infonce_loss(a, b, a, b, temperature=0.1, beta=1.0,
-                                       axis_name=None)):
+                                       axis_name=None)[0]):
     lowered = jax.export.export(jax.jit(jax.grad(loss)), platforms=['tpu'])(x, x)
     products = [line for line in lowered.mlir_module().splitlines()
                 if 'stablehlo.dot_general' in line]
     assert products
     assert all('precision = [HIGHEST, HIGHEST]' in line for line in products)
+
+
+@pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
+def test_similarities_stay_in_full_precision_when_compiled_for_a_tpu():
+  """Forwards and backwards, on the eight cores of a v3-8."""
+  pytest.importorskip('libtpu', reason="pip install 'byol_jax[tpu]' has the compiler")
+  devices = preflight.describe('v3-8')
+  x = jax.ShapeDtypeStruct((len(devices), 16, 128), jnp.float32)
+  loss = lambda a, b: losses.ntxent_loss(a, b, temperature=0.1, axis_name='i')[0]
+  compiled = jax.pmap(jax.grad(loss), axis_name='i', devices=devices).lower(x, x)
+  products = [line for line in compiled.compile().as_text().splitlines()
+              if re.search(r' (convolution|dot)\(', line)]  # it makes one of the other
+  assert len(products) >= 4
+  assert all('operand_precision={highest,highest}' in line for line in products)
 
 
 def _pair_batch(n=8, d=5, seed=3):

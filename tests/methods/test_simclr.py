@@ -54,6 +54,20 @@ def test_two_devices_share_their_negatives(x64, t):
           rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize('num_devices', [4, 8])
+def test_more_devices_share_their_negatives(x64, num_devices):
+  one, two = (jnp.asarray(x).reshape(num_devices, 8 // num_devices, -1) for x in HIDDEN)
+  (loss, _), grads = jax.pmap(
+      jax.value_and_grad(functools.partial(
+          _loss, temperature=0.1, axis_name='i'), (0, 1), has_aux=True),
+      axis_name='i', devices=jax.devices()[:num_devices])(one, two)
+  np.testing.assert_allclose(np.mean(loss), RECORDED['T0.1/loss'], rtol=1e-10)
+  for ours, name in zip(grads, ('grad_hidden1', 'grad_hidden2')):
+    np.testing.assert_allclose(
+        np.reshape(ours, (8, -1)) / num_devices, RECORDED[f'T0.1/{name}'],
+        rtol=1e-10, atol=1e-14)
+
+
 @pytest.mark.parametrize('t', TEMPERATURES)
 def test_float32(t):
   loss, _ = _loss(*(jnp.float32(x) for x in HIDDEN), float(t))
@@ -66,8 +80,11 @@ def test_collapsed_and_zero_outputs(x64):
   loss, _ = _loss(same, same, 0.1)
   np.testing.assert_allclose(loss, RECORDED['collapsed/loss'], rtol=1e-12)
   zero = jnp.asarray(HIDDEN[0]).at[3].set(0.0)
-  loss, _ = _loss(zero, jnp.asarray(HIDDEN[1]), 0.1)
+  (loss, _), grads = jax.value_and_grad(_loss, (0, 1), has_aux=True)(
+      zero, jnp.asarray(HIDDEN[1]), 0.1)
   np.testing.assert_allclose(loss, RECORDED['zero_row/loss'], rtol=1e-10)
+  for ours, name in zip(grads, ('grad_hidden1', 'grad_hidden2')):
+    np.testing.assert_allclose(ours, RECORDED[f'zero_row/{name}'], rtol=1e-10, atol=1e-14)
 
 
 def test_low_temperatures_do_not_overflow():

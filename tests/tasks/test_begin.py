@@ -84,6 +84,23 @@ def test_a_run_with_its_data(config, caplog):
   assert '3 epochs = 7 steps, 1 of warm-up' in caplog.text
 
 
+def test_what_nothing_reads_is_said(config, caplog):
+  """A study changes the method, not what its base file says of a target."""
+  config.train.update(tau_base=0.5, target_init='copy')
+  begin.open_data(config, 'runs/x')
+  assert 'nothing reads' not in caplog.text
+  config.method.target = 'stopped'
+  begin.open_data(config, 'runs/x')
+  assert ('BYOL has no target network here, and nothing reads config key '
+          'train.target_init, train.tau_base\n') in caplog.text
+  caplog.clear()
+  config.method.update(name='moco', target='auto', queue=48)
+  begin.open_data(config, 'runs/x')
+  assert 'nothing reads' not in caplog.text
+  assert ('config key method.queue is 48, more than the 40 images: each image is among '
+          'its own negatives') in caplog.text
+
+
 def test_checkpoints_hold_the_bad_images(config, tmp_path):
   for k in range(40):
     Image.new('RGB', (8, 8)).save(tmp_path / f'{k:02d}.png')

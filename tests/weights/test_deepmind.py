@@ -2,6 +2,7 @@
 
 import collections
 import pickle
+import re
 
 import haiku as hk
 import jax
@@ -134,6 +135,19 @@ def test_an_encoder_comes_in(theirs, tmp_path, version, caplog):
   assert not target['params']['encoder/~/initial_conv']['w'].any()
 
 
+def test_what_dill_itself_writes(theirs, tmp_path):
+  dill = pytest.importorskip('dill', reason='pip install dill')
+  images, params, state, features = theirs
+  content = {'experiment_state': _State(params, params, state, state, ()),
+             'step': np.int64(7), 'rng': np.zeros(2, np.uint32)}
+  path = tmp_path / 'a.pkl'
+  path.write_bytes(dill.dumps(content, protocol=2, byref=False))
+  weights = weights_lib.load(str(path), 'target')
+  ours = agreement.features(weights, images.transpose(0, 3, 1, 2))
+  np.testing.assert_allclose(ours, features, rtol=1e-4, atol=1e-5)
+  assert weights.step == 7
+
+
 def test_what_is_no_checkpoint(theirs, tmp_path):
   _, params, state, _ = theirs
   path = checkpoint(tmp_path / 'a.pkl', params, state)
@@ -141,10 +155,11 @@ def test_what_is_no_checkpoint(theirs, tmp_path):
   def refused(data, message):
     (tmp_path / 'b.pkl').write_bytes(data)
     with pytest.raises(UserError, match=message) as error:
-      deepmind.read(str(tmp_path / 'b.pkl'), 'online')
-    assert '\n' not in str(error.value)
+      weights_lib.load(str(tmp_path / 'b.pkl'), None, 'init_from')
+    assert re.fullmatch("config key init_from is '.*b.pkl': it [^\n]*", str(error.value))
   refused(whole[:-1], 'cut short')
   refused(b'', 'it is empty')
+  refused(b'PK' + bytes(40), 'it is of PyTorch: .*, convert it: import torch')
   refused(pickle.dumps({'a': 1}, 2), 'no experiment_state')
   refused(pickle.dumps([1], 2), 'no experiment_state')
   refused(pickle.dumps(print, 2), 'it names .* nothing in it was executed')

@@ -102,6 +102,7 @@ def test_what_a_path_is_that_has_no_checkpoint(run):
   assert 'no such file or folder' in refused(root / 'nowhere')
   assert 'no such file or folder' in refused(root / 'nowhere' / 'checkpoints')
   assert f'it holds runs: name one of them: {run}' in refused(root)
+  assert 'must be fetched before' in refused('hf-hub:timm/resnet18.a1_in1k')
   evaluation = run / 'evaluations' / 'finetune-30'
   (evaluation / 'checkpoints' / 'stage').mkdir(parents=True)
   (evaluation / 'config.json').write_text('{"task": "finetune"}')

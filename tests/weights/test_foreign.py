@@ -8,6 +8,7 @@ import pytest
 import safetensors.numpy
 
 from byol_jax.errors import UserError
+from byol_jax.weights import agreement
 from byol_jax.weights import load as weights_lib
 from byol_jax.weights import torch as torch_lib
 
@@ -84,6 +85,8 @@ def test_what_does_not_come_in(folder):
   refused('layer1.0.bn1.weight is F16: convert the arrays to float32', key='init_from')
   write(path, arrays | {name: np.full_like(arrays[name], np.nan)})
   refused('its array .*batchnorm_0.scale is not finite')
+  write(path, arrays | {'bn1.running_var': -arrays['bn1.running_var']})
+  refused('its array .*var_ema.average is not finite, or a variance below 0')
   write(path, arrays | {name: arrays[name][:3]})
   refused(r'is of another network: layer1.0.bn1.weight is of shape \(3,\) there')
   whole = safetensors.numpy.save(arrays)
@@ -91,9 +94,43 @@ def test_what_does_not_come_in(folder):
                (9).to_bytes(8, 'little') + b'{"a": 1 }'):
     (path / 'model.safetensors').write_bytes(data)
     refused('cannot be read: it is damaged')
+  (path / 'model.safetensors').write_bytes(b'version https://git-lfs.github.com/spec/v1')
+  refused('it is a pointer to the file: git lfs pull')
   (path / 'model.safetensors').unlink()
   (path / 'pytorch_model.bin').write_bytes(b'')
-  refused('has no model.safetensors, but pytorch_model.bin: it is a pickle.*convert')
+  refused('has no model.safetensors, but pytorch_model.bin: it is a pickle.*convert.*/model.safetensors')
   (path / 'resnet50.pth').write_bytes(b'')
   refused('cannot be read: it is a pickle, .*save_file', 'resnet50.pth')
   refused('there is no such file', 'none.safetensors')
+
+
+def test_a_state_dict_of_timm_has_its_features(tmp_path):
+  """Behind every name that people's modules give it, and as lightly numbers it."""
+  torch = pytest.importorskip('torch', reason="large: pip install 'byol_jax[torch]'")
+  timm = pytest.importorskip('timm', reason="large: pip install 'byol_jax[torch]'")
+  safetensors_torch = pytest.importorskip('safetensors.torch')
+  torch.manual_seed(0)
+  model = timm.create_model('resnet18', num_classes=10)
+  with torch.no_grad():
+    for name, array in model.named_parameters():
+      if 'bn' in name or 'downsample.1' in name:
+        array.uniform_(-0.2, 0.2) if name.endswith('bias') else array.uniform_(0.5, 1.5)
+    for _ in range(3):
+      model.train()(torch.randn(8, 3, 64, 64))
+    images = torch.randn(4, 3, 64, 64)
+    theirs = model.eval().forward_head(
+        model.forward_features(images), pre_logits=True).numpy()
+  digests = set()
+  for k, module in enumerate((
+      model, torch.nn.Sequential(*list(model.children())[:-1]),
+      *(torch.nn.ModuleDict({name: model})
+        for name in ('module', 'backbone', 'encoder', 'model')),
+      torch.nn.ModuleDict({'module': torch.nn.ModuleDict(
+          {'backbone': torch.nn.Sequential(*list(model.children())[:-2])})}))):
+    path = str(tmp_path / f'{k}.safetensors')
+    safetensors_torch.save_file(module.state_dict(), path)
+    weights = weights_lib.load(path, None)
+    digests.add(weights.digest)
+  assert len(digests) == 1
+  found = agreement.difference(theirs, agreement.features(weights, images.numpy()))
+  assert found['relative_l2'] < 1e-4 and found['one_minus_cos'] < 1e-6

@@ -13,6 +13,7 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
+from byol_jax.weights import agreement
 from byol_jax.weights import init_from
 from byol_jax.weights import torch as torch_lib
 
@@ -148,6 +149,11 @@ def test_an_encoder_of_others_is_taken_for_both_networks(theirs, caplog):
         state['encoder/~/initial_batchnorm/~/mean_ema']['average'],
         weights.state['encoder/~/initial_batchnorm/~/mean_ema']['average'])
     assert params['projector/~/linear_0']['w'].all()
+  images = np.random.default_rng(0).normal(size=(2, 3, 24, 24)).astype(np.float32)
+  for params, state in (taken[:2], taken[2:]):
+    np.testing.assert_allclose(agreement.features(weights._replace(
+        params=params, state=state), images), agreement.features(weights, images),
+        rtol=1e-5, atol=1e-6)
   other = both(weights)
   other.online_params['encoder/~/initial_conv'] = {'w': np.zeros((3, 3, 3, 8), 'f')}
   with pytest.raises(UserError, match='--config.network.name=resnet8 --config.network.'
@@ -156,9 +162,10 @@ def test_an_encoder_of_others_is_taken_for_both_networks(theirs, caplog):
 
 
 def test_images_are_prepared_as_for_that_encoder(theirs):
-  path, _ = theirs
+  path, weights = theirs
   config = keys_lib.base().unlock()
   config.init_from, config.data.std = path, (0.3, 0.3, 0.3)
+  config.network.update(weights.config.network.to_dict())
   found = init_from.with_preparation(config, {})
   assert found.data.mean == (0.5, 0.4, 0.3) and found.data.center_share == 0.95
   assert found.data.std == (0.3, 0.3, 0.3) and found.data.image_size == 224
@@ -167,4 +174,16 @@ def test_images_are_prepared_as_for_that_encoder(theirs):
   config.init_from = 'gone'
   assert init_from.with_preparation(config, begun).data.mean == (0.5, 0.4, 0.3)
   config.init_from = ''
+  assert init_from.with_preparation(config, {}) is config
+
+
+def test_it_is_looked_at_before_anything_is_written(theirs, run, tmp_path):
+  config = keys_lib.base().unlock()
+  config.network.precision = 'float32'
+  for path, message in ((theirs[0], 'set --config.network.name=resnet8'),
+                        (str(tmp_path / 'none'), 'no such file or folder')):
+    config.init_from = path
+    with pytest.raises(UserError, match=message):
+      init_from.with_preparation(config, {})
+  config.init_from = str(run)
   assert init_from.with_preparation(config, {}) is config

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import pickletools
 import struct
 import tracemalloc
 
@@ -64,6 +65,8 @@ EMPTY = called('numpy.core.multiarray', '_reconstruct', b'cnumpy\nndarray\n', b'
 DTYPE = called('numpy', 'dtype', text('f4'))
 KIND = called('dill._dill', '_create_namedtuple', text('A'), b'(' + text('x') + b't',
               text('m'))
+WIDE = called('dill._dill', '_create_namedtuple', text('A'), b'(' + b''.join(
+    text(f'x{i}') for i in range(50)) + b't', text('m'))
 
 
 def state(*parts):
@@ -123,13 +126,33 @@ HOSTILE = {
     # 2 ** 60 leaves, if somebody walked through them or printed them
     'a tree without an end': b'N' + 60 * b'q\x00h\x00\x86' + b'q\x00' + called(
         'dill._dill', '_import_module', b'h\x00'),
-    'brackets': 200_000 * b']',
+    'brackets': 50_000 * b']',
+    'tuples in tuples': b'N' + 50_000 * b'\x85',
+    # each is a dictionary of 2 kB
+    'named tuples without an end': WIDE + b'q\x00(' + 50 * b'N' + b'tq\x01' + (
+        50_000 * b'h\x00h\x01\x81'),
+    # each is found behind all the others
+    'numbers of one hash': b'}(' + b''.join(
+        b'\x8a\x0a' + (k * (2**61 - 1)).to_bytes(10, 'little') + b'N'
+        for k in range(1, 30_000)) + b'u.',
+    'a number of 2 GB': b'\x8b\xff\xff\xff\x7f.',
+    'a persistent name of protocol 0': b'Px\n.',
+    'extensions of two and four bytes': b'\x83\x01\x01\x84\x01\x01\x01\x01.',
+    'an array of dates': called('numpy', 'dtype', text('M8[s]')),
+    'an array of texts': called('numpy', 'dtype', text('U99999999')),
+    'a shape of shapes': EMPTY + state(b'((ttt', DTYPE, b'\x89', b'C\x00') + b'.',
+    'a shape of a name': EMPTY + state(text('4'), DTYPE, b'\x89', b'C\x00') + b'.',
+    'an array that is its own content': EMPTY + b'q\x00' + state(
+        b')', DTYPE, b'\x89', b'h\x00') + b'.',
+    'a mapping of what is no dictionary': called(
+        'haiku._src.data_structures', 'FlatMapping', b'(NNt'),
+    'a module of a module': b'cnumpy.core\nmultiarray\n.',
 }
 
 
 @pytest.mark.parametrize('name', HOSTILE)
 def test_hostile(name, monkeypatch):
-  monkeypatch.setattr(unpickle, '_MOST_OPERATIONS', 100_000)
+  monkeypatch.setattr(unpickle, '_MOST_OPERATIONS', 20_000)
   tracemalloc.start()
   try:
     with pytest.raises(Refused) as refused:
@@ -138,8 +161,18 @@ def test_hostile(name, monkeypatch):
   finally:
     tracemalloc.stop()
   assert '\n' not in str(refused.value) and len(str(refused.value)) < 200
-  assert most < (1 << 20) or name == 'brackets' and most < (20 << 20)
+  assert most < 200 * 20_000 if 'operations' in str(refused.value) else most < 1 << 20
   assert not os.path.exists(MARKER)
+
+
+def test_operations_that_make_no_arrays():
+  """Operations that Python has and a checkpoint has not are refused, all of them."""
+  others = {op.code.encode('latin1') for op in pickletools.opcodes} - (
+      unpickle._OPERATIONS.keys() | {b'.'})
+  assert len(others) > 25
+  for code in others:
+    with pytest.raises(Refused, match='it has the operation'):
+      unpickle.Pickle(b'\x80\x05NN' + code + bytes(20)).content()
 
 
 def _array(shape, raw):

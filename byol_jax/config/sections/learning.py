@@ -29,6 +29,8 @@ _add(
             'prediction is compared with; ema: the moving average; online, stopped: '
             'the same network, with or without gradient'),
     beta=(0.0, share(), 'byol: weight of negatives (paper, section 5)'),
+    optimal_predictor=(False, flag(), 'byol: predicts by the best linear map of the '
+                       'batch (paper, appendix I); without network.predictor'),
     temperature=(None, automatic(number(at_least=0.001, at_most=1000)),
                  "byol, simclr, moco: of similarities; None: 0.1, moco's 0.2", 0.1),
     queue=(65_536, whole(above=0, at_most=2**24), 'moco: keys of earlier batches'),
