@@ -111,7 +111,7 @@ class Embeddings(Run):
   """The features of some images.
 
   Attributes:
-    features: float32 [N, D].
+    features: float32 [N, D], or float16 with embed.float16.
     names: str [N], of the images.
     labels: int32 [N]; None without.
     class_names: str [classes], by label; None without.

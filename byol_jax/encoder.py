@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent import futures
+import logging
 import os
 from typing import Any
 
@@ -24,6 +25,8 @@ from byol_jax.devices import mapped
 from byol_jax.evaluation import subject
 from byol_jax.storage import bucket
 from byol_jax.weights import load as weights_lib
+
+_console = logging.getLogger('byol_jax')
 
 
 class Encoder:
@@ -113,6 +116,53 @@ class Encoder:
     with futures.ThreadPoolExecutor(workers.cores()) as pool:
       good = np.fromiter(pool.map(put, rows), bool)
     return pixels[good], np.asarray(rows)[good].tolist()
+
+
+class Batches:
+  """An encoder as engines for much data call it: a batch in, a batch out.
+
+  A process makes one, and calls it for each batch. Ray Data's `map_batches` takes the
+  class, Spark's `predict_batch_udf` a function that makes one (docs/clusters.md).
+  """
+
+  def __init__(self, path: str, column: str = 'bytes', feature: str = 'feature',
+               **options: Any):
+    """Loads the encoder.
+
+    Args:
+      path: as for `load`.
+      column: the column with images, of any kind that `Encoder` takes.
+      feature: the column to add.
+      **options: as for `load`.
+    """
+    self._encode = load(path, **options)
+    self._column, self._feature = column, feature
+
+  def __call__(self, batch: Any) -> Any:
+    """Computes features, row by row.
+
+    Args:
+      batch: {column: values [n]}, or the images alone.
+
+    Returns:
+      The same columns and the features, float32 [n, D]; or the features alone. A row
+      without an image, or with one that cannot be used, has features of NaN.
+
+    Raises:
+      ValueError: something is no image; says what to give.
+    """
+    is_table = isinstance(batch, Mapping)
+    images = given.items(batch[self._column] if is_table else batch)
+    features = np.full((len(images), self._encode.feature_size), np.nan, np.float32)
+    rows = np.array([k for k, image in enumerate(images) if image is not None], int)
+    if len(rows) < len(images):
+      images = [images[k] for k in rows]
+    found, kept = self._encode(images, skip_bad=True)
+    features[rows[kept]] = found
+    if len(kept) < len(features):
+      _console.warning('%d of %d images are missing or cannot be used: their features '
+                       'are NaN', len(features) - len(kept), len(features))
+    return {**batch, self._feature: features} if is_table else features
 
 
 def load(path: str, *, network: str = 'online', image_size: int = 0,

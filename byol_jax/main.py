@@ -85,6 +85,10 @@ def _run(asked: command.Command) -> int:
   config, task = asked.config, asked.config.task
   if task == 'study':  # its runs are processes of their own
     compiler.leave_accelerators()
+  elif config.shard:  # its processes know nothing of one another
+    if asked.flags['distributed'] == 'on':
+      raise UserError('--distributed=on, but config key shard makes each process work '
+                      'by itself: leave out one of the two')
   else:
     hosts.initialize(asked.flags['distributed'], config.safety.heartbeat,
                      config.safety.startup_timeout)

@@ -214,3 +214,12 @@ def test_retrieval():
   pytest.importorskip('lancedb', reason='the extra [index] is not installed')
   found = _last_line('retrieval', '--rows=600', '--size=16', '--queries=3')
   assert found['index, exact']['recall'] == 1 and found['changed'] == 3
+
+
+@pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1: nine '
+                    'processes that load jax')
+def test_shards():
+  """3,000 images, four shards, two processes, one killed twice: the union is one pass."""
+  said = _last_line('shards', '--images=3000', '--shards=4')
+  assert said['same'] and said['kills'] == 2 and said['images'] == 3000
+  assert max(said['mib'].values()) < 2048

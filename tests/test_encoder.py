@@ -149,3 +149,27 @@ def test_a_bucket_is_read_as_main_reads_it(monkeypatch):
   with pytest.raises(ZeroDivisionError):
     encoder.load('gs://bucket/run')
   assert calls == ['choose', 'gs://bucket/run']
+
+
+def test_batches_keep_every_row(folder, caplog):
+  batches = encoder.Batches(str(folder / 'run'), batch_size=2)
+  embedded = np.load(folder / 'embed/embeddings.npz')
+  files = np.array([(folder / 'photos' / name).read_bytes()
+                    for name in embedded['names'][:5]], object)
+  whole = batches(files)  # as Spark calls it: a column alone
+  np.testing.assert_allclose(whole, embedded['features'][:5], rtol=0, atol=1e-4)
+  table = {'bytes': files.copy(), 'sku': np.arange(5)}
+  table['bytes'][1], table['bytes'][3] = b'no picture', None
+  found = batches(table)  # as Ray calls it
+  assert found.keys() == {'bytes', 'sku', 'feature'} and 'feature' not in table
+  assert found['sku'].tolist() == list(range(5)) and found['feature'].dtype == np.float32
+  assert np.isnan(found['feature']).all(1).tolist() == [False, True, False, True, False]
+  np.testing.assert_allclose(found['feature'][::2], whole[::2], rtol=0, atol=1e-6)
+  assert '2 of 5 images are missing or cannot be used' in caplog.text
+  assert batches({'bytes': np.array([], object)})['feature'].shape == (
+      0, whole.shape[1])
+  pixels = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3)).astype(np.uint8)
+  named = encoder.Batches(str(folder / 'run'), column='image', feature='vector')
+  assert np.isfinite(named({'image': pixels})['vector']).all()
+  with pytest.raises(KeyError, match='image'):
+    named({'bytes': files})

@@ -12,6 +12,7 @@ import ml_collections
 
 from byol_jax.config import key as key_lib
 from byol_jax.config import names
+from byol_jax.config import shard
 from byol_jax.config.key import Key
 from byol_jax.config.kinds import choice
 from byol_jax.config.kinds import text
@@ -33,6 +34,9 @@ _GENERAL.add('', names.PRETRAIN, init_from=(
 _GENERAL.add('', names.EVALUATING, free=names.EVALUATING, weights=(
     '', text(), 'what is evaluated: WORKDIR, WORKDIR/checkpoints/STEP, an export, or '
     'what others wrote (docs/weights.md)'))
+_GENERAL.add('', names.SHARDED, free=names.SHARDED, shard=(
+    '', shard.kind(), 'the piece of the images that is the work of this process '
+    '(docs/clusters.md); merge: joins the pieces'))
 
 _ALL = (_GENERAL, images.SECTIONS, learning.SECTIONS, running.SECTIONS,
         evaluation.SECTIONS, products.SECTIONS, tools.SECTIONS)

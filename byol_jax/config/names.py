@@ -9,6 +9,7 @@ EVALUATING = MEASURING + (
     'finetune_pairs', 'retrieve', 'embed', 'index', 'export', 'report')
 TASKS = ('pretrain', 'preview', 'prepare', 'preflight') + EVALUATING + (
     'search', 'compare', 'study')
+SHARDED = ('prepare', 'embed', 'index')  # by any number of processes
 IN_RUNS = LEARNING + ('study',)  # their workdir is runs/NAME where none is named
 RULES = ('0.1', '0.2')  # of reading folders and lists, by version
 STUDIES = ('batch_size', 'augmentation', 'target', 'predictor', 'methods')

@@ -11,6 +11,7 @@ import ml_collections
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import kinds
 from byol_jax.config import names as task_names
+from byol_jax.config import shard as shard_lib
 from byol_jax.data.sources import names as names_lib
 from byol_jax.errors import UserError
 from byol_jax.methods import names as method_names
@@ -80,6 +81,12 @@ def _of_tasks(config: ml_collections.ConfigDict) -> _Rules:
       ('weights', task in task_names.LEARNING and config.weights,
        f', but task={task} does not look at it: to start from the weights of a run set '
        '--config.init_from, to evaluate them --config=configs/knn.py'),
+      ('shard', config.shard and task not in task_names.SHARDED,
+       f', but task={task} is no work for separate processes: leave it out; several '
+       'machines train one run with --distributed (launch/README.md)'),
+      ('shard', config.shard == shard_lib.MERGE and task == 'prepare',
+       ': the worker that ends last writes metadata.json; if one is missing, run its '
+       'shard again'),
       ('evaluation.final', task == 'study' and not config.evaluation.final,
        ': a study has no figures without it'),
       ('retrieve.recall_at', any(k != int(k) for k in config.retrieve.recall_at),

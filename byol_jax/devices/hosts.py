@@ -237,8 +237,12 @@ def my_part(rows: np.ndarray, unit: int = 1) -> np.ndarray:
 
   Each share but the last one is a multiple of `unit` long.
   """
-  units = np.array_split(np.arange(0, len(rows), unit), jax.process_count())
-  mine = units[jax.process_index()]
+  return part(rows, jax.process_index(), jax.process_count(), unit)
+
+
+def part(rows: np.ndarray, index: int, count: int, unit: int) -> np.ndarray:
+  """Returns part `index`, from 0, of `count`, as `my_part` does for this process."""
+  mine = np.array_split(np.arange(0, len(rows), unit), count)[index]
   return rows[mine[0]:mine[-1] + unit] if len(mine) else rows[:0]
 
 

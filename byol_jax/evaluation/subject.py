@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import hashlib
 from typing import Any, NamedTuple
 
@@ -66,7 +67,12 @@ class Subject(NamedTuple):
           data, rows, min(self.encoder.spec.image_size, final.RAW_PIXELS_SIZE))
     title = title or (f'{self.kind.replace("_", " ")}, features of {len(rows)} '
                       f'{"test" if is_test else "training"} images')
-    return self.store(
+    return features_lib.joined(list(self.parts(data, rows, is_test, title)))
+
+  def parts(self, data: table.Data, rows: np.ndarray, is_test: bool,
+            title: str) -> Iterator[features_lib.Features]:
+    """Yields the features of networks part by part, as `Store.parts` does."""
+    return self.store.parts(
         lambda data, rows: self.encoder(self.networks, data, rows),
         self.key | {'is_test': is_test}, data, rows, title)
 

@@ -191,7 +191,7 @@ class _Features:
   """The features of task=embed, searched exactly, with the methods of `Store`."""
 
   def __init__(self, arrays: dict[str, np.ndarray]):
-    self._x = arrays['features']
+    self._x = np.asarray(arrays['features'], np.float32)  # embed.float16
     self._row = {str(name): row for row, name in enumerate(arrays['names'])}
     self._names = [str(name) for name in arrays['names']]
     self._labels = arrays.get('labels')

@@ -92,6 +92,17 @@ class Store:
       found |= {row[NAME]: row for row in rows}
     return found
 
+  def parts(self, size: int) -> Iterator[tuple[list[str], list[str], np.ndarray,
+                                               list[bytes | None]]]:
+    """Yields names, stamps of images, vectors [n, D] and thumbnails, n at most size."""
+    found = self._table.search().select([NAME, IMAGE, VECTOR, THUMBNAIL])
+    for batch in found.to_batches(size):
+      names, images, thumbnails = (
+          batch.column(column).to_pylist() for column in (NAME, IMAGE, THUMBNAIL))
+      x = batch.column(VECTOR)
+      yield names, images, x.flatten().to_numpy(zero_copy_only=False).reshape(
+          len(names), x.type.list_size), thumbnails
+
   def nearest(self, query: np.ndarray, k: int, where: str | None = None, *,
               exact: bool = False) -> list[tuple[float, dict[str, Any]]]:
     """Finds the rows of the largest cosine.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
 import json
 import math
 import os
-from typing import Any
+from typing import Any, BinaryIO
 import uuid
 
 from etils import epath
@@ -65,11 +65,29 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
   if paths_lib.in_bucket(path):
     epath.Path(path).write_bytes(data)
     return
+  with replacing(path) as f:
+    f.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike,
+              temporary: str | None = None) -> Iterator[BinaryIO]:
+  """Opens a local file to be written piece by piece, whole or not at all.
+
+  Args:
+    path: has its old content, or is not there, until the block has ended well.
+    temporary: the file's name meanwhile. It takes the place of what a killed process
+      has left under the same name, so no other process may write to `path` at the same
+      time. None: a name of its own.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
   # a random name: containers that share a folder may have the same process numbers
-  temporary = f'{os.fspath(path)}.{uuid.uuid4().hex}.tmp'
+  temporary = temporary or f'{os.fspath(path)}.{uuid.uuid4().hex}.tmp'
   try:
-    with open(temporary, 'xb') as f:
-      f.write(data)
+    with open(temporary, 'wb') as f:
+      yield f
     rename(temporary, path)
   except BaseException:
     with contextlib.suppress(OSError):

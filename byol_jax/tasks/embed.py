@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
 import logging
 import os
+from typing import Any
 
+from etils import epath
 import jax
 import ml_collections
 import numpy as np
 
+from byol_jax.config import shard as shard_lib
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.errors import UserError
 from byol_jax.evaluation import embed
+from byol_jax.evaluation import features as features_lib
 from byol_jax.evaluation.features import Features
 from byol_jax.evaluation.place import Place
+from byol_jax.storage import paths as paths_lib
 from byol_jax.tasks import data as data_lib
+from byol_jax.tasks import shards as shards_lib
 from byol_jax.tasks import subject
 
 _console = logging.getLogger('byol_jax')
@@ -32,49 +40,106 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     UserError: a mistake that the user can mend.
     TransientError: the machine or its storage failed.
   """
+  shard = shard_lib.asked(config.shard)
   named = subject.load(config, workdir, name)
-  split = config.embed.split
   with hosts.together('data'):
-    data = data_lib.open_split(named.data.data, split, config.seed)
-    if data is None:
-      raise UserError(f'config key embed.split is {split!r}: the data set has no '
-                      'such part')
-  with named.opened(data=fingerprint.fingerprint(data)) as place:
-    rows = np.arange(table.size(data))
-    encoder = named.subject(
-        named.weights.kind, named.store(always=True), data, rows)
-    features = encoder.features(
-        data, rows, is_test=split == named.data.data.test_split,
-        title=f'{data.name}, {split}')
-    if not np.isfinite(features.x).all():
-      raise UserError('features are not finite: the encoder has diverged; use an '
-                      'earlier checkpoint')
-    with hosts.together('embeddings'):
-      if jax.process_index() == 0:
-        _write(named, place, data, features)
+    data = _data(named)
+  shards = shards_lib.Shards(named, data, grows=False)
+  with (shards.opened(shard) if shard else
+        named.opened(data=fingerprint.fingerprint(data))) as place:
+    if config.shard == shard_lib.MERGE:
+      place.write_results(_written(named, place, data, _merged(named, data, shards)))
+    elif not shard:
+      rows = np.arange(table.size(data))
+      results = _written(named, place, data, _encoded(named, data, rows))
+      with hosts.together('results'):
+        if jax.process_index() == 0:
+          place.write_results(results)
+    elif not shards.is_done(shard, place):
+      parts = os.path.join(place.workdir, 'parts')
+      results = _written(named, place, data, _encoded(
+          named, data, shards.rows(shard), shard, parts))
+      epath.Path(parts).rmtree(missing_ok=True)
+      shards.finish(shard, place, results)
+  if shard:
+    shards.complete(shard)
   if data.bad:
     _console.warning('%s', data.bad.summary())
-  _console.info('%d x %d features: %s', *features.x.shape, ', '.join(
-      place.named(embed.FILES[kind]) for kind in _formats(config)))
   return place.workdir
+
+
+def _data(named: subject.Named) -> table.Data:
+  """Opens the images; those of shards are not decoded before they are encoded."""
+  config, source = named.config, named.data.data
+  split = config.embed.split
+  if config.shard:
+    data = data_lib.open_source(source, split, seed=config.seed)
+  else:
+    data = data_lib.open_split(source, split, config.seed)
+  if data is None:
+    raise UserError(f'config key embed.split is {split!r}: the data set has no '
+                    'such part')
+  return data
+
+
+def _encoded(named: subject.Named, data: table.Data, rows: np.ndarray,
+             shard: shard_lib.Shard | None = None, own: str = '') -> Iterator[Features]:
+  """Yields features part by part, kept in the store of all tasks or in one's `own`."""
+  split = named.config.embed.split
+  encoder = named.subject(
+      named.weights.kind, named.store(always=True, own=own), data, rows)
+  return encoder.parts(
+      data, rows, is_test=split == named.data.data.test_split,
+      title=f'{data.name}, {split}' + (f', shard {shard}' if shard else ''))
+
+
+def _merged(named: subject.Named, data: table.Data,
+            shards: shards_lib.Shards) -> Iterator[Features]:
+  """Yields the features of all shards, read from their files."""
+  if paths_lib.in_bucket(named.workdir):
+    raise UserError(f'--workdir={named.workdir}: shards are merged in a local folder; '
+                    'copy them there, or read them as they are')
+  kind = _formats(named.config)[0]
+  for shard in shards.checked():
+    file = os.path.join(shards.folder(shard), embed.FILES[kind])
+    rows, done = features_lib.readable(data, shards.rows(shard)), 0
+    for x in embed.read(file):
+      yield Features(rows[done:done + len(x)], x)
+      done += len(x)
 
 
 def _formats(config: ml_collections.ConfigDict) -> list[str]:
   return [x.strip() for x in config.embed.formats.split(',')]
 
 
-def _write(named: subject.Named, place: Place, data: table.Data,
-           features: Features) -> None:
-  """Writes the files with the features, and results.json."""
-  rows, x = features
-  split = named.config.embed.split
-  written = embed.write(
-      place.folder, _formats(named.config), x, table.names_of(data, rows, split),
-      None if data.labels is None else np.asarray(data.labels[rows]),
-      data.class_names)
-  place.write_results({
-      'embeddings': {'images': len(rows), 'feature_size': x.shape[1],
-                     'files': [os.path.basename(path) for path in written]},
+def _written(named: subject.Named, place: Place, data: table.Data,
+             parts: Iterator[Features]) -> dict[str, Any]:
+  """Writes the files with the features as they come; returns what results.json says."""
+  config = named.config
+  split, is_first = config.embed.split, jax.process_index() == 0
+  size, images = named.encoder.feature_size, 0
+  with contextlib.ExitStack() as stack:
+    with hosts.together('embeddings'):
+      writer = stack.enter_context(embed.Writer(
+          place.folder, _formats(config), size, half=config.embed.float16,
+          has_labels=data.labels is not None,
+          class_names=data.class_names)) if is_first else None
+    for rows, x in parts:
+      with hosts.together('embeddings'):
+        if not np.isfinite(x).all():
+          raise UserError('features are not finite: the encoder has diverged; use an '
+                          'earlier checkpoint')
+        if writer:
+          writer.add(x, table.names_of(data, rows, split),
+                     None if data.labels is None else np.asarray(data.labels[rows]))
+      images += len(rows)
+    with hosts.together('embeddings'):
+      stack.close()
+  files = [embed.FILES[kind] for kind in _formats(config)]
+  _console.info('%d x %d features: %s', images, size,
+                ', '.join(map(place.named, files)))
+  return {
+      'embeddings': {'images': images, 'feature_size': size, 'files': files},
       'protocol': named.protocol() | {
           'data': data.name, 'split': split,
-          'left_out': data.bad.report() if data.bad else {}}})
+          'left_out': data.bad.report() if data.bad else {}}}

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-import hashlib
-import json
+from collections.abc import Callable, Iterator
+import functools
 import logging
 import os
-import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
 from byol_jax import __version__
-from byol_jax.data import fingerprint
-from byol_jax.data.sources import columns as columns_lib
+from byol_jax.config import shard as shard_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
@@ -27,7 +24,9 @@ from byol_jax.run import console as console_lib
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
+from byol_jax.tasks import catalogue as catalogue_lib
 from byol_jax.tasks import data as data_lib
+from byol_jax.tasks import shards as shards_lib
 from byol_jax.tasks import showing
 from byol_jax.tasks import subject
 from byol_jax.weights import load as weights_lib
@@ -36,24 +35,8 @@ _console = logging.getLogger('byol_jax')
 
 _CHUNK = 2048    # images that are put into the table at a time, about
 _ASKED = 100     # images by which an approximate search is compared with the exact one
-_NUMBER = re.compile(r'-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?')  # 007 is a name
-
-
-class Catalogue(NamedTuple):
-  """The images that belong into the index.
-
-  Attributes:
-    data: all images.
-    rows: {name: row}; of equal names the first.
-    stamps: {name: (stamp of its image, stamp of its columns)}.
-    kinds: {title: 'text' or 'number'} of the columns.
-    columns: {title: values [N]}.
-  """
-  data: table.Data
-  rows: dict[str, int]
-  stamps: dict[str, tuple[str, str]]
-  kinds: dict[str, str]
-  columns: dict[str, Sequence[Any]]
+# names, their vectors of length 1 (None for bad images), and thumbnails
+_Part = tuple[list[str], list[Any], list[bytes | None]]
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
@@ -66,32 +49,50 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     UserError: a mistake that the user can mend.
     TransientError: the machine or its storage failed; the same command goes on.
   """
+  shard = shard_lib.asked(config.shard)
   named = subject.load(config, workdir, name)
   if jax.process_count() > 1:
-    raise UserError('task=index runs in one process: leave out --distributed')
+    raise UserError('task=index runs in one process: leave out --distributed, or '
+                    'make the index in shards (docs/clusters.md)')
   if paths_lib.in_bucket(named.workdir):
     raise UserError(f'--workdir={named.workdir}: an index is made in a local folder; '
                     'copy it to a bucket afterwards')
-  catalogue = _catalogue(named)
+  data = _data(named)
+  shards = shards_lib.Shards(named, data, grows=True)
+  if shard:
+    with shards.opened(shard) as place:
+      if not shards.is_done(shard, place):
+        catalogue = catalogue_lib.make(
+            named, data, shards.rows(shard), has_columns=False)
+        store = _table(named, place.folder, catalogue.kinds)
+        counts = _update(catalogue, store, functools.partial(_encoded, named))
+        store.compact()
+        shards.finish(shard, place, {'index': counts})
+    shards.complete(shard)
+    return place.workdir
+  encoded = functools.partial(_encoded, named)
+  if config.shard == shard_lib.MERGE:
+    encoded = functools.partial(_of_shards, list(map(shards.folder, shards.checked())))
+  catalogue = catalogue_lib.make(named, data, np.arange(table.size(data)))
   with workdir_lib.opened(named.workdir, is_first=True) as folder:
     about = _begun(named, folder)
-    store = store_lib.create(
-        os.path.join(folder, index_lib.TABLE), named.encoder.feature_size,
-        config.index.dtype, catalogue.kinds)
-    counts = _update(named, catalogue, store)
+    store = _table(named, folder, catalogue.kinds)
+    counts = _update(catalogue, store, encoded)
+    if not store.size:
+      raise UserError(f'{data.name} has no image that can be read')
     about |= _finish(config, folder, store, is_changed=any(counts.values()))
-    about |= {'complete': True, 'images': store.size, 'data': catalogue.data.name}
+    about |= {'complete': True, 'images': store.size, 'data': data.name}
     files_lib.write_json(os.path.join(folder, index_lib.ABOUT), about)
-  if catalogue.data.bad:
-    _console.warning('%s', catalogue.data.bad.summary())
+  if data.bad:
+    _console.warning('%s', data.bad.summary())
   _console.info('%s', ', '.join(
       f'{number:,} {what}' for what, number in counts.items()))
   _console.info('index of %d images: %s', about['images'], named.workdir)
   return named.workdir
 
 
-def _catalogue(named: subject.Named) -> Catalogue:
-  """Opens the images, and finds by what each will be known to have changed."""
+def _data(named: subject.Named) -> table.Data:
+  """Opens the images."""
   config, source = named.config, named.data.data
   split = config.index.split
   data = data_lib.open_source(
@@ -99,56 +100,14 @@ def _catalogue(named: subject.Named) -> Catalogue:
   if data is None:
     raise UserError(f'config key index.split is {split!r}: the data set has no such '
                     'part')
-  rows = np.arange(table.size(data))
-  names = table.names_of(data, rows, split)
-  kinds, columns = _columns(named, data, split, rows)
-  states = fingerprint.file_states(data, rows.tolist())
-  images = (map(json.dumps, states) if states else
-            (digest.hex() for _, digest in fingerprint.contents(data, rows)))
-  row_of: dict[str, int] = {}
-  stamps = {}
-  for row, (title, image) in enumerate(zip(names, images)):
-    try:
-      title.encode()
-    except UnicodeEncodeError as error:
-      raise UserError(f'{title!r} is no name in UTF-8, which an index needs: rename '
-                      'it') from error
-    if title not in row_of:
-      row_of[title] = row
-      values = [column[row] for column in columns.values()]
-      stamps[title] = image, hashlib.blake2b(
-          json.dumps(values).encode(), digest_size=8).hexdigest()
-  if len(row_of) < len(names):
-    _console.warning('%d images are named twice: the first of each counts',
-                     len(names) - len(row_of))
-  return Catalogue(data, row_of, stamps, kinds, columns)
+  return data
 
 
-def _columns(named: subject.Named, data: table.Data, split: str, rows: np.ndarray,
-             ) -> tuple[dict[str, str], dict[str, Sequence[Any]]]:
-  """Returns kinds and values of the columns: those of a list, or the label."""
-  source = named.data.data
-  found = {}
-  if source.source == 'list':
-    found = columns_lib.read_columns(
-        source.path if split == 'train' else source.test_path,
-        source.path_column or None)
-    found = {title: cells for title, cells in found.items()
-             if cells != list(data.names)}  # the paths
-  elif data.labels is not None:
-    labels = np.asarray(data.labels[rows]).tolist()
-    found = {'label': ['' if label < 0 else str(
-        data.class_names[label] if data.class_names else label) for label in labels]}
-  kinds, columns = {}, {}
-  for title, cells in found.items():
-    title = re.sub(r'\W+', '_', title.strip()).strip('_') or 'column'
-    while title in store_lib.OWN or title in columns:
-      title += '_'
-    is_number = any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
-    kinds[title] = 'number' if is_number else 'text'
-    columns[title] = [None if cell == '' else float(cell) if is_number else cell
-                      for cell in cells]
-  return kinds, columns
+def _table(named: subject.Named, folder: str,
+           kinds: dict[str, str]) -> store_lib.Store:
+  return store_lib.create(
+      os.path.join(folder, index_lib.TABLE), named.encoder.feature_size,
+      named.config.index.dtype, kinds)
 
 
 def _begun(named: subject.Named, folder: str) -> dict[str, Any]:
@@ -182,9 +141,10 @@ def _begun(named: subject.Named, folder: str) -> dict[str, Any]:
   return about
 
 
-def _update(named: subject.Named, catalogue: Catalogue,
-            store: store_lib.Store) -> dict[str, int]:
-  """Encodes what is new or has changed, and removes what is gone; counts all."""
+def _update(catalogue: catalogue_lib.Catalogue, store: store_lib.Store,
+            encoded: Callable[[catalogue_lib.Catalogue, list[str]], Iterator[_Part]],
+            ) -> dict[str, int]:
+  """Puts in what is new or has changed, and removes what is gone; counts all."""
   known, wanted = store.stamps(), catalogue.stamps
   gone = [name for name in known if name not in wanted]
   same_image = [name for name in wanted
@@ -202,7 +162,7 @@ def _update(named: subject.Named, catalogue: Catalogue,
         [before[name][column] for name in names]
         for column in (store_lib.VECTOR, store_lib.THUMBNAIL)))
   left_out = 0
-  for names, x, thumbnails in _encoded(named, catalogue, todo):
+  for names, x, thumbnails in encoded(catalogue, todo):
     readable = [k for k, vector in enumerate(x) if vector is not None]
     bad = [name for name, vector in zip(names, x) if vector is None]
     store.delete([name for name in bad if name in known])  # it was a picture before
@@ -210,15 +170,28 @@ def _update(named: subject.Named, catalogue: Catalogue,
     if readable:
       _put(catalogue, store, [names[k] for k in readable], [x[k] for k in readable],
            [thumbnails[k] for k in readable])
-  if not store.size:
-    raise UserError(f'{catalogue.data.name} has no image that can be read')
   return {'encoded': len(todo) - left_out, 'with other columns': len(columns_only),
           'removed': len(gone), 'left out': left_out}
 
 
-def _encoded(named: subject.Named, catalogue: Catalogue, names: list[str],
-             ) -> Iterator[tuple[list[str], list[Any], list[bytes | None]]]:
-  """Yields names, their vectors of length 1 (None for bad images), and thumbnails."""
+def _of_shards(folders: list[str], catalogue: catalogue_lib.Catalogue,
+               names: list[str]) -> Iterator[_Part]:
+  """Yields what shards hold of some images; what none of them holds was bad there."""
+  wanted = {name: catalogue.stamps[name][0] for name in names}
+  for folder in folders:
+    store = store_lib.open_table(os.path.join(folder, index_lib.TABLE))
+    for found, images, x, thumbnails in store.parts(_CHUNK):
+      keep = [k for k, name in enumerate(found) if wanted.get(name) == images[k]]
+      part = [found[k] for k in keep]
+      for name in part:
+        del wanted[name]
+      yield part, list(x[keep]), [thumbnails[k] for k in keep]
+  yield list(wanted), [None] * len(wanted), [None] * len(wanted)
+
+
+def _encoded(named: subject.Named, catalogue: catalogue_lib.Catalogue,
+             names: list[str]) -> Iterator[_Part]:
+  """Encodes some images."""
   if not names:
     return
   data, encoder = catalogue.data, named.encoder
@@ -241,7 +214,7 @@ def _encoded(named: subject.Named, catalogue: Catalogue, names: list[str],
   progress.close()
 
 
-def _put(catalogue: Catalogue, store: store_lib.Store, names: list[str],
+def _put(catalogue: catalogue_lib.Catalogue, store: store_lib.Store, names: list[str],
          vectors: list[Any], thumbnails: list[bytes | None]) -> None:
   rows = [catalogue.rows[name] for name in names]
   image, about = zip(*(catalogue.stamps[name] for name in names))

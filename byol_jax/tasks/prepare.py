@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent import futures
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import socket
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
 
+from byol_jax.config import shard as shard_lib
 from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import workers
 from byol_jax.data.images import decode
 from byol_jax.data.images import shrink
 from byol_jax.data.images.decode import BadImage
 from byol_jax.data.records import descriptions
+from byol_jax.data.records import locks
 from byol_jax.data.records import writing
 from byol_jax.data.sources import names as names_lib
 from byol_jax.data.sources import table
+from byol_jax.devices import hosts
 from byol_jax.errors import UserError
 from byol_jax.run import console as console_lib
 from byol_jax.storage import paths as paths_lib
@@ -47,6 +48,7 @@ class _Plan(NamedTuple):
   files: list[str]  # the names of the shards
   rows: list[range]  # the images of each shard
   fingerprints: list[str]  # a shard's changes with its images and their preparation
+  settings: str  # changes with the preparation, and with how many shards there are
 
   @property
   def fingerprint(self) -> str:
@@ -65,19 +67,21 @@ def run(config: ml_collections.ConfigDict, workdir: str | None = None,
 
   Args:
     config: `data` names the images, `prepare` says how they change, and where they
-      are written.
+      are written, `shard` which of the files are this process's. Whichever process
+      ends last writes metadata.json.
     workdir, name: as every task takes them; not needed here.
 
   Raises:
     UserError: a mistake that the user can mend.
   """
+  shard = shard_lib.asked(config.shard)
   config = data_lib.with_source(config)
   data, options = config.data, config.prepare
   output = _output(options.output, data.path)
   if jax.process_count() > 1:
     raise UserError('task=prepare is the work of one process, here are '
-                    f'{jax.process_count()}: run it on one host, without '
-                    '--distributed')
+                    f'{jax.process_count()}: leave out --distributed, and share '
+                    'the work with --config.shard (docs/clusters.md)')
   if not names_lib.CATALOGUE[data.source].encoded:
     raise UserError(f'config key data.source is {data.source!r}, which needs no '
                     'preparation: it is read into memory')
@@ -89,11 +93,16 @@ def run(config: ml_collections.ConfigDict, workdir: str | None = None,
     if source is not None:
       class_names = source.class_names
       parts.append((source, os.path.join(output, part)))
-  with _alone(output):
+  with locks.alone(output, str(shard or '').replace('/', '-of-')):
     for source, folder in parts:
       plan = _plan(source, folder, options.short_side, options.quality,
                    options.images_per_shard)
-      _prepare(source, plan, data.threads or workers.cores())
+      mine = range(len(plan.files))
+      if shard:
+        mine = hosts.part(np.arange(len(plan.files)), shard.number - 1, shard.count, 1)
+        _console.info('%s, shard %s: files %s', plan.folder, shard,
+                      f'{mine[0]} to {mine[-1]}' if len(mine) else 'none')
+      _prepare(source, plan, list(mine), data.threads or workers.cores())
 
 
 def _output(output: str, path: str) -> str:
@@ -158,11 +167,15 @@ def _plan(source: table.Encoded, folder: str, short_side: int, quality: int,
                     fingerprint_lib.file_states(source, rows), source.identity])
 
   return _Plan(folder, short_side, quality, how, names, class_names, files, shards,
-               list(map(fingerprint, shards)))
+               list(map(fingerprint, shards)), _sha256([how, len(files)]))
 
 
-def _prepare(source: table.Encoded, plan: _Plan, threads: int) -> None:
-  """Writes one part, or its missing shards; checks it if no shard is missing."""
+def _prepare(source: table.Encoded, plan: _Plan, mine: list[int],
+             threads: int) -> None:
+  """Writes one part, or those of its shards that are missing and `mine`.
+
+  If none is missing at all, it checks what is there.
+  """
   with writing.saying_why(plan.folder):
     os.makedirs(plan.folder, exist_ok=True)
   done = descriptions.read_metadata(plan.folder)
@@ -171,15 +184,23 @@ def _prepare(source: table.Encoded, plan: _Plan, threads: int) -> None:
       raise UserError(f'{plan.folder!r} holds other data, was prepared otherwise, or '
                       'the images have changed since: remove it, or choose '
                       'another config key prepare.output')
-    _verify(plan.folder, done)
+    _verify(plan.folder, [done['shards'][k] for k in mine])
     return
-  todo = _missing(source, plan)
-  if len(todo) < len(plan.files):
+  others = sorted(set(range(len(plan.files))) - set(mine))
+  if others:
+    _check_others(plan)
+  todo = _missing(source, plan, mine)
+  if len(todo) < len(mine):
     _console.info('%s: %d of %d shards are there, going on', plan.folder,
-                  len(plan.files) - len(todo), len(plan.files))
+                  len(mine) - len(todo), len(mine))
   _write(source, plan, todo, threads)
-  whole = writing.finish(plan.folder, plan.files, fingerprint=plan.fingerprint,
-                         **plan.how, class_names=plan.class_names)
+  if missing := len(_missing(source, plan, others)):
+    _console.info('%s: %d of %d shards are there', plan.folder,
+                  len(plan.files) - missing, len(plan.files))
+    return
+  with locks.ending(plan.folder):
+    whole = writing.finish(plan.folder, plan.files, fingerprint=plan.fingerprint,
+                           **plan.how, class_names=plan.class_names)
   if source.bad:
     _console.warning('%s', source.bad.summary())
   _console.info(
@@ -187,11 +208,22 @@ def _prepare(source: table.Encoded, plan: _Plan, threads: int) -> None:
       len(plan.files), sum(shard['bytes'] for shard in whole['shards']) / 2**20)
 
 
-def _missing(source: table.Encoded, plan: _Plan) -> list[int]:
+def _check_others(plan: _Plan) -> None:
+  """Raises UserError if shards of other processes were prepared otherwise."""
+  for name in os.listdir(plan.folder):
+    if descriptions.OURS.fullmatch(name) and name.endswith('.array_record'):
+      said = descriptions.read_sidecar(os.path.join(plan.folder, name))
+      if said and said.get('settings') != plan.settings:
+        raise UserError(f'{plan.folder!r} holds shards that were prepared otherwise, '
+                        f'as {name}: remove it, or choose another config key '
+                        'prepare.output')
+
+
+def _missing(source: table.Encoded, plan: _Plan, wanted: list[int]) -> list[int]:
   """Returns the shards to write; notes the bad images of the shards that are there."""
   todo = []
-  for k, rows in enumerate(plan.rows):
-    path = plan.path(k)
+  for k in wanted:
+    path, rows = plan.path(k), plan.rows[k]
     said = descriptions.read_sidecar(path)
     if (said is None or said['fingerprint'] != plan.fingerprints[k]
         or not os.path.exists(path) or os.path.getsize(path) != said['bytes']):
@@ -235,7 +267,7 @@ def _write(source: table.Encoded, plan: _Plan, todo: Sequence[int],
       left_out = {}
       finish_shard = writing.write_shard(
           plan.path(k), records(plan.rows[k], left_out), left_out,
-          plan.fingerprints[k])
+          plan.fingerprints[k], plan.settings)
       if finishing is not None:
         finishing.result()
       finishing = finisher.submit(finish_shard)
@@ -243,51 +275,21 @@ def _write(source: table.Encoded, plan: _Plan, todo: Sequence[int],
       finishing.result()
 
 
-def _verify(folder: str, metadata: dict[str, Any]) -> None:
-  """Reads every shard of a finished part again, and compares its SHA-256."""
-  for shard in metadata['shards']:
+def _verify(folder: str, shards: list[dict[str, Any]]) -> None:
+  """Reads shards of a finished part again, and compares their SHA-256."""
+  for shard in shards:
     descriptions.check_shard(folder, shard)
     file = os.path.join(folder, shard['file'])
     if writing.digest(file) != shard['sha256']:
       raise UserError(f'shard {file!r} is damaged: its SHA-256 is not the one in '
                       f'metadata.json; remove {folder!r} and prepare it again')
   _console.info('%s: complete, %d shards with the right SHA-256', folder,
-                len(metadata['shards']))
+                len(shards))
 
 
 def _sha256(said: Any) -> str:
   """Returns the SHA-256 of a value as JSON."""
   return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _alone(folder: str) -> Iterator[None]:
-  """Makes a folder and keeps other processes from preparing data in it.
-
-  Raises:
-    UserError: another process prepares data in it. The system releases the lock when
-      the process ends.
-  """
-  with writing.saying_why(folder):
-    os.makedirs(folder, exist_ok=True)
-    # The file stays: if it were removed, two processes could hold a lock.
-    lock = open(os.path.join(folder, descriptions.LOCK), 'a+', encoding='utf-8')
-  with lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      lock.seek(0)
-      raise UserError(
-          f'{folder!r} is being written by {lock.read() or "another process"}: '
-          'wait for its end, or choose another config key prepare.output'
-      ) from error
-    except OSError as error:  # a file system without locks
-      _console.warning('cannot lock %s (%s): do not prepare twice '
-                       'into one folder at a time', folder, error.strerror)
-    lock.truncate(0)
-    lock.write(f'process {os.getpid()} on {socket.gethostname()}')
-    lock.flush()
-    yield
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

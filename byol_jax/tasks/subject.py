@@ -44,20 +44,37 @@ class Named(NamedTuple):
   workdir: str
   is_named: bool
 
-  def opened(self, **found: str) -> contextlib.AbstractContextManager[place_lib.Place]:
-    """Opens the workdir; `found` holds facts about the data."""
+  def opened(self, folder: str = '', **found: str,
+             ) -> contextlib.AbstractContextManager[place_lib.Place]:
+    """Opens the workdir, or a folder in it; `found` holds facts about the data."""
     return place_lib.opened(
-        self.workdir, is_named=self.is_named, config=self.config.to_dict(),
-        found=found | {'encoder': self.weights.digest, 'step': self.weights.step},
-        free_keys=(*keys_lib.free(self.config.task), 'data_found.weights'),
-        defaults=keys_lib.was())
+        folder or self.workdir, is_named=self.is_named or bool(folder),
+        config=self.config.to_dict(), found=self._found(found),
+        free_keys=self.free_keys, defaults=keys_lib.was())
 
-  def store(self, *, always: bool = False) -> features_lib.Store:
-    """Returns the store of features, which all tasks on the same weights share."""
+  def settings(self, **found: str) -> dict[str, Any]:
+    """Returns what config.json holds in a workdir that `opened` opened."""
+    return self.config.to_dict() | {'data_found': self._found(found)}
+
+  def _found(self, found: dict[str, str]) -> dict[str, Any]:
+    return found | {'encoder': self.weights.digest, 'step': self.weights.step}
+
+  @property
+  def free_keys(self) -> tuple[str, ...]:
+    """Returns the keys of config.json that may differ in the same evaluation."""
+    return (*keys_lib.free(self.config.task), 'data_found.weights')
+
+  def store(self, *, always: bool = False, own: str = '') -> features_lib.Store:
+    """Returns the store of features, which all tasks on the same weights share.
+
+    Args:
+      always: whether features are kept whatever the config says.
+      own: the folder of a store of its own, for some of the images.
+    """
     c = self.config.evaluation
     folder = os.path.join(place_lib.root(self.weights), 'evaluations', 'features')
-    return features_lib.Store(folder if c.cache or always else None,
-                              c.batch_size * jax.device_count())
+    return features_lib.Store(own or (folder if c.cache or always else None),
+                              c.batch_size * jax.device_count(), of_some=bool(own))
 
   def subject(self, kind: str, store: features_lib.Store, data: table.Data,
               rows: np.ndarray) -> subject_lib.Subject:

@@ -11,7 +11,8 @@ from byol_jax.storage import files as files_lib
 _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'data.path', 'data.test_path', 'data.prefetch', 'data.max_bad_images',
                 'prepare.', 'preflight.', 'task')
-_FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules')  # images are compared
+_FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules',  # images are compared
+               'shard')
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
                     'export.', 'study.', 'report.', 'preview.', 'retrieve.', 'weights',
                     'index.', 'search.', 'pairs.')
@@ -34,7 +35,7 @@ _UNUSED_IN_0_1 = {
     'evaluation.seeds': task_names.MEASURING,
     'evaluation.examples': (), 'evaluation.every_epochs': (), 'evaluation.final': (),
     'init_from': (), 'prepare.': (), 'preflight.': (), 'compare.': (),
-    'study.': (), 'report.': ('report',), 'preview.': ()}
+    'study.': (), 'report.': ('report',), 'preview.': (), 'shard': task_names.SHARDED}
 
 
 def _that_begin(beginnings):

@@ -29,8 +29,8 @@ def encode(data, rows, broken=(3, 4, 17)):
 def test_what_was_kept_knows_its_images(tmp_path, caplog):
   rows = np.arange(24)
   def store(data):
-    return features_lib.Store(str(tmp_path), 8)(
-        encode, {'encoder': 'x'}, data, rows, 'images')
+    return features_lib.joined(list(features_lib.Store(str(tmp_path), 8).parts(
+        encode, {'encoder': 'x'}, data, rows, 'images')))
   first, again, worse = images(24), images(24), images(24)
   whole, kept = store(first), store(again)  # has met no bad image of its own
   assert again.bad.reasons() == first.bad.reasons() == dict.fromkeys(
@@ -63,8 +63,8 @@ def test_the_files_are_those_of_version_0_1(tmp_path):
   folder.mkdir()
   np.savez(folder / '000000000-000000004.npz', bad=json.dumps({1: 'is broken'}),
            features=np.array([[0, .5], [2, 2.5], [3, 3.5]], np.float32))
-  found = features_lib.Store(str(tmp_path), 2)(
-      encode_and_note, key, data, rows, 'six')
+  found = features_lib.joined(list(features_lib.Store(str(tmp_path), 2).parts(
+      encode_and_note, key, data, rows, 'six')))
   assert found.rows.tolist() == [0, 2, 3, 4, 5]
   np.testing.assert_array_equal(found.x[:, 0], found.rows)
   assert made == [0, 2, 3, 4, 5]  # three to see that all is as it was
@@ -77,7 +77,36 @@ def test_the_files_are_those_of_version_0_1(tmp_path):
 
 def test_no_image_that_was_kept_can_be_read(tmp_path):
   for _ in range(2):
-    found = features_lib.Store(str(tmp_path), 2)(
+    found = features_lib.joined(list(features_lib.Store(str(tmp_path), 2).parts(
         lambda data, rows: encode(data, rows, broken=(0, 1)), {}, images(4),
-        np.arange(2), 'two')
+        np.arange(2), 'two')))
     assert found.rows.tolist() == [] and found.x.shape == (0, 2)
+
+
+def test_parts_come_one_by_one_and_stay_small(tmp_path, monkeypatch):
+  monkeypatch.setattr(features_lib, '_MOST_BYTES', 4 * 8)  # four rows of two numbers
+  store, data, rows = features_lib.Store(str(tmp_path), 2), images(20), np.arange(20)
+  whole = lambda data, rows: encode(data, rows, broken=())
+  parts = store.parts(whole, {}, data, rows, 'images')
+  sizes = []
+  for part in parts:
+    sizes.append(len(part.rows))
+    written = len(list(tmp_path.rglob('*.npz')))
+    assert written == len(sizes)  # the next part has not begun
+  assert max(sizes) == 4 and sum(sizes) == 20
+  kept = list(features_lib.Store(str(tmp_path), 2).parts(
+      whole, {}, images(20), rows, 'images'))
+  assert [len(part.rows) for part in kept] == sizes
+  found = features_lib.joined(kept)
+  np.testing.assert_array_equal(found.x[:, 0], found.rows)
+
+
+def test_other_features_are_computed_again(tmp_path, caplog):
+  def store(encode):
+    return features_lib.joined(list(features_lib.Store(str(tmp_path), 8).parts(
+        encode, {}, images(24), np.arange(24), 'images'))).x
+  first = store(encode)
+  again = store(lambda data, rows: encode(data, rows)._replace(
+      x=2 * encode(data, rows).x))
+  assert 'computing them again' in caplog.text
+  np.testing.assert_array_equal(again, 2 * first)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 
 import numpy as np
 from PIL import Image
@@ -127,3 +128,46 @@ def test_another_index_is_refused_and_left_alone(run, catalogue, capsys):
   assert index(run, folder) == 2
   assert 'or their kinds differ' in capsys.readouterr().err
   assert content(folder) == before
+
+
+def test_shards_make_the_same_index(run, catalogue, tmp_path, capsys):
+  folder, prices = catalogue
+  (folder / "it's 7.png").write_bytes(b'no picture')
+  def in_shards():
+    for shard in ('2/3', '3/3', '1/3'):
+      assert index(run, folder, f'--config.shard={shard}') == 0
+    assert 'all 3 shards are there' in capsys.readouterr().out
+    assert index(run, folder, '--config.shard=merge') == 0
+    found, said = content(folder), capsys.readouterr().out
+    shutil.rmtree(tmp_path / 'index' / 'table')
+    assert index(run, folder) == 0
+    assert found == content(folder)
+    return said
+  assert '11 encoded, 0 with other columns, 0 removed, 1 left out' in in_shards()
+  # only what is new or has changed is encoded, in the shard that has it
+  picture(folder / "it's 7.png", 77)
+  picture(folder / "it's 2.png", 78)
+  del prices["it's 9.png"]
+  listed(folder, prices | {"it's 1.png": 11})
+  encoded = index_task._encoded
+  def noting(named, catalogue, names):
+    made.extend(names)
+    return encoded(named, catalogue, names)
+  made, index_task._encoded = [], noting
+  try:
+    for shard in ('1/3', '2/3', '3/3', 'merge'):
+      assert index(run, folder, f'--config.shard={shard}') == 0
+  finally:
+    index_task._encoded = encoded
+  assert {"it's 2.png", "it's 7.png"} <= set(made) and len(made) < 6
+  merged = content(folder)
+  assert len(merged) == 11 and merged["it's 1.png"]['price'] == 11
+  in_shards()
+  assert content(folder) == merged
+  # what cannot be merged is left alone
+  picture(folder / "it's 5.png", 79)
+  assert index(run, folder, '--config.shard=merge') == 2
+  assert 'is of other images, or of files that have changed' in capsys.readouterr().err
+  assert index(run, folder, '--config.shard=1/3', '--config.index.dtype=float16') == 2
+  assert 'index.dtype' in capsys.readouterr().err
+  assert content(folder) == merged

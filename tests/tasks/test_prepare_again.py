@@ -197,17 +197,61 @@ def test_damaged_json_is_named(tmp_path, file, change):
 
 def test_two_do_not_write_into_one_folder(tmp_path):
   config = make_config(photos_in(tmp_path / 'photos'), tmp_path / 'out')
-  program = ('import sys, time; from byol_jax.tasks import prepare\n'
-             'with prepare._alone(sys.argv[1]): print("in", flush=True); '
+  program = ('import sys, time; from byol_jax.data.records import locks\n'
+             'with locks.alone(sys.argv[1], "1-of-3"): print("in", flush=True); '
              'time.sleep(600)')
   with subprocess.Popen([sys.executable, '-c', program, tmp_path / 'out'],
                         stdout=subprocess.PIPE,
                         env=os.environ | {'PYTHONPATH': ROOT}) as other:
     try:
       assert other.stdout.readline() == b'in\n'
-      with pytest.raises(UserError, match=f'written by process {other.pid} on'):
-        prepare.run(config)
+      for shard, said in (('', 'processes that prepare its shards'),
+                          ('1/3', f'process {other.pid} on')):
+        config.shard = shard
+        with pytest.raises(UserError, match=f'is being written by {said}'):
+          prepare.run(config)
+      config.shard = '2/3'
+      prepare.run(config)
     finally:
       other.kill()
+  config.shard = ''
   prepare.run(config)  # a killed process holds nothing
+  assert open_part(tmp_path / 'out').size == 18
+
+
+def test_processes_that_know_nothing_of_one_another(tmp_path, caplog):
+  """Any order, one of them twice, a bad image: the shards are those of one process."""
+  caplog.set_level('INFO', 'byol_jax')
+  photos = photos_in(tmp_path / 'photos', count=30)
+  (tmp_path / 'photos/train/b/017.jpg').write_bytes(b'no picture')
+  prepare.run(make_config(photos, tmp_path / 'whole'))
+  config = make_config(photos, tmp_path / 'out')
+  for shard in ('3/3', '1/3', '1/3', '2/3'):
+    assert not (tmp_path / 'out/train/metadata.json').exists()
+    config.shard = shard
+    prepare.run(config)
+  assert '3 of 3 shards are there' in caplog.text  # the second time
+  one, other = (descriptions.read_metadata(str(tmp_path / name / 'train'))
+                for name in ('whole', 'out'))
+  assert one == other and one['images'] == 24 and len(one['shards']) == 7
+  assert open_part(tmp_path / 'out', 'test').size == 5
+  prepare.run(config)  # when all is there, it checks its own
+  assert 'complete, 2 shards with the right SHA-256' in caplog.text
+  config.shard = '4/9'  # of more processes than files, too
+  config.prepare.output = str(tmp_path / 'more')
+  prepare.run(config)
+  assert not (tmp_path / 'more/test/metadata.json').exists()
+
+
+def test_other_settings_than_the_shards_that_are_there(tmp_path):
+  config = make_config(photos_in(tmp_path / 'photos'), tmp_path / 'out')
+  config.shard = '1/2'
+  prepare.run(config)
+  config.shard = '2/2'
+  for key, value in (('short_side', 16), ('images_per_shard', 5)):
+    before, config.prepare[key] = config.prepare[key], value
+    with pytest.raises(UserError, match='holds shards that were prepared otherwise'):
+      prepare.run(config)
+    config.prepare[key] = before
+  prepare.run(config)
   assert open_part(tmp_path / 'out').size == 18

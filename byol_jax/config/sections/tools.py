@@ -28,7 +28,8 @@ _add(
     formats=('npz,parquet', choice('npz', 'parquet', 'npz,parquet', 'parquet,npz'),
              'files to write'),
     runtime=('jax', choice('jax', 'onnx'), 'who computes; onnx: onnxruntime, faster on '
-             'a CPU (docs/weights.md)'))
+             'a CPU (docs/weights.md)'),
+    float16=(False, flag(), 'whether features are written as float16'))
 _add(
     'export: the encoder for other programs (docs/weights.md)', ('export',),
     format=('safetensors', choice('safetensors', 'timm', 'onnx', 'all'),

@@ -27,7 +27,7 @@ METADATA = 'metadata.json'
 LOCK = '.prepare.lock'  # in the folder of the parts, from the first moment on
 OURS = re.compile(
     r'images-\d+-of-\d+\.(array_record|json)(\.tmp)?'
-    r'|(images-\d+-of-\d+|metadata)\.json\.[0-9a-f]{32}\.tmp')
+    r'|(images-\d+-of-\d+\.(array_record|json)|metadata\.json)\.[0-9a-f]{32}\.tmp')
 
 # The keys that the .json files must have, and the types of their values.
 _OF_WHOLE = {'fingerprint': str, 'images': int, 'left_out': dict, 'shards': list,

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from typing import Any
+import uuid
 
 from byol_jax.data.records import descriptions
 from byol_jax.data.records import shards
@@ -19,8 +20,8 @@ from byol_jax.storage import files as files_lib
 
 
 def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
-                left_out: Mapping[str, str],
-                fingerprint: str) -> Callable[[], None]:
+                left_out: Mapping[str, str], fingerprint: str,
+                settings: str = '') -> Callable[[], None]:
   """Writes a shard and its .json, either whole or not at all.
 
   Args:
@@ -28,6 +29,7 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
     records: name, label and bytes of each image; taken one by one.
     left_out: the reasons, by name, why images cannot be used; read at the end.
     fingerprint: changes with the images and how they are prepared.
+    settings: changes with how they are prepared alone.
 
   Returns:
     The rest of the work, to be called once: it reads the shard again for its
@@ -36,7 +38,8 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
   Raises:
     UserError: the shard cannot be written. No part of it is left.
   """
-  temporary = f'{file}.tmp'
+  # a random name: a process that works on other pieces may be writing this shard, too
+  temporary = f'{file}.{uuid.uuid4().hex}.tmp'
   names, labels = [], []
   with _whole_or_not(temporary):
     with saying_why(file):
@@ -58,6 +61,7 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
     with _whole_or_not(temporary), saying_why(file):
       said = {
           'fingerprint': fingerprint,
+          'settings': settings,
           'names': names,
           'labels': labels if labels and labels[0] is not None else None,
           'left_out': dict(left_out),
@@ -98,7 +102,8 @@ def finish(folder: str, files: Sequence[str], **metadata: Any) -> dict[str, Any]
   with saying_why(folder):
     for file in os.listdir(folder):
       if descriptions.OURS.fullmatch(file) and file not in known:
-        os.remove(os.path.join(folder, file))
+        with contextlib.suppress(FileNotFoundError):
+          os.remove(os.path.join(folder, file))
   _write_json(os.path.join(folder, descriptions.METADATA), whole)
   return whole
 

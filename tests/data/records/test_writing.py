@@ -24,13 +24,14 @@ def _records(*names):
 def test_a_shard_and_what_is_said_of_it(tmp_path):
   path = str(tmp_path / _FILE)
   left_out = {}
-  finish = writing.write_shard(path, _records('a', 'b'), left_out, 'print')
+  finish = writing.write_shard(path, _records('a', 'b'), left_out, 'print', 'how')
   left_out['c'] = 'empty'  # read at the end
-  assert os.listdir(tmp_path) == [f'{_FILE}.tmp']
+  temporary, = os.listdir(tmp_path)  # which is cleared away if it stays
+  assert descriptions.OURS.fullmatch(temporary) and temporary.endswith('.tmp')
   finish()
   said = descriptions.read_sidecar(path)
   assert said == {
-      'fingerprint': 'print', 'names': ['a', 'b'], 'labels': [0, 1],
+      'fingerprint': 'print', 'settings': 'how', 'names': ['a', 'b'], 'labels': [0, 1],
       'left_out': {'c': 'empty'}, 'bytes': os.path.getsize(path),
       'sha256': writing.digest(path)}
   read = shards.reader([path])

@@ -1,0 +1,105 @@
+"""The images of a catalogue, and by what it is known that one has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import hashlib
+import json
+import logging
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from byol_jax.data import fingerprint
+from byol_jax.data.sources import columns as columns_lib
+from byol_jax.data.sources import table
+from byol_jax.errors import UserError
+from byol_jax.retrieval import store as store_lib
+from byol_jax.tasks import subject
+
+_console = logging.getLogger('byol_jax')
+
+_NUMBER = re.compile(r'-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?')  # 007 is a name
+
+
+class Catalogue(NamedTuple):
+  """The images that belong into the index.
+
+  Attributes:
+    data: all images, also others.
+    rows: {name: row}; of equal names the first.
+    stamps: {name: (stamp of its image, stamp of its columns)}.
+    kinds: {title: 'text' or 'number'} of the columns.
+    columns: {title: values [N]}.
+  """
+  data: table.Data
+  rows: dict[str, int]
+  stamps: dict[str, tuple[str, str]]
+  kinds: dict[str, str]
+  columns: dict[str, Sequence[Any]]
+
+
+def make(named: subject.Named, data: table.Data, rows: np.ndarray, *,
+         has_columns: bool = True) -> Catalogue:
+  """Finds by what each image, and its columns, will be known to have changed.
+
+  Args:
+    named: the task.
+    data: all images.
+    rows: int [n], those that belong into the index.
+    has_columns: whether it has columns beside the images.
+
+  Raises:
+    UserError: a name is not UTF-8.
+  """
+  split = named.config.index.split
+  names = table.names_of(data, rows, split)
+  kinds, columns = _columns(named, data, split, rows) if has_columns else ({}, {})
+  states = fingerprint.file_states(data, rows.tolist())
+  images = (map(json.dumps, states) if states else
+            (digest.hex() for _, digest in fingerprint.contents(data, rows)))
+  row_of: dict[str, int] = {}
+  stamps = {}
+  for row, title, image in zip(rows.tolist(), names, images):
+    try:
+      title.encode()
+    except UnicodeEncodeError as error:
+      raise UserError(f'{title!r} is no name in UTF-8, which an index needs: rename '
+                      'it') from error
+    if title not in row_of:
+      row_of[title] = row
+      values = [column[row] for column in columns.values()]
+      stamps[title] = image, hashlib.blake2b(
+          json.dumps(values).encode(), digest_size=8).hexdigest()
+  if len(row_of) < len(names):
+    _console.warning('%d images are named twice: the first of each counts',
+                     len(names) - len(row_of))
+  return Catalogue(data, row_of, stamps, kinds, columns)
+
+
+def _columns(named: subject.Named, data: table.Data, split: str, rows: np.ndarray,
+             ) -> tuple[dict[str, str], dict[str, Sequence[Any]]]:
+  """Returns kinds and values of the columns: those of a list, or the label."""
+  source = named.data.data
+  found = {}
+  if source.source == 'list':
+    found = columns_lib.read_columns(
+        source.path if split == 'train' else source.test_path,
+        source.path_column or None)
+    found = {title: cells for title, cells in found.items()
+             if cells != list(data.names)}  # the paths
+  elif data.labels is not None:
+    labels = np.asarray(data.labels[rows]).tolist()
+    found = {'label': ['' if label < 0 else str(
+        data.class_names[label] if data.class_names else label) for label in labels]}
+  kinds, columns = {}, {}
+  for title, cells in found.items():
+    title = re.sub(r'\W+', '_', title.strip()).strip('_') or 'column'
+    while title in store_lib.OWN or title in columns:
+      title += '_'
+    is_number = any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
+    kinds[title] = 'number' if is_number else 'text'
+    columns[title] = [None if cell == '' else float(cell) if is_number else cell
+                      for cell in cells]
+  return kinds, columns
