@@ -136,10 +136,12 @@ def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
   end = time.monotonic() + _SECONDS_TO_WRITE
   told = False
   while True:
+    # asked first: it may be complete by the time that the steps are listed
+    is_coming = checkpoints.is_being_written(step)
     there = [x for x in checkpoints.steps() if x not in without]
     if there and (step is None or step in there):
       return there[-1] if step is None else step
-    if not checkpoints.is_being_written(step):
+    if not is_coming:
       raise UserError(f'config key {key} is {path!r}: there is no checkpoint ' + (
           f'of that step; there are: {listed(there)}' if there else
           f'in {folder} yet' + ''.join(
