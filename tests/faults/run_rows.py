@@ -92,15 +92,18 @@ def killed(cases, scratch):
 def killed_often(cases, scratch, rng, *arguments):
   """Kills runs of one command until there were enough kills."""
   expected = unbroken(scratch, *arguments)
-  failures, kills, runs = [], 0, 0
+  failures, kills, late, runs = [], 0, 0, 0
   while kills < cases:
     work = scratch / f'run{runs}'
     runs += 1
-    for _ in range(40):
-      code, output, _ = interrupt(scratch, work, rng, signal.SIGKILL, *arguments)
+    for tries in range(40):
+      # later each time: on a slow machine four seconds never reach a step
+      code, output, _ = interrupt(scratch, work, rng, signal.SIGKILL, *arguments,
+                                  longest=4.0 + tries)
       if code != -signal.SIGKILL:
         break
       kills += 1
+      late += any(work.glob('checkpoints/[0-9]*'))
     else:  # so slow a machine that every start was killed before the end
       code, output = harness.run(scratch, f'--workdir={work}', *arguments)
     if code:
@@ -108,7 +111,8 @@ def killed_often(cases, scratch, rng, *arguments):
     elif wrong := compare(work, *expected):
       failures.append(f'run {runs}: {wrong}')
     shutil.rmtree(work)
-  return Outcome(kills, failures, f'{runs} runs')
+  return Outcome(kills, failures,
+                 f'{runs} runs, {late} kills once there was a checkpoint')
 
 
 _METHODS = {

@@ -47,16 +47,16 @@ def _arguments(folder: pathlib.Path) -> list[str]:
      bound='final state equal to the bit to an unbroken run, each step logged once')
 def killed(cases: int, scratch: pathlib.Path) -> Outcome:
   """SIGKILL at a random time, while images come from tars and Parquet files."""
-  rng, failures, runs, kills = harness.rng('C1c'), [], 0, 0
+  rng, failures, notes, kills = harness.rng('C1c'), [], [], 0
   for kind in _KINDS[:cases]:
     (scratch / kind).mkdir()
     _write(scratch / f'{kind}.data', kind)
     done = run_rows.killed_often(max(cases // len(_KINDS), 1), scratch / kind, rng,
                                  *_arguments(scratch / f'{kind}.data'))
     failures += [f'{kind}: {failure}' for failure in done.failures]
-    runs += int(done.note.split()[0])
+    notes.append(f'{kind}: {done.note}')
     kills += done.cases
-  return Outcome(kills, failures, f'{runs} runs')
+  return Outcome(kills, failures, '; '.join(notes))
 
 
 # --- D5: damage of every kind, while a source is opened or read ------------------
