@@ -218,8 +218,8 @@ def test_retrieval():
 
 @pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1: nine '
                     'processes that load jax')
-def test_shards():
+def test_embed_shards():
   """3,000 images, four shards, two processes, one killed twice: the union is one pass."""
-  said = _last_line('shards', '--images=3000', '--shards=4')
+  said = _last_line('embed_shards', '--images=3000', '--shards=4')
   assert said['same'] and said['kills'] == 2 and said['images'] == 3000
   assert max(said['mib'].values()) < 2048
