@@ -234,7 +234,7 @@ def test_a_shard_without_a_usable_image(tmp_path):
 
 def test_one_process_of_several_does_not_prepare(tmp_path, monkeypatch):
   monkeypatch.setattr(prepare.jax, 'process_count', lambda: 4)
-  with pytest.raises(UserError, match='run it on one host'):
+  with pytest.raises(UserError, match='is the work of one process, here are 4'):
     prepare.run(make_config(photos_in(tmp_path / 'photos'), tmp_path / 'out'))
   assert not (tmp_path / 'out').exists()
 
