@@ -11,7 +11,6 @@ import zipfile
 
 import numpy as np
 
-from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import files as files_lib
 
@@ -54,7 +53,7 @@ class Writer:
     self._dtype = np.dtype(np.float16 if half else np.float32)
     names = [_text(name) for name in class_names or ()] if has_labels else []
     self._stack = contextlib.ExitStack()
-    with self._stack, _storage(folder):
+    with self._stack, files_lib.writing(folder):
       self._files = [
           (_Npz if kind == 'npz' else _Parquet)(
               self._stack, path, size, self._dtype, has_labels, names)
@@ -67,7 +66,7 @@ class Writer:
   def __exit__(self, *error: Any) -> None:
     with self._stack.pop_all() as stack:
       if error[0] is None:
-        with _storage(self.paths[0]):
+        with files_lib.writing(self.paths[0]):
           for file in self._files:
             file.finish()
           stack.close()
@@ -93,7 +92,7 @@ class Writer:
                       f'{np.abs(x).max():g}: float16 holds up to 65504; leave it out')
     names = [_text(name) for name in names]
     labels = None if labels is None else np.asarray(labels, np.int32)
-    with _storage(self.paths[0]):
+    with files_lib.writing(self.paths[0]):
       for file in self._files:
         file.add(written, names, labels)
 
@@ -121,16 +120,6 @@ def read(path: str) -> Iterator[np.ndarray]:
 def _text(name: Any) -> str:
   """Returns a name as UTF-8 can hold it: other bytes of a file's name as \\udce9."""
   return str(name).encode(errors='backslashreplace').decode()
-
-
-@contextlib.contextmanager
-def _storage(path: str) -> Iterator[None]:
-  """Turns an error of the disk into a TransientError."""
-  try:
-    yield
-  except OSError as error:
-    raise TransientError(f'cannot write {path} ({error}): make room, and the '
-                         'same command goes on') from error
 
 
 class _Npz:

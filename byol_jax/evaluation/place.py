@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 
 from byol_jax.devices import hosts
-from byol_jax.errors import TransientError
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.weights import find
@@ -54,11 +53,8 @@ class Place(NamedTuple):
       TransientError: the file cannot be written.
     """
     path = os.path.join(self.folder, 'results.json')
-    try:
+    with files_lib.writing(path):
       files_lib.write_json(path, results)
-    except OSError as error:
-      raise TransientError(f'cannot write {path} ({error}): make room, and the '
-                           'same command goes on') from error
 
 
 def root(weights: weights_lib.Weights) -> str:

@@ -1,4 +1,4 @@
-"""Which curves stand on a page: what they are called, and what is good to know of them.
+"""Names the curves of a page, and says what is good to know of each.
 
 The names are those of metrics.jsonl. One that is not known here has a chart, too, with
 its own name as its title.
@@ -18,7 +18,7 @@ _NO_CURVES = ('step', 'epoch', 'seconds_left', 'skipped_steps')
 
 
 class Curve(NamedTuple):
-  """What is known of a metric.
+  """Says how a metric is drawn.
 
   Attributes:
     title: its name for people.

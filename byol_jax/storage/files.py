@@ -13,6 +13,7 @@ import uuid
 from etils import epath
 import numpy as np
 
+from byol_jax.errors import TransientError
 from byol_jax.storage import paths as paths_lib
 
 
@@ -25,6 +26,16 @@ def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
     else:
       flat[prefix + key] = list(value) if isinstance(value, tuple) else value
   return flat
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+  """Turns an error of the disk into a TransientError that names what was written."""
+  try:
+    yield
+  except OSError as error:
+    raise TransientError(f'cannot write {path} ({error}): make room, and the same '
+                         'command goes on') from error
 
 
 def write_json(path: str | os.PathLike, obj: Any) -> None:

@@ -24,7 +24,6 @@ from byol_jax.data import fingerprint
 from byol_jax.data.records import writing
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
-from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.evaluation import place as place_lib
 from byol_jax.run import workdir as workdir_lib
@@ -131,7 +130,7 @@ class Shards:
       return
     said = [self._check_settings(other) for other in done]
     path = os.path.join(self._named.workdir, MANIFEST)
-    with _writing(path):
+    with files_lib.writing(path):
       files_lib.write_json(path, {'shards': [
           {'folder': os.path.relpath(self.folder(other), self._named.workdir),
            'files': results['shard']['files'], 'left_out': results['shard']['bad']}
@@ -241,12 +240,3 @@ def _read_json(path: str) -> dict[str, Any]:
     raise UserError(f'{path} is damaged: remove {os.path.dirname(path)!r}, and run '
                     'this shard again')
   return found
-
-
-@contextlib.contextmanager
-def _writing(path: str) -> Iterator[None]:
-  try:
-    yield
-  except OSError as error:
-    raise TransientError(f'cannot write {path} ({error}): make room, and the same '
-                         'command goes on') from error

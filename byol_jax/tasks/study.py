@@ -362,15 +362,12 @@ def _write(study: _Study, failed: Mapping[str, child.Ended]) -> list[dict[str, A
       ('study.md', text), ('study.svg', picture),
       (report.NAME, page)):  # it reads study.json
     path = os.path.join(study.workdir, name)
-    try:
+    with files_lib.writing(path):
       if isinstance(data, dict):
         files_lib.write_json(path, data)
       else:
         data = data() if callable(data) else data
         files_lib.write_bytes(path, data.encode())
-    except OSError as error:
-      raise TransientError(f'cannot write {path} ({error}): make room, and the same '
-                           'command goes on') from error
   return rows
 
 

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from byol_jax.errors import TransientError
 from byol_jax.storage import files
 
 
@@ -88,6 +89,12 @@ def test_what_is_no_json_is_none(tmp_path, text):
   assert files.read_json(path) is None
   path.write_text(text)
   assert files.read_json(path) is None
+
+
+def test_a_full_disk_may_pass():
+  with pytest.raises(TransientError, match=r'cannot write a/b \(.*full\): make room'):
+    with files.writing('a/b'):
+      raise OSError('full')
 
 
 def test_nested_values_have_flat_names():
