@@ -62,7 +62,9 @@ class Stages:
     return json.loads(json.dumps(result))
 
   def remove(self) -> None:
-    """Removes the checkpoints of a finished evaluation; process 0 calls this."""
+    """Removes the checkpoints of a finished evaluation."""
+    if jax.process_index():
+      return
     folder = epath.Path(self._workdir) / 'checkpoints'
     try:
       for path in folder.iterdir():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 
@@ -28,7 +27,6 @@ from byol_jax.evaluation import protocols
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
-from byol_jax.evaluation.place import Place
 from byol_jax.evaluation.subject import Subject
 from byol_jax.networks.model import Model
 from byol_jax.tasks import data as data_lib
@@ -82,11 +80,12 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
                   if test is None else f'; {table.size(test)} to test')
     stages = stages_lib.Stages(place.workdir, place.folder)
     results = _measure(named, train, test, stages)
-    with hosts.together('results'):
-      if jax.process_index() == 0:
-        place.write_results(results)
-        stages.remove()
-    _tell(place, results, train, test)
+    place.write_results(results)
+    stages.remove()
+    data_lib.tell_bad(train, test)
+    _console.info('\n%s\n(%s)', figures_lib.table(config.task, results),
+                  results['protocol']['images'])
+    _console.info('results: %s', place.named('results.json'))
   return place.workdir
 
 
@@ -133,8 +132,7 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
   count = str(last.num_train)
   if task == 'finetune':
     count = f'{each[0].how["labelled_images"]} of {count}'
-  left_out = {part: data.bad.report() for part, data in (
-      ('train', train), ('test', test)) if data is not None and data.bad}
+  left_out = data_lib.left_out(train=train, test=test)
   return results | {'task': task, 'protocol': named.protocol() | {
       'data': train.name,
       'images': (f'{count} training images, '
@@ -167,17 +165,6 @@ def _one(task: str, protocol: Any, encoder: Subject, split: splits.Split,
           'test_images': len(labels), 'test_classes_without_training_images': unseen},
       len(fitted.rows), confusion.by_class(
           scores.argmax(axis=1), labels, data.class_names, f'{task}_top1'))
-
-
-def _tell(place: Place, results: dict[str, Any], train: table.Data,
-          test: table.Data | None) -> None:
-  """Prints the figures, and the images that were left out."""
-  for data in (train, test):
-    if data is not None and data.bad:
-      _console.warning('%s', data.bad.summary())
-  _console.info('\n%s\n(%s)', figures_lib.table(results['task'], results),
-                results['protocol']['images'])
-  _console.info('results: %s', place.named('results.json'))
 
 
 # ------------------------------------------------------------- from the config

@@ -57,7 +57,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   if paths_lib.in_bucket(named.workdir):
     raise UserError(f'--workdir={named.workdir}: an index is made in a local folder; '
                     'copy it to a bucket afterwards')
-  data = _data(named)
+  source, split = named.data.data, config.index.split
+  data = data_lib.open_source(source, split, key='index.split',
+                              seed=named.data.seed + (split == source.test_split))
   shards = shards_lib.Shards(named, data, grows=True)
   if shard:
     with shards.opened(shard) as place:
@@ -83,24 +85,11 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     about |= _finish(config, folder, store, is_changed=any(counts.values()))
     about |= {'complete': True, 'images': store.size, 'data': data.name}
     files_lib.write_json(os.path.join(folder, index_lib.ABOUT), about)
-  if data.bad:
-    _console.warning('%s', data.bad.summary())
+  data_lib.tell_bad(data)
   _console.info('%s', ', '.join(
       f'{number:,} {what}' for what, number in counts.items()))
   _console.info('index of %d images: %s', about['images'], named.workdir)
   return named.workdir
-
-
-def _data(named: subject.Named) -> table.Data:
-  """Opens the images."""
-  config, source = named.config, named.data.data
-  split = config.index.split
-  data = data_lib.open_source(
-      source, split, seed=named.data.seed + (split == source.test_split))
-  if data is None:
-    raise UserError(f'config key index.split is {split!r}: the data set has no such '
-                    'part')
-  return data
 
 
 def _table(named: subject.Named, folder: str,

@@ -201,8 +201,7 @@ def _prepare(source: table.Encoded, plan: _Plan, mine: list[int],
   with locks.ending(plan.folder):
     whole = writing.finish(plan.folder, plan.files, fingerprint=plan.fingerprint,
                            **plan.how, class_names=plan.class_names)
-  if source.bad:
-    _console.warning('%s', source.bad.summary())
+  data_lib.tell_bad(source)
   _console.info(
       '%s: %d images in %d shards, %.1f MiB', plan.folder, whole['images'],
       len(plan.files), sum(shard['bytes'] for shard in whole['shards']) / 2**20)

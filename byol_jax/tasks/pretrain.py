@@ -25,7 +25,6 @@ from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.devices import prefetch as prefetch_lib
-from byol_jax.errors import TransientError
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import figures
 from byol_jax.evaluation import final
@@ -44,6 +43,7 @@ from byol_jax.run import signals
 from byol_jax.run import watchdog as watchdog_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.tasks import begin
+from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import report
 from byol_jax.training.step import TrainState
 
@@ -254,19 +254,13 @@ def _finish(opened: begin.Run, state: TrainState, encoder: encode.Encoder,
                   results['protocol']['images'])
   elif config.evaluation.final:
     results['protocol'] = {'images': 'no labels: nothing to measure accuracy on'}
-  left_out = {}
-  for name, part in (('train', opened.train), ('test', opened.test)):
+  for part in (opened.train, opened.test):
     if part is not None:
       bad_images.share_bad(part)  # also the ones met since the last log line
-    if part is not None and part.bad:
-      _console.warning('%s', part.bad.summary())
-      left_out[name] = part.bad.report()
-  if left_out:
+  data_lib.tell_bad(opened.train, opened.test)
+  if left_out := data_lib.left_out(train=opened.train, test=opened.test):
     results['left_out'] = left_out
   if jax.process_index() == 0:
-    try:
+    with files_lib.writing(results_path):
       files_lib.write_json(results_path, results)
-    except OSError as error:
-      raise TransientError(f'cannot write {results_path} ({error}): make room, '
-                           'and the same command measures again') from error
   _console.info('results: %s', os.path.join(opened.workdir, 'results.json'))

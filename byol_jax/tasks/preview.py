@@ -50,10 +50,8 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
   config = data_lib.with_source(config)
   data = config.data
   with _told() as told:
-    train = data_lib.open_source(data, data.train_split, seed=config.seed)
-    if train is None:
-      raise UserError(f'config key data.train_split is {data.train_split!r}: the data '
-                      'set has no such part')
+    train = data_lib.open_source(data, data.train_split, key='data.train_split',
+                                 seed=config.seed)
     test = data_lib.open_source(
         data, data.test_split, seed=config.seed + 1,
         class_names=train.class_names) if data.test_split else None

@@ -8,7 +8,6 @@ import logging
 import os
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 
@@ -59,14 +58,10 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     results = place.results()
     if results is None:
       results = _measure(named, gallery, queries)
-      with hosts.together('results'):
-        if jax.process_index() == 0:
-          place.write_results(results)
+      place.write_results(results)
     else:
       _console.info('measured before: %s', place.named('results.json'))
-    for part in parts.values():
-      if part.data.bad:
-        _console.warning('%s', part.data.bad.summary())
+    data_lib.tell_bad(*(part.data for part in parts.values()))
     _console.info('\n%s', table_of(results))
     _console.info('results: %s', place.named('results.json'))
 
@@ -79,7 +74,7 @@ def _open(named: subject.Named) -> tuple[Part, Part | None]:
   def opened(key: str, splits: Sequence[str], data: ml_collections.ConfigDict) -> Part:
     for split in splits:
       # fake images of the test part have a seed of their own, as in other evaluations
-      part = data_lib.open_split(data, split, seed + (split == data.test_split))
+      part = data_lib.open_split(data, split, seed=seed + (split == data.test_split))
       if part is not None:
         return Part(part, split, data.path if split == 'train' else data.test_path)
     raise UserError(f'config key retrieve.{key} is {splits[0]!r}: the data set has no '
@@ -123,8 +118,7 @@ def _measure(named: subject.Named, gallery: Part,
         'queries_without_relevant': len(q.rows) - len(measured.queries),
         'equal_bytes': _equal(gallery.data, g.rows, queries and queries.data, q.rows)
                        if not protocol else protocol['equal_bytes']}
-  left_out = {part: of.data.bad.report() for part, of in (
-      ('gallery', gallery), ('queries', queries)) if of and of.data.bad}
+  left_out = data_lib.left_out(gallery=gallery.data, queries=queries and queries.data)
   return results | {'task': 'retrieve', 'protocol': named.protocol() | protocol | {
       'data': gallery.data.name,
       'asked': queries.data.name if queries else 'each image against all others',

@@ -184,12 +184,9 @@ class Shards:
 
   def _done(self) -> list[Shard]:
     """Returns the finished shards, in order."""
-    try:
-      found = map(_FOLDER.fullmatch, paths_lib.names(self._root))
-      return [Shard(int(name[1]), int(name[2])) for name in found if name and
-              'results.json' in paths_lib.names(os.path.join(self._root, name[0]))]
-    except OSError as error:
-      raise paths_lib.refused(self._root, error) from error
+    found = map(_FOLDER.fullmatch, paths_lib.names(self._root))
+    return [Shard(int(name[1]), int(name[2])) for name in found if name and
+            'results.json' in paths_lib.names(os.path.join(self._root, name[0]))]
 
   def _check_settings(self, shard: Shard) -> dict[str, Any]:
     """Returns a shard's results.json, if it was made as this process would make it."""
@@ -231,11 +228,9 @@ def _is_sound(folder: str, files: Mapping[str, Any]) -> bool:
 
 
 def _read_json(path: str) -> dict[str, Any]:
-  try:
+  with paths_lib.reading(path):
     found = files_lib.parse_json(retry.insist(
         lambda: paths_lib.read_bytes(path), repr(path)))
-  except OSError as error:
-    raise paths_lib.refused(path, error) from error
   if not isinstance(found, dict):
     raise UserError(f'{path} is damaged: remove {os.path.dirname(path)!r}, and run '
                     'this shard again')

@@ -79,7 +79,7 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
     raise UserError(f'no images in {table.named(files, 3)}: the tables are empty')
   names = parts.texts_of(found, 'name')
   if len(names) < sum(counts) or not np.diff(names.ends, prepend=0).all():
-    names = parts.Numbered(files, counts, 'row')
+    names = parts.numbered(files, counts, 'row')
   labels, class_names = labels_lib.of_shards(request, split, files, found, names,
                                              columns.class_names)
   if groups.largest > _SLOW:

@@ -147,19 +147,6 @@ def first_labelled(opened: Iterable[Encoded]) -> Encoded | None:
   return first
 
 
-class _Some(Sequence):
-  """Some of the names, each looked up when it is needed."""
-
-  def __init__(self, names: Sequence[str], rows: np.ndarray):
-    self._names, self._rows = names, rows
-
-  def __len__(self) -> int:
-    return len(self._rows)
-
-  def __getitem__(self, index: int) -> str:
-    return self._names[int(self._rows[index])]
-
-
 def take(data: Data, rows: np.ndarray) -> Data:
   """Returns some of the images as a data set of their own, of the same kind.
 
@@ -171,7 +158,7 @@ def take(data: Data, rows: np.ndarray) -> Data:
   if isinstance(data, Images):
     # images that replace bad ones stay
     return data._replace(images=data.images[rows], labels=labels, bad=None, names=None)
-  names = _Some(data.names, rows)
+  names = lazy.Names(lambda index: data.names[int(rows[index])], len(rows))
   return data._replace(
       read=lambda index: data.read(int(rows[index])), size=len(rows),
       labels=labels, names=names,

@@ -119,7 +119,8 @@ def open_split(request: table.Request, split: str,
     labels = None
   if labels is not None:
     class_names = tuple(getattr(info.features[part.label], 'names', None) or ()) or None
-  names = records.names or _Numbers(info.full_name, split, part.size)
+  names = records.names or lazy.Names(
+      lambda index: f'{info.full_name}, split {split}, record {index}', part.size)
   name = f'tfds {request.tfds_name or request.path}'
   return table.Encoded(
       records.read, part.size, labels, names, class_names, name,
@@ -133,20 +134,6 @@ def _identity(part: _Part, sizes: Sequence[int], first: bytes) -> str:
             shard.examples_in_shard] for shard, size in zip(part.shards, sizes)]
   return json.dumps([part.info.full_name, part.split, part.info.file_format.value,
                      files, hashlib.sha256(first).hexdigest()])
-
-
-class _Numbers(Sequence):
-  """Names of records, 'title, split split, record 5', each made when it is needed."""
-
-  def __init__(self, title: str, split: str, size: int):
-    self._prefix = f'{title}, split {split}, record '
-    self._size = size
-
-  def __len__(self) -> int:
-    return self._size
-
-  def __getitem__(self, index: int) -> str:
-    return f'{self._prefix}{range(self._size)[index]}'
 
 
 def _import_tfds() -> Any:
