@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data.sources import table
 from byol_jax.evaluation import encode
 
@@ -43,9 +44,9 @@ class Split:
   def description(self, num_test: int) -> str:
     """Returns a text about the test images, `num_test` of which could be read."""
     if not self._held_out:
-      return f'{num_test} test images'
-    return (f'no test part: {num_test} training images, held out from the classifiers'
-            + (' but seen, without labels, in pretraining' if self._pretrained_on
+      return wording.count(num_test, 'test image')
+    return (f'no test part: {wording.count(num_test, "training image")}, held out from '
+            'the classifiers' + (' but seen, without labels, in pretraining' if self._pretrained_on
                else ''))
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.pages import chart
 from byol_jax.pages import template
 from byol_jax.pages.template import Markup
@@ -175,12 +176,12 @@ def mapped(pictures: Pictures) -> Markup | None:
           'div', tag('div', drawing, *targets, class_='map', style=Markup(
               f'--sheet:url({template.data_uri(found.sheet)})')),
           tag('div', *key, tag(
-              'span', f'and {more:,} more classes, without a mark of their own')
+              'span', f'and {wording.count(more, "more class", ",")}, without a mark')
               if more > 0 else None, class_='key soft') if key else None,
           class_='mapped'),
       about=template.joined([
-          f'Features of {found.of:,} images on the two axes along which they vary most '
-          '(PCA of features of length 1): ', template.figure(
+          f'Features of {wording.count(found.of, "image", ",")} on the two axes along '
+          'which they vary most (PCA of features of length 1): ', template.figure(
               100 * found.shares[0], '.1f', ' %'), ' and ', template.figure(
                   100 * found.shares[1], '.1f', ' %'),
           f' of the variance. {drawn}The pointer on a mark shows the image. ',

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import os
 from typing import Any, NamedTuple
 
+from byol_jax import wording
 from byol_jax.pages import chart
 from byol_jax.pages import curves
 from byol_jax.pages import headline
@@ -107,7 +108,7 @@ def _by_class(journal: Journal) -> Markup | None:
   try:
     classes = [(str(name), int(n), int(right)) for name, n, right in found['classes']]
     pairs = [(str(a), str(b), int(n)) for a, b, n in found['confused']]
-    title = f'{found["figure"]}, {found["of"]:,} images'
+    title = f'{found["figure"]}, {wording.count(found["of"], "image", ",")}'
   except (TypeError, KeyError, ValueError, OverflowError):  # none, or a changed one
     return None
   classes.sort(key=lambda row: row[2] / max(row[1], 1))
@@ -141,8 +142,8 @@ def _bad(journal: Journal) -> Markup | None:
   more = len(rows) - _MOST_BAD
   return template.chapter(
       'Images left out', template.table(['part', 'image', 'reason'], rows[:_MOST_BAD]),
-      f'and {more} more, which results.json names' if more > 0 else None,
-      about=f'{len(rows)} images cannot be used; others stood in for them.')
+      f'and {more:,} more, which results.json names' if more > 0 else None,
+      about=f'{wording.count(len(rows), "image")} cannot be used; others stood in.')
 
 
 def _settings(journal: Journal, facts: Facts) -> Markup | None:
@@ -152,9 +153,7 @@ def _settings(journal: Journal, facts: Facts) -> Markup | None:
            for title, lines in facts.groups]
   parts = [tag('div', *cards, class_='cards')] if cards else []
   if facts.changed:
-    parts.append(template.more(
-        f'{len(facts.changed)} keys that differ from their default',
-        template.changed(facts.changed)))
+    parts.append(template.changed(facts.changed))
   if protocol := _section(journal, 'protocol'):
     parts.append(template.more('Protocol of the figures',
                                template.table([], _flat(protocol))))

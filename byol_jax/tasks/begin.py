@@ -15,6 +15,7 @@ import jax
 import ml_collections
 
 from byol_jax import __version__
+from byol_jax import wording
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import names as task_names
 from byol_jax.config import rules
@@ -161,16 +162,16 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
       seed=config.seed, batch_size=config.train.batch_size,
       threads=config.data.threads, prefetch=config.data.prefetch)
   _console.info(
-      '%s: %d training images%s, %s%s', train.name, num_images,
+      '%s: %s%s, %s%s', train.name, wording.count(num_images, 'training image'),
       f' of {table.described_classes(train)}' if labelled else ', no labels: no '
       'probe, no k-NN', 'streamed' if feed.bad() is not None else 'on the device',
       f'; {table.size(test)} to test' if test is not None else
       '; no test part' if labelled else '')
   _console.info(
-      'schedule: %g epochs = %d steps, %g of warm-up, base learning rate %g, '
-      'weight decay %g%s', config.train.epochs, total_steps,
-      config.train.warmup_epochs, config.train.base_learning_rate,
-      config.train.weight_decay, ', tau from '
+      'schedule: %s = %s, %g of warm-up, base learning rate %g, weight decay %g%s',
+      wording.count(config.train.epochs, 'epoch', 'g'),
+      wording.count(total_steps, 'step'), config.train.warmup_epochs,
+      config.train.base_learning_rate, config.train.weight_decay, ', tau from '
       f'{config.train.tau_base ** schedule.tau_power(config):g}' if (
           program.method.target_views) else '')
   method = program.method
@@ -182,9 +183,9 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
   if ('queue' in method_names.METHODS[config.method.name].reads
       and config.method.queue > num_images):
     _console.warning(
-        'config key method.queue is %d, more than the %d images: each image is among '
-        'its own negatives; MoCo\'s authors take 4096 for 50,000 images',
-        config.method.queue, num_images)
+        'config key method.queue is %d, more than the %s: each image is among its own '
+        "negatives; MoCo's authors take 4096 for 50,000 images", config.method.queue,
+        wording.count(num_images, 'image'))
   return Run(config, workdir, train, test, found, total_steps, program, feed)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
@@ -75,9 +76,10 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
       _console.info('measured before: %s', place.named('results.json'))
       _console.info('\n%s', figures_lib.table(config.task, results))
       return place.workdir
-    _console.info('%s: %d images of %s%s', train.name, table.size(train),
-                  table.described_classes(train), '; no test part'
-                  if test is None else f'; {table.size(test)} to test')
+    _console.info('%s: %s of %s; %s', train.name,
+                  wording.count(table.size(train), 'image'),
+                  table.described_classes(train), 'no test part'
+                  if test is None else f'{table.size(test)} to test')
     stages = stages_lib.Stages(place.workdir, place.folder)
     results = _measure(named, train, test, stages)
     place.write_results(results)

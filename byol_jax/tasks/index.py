@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
+from byol_jax import wording
 from byol_jax.config import shard as shard_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
@@ -88,7 +89,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   data_lib.tell_bad(data)
   _console.info('%s', ', '.join(
       f'{number:,} {what}' for what, number in counts.items()))
-  _console.info('index of %d images: %s', about['images'], named.workdir)
+  _console.info('index of %s: %s', wording.count(about['images'], 'image'),
+                named.workdir)
   return named.workdir
 
 

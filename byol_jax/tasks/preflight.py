@@ -31,6 +31,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax import errors
+from byol_jax import wording
 from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
@@ -125,8 +126,8 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> bool
     report = said
   else:
     _console.info(
-        'compiling the train step for %s: %d devices of %d hosts; this takes '
-        'minutes ...', topology, len(devices), _hosts(devices))
+        'compiling the train step for %s: %d devices of %s; this takes minutes ...',
+        topology, len(devices), wording.count(_hosts(devices), 'host'))
     report = _in_child(config) | {'key': key}
     try:
       report_path.parent.mkdir(parents=True, exist_ok=True)
@@ -347,7 +348,7 @@ def _table(report: dict[str, Any]) -> str:
   waiting = report.get('waiting_bytes', 0)
   rows = [
       ('topology', f'{report["topology"]}: {report["devices"]} x '
-       f'{report["device_kind"]}, {report["hosts"]} hosts'),
+       f'{report["device_kind"]}, {wording.count(report["hosts"], "host")}'),
       ('step', f'{report["network"]}, {report["precision"]}, '
        f'{report["image_size"]} px, batch {report["batch_size"]}, '
        f'{report["batch_size_per_device"]} a device'

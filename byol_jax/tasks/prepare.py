@@ -15,6 +15,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.config import shard as shard_lib
 from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import workers
@@ -203,8 +204,9 @@ def _prepare(source: table.Encoded, plan: _Plan, mine: list[int],
                            **plan.how, class_names=plan.class_names)
   data_lib.tell_bad(source)
   _console.info(
-      '%s: %d images in %d shards, %.1f MiB', plan.folder, whole['images'],
-      len(plan.files), sum(shard['bytes'] for shard in whole['shards']) / 2**20)
+      '%s: %s in %s, %.1f MiB', plan.folder, wording.count(whole['images'], 'image'),
+      wording.count(len(plan.files), 'shard'),
+      sum(shard['bytes'] for shard in whole['shards']) / 2**20)
 
 
 def _check_others(plan: _Plan) -> None:
@@ -282,8 +284,8 @@ def _verify(folder: str, shards: list[dict[str, Any]]) -> None:
     if writing.digest(file) != shard['sha256']:
       raise UserError(f'shard {file!r} is damaged: its SHA-256 is not the one in '
                       f'metadata.json; remove {folder!r} and prepare it again')
-  _console.info('%s: complete, %d shards with the right SHA-256', folder,
-                len(shards))
+  _console.info('%s: complete, %s with the right SHA-256', folder,
+                wording.count(len(shards), 'shard'))
 
 
 def _sha256(said: Any) -> str:

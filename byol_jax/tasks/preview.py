@@ -14,6 +14,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.data.images import decode
@@ -73,8 +74,9 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
   report.write(workdir, page, NAME)
   for warning in warnings:
     _console.warning('%s', warning)
-  _console.info('%d images looked at in %.1f s, %d of them odd', found.looked_at,
-                time.time() - started, len(found.odd))
+  _console.info('%s looked at in %.1f s, %d of them odd',
+                wording.count(found.looked_at, 'image'), time.time() - started,
+                len(found.odd))
 
 
 def _resolved(config: ml_collections.ConfigDict, train: table.Data,

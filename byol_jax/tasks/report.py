@@ -18,6 +18,7 @@ import numpy as np
 
 from byol_jax import __version__
 from byol_jax import errors
+from byol_jax import wording
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import names as task_names
 from byol_jax.config import rules
@@ -193,8 +194,8 @@ def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDic
   train, _ = data_lib.open_data(data)
   had = journal.config.get('data_found.images')
   if had not in (None, table.size(train)):
-    missing.append(f'the run had {had:,} training images, and now there are '
-                   f'{table.size(train):,}: the pictures show those')
+    missing.append(f'the run had {wording.count(had, "training image", ",")}, and now '
+                   f'it is {table.size(train):,}: the pictures show those')
   resolved = schedule.resolve(trained, max(table.size(train), trained.train.batch_size))
   program = build.build(resolved, table.size(train), table.num_classes(train))
   shown = showing.Showing(train, data.data.train_split, data.data.threads)
@@ -238,7 +239,8 @@ def _pictures(shown: showing.Showing, program: build.Program,
                    'the same features')
   return pictures_lib.Pictures(
       views, shown.queries(features), found,
-      f'The encoder as it is now, {len(features.rows):,} training images.', missing)
+      'The encoder as it is now, '
+      f'{wording.count(len(features.rows), "training image", ",")}.', missing)
 
 
 def _page(journal: journal_lib.Journal, config: ml_collections.ConfigDict | None,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import table
@@ -240,10 +241,10 @@ def table_of(results: dict[str, Any]) -> str:
   first = next(kind for kind in kinds if kind in results)
   return '\n'.join([
       *lines, '', *shares, '',
-      f'percent; {protocol["queries"]:,} queries, a gallery of '
-      f'{protocol["gallery_images"]:,} images' + (
-          f'; {without:,} more have nothing relevant there and do not count'
+      f'percent; {wording.count(protocol["queries"], "query", ",")}, a gallery of '
+      f'{wording.count(protocol["gallery_images"], "image", ",")}' + (
+          f'; not counted, as nothing is relevant there: {without:,}'
           if without else ''),
-      f'duplicates: {protocol["equal_bytes"]:,} queries have the bytes of another '
-      f'image; {results[first]["near_duplicates"]:,} have one at cosine '
-      f'{protocol["near_duplicates_from"]:g} or above'])
+      f'duplicates: {wording.count(protocol["equal_bytes"], "query", ",")} with the '
+      f'bytes of another image; {results[first]["near_duplicates"]:,} with one at '
+      f'cosine {protocol["near_duplicates_from"]:g} or above'])

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.config import keys as keys_lib
 from byol_jax.config.shard import Shard
 from byol_jax.data import fingerprint
@@ -135,7 +136,7 @@ class Shards:
           {'folder': os.path.relpath(self.folder(other), self._named.workdir),
            'files': results['shard']['files'], 'left_out': results['shard']['bad']}
           for other, results in zip(done, said)]})
-    _console.info('all %d shards are there: %s', shard.count, path)
+    _console.info('%s, all there: %s', wording.count(shard.count, 'shard'), path)
 
   def checked(self) -> list[Shard]:
     """Checks that all shards are there, sound and of the images as they are.
@@ -169,9 +170,8 @@ class Shards:
 
   def _refuse(self, shards: list[Shard], why: str) -> None:
     if shards:
-      named = ', '.join(map(str, shards[:_MOST_NAMED]))
-      more = len(shards) - _MOST_NAMED
-      raise UserError(f'{self._root}: shard {named}{f" and {more} more" * (more > 0)} '
+      named = wording.some(map(str, shards), _MOST_NAMED)
+      raise UserError(f'{self._root}: shard {named} '
                       f'{"is" if len(shards) == 1 else "are"} {why}; run '
                       f'{"it" if len(shards) == 1 else "each"} again, then merge')
 

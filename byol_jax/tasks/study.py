@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 import byol_jax
+from byol_jax import wording
 from byol_jax.config import cells as cells_lib
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import kinds
@@ -106,8 +107,9 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
   for left_out, same in study.left_out.items():
     _console.warning('cell %s is the same run as %s with this config: left out',
                      left_out, same)
-  _console.info('study of %s: %d cells, %d runs in %s', study.axis.title,
-                len(study.references), len(study.runs), os.path.join(workdir, 'cells'))
+  _console.info('study of %s: %s, %s in %s', study.axis.title,
+                wording.count(len(study.references), 'cell'),
+                wording.count(len(study.runs), 'run'), os.path.join(workdir, 'cells'))
   _write(study, {})
   with signals.on_signals() as leaving:
     leaving.now = signals.Now.AFTER_SAVING  # the child's; then this process leaves
@@ -342,7 +344,8 @@ def _write(study: _Study, failed: Mapping[str, child.Ended]) -> list[dict[str, A
   asked = study.config.study
   picture = drawing.svg(
       rows, figure=asked.figure, title=study.axis.title,
-      subtitle=f'change of {tally.FIGURES[asked.figure]} top-1, {asked.seeds} seeds')
+      subtitle=f'change of {tally.FIGURES[asked.figure]} top-1, '
+               + wording.count(asked.seeds, 'seed'))
   settings = cells_lib.differences(study.config, keys_lib.base())
   text = (f'# Study: {study.axis.title}\n\n'
           f'{tally.markdown(tally.columns(rows))}\n\n{_about(study)}\n\n'

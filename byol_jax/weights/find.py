@@ -12,6 +12,7 @@ import time
 
 from etils import epath
 
+from byol_jax import wording
 from byol_jax.config import names as task_names
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
@@ -183,9 +184,7 @@ def _what_it_is(path: str) -> str:
   runs = [str(x) for x in inside
           if (x / 'checkpoints').is_dir() and not _is_evaluation(x)]
   if runs:
-    more = len(runs) - _MOST_NAMED
-    return ('it holds runs: name one of them: ' + ', '.join(runs[:_MOST_NAMED])
-            + (f' and {more} more' if more > 0 else ''))
+    return 'it holds runs: name one of them: ' + wording.some(runs, _MOST_NAMED)
   return 'it is not the workdir of a run: there are no checkpoints in it'
 
 

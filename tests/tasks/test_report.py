@@ -144,7 +144,7 @@ def test_what_is_damaged_is_counted_and_named(copy):
   (copy / 'results.json').write_text('{"run": {"steps"')
   assert call('report', f'--config.weights={copy}') == 0
   page = read(copy)
-  assert page.says('2 of ') and page.says('lines are damaged')
+  assert page.says('left out 2 of ') and page.says('lines as damaged')
   assert page.says('results.json is damaged') and page.says('there are no checkpoints')
   assert page.says('1 values are not finite') and page.says('gone.npz')
   assert page.says('key_of_later.a')

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import bad as bad_lib
 from byol_jax.data.images import formats
 from byol_jax.data.images.decode import BadImage
@@ -253,4 +254,5 @@ def _tell_why_unlabelled(root: str, files: list[str], class_folders: str,
     folders = layout.named(walk_lib.first_folders(files))
     why = (f'its folders, {folders}, are none of the {len(class_names)} classes of the '
            'training part')
-  _console.info('%s: %d images without labels (%s)', root, len(files), why)
+  _console.info('%s: %s without labels (%s)', root,
+                wording.count(len(files), 'image'), why)

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 
+from byol_jax import wording
 from byol_jax.data.sources import columns
 from byol_jax.data.sources import folder
 from byol_jax.data.sources import labels as labels_lib
@@ -102,8 +103,8 @@ def read_list(path: str, split: str = 'train',
     raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: '
                     'mount the bucket or download them, and list the paths there')
   if comments:
-    _console.info('%s: passed over %d lines with comments, the first is %r', path,
-                  len(comments), comments[0])
+    _console.info('%s: passed over %s with comments, the first is %r', path,
+                  wording.count(len(comments), 'line'), comments[0])
   if texts is None:
     _check_no_labels(path, files[0])
   labels, names = None, None

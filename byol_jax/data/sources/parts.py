@@ -16,6 +16,7 @@ import re
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data.records import texts
 from byol_jax.data.records.index import Index
 from byol_jax.data.sources import layout
@@ -71,12 +72,12 @@ def candidates(request: table.Request, split: str,
       return [_complete(request.path, [path for path, _ in found])]
     if other := parts.get(''):
       _console.info('%s: passed over %s beside the parts %s', request.path,
-                    table.named(map(os.path.basename, other), _TOLD),
+                    wording.quoted(map(os.path.basename, other), _TOLD),
                     ', '.join(sorted(parts.keys() - {''})))
     folders = sorted({os.path.dirname(path) for path in train})
     if len(folders) > 1:
       _console.info('%s: the training part is all of %s', request.path,
-                    table.named(folders, _TOLD))
+                    wording.quoted(folders, _TOLD))
     return [_complete(request.path, train)]
   if split == 'test':
     tests = [parts[name] for name in TEST if name in parts] if train else []
@@ -87,7 +88,7 @@ def candidates(request: table.Request, split: str,
   if not files:
     raise UserError(
         f'{request.path} has no part {split!r}: its files are '
-        f'{table.named((below for _, below in found), _TOLD)}')
+        f'{wording.quoted((below for _, below in found), _TOLD)}')
   return [_complete(request.path, files)]
 
 

@@ -12,6 +12,7 @@ import zlib
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import bad as bad_lib
 from byol_jax.data.images import decode
 from byol_jax.data.sources import lazy
@@ -118,7 +119,7 @@ def described_classes(data: Data) -> str:
   names = [] if data.class_names is None else list(map(str, data.class_names))
   shown = ', '.join(_printable(name[:_MOST_OF_A_NAME])
                     for name in names[:_CLASSES_SHOWN])
-  return f'{num_classes(data)} classes' + (
+  return wording.count(num_classes(data), 'class') + (
       f' ({shown}{", ..." if len(names) > _CLASSES_SHOWN else ""})' if names else '')
 
 
@@ -163,13 +164,6 @@ def take(data: Data, rows: np.ndarray) -> Data:
       read=lambda index: data.read(int(rows[index])), size=len(rows),
       labels=labels, names=names,
       bad=bad_lib.BadImages(names, data.name, data.bad.limit))
-
-
-def named(names: Iterable[str], most: int) -> str:
-  """Returns the first of some names in quotes, for a message: "'a', 'b' and 3 more"."""
-  names = list(names)
-  more = len(names) - most
-  return ', '.join(map(repr, names[:most])) + (f' and {more} more' if more > 0 else '')
 
 
 def check_train_or_test(split: str, source: str) -> None:
