@@ -45,9 +45,9 @@ class Split:
     """Returns a text about the test images, `num_test` of which could be read."""
     if not self._held_out:
       return wording.count(num_test, 'test image')
+    seen = ' but seen, without labels, in pretraining' if self._pretrained_on else ''
     return (f'no test part: {wording.count(num_test, "training image")}, held out from '
-            'the classifiers' + (' but seen, without labels, in pretraining' if self._pretrained_on
-               else ''))
+            f'the classifiers{seen}')
 
 
 def holdout_rows(labels: np.ndarray, fraction: float,

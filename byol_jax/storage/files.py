@@ -13,7 +13,9 @@ import uuid
 from etils import epath
 import numpy as np
 
+from byol_jax import errors
 from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
 
 
@@ -36,6 +38,20 @@ def writing(path: str) -> Iterator[None]:
   except OSError as error:
     raise TransientError(f'cannot write {path} ({error}): make room, and the same '
                          'command goes on') from error
+
+
+def write_for_user(path: str, data: bytes) -> None:
+  """Writes a file that a user has asked for, and the folders that it lies in.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  try:
+    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data)
+  except Exception as error:  # untyped, of a bucket
+    raise UserError(f'cannot write {path} ({errors.one_line(error)}): set --workdir to '
+                    'a folder of your own') from error
 
 
 def write_json(path: str | os.PathLike, obj: Any) -> None:

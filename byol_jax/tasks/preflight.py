@@ -129,12 +129,8 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> bool
         'compiling the train step for %s: %d devices of %s; this takes minutes ...',
         topology, len(devices), wording.count(_hosts(devices), 'host'))
     report = _in_child(config) | {'key': key}
-    try:
-      report_path.parent.mkdir(parents=True, exist_ok=True)
-      files_lib.write_json(report_path, report)
-    except OSError as error:
-      raise UserError(f'cannot write {report_path}: {error}; set --workdir'
-                      ) from error
+    files_lib.write_for_user(
+        report_path, json.dumps(files_lib.plain(report), indent=2).encode())
   _console.info('\n%s', _table(report))
   return report['fits']
 

@@ -38,7 +38,6 @@ from byol_jax.pages import pictures as pictures_lib
 from byol_jax.pages import report
 from byol_jax.run import journal as journal_lib
 from byol_jax.storage import files as files_lib
-from byol_jax.storage import paths as paths_lib
 from byol_jax.tasks import begin
 from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import describe
@@ -130,13 +129,7 @@ def write(folder: str, page: str, name: str = NAME) -> None:
     UserError: it cannot be written.
   """
   path = os.path.join(folder, name)
-  try:
-    if not paths_lib.in_bucket(folder):
-      os.makedirs(folder, exist_ok=True)
-    files_lib.write_bytes(path, page.encode())
-  except Exception as error:  # untyped, of a bucket
-    raise UserError(f'cannot write {path} ({errors.one_line(error)}): set --workdir to '
-                    'a folder of your own') from error
+  files_lib.write_for_user(path, page.encode())
   _console.info('%s: %s', name.partition('.')[0], path)
 
 

@@ -148,11 +148,11 @@ def folder_file(path: str) -> str:
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
-  """Returns 16 hexadecimal digits that identify arrays by torch's names."""
+  """Returns 16 digits of the SHA-256 of all names and arrays, in their order."""
   found = hashlib.sha256()
-  for name in sorted(arrays):
+  for name, array in arrays.items():
     found.update(name.encode() + b'\0')
-    found.update(np.ascontiguousarray(arrays[name]).tobytes())
+    found.update(np.ascontiguousarray(array).tobytes())
   return found.hexdigest()[:16]
 
 
@@ -164,7 +164,7 @@ def _ours(arrays: Mapping[str, np.ndarray], said: str) -> Encoder:
   except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise Unfit(f'has metadata of byol_jax that are damaged '
                 f'({errors.one_line(error)})') from error
-  if digest(arrays) != written:
+  if digest(dict(sorted(arrays.items()))) != written:
     raise Unfit('is damaged: its arrays are not those that were written')
   encoder = torch_lib.recognized(arrays)[0]
   if config.get('network.embedding'):
