@@ -14,7 +14,7 @@ def count(number: float, what: str, form: str = '') -> str:
     form: as for `format`, of the number.
   """
   if number != 1:
-    if what.endswith(('s', 'x', 'ch', 'sh')):
+    if what.endswith(('s', 'x', 'tch', 'sh')):
       what += 'es'
     else:
       what = f'{what[:-1]}ies' if what.endswith('ry') else f'{what}s'

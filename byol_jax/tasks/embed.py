@@ -31,14 +31,12 @@ _console = logging.getLogger('byol_jax')
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
-  """Writes the features and results.json; for arguments see `subject.load`.
+  """Writes the features and results.json.
+
+  For arguments and errors see `evaluate.run`.
 
   Returns:
     The folder that holds them.
-
-  Raises:
-    UserError: a mistake that the user can mend.
-    TransientError: the machine or its storage failed.
   """
   shard = shard_lib.asked(config.shard)
   named = subject.load(config, workdir, name)

@@ -58,11 +58,7 @@ Embed = Callable[[np.ndarray], np.ndarray]  # features [n, D] -> [n, d]
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
   """Learns from pairs, and writes encoder.safetensors and results.json.
 
-  For arguments see `subject.load`.
-
-  Raises:
-    UserError: a mistake that the user can mend.
-    TransientError: the machine or its storage failed.
+  For arguments and errors see `evaluate.run`.
   """
   named = subject.load(config, workdir, name)
   _check(named)

@@ -41,14 +41,12 @@ _Part = tuple[list[str], list[Any], list[bytes | None]]
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
-  """Makes the index, or brings it up to date; for arguments see `subject.load`.
+  """Makes the index, or brings it up to date.
+
+  For arguments and errors see `evaluate.run`.
 
   Returns:
     Its folder.
-
-  Raises:
-    UserError: a mistake that the user can mend.
-    TransientError: the machine or its storage failed; the same command goes on.
   """
   shard = shard_lib.asked(config.shard)
   named = subject.load(config, workdir, name)

@@ -91,13 +91,12 @@ class TooLarge(NamedTuple):
   prefetch: int = 0  # data.prefetch with which the step fits; 0 for none
 
 
-def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> bool:
+def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   """Prints the report, and writes it to preflight.json in the workdir.
 
   Args:
     config: a valid config (`rules.validate`).
     workdir: a directory or bucket, made if it is missing.
-    name: as every task takes it; not needed here.
 
   Returns:
     True if the step fits.

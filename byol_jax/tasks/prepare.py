@@ -59,8 +59,7 @@ class _Plan(NamedTuple):
     return os.path.join(self.folder, self.files[shard])
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None = None,
-        name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None = None) -> None:
   """Prepares the training part and, if there is one, the test part.
 
   A run that was killed goes on with the shards that it lacks. Run again when all
@@ -70,7 +69,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None = None,
     config: `data` names the images, `prepare` says how they change, and where they
       are written, `shard` which of the files are this process's. Whichever process
       ends last writes metadata.json.
-    workdir, name: as every task takes them; not needed here.
+    workdir: as every task takes it; not needed here.
 
   Raises:
     UserError: a mistake that the user can mend.

@@ -50,13 +50,12 @@ from byol_jax.training.step import TrainState
 _console = logging.getLogger('byol_jax')
 
 
-def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """Pretrains from where the workdir stands until the run is finished.
 
   Args:
     config: a valid config (`rules.validate`).
     workdir: the run's directory; made if it is missing.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: a mistake that the user can mend.
@@ -82,7 +81,11 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
       return
     state, shared = begin.put_on_devices(opened, folder, saved, state)
 
-    encoder = _encoder(opened)
+    encoder = encode.Encoder(  # runs over data sets, as in evaluations
+        opened.program.unmapped_model, opened.program.eval_spec,
+        center_share=opened.config.data.center_share,
+        batch_size=opened.config.evaluation.batch_size,
+        threads=opened.config.data.threads)
     measure, neighbours = _make_monitor(opened, shared, encoder)
     page = report.Page(opened, folder, encoder) if opened.config.log.report else None
     journal.begin_session(folder, start_step)
@@ -167,7 +170,12 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
                   if name != 'finite'}
         values |= session.lap(batch_size) | {'epoch': step * batch_size / num_images}
       if due.measure:
-        values |= _measured(step, *session.pausing(measure, state))
+        found, warning = session.pausing(measure, state)
+        _console.info('step %d  %s', step, '  '.join(
+            f'{name} {value:.3g}' for name, value in found.items()))
+        if warning:
+          _console.warning('%s', warning)
+        values |= found
       if due.log:
         run_log.write(step, values)
         console_lib.show(console_lib.progress_line(
@@ -184,16 +192,6 @@ def _measure_every(config: ml_collections.ConfigDict, num_images: int) -> int:
   """Returns the number of steps between two measurements."""
   return max(1, round(
       config.evaluation.every_epochs * num_images / config.train.batch_size))
-
-
-def _measured(step: int, found: dict[str, float],
-              warning: str | None) -> dict[str, float]:
-  """Logs the figures measured, and returns them."""
-  _console.info('step %d  %s', step, '  '.join(
-      f'{name} {value:.3g}' for name, value in found.items()))
-  if warning:
-    _console.warning('%s', warning)
-  return found
 
 
 def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
@@ -220,15 +218,6 @@ def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
   return monitor_lib.Monitor(program.unmapped_model, program.method, shared,
                              program.make_views, batches, neighbours,
                              examples=examples), neighbours
-
-
-def _encoder(opened: begin.Run) -> encode.Encoder:
-  """Makes an encoder that runs over data sets, as in evaluations."""
-  config = opened.config
-  return encode.Encoder(
-      opened.program.unmapped_model, opened.program.eval_spec,
-      center_share=config.data.center_share,
-      batch_size=config.evaluation.batch_size, threads=config.data.threads)
 
 
 # ---------------------------------------------------------------------- finish

@@ -36,13 +36,12 @@ NAME = 'preview.html'
 _FIRST = 24  # images
 
 
-def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """Writes WORKDIR/preview.html; trains nothing, and leaves the workdir free for a run.
 
   Args:
     config: a valid config, of the run that is to be made.
     workdir: the run's directory; made if it is missing.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: there are no images, or the page cannot be written.

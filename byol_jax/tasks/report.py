@@ -100,14 +100,12 @@ class Page:
     self._told = True
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None,
-        name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None) -> None:
   """Writes the page of a run, an evaluation or a study that is there.
 
   Args:
     config: a valid config; `weights` names a WORKDIR or WORKDIR/checkpoints/STEP.
     workdir: the folder to write to; None: the run's own.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: there is nothing to tell, or the page cannot be written.

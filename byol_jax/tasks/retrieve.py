@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import hashlib
 import logging
 import os
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 
 from byol_jax import wording
 from byol_jax.data import fingerprint
+from byol_jax.data.records import writing
 from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
@@ -41,11 +41,7 @@ class Part(NamedTuple):
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
   """Measures an encoder and its baselines, and writes results.json.
 
-  Args: as for `evaluate.run`.
-
-  Raises:
-    UserError: a mistake that the user can mend.
-    TransientError: the machine or its storage failed.
+  For arguments and errors see `evaluate.run`.
   """
   named = subject.load(config, workdir, name)
   with hosts.together('data'):
@@ -192,8 +188,7 @@ def _values(named: subject.Named, part: Part, rows: np.ndarray) -> np.ndarray:
 
 def _digest(path: str) -> str:
   try:
-    with open(path, 'rb') as f:
-      return hashlib.file_digest(f, 'sha256').hexdigest()[:16]
+    return writing.digest(path)[:16]
   except OSError as error:
     raise UserError(f'config key retrieve.pairs is {path!r}: {error.strerror}'
                     ) from error

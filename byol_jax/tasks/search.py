@@ -34,14 +34,12 @@ class Search(NamedTuple):
   hits: list[gallery.Found]
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None,
-        name: str = '') -> str:
+def run(config: ml_collections.ConfigDict, workdir: str | None) -> str:
   """Searches, and writes hits.csv and gallery.html.
 
   Args:
     config: a valid config.
     workdir: where they are written; None: SEARCHED/search.
-    name: as every task takes it; not needed here.
 
   Returns:
     The folder of the files.
@@ -80,7 +78,10 @@ def _searches(index: index_lib.Index, c: ml_collections.ConfigDict,
   """Yields each search; `left_out` gets what is said of each file that is bad."""
   where = c.where or None
   if not os.path.exists(c.query):
-    query, hits = _by_name(index, c)
+    if not index.has(c.query):
+      raise UserError(f'config key search.query is {c.query!r}, which is no file, no '
+                      f'folder, and no name of an image in {c.index!r}')
+    query, hits = index.search_name(c.query, c.k, where)
     yield Search(_found(query)._replace(score=None), [_found(hit) for hit in hits])
     return
   if os.path.isdir(c.query):
@@ -104,15 +105,6 @@ def _searches(index: index_lib.Index, c: ml_collections.ConfigDict,
       queries.append(gallery.Found(path, thumbnail.jpeg(pixels, gallery.SIDE), {}))
     for query, hits in zip(queries, index.search(files, c.k, where)):
       yield Search(query, [_found(hit) for hit in hits])
-
-
-def _by_name(index: index_lib.Index, c: ml_collections.ConfigDict,
-             ) -> tuple[index_lib.Hit, list[index_lib.Hit]]:
-  """Searches by an image of the index."""
-  if not index.has(c.query):
-    raise UserError(f'config key search.query is {c.query!r}, which is no file, no '
-                    f'folder, and no name of an image in {c.index!r}')
-  return index.search_name(c.query, c.k, c.where or None)
 
 
 def _found(hit: index_lib.Hit) -> gallery.Found:

@@ -87,13 +87,12 @@ def command(config: ml_collections.ConfigDict, workdir: str, base: str) -> list[
           f'--workdir={workdir}', '--distributed=off', *cells_lib.arguments(config)]
 
 
-def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """Makes all runs that are not made yet, and writes the table after each.
 
   Args:
     config: a valid config; all but its section `study` is the cells'.
     workdir: the study's directory; made if it is missing.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: the study cannot be as it is asked for, or a run was refused.
@@ -280,7 +279,8 @@ class _Work:
     ended = child.run(
         command(at.config, at.workdir, self._base), log, self._leaving,
         environment=self._environment,
-        tell=lambda line: console_lib.show(f'{at.name}  {line}', self._share()),
+        tell=lambda line: console_lib.show(
+            f'{at.name}  {line}', 1 - len(self._open()) / len(self._study.runs)),
         every_seconds=2.0 if console_lib.renews() else _TELL_SECONDS)
     console_lib.keep()
     found = _results(at)
@@ -302,10 +302,6 @@ class _Work:
     _console.warning('%s failed%s (exit code %d): %s (%s)', at.name,
                      '' if at.name in self._failed else ', and is tried again',
                      ended.code, ended.message, log)
-
-  def _share(self) -> float:
-    """Returns the part of the study that is done."""
-    return 1 - len(self._open()) / len(self._study.runs)
 
   def _progress(self) -> str:
     """Returns a line about the whole study; all processes' runs count."""
