@@ -23,7 +23,7 @@ STYLE = chart.STYLE + f'''
 .mapped {{ display: flex; flex-wrap: wrap; gap: .6rem 1.4rem; margin: .7rem 0 }}
 .mapped .key {{ display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-content: start;
   flex: 1 1 9rem }}
-.mapped .key span {{ flex: 0 0 auto }}
+.mapped .key span {{ flex: 0 0 auto; max-width: 100%; overflow-wrap: anywhere }}
 @media (min-width: 62rem) {{ .mapped .key {{ flex-direction: column }} }}
 .map {{ position: relative; flex: 1 1 46rem; max-width: 52rem; min-width: 0;
   aspect-ratio: 4 / 3; border-radius: 8px;
@@ -148,8 +148,9 @@ def mapped(pictures: Pictures) -> Markup | None:
   found = pictures.map
   if found is None:
     return None
-  classes = list(dict.fromkeys(sorted(label for label in found.labels if label)))
-  number = {label: i for i, label in enumerate(classes[:MOST_CLASSES])}
+  count = collections.Counter(sorted(label for label in found.labels if label))
+  marked = sorted(label for label, _ in count.most_common(MOST_CLASSES))
+  number = {label: i for i, label in enumerate(marked)}
   low, high = found.points.min(axis=0), found.points.max(axis=0)
   wide = np.where(high > low, high - low, 1)
   places = (found.points - low) / wide * 0.94 + 0.03
@@ -163,10 +164,9 @@ def mapped(pictures: Pictures) -> Markup | None:
         class_='left' if x > 0.75 else None,
         style=f'left:{100 * x:.2f}%;top:{100 * (1 - y):.2f}%;'
               f'--at:{-2 * MAP_SIDE * column}px {-2 * MAP_SIDE * row}px'))
-  count = collections.Counter(found.labels)
   key = [tag('span', chart.key_mark(i), f' {label} ({count[label]:,})')
          for label, i in number.items()]
-  more = len(classes) - len(number)
+  more = len(count) - len(number)
   drawn = ('' if len(found.points) == found.of else
            f'{len(found.points)} of them are drawn. ')
   drawing = tag('svg', *marks, viewBox='0 0 400 300', role='img',

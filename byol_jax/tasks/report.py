@@ -5,6 +5,7 @@ A page is of one run or evaluation, or of a study with its runs side by side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import contextlib
 import logging
 import os
@@ -251,8 +252,15 @@ def _page(journal: journal_lib.Journal, config: ml_collections.ConfigDict | None
       facts = describe.facts(config, journal)
   if changed is not None:
     facts = facts._replace(changed=changed)
+  damaged: list[epath.Path] = []
+  found = results(folder, damaged.append)
+  told = tuple(problem.split()[0] for problem in journal.problems)
+  for path in dict.fromkeys(damaged):
+    rows_lib.leave_out(path)
+    if path.parent != epath.Path(folder) or path.name not in told:
+      missing.append(f'{path} is damaged: left out')
   pictures = pictures._replace(missing=missing)
-  return report.page(journal, facts, results(folder), pictures, made())
+  return report.page(journal, facts, found, pictures, made())
 
 
 def made() -> str:
@@ -260,10 +268,13 @@ def made() -> str:
   return f'page of {time.strftime("%Y-%m-%d %H:%M:%S")}, byol_jax {__version__}'
 
 
-def results(folder: str) -> list[headline.Result]:
-  """Returns the figures of a run and of the evaluations in its workdir."""
+def results(folder: str, tell: Callable[[epath.Path], None]) -> list[headline.Result]:
+  """Returns the figures of a run and of the evaluations in its workdir.
+
+  `tell` is called with each file that is damaged.
+  """
   found = []
-  for row in rows_lib.of_run(epath.Path(folder)):
+  for row in rows_lib.of_run(epath.Path(folder), tell):
     where = f'{row.name}-{row.step}{"-" * bool(row.number)}{row.number}/' * bool(
         row.name)
     found.append(headline.Result(
