@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
@@ -177,10 +176,8 @@ def _choose(features: np.ndarray, labels: np.ndarray, grid: Sequence[float],
             start: np.ndarray, penalties: Penalties, choice: scores_lib.Choice,
             ) -> tuple[float, dict[str, float]]:
   """Returns the best penalty on held-out images, and the figure of each penalty."""
-  kept, held_out = splits.holdout_rows(labels, choice.holdout, choice.seed)
-  if not len(held_out):
-    raise UserError('there are several penalties to choose from, but no class has '
-                    'two training images: list one, --config.logistic.l2=(0.001,)')
+  kept, held_out = splits.holdout_rows(labels, choice.holdout, choice.seed,
+                                       'logistic.l2')
   data, turn = _prepare(features[kept], labels[kept], penalties.standardize)
   held_out_x, held_out_labels = turn(features[held_out]), labels[held_out]
   qualities, figures = [], {}

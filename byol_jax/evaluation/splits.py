@@ -6,6 +6,7 @@ import numpy as np
 
 from byol_jax import wording
 from byol_jax.data.sources import table
+from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
 
 
@@ -50,11 +51,14 @@ class Split:
             f'the classifiers{seen}')
 
 
-def holdout_rows(labels: np.ndarray, fraction: float,
-                 seed: int) -> tuple[np.ndarray, np.ndarray]:
+def holdout_rows(labels: np.ndarray, fraction: float, seed: int,
+                 key: str) -> tuple[np.ndarray, np.ndarray]:
   """Splits rows into (kept, held out), the same share of every class.
 
   A class keeps at least one example, and holds out at least one if it has two.
+
+  Raises:
+    UserError: nothing is held out to choose the value of config key `key` on.
   """
   rng = np.random.default_rng(seed)
   kept, held_out = [], []
@@ -63,6 +67,9 @@ def holdout_rows(labels: np.ndarray, fraction: float,
     n = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
     held_out.append(rows[:n])
     kept.append(rows[n:])
+  if not sum(map(len, held_out)):
+    raise UserError(f'config key {key} has several values to choose from, but no class '
+                    'has two training images: list one')
   return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))
 
 
