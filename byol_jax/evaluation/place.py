@@ -41,10 +41,9 @@ class Place(NamedTuple):
     if not hosts.from_first(os.path.exists(path)):
       return None
     results = hosts.gather_json(files_lib.read_json(path))[0]
-    if isinstance(results, dict):
-      return results
-    _console.warning('%s is damaged: measuring again', path)
-    return None
+    if results is None:
+      _console.warning('%s is damaged: measuring again', path)
+    return results
 
   def write_results(self, results: Mapping[str, Any]) -> None:
     """Writes results.json; every process calls this, and process 0 writes.

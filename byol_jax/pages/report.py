@@ -65,12 +65,10 @@ def page(journal: Journal, facts: Facts, results: Sequence[headline.Result],
                      bounds=facts.bounds),
       pictures_lib.views(pictures), pictures_lib.nearest(pictures),
       pictures_lib.mapped(pictures), _by_class(journal), _bad(journal),
-      _settings(journal, facts), _sessions(journal)]
-  missing = [*(problem for problem in journal.problems if not (
-      _is_evaluation(journal) and 'metrics.jsonl' in problem)), *pictures.missing]
-  if missing:
-    chapters.append(template.chapter('What is missing', tag(
-        'ul', *(tag('li', text) for text in missing))))
+      _settings(journal, facts), _sessions(journal), template.missing([
+          *(problem for problem in journal.problems if not (
+              _is_evaluation(journal) and 'metrics.jsonl' in problem)),
+          *pictures.missing])]
   about = [_state(journal, facts), *map(template.warning, facts.warnings),
            tag('p', facts.healthy, class_='good') if facts.healthy else None,
            tag('p', f'{journal.workdir} · {made}', class_='soft')]

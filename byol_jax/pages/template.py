@@ -164,6 +164,12 @@ def chapter(title: str, *parts: Any, about: Any = None) -> Markup:
         for part in parts if part is not None), id=_anchor(title))
 
 
+def missing(sentences: Sequence[str]) -> Markup | None:
+  """Returns the chapter of what is not there, or damaged; None where all is well."""
+  return chapter('What is missing', tag(
+      'ul', *(tag('li', text) for text in sentences))) if sentences else None
+
+
 def warning(text: Any) -> Markup:
   """Returns a paragraph that must not be overlooked."""
   # a flag is copied, and does not break behind its first signs

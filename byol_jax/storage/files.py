@@ -60,13 +60,13 @@ def write_json(path: str | os.PathLike, obj: Any) -> None:
   write_bytes(path, text.encode())
 
 
-def read_json(path: str | os.PathLike) -> Any:
-  """Reads a local JSON file; returns None if it is missing or damaged."""
+def read_json(path: str | os.PathLike) -> dict[str, Any] | None:
+  """Reads a JSON object; None for a file that is missing, damaged or no object."""
   try:
-    with open(path, 'rb') as f:
-      return parse_json(f.read())
+    found = parse_json(epath.Path(path).read_bytes())
   except OSError:
     return None
+  return found if isinstance(found, dict) else None
 
 
 def parse_json(data: bytes) -> Any:

@@ -5,6 +5,7 @@ For the order of the calls see `tasks/pretrain.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import contextlib
 import logging
 import math
@@ -27,10 +28,10 @@ from byol_jax.data.sources import table
 from byol_jax.devices import compiler
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
-from byol_jax.errors import UserError
 from byol_jax.methods import names as method_names
 from byol_jax.run import checkpoint
 from byol_jax.run import console as console_lib
+from byol_jax.run import restore as restore_lib
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.tasks import data as data_lib
 from byol_jax.training import build
@@ -103,12 +104,17 @@ def announce(config: ml_collections.ConfigDict,
   return config
 
 
+def _begun(old: dict[str, Any], key: str, allowed: Sequence[str]) -> str:
+  """Returns the value that process 0's run began with; '' for a new run."""
+  names = ('', *allowed)
+  value = (keys_lib.was() | old)[key] if old else ''
+  return names[hosts.from_first(names.index(value) if value in names else 0)]
+
+
 def _with_rules(config: ml_collections.ConfigDict,
                 old: dict[str, Any]) -> ml_collections.ConfigDict:
   """Returns the config with the rules of reading that the run began with, if any."""
-  allowed = ('', *task_names.RULES)
-  begun = (keys_lib.was() | old)['data.rules'] if old else ''
-  begun = allowed[hosts.from_first(allowed.index(begun) if begun in allowed else 0)]
+  begun = _begun(old, 'data.rules', task_names.RULES)
   if begun and begun != config.data.rules:
     config = config.copy_and_resolve_references()
     config.data.rules = begun
@@ -124,10 +130,8 @@ def _with_precision(config: ml_collections.ConfigDict, old: dict[str, Any],
   Returns:
     The config with the precision, and a text about it for the console.
   """
-  names = ('', 'bfloat16', 'float32')
-  begun = (keys_lib.was() | old)['network.precision'] if old else ''
   # on every process, whatever its config says: `hosts.agree` compares configs later
-  begun = names[hosts.from_first(names.index(begun) if begun in names else 0)]
+  begun = _begun(old, 'network.precision', ('bfloat16', 'float32'))
   if config.network.precision != 'auto':
     return config, config.network.precision
   here = schedule.precision('auto', jax.devices()[0].platform)
@@ -238,26 +242,11 @@ def restore(checkpoints: checkpoint.Checkpoints, like: Any, meta: dict[str, Any]
             workdir: str) -> tuple[checkpoint.Opened | None, Any]:
   """Returns the checkpoint that all processes take and its state; two Nones for none.
 
-  Process 0 chooses; the others must be able to read the same checkpoint.
+  It must be of the config and the data that `meta` has.
   """
-  opened, state = None, None
-  with hosts.together('checkpoints'):
-    if jax.process_index() == 0:
-      opened, state = checkpoints.restore_latest(like) or (None, None)
-      if opened:
-        workdir_lib.require_same(
-            *({key: m[key] for key in ('data_found',)} | m['config']
-              for m in (opened.meta, meta)),
-            f'the checkpoint of step {opened.step} in workdir {workdir}',
-            keys_lib.free('pretrain'), keys_lib.was())
-  step = hosts.from_first(opened.step if opened else 0)
-  with hosts.together('checkpoints'):
-    if step and not opened:
-      try:
-        opened = checkpoints.open(step)
-        state = opened.restore(like)
-      except checkpoint.DamagedError as error:
-        raise UserError(f'cannot read checkpoint {step} of workdir {workdir} as '
-                        f'process 0 can ({error})') from error
-  hosts.agree({f'checkpoint {step}': opened.digest if opened else ''})
-  return opened, state
+  def check(opened: checkpoint.Opened) -> None:
+    workdir_lib.require_same(
+        *(m['config'] | {'data_found': m['data_found']} for m in (opened.meta, meta)),
+        f'the checkpoint of step {opened.step} in workdir {workdir}',
+        keys_lib.free('pretrain'), keys_lib.was())
+  return restore_lib.together(checkpoints, like, check)

@@ -86,11 +86,8 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   rules.check_devices(batch_size, steps, len(devices), config.network.bn_groups)
   report_path = epath.Path(workdir) / 'preflight.json'
   key = _key(config)
-  try:
-    said = json.loads(report_path.read_text())
-  except (OSError, ValueError):
-    said = {}
-  if isinstance(said, dict) and said.get('key') == key:
+  said = files_lib.read_json(report_path) or {}
+  if said.get('key') == key:
     _console.info('%s: the same config and versions were compiled before',
                   report_path)
     report = said

@@ -212,25 +212,25 @@ def _pictures(shown: showing.Showing, program: build.Program,
               config: ml_collections.ConfigDict,
               features: Features | None) -> pictures_lib.Pictures:
   """Returns the pictures of a run; without features its views alone."""
-  views = shown.views(program, config.seed, config.train.batch_size)
+  only_views = pictures_lib.Pictures(
+      shown.views(program, config.seed, config.train.batch_size))
   if features is None:
-    return pictures_lib.Pictures(views)
-  missing = []
+    return only_views
+  why = ''
   if not np.isfinite(features.x).all():
-    missing.append('the encoder\'s features are not finite: it has diverged, and there '
-                   'are no nearest images and no map')
-    return pictures_lib.Pictures(views, missing=missing)
+    why = "the encoder's features are not finite: it has diverged"
   # a ReLU makes zeros of what is not finite
-  if len(features.rows) > 1 and (features.x == features.x[0]).all():
-    missing.append('all images have the same features: the encoder has diverged or '
-                   'collapsed, and there are no nearest images and no map')
-    return pictures_lib.Pictures(views, missing=missing)
+  elif len(features.rows) > 1 and (features.x == features.x[0]).all():
+    why = 'all images have the same features: the encoder has diverged or collapsed'
+  if why:
+    return only_views._replace(missing=[
+        f'{why}, and there are no nearest images and no map'])
   found = shown.map(features)
-  if found is None:
-    missing.append('there is no map: too few images can be read, or all have nearly '
-                   'the same features')
+  missing = [] if found else [
+      'there is no map: too few images can be read, or all have nearly the same '
+      'features']
   return pictures_lib.Pictures(
-      views, shown.queries(features), found,
+      only_views.views, shown.queries(features), found,
       'The encoder as it is now, '
       f'{wording.count(len(features.rows), "training image", ",")}.', missing)
 

@@ -61,6 +61,10 @@ class _Run(NamedTuple):
   def name(self) -> str:
     return f'{self.cell}-{self.seed}'
 
+  def results(self) -> dict[str, Any] | None:
+    """Returns its results.json; None where there is none."""
+    return files_lib.read_json(os.path.join(self.workdir, 'results.json'))
+
 
 class _Study(NamedTuple):
   """The plan of a study: its cells, runs and references.
@@ -248,7 +252,7 @@ class _Work:
 
   def _open(self) -> list[_Run]:
     return [at for at in self._study.runs
-            if at.name not in self._failed and _results(at) is None]
+            if at.name not in self._failed and at.results() is None]
 
   def _wait(self) -> None:
     until = time.monotonic() + _WAIT_SECONDS
@@ -264,7 +268,7 @@ class _Work:
     except OSError as error:
       raise lock_lib.cannot_write(folder, error) from error
     with lock_lib.lock(claim):
-      if _results(at) is None:
+      if at.results() is None:
         with lock_lib.lock(at.workdir):
           pass  # else the child of a study that was killed goes on in it
         self._attempt(at)
@@ -283,7 +287,7 @@ class _Work:
             f'{at.name}  {line}', 1 - len(self._open()) / len(self._study.runs)),
         every_seconds=2.0 if console_lib.renews() else _TELL_SECONDS)
     console_lib.keep()
-    found = _results(at)
+    found = at.results()
     if found is not None and not any(
         'linear_top1' in x or 'knn_top1' in x for x in found.values()
         if isinstance(x, dict)):
@@ -310,16 +314,10 @@ class _Work:
     made = done - self._done_before
     # before this process has made one, those of earlier ones tell
     each = ((time.monotonic() - self._began) / made if made > 0 else
-            tally.seconds([_results(at) or {} for at in self._study.runs]))
+            tally.seconds([at.results() or {} for at in self._study.runs]))
     return (f'study {done}/{total} runs  {100 * done / total:.0f}%  '
             f'{console_lib.duration(each)} a run  ETA '
             f'{console_lib.duration(each * left)}')
-
-
-def _results(at: _Run) -> dict[str, Any] | None:
-  """Returns a run's results.json; None where there is none."""
-  found = files_lib.read_json(os.path.join(at.workdir, 'results.json'))
-  return found if isinstance(found, dict) else None
 
 
 # --------------------------------------------------------------------- results
@@ -330,7 +328,7 @@ def _write(study: _Study, failed: Mapping[str, child.Ended]) -> list[dict[str, A
     runs = []
     for at in study.runs:
       if at.cell == row.name:
-        found, ended = _results(at), failed.get(at.name)
+        found, ended = at.results(), failed.get(at.name)
         state = 'failed' if ended else 'open' if found is None else 'done'
         runs.append(tally.Run(at.seed, os.path.join('cells', at.name), state,
                               found or {}, ended.message if ended else ''))

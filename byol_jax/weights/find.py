@@ -59,12 +59,8 @@ def kind(path: str) -> str:
     return 'run'
   if (here / MODEL).exists():
     return 'folder'
-  try:
-    config = files_lib.parse_json((here / 'config.json').read_bytes())
-  except OSError:
-    return 'run'
-  return 'folder' if isinstance(config, dict) and (
-      {'architecture', 'architectures'} & config.keys()) else 'run'
+  config = files_lib.read_json(here / 'config.json') or {}
+  return 'folder' if {'architecture', 'architectures'} & config.keys() else 'run'
 
 
 def how_to_convert(path: str, to: str = '') -> str:
@@ -189,8 +185,5 @@ def _what_it_is(path: str) -> str:
 
 
 def _is_evaluation(workdir: epath.Path) -> bool:
-  try:
-    config = files_lib.parse_json((workdir / 'config.json').read_bytes())
-  except OSError:
-    return False
-  return isinstance(config, dict) and config.get('task') in task_names.EVALUATING
+  config = files_lib.read_json(workdir / 'config.json') or {}
+  return config.get('task') in task_names.EVALUATING

@@ -47,18 +47,14 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
     split: as in `parts.candidates`.
 
   Returns:
-    The images, in the order of the files and of their rows; None where `split` is
-    'test' and there is no such part. Of several test parts the first with labels is
-    taken.
+    The images, in the order of the files and of their rows; see `parts.opened`.
 
   Raises:
     UserError: a file is missing, cut short or damaged, has no images, or other columns
       than the first. The message names the file.
     TransientError: the storage fails for a minute.
   """
-  return table.first_labelled(
-      _opened(request, split, files)
-      for files in parts.candidates(request, split, ENDINGS))
+  return parts.opened(request, split, ENDINGS, _opened)
 
 
 def _opened(request: table.Request, split: str, files: list[str]) -> table.Encoded:

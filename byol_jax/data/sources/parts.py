@@ -6,7 +6,7 @@ A path is a file, a folder of files, a pattern (*, ?, [..]), a range or choice i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import fnmatch
 import glob
@@ -90,6 +90,27 @@ def candidates(request: table.Request, split: str,
         f'{request.path} has no part {split!r}: its files are '
         f'{wording.quoted((below for _, below in found), _TOLD)}')
   return [_complete(request.path, files)]
+
+
+def opened(request: table.Request, split: str, endings: tuple[str, ...],
+           open_files: Callable[[table.Request, str, list[str]], table.Encoded],
+           ) -> table.Encoded | None:
+  """Opens one part; of several test parts the first with labels, else the first one.
+
+  Args:
+    request, split, endings: as for `candidates`.
+    open_files: (request, split, files) -> the images of some files.
+
+  Returns:
+    None where `split` is 'test' and there is no such part.
+  """
+  first = None
+  for files in candidates(request, split, endings):
+    data = open_files(request, split, files)
+    if data.labels is not None:
+      return data
+    first = first or data
+  return first
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ that are still JPEG, PNG, ... and are decoded when they are needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 import zlib
 
@@ -136,16 +136,6 @@ def names_of(data: Data, rows: Sequence[int], split: str) -> list[str]:
   if isinstance(data.names, lazy.FileNames):
     return list(data.names.of(rows))
   return [data.names[row] for row in rows]
-
-
-def first_labelled(opened: Iterable[Encoded]) -> Encoded | None:
-  """Returns the first data set with labels, else the first one; None without any."""
-  first = None
-  for data in opened:
-    if data.labels is not None:
-      return data
-    first = first or data
-  return first
 
 
 def take(data: Data, rows: np.ndarray) -> Data:

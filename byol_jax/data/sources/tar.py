@@ -38,18 +38,14 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
     split: as in `parts.candidates`.
 
   Returns:
-    The images, in the order of the shards and of their members; None where `split` is
-    'test' and there is no such part. Of several test parts the first with labels is
-    taken.
+    The images, in the order of the shards and of their members; see `parts.opened`.
 
   Raises:
     UserError: a shard is missing, compressed, cut short or damaged, or its samples
       cannot be understood. The message names the file.
     TransientError: the storage fails for a minute.
   """
-  return table.first_labelled(
-      _opened(request, split, files)
-      for files in parts.candidates(request, split, ENDINGS))
+  return parts.opened(request, split, ENDINGS, _opened)
 
 
 def _opened(request: table.Request, split: str, files: list[str]) -> table.Encoded:
