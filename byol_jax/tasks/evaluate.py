@@ -157,9 +157,9 @@ def _one(task: str, protocol: Any, encoder: Subject, split: splits.Split,
                   - set(np.unique(data.labels[fitted.rows]).tolist()))
   if unseen:
     _console.warning(
-        '%d classes of the test images have no training image: %s; all '
-        'images of theirs count as wrong', len(unseen), ', '.join(
-            str(data.class_names[c] if data.class_names else c) for c in unseen[:10]))
+        'no training image for %s of the test images: %s; these images count as wrong',
+        wording.count(len(unseen), 'class'), wording.some((
+            str(data.class_names[c] if data.class_names else c) for c in unseen), 10))
   scores = fitted.classifier.scores(inputs)
   figures = scores_lib.measure(scores, labels)
   return Measured(

@@ -142,8 +142,8 @@ def _update(catalogue: catalogue_lib.Catalogue, store: store_lib.Store,
   same = set(same_image)
   todo = [name for name in wanted if name not in same]
   if known:
-    _console.info('%d images are there already, %d are new or have changed, %d are '
-                  'gone', len(same), len(todo), len(gone))
+    _console.info('images: %d there already, %d new or changed, %d gone', len(same),
+                  len(todo), len(gone))
   store.delete(gone)
   for names in _chunks(columns_only, _CHUNK):
     before = store.rows(names)

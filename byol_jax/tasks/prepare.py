@@ -191,12 +191,12 @@ def _prepare(source: table.Encoded, plan: _Plan, mine: list[int],
     _check_others(plan)
   todo = _missing(source, plan, mine)
   if len(todo) < len(mine):
-    _console.info('%s: %d of %d shards are there, going on', plan.folder,
-                  len(mine) - len(todo), len(mine))
+    _console.info('%s: %d of %s there, going on', plan.folder, len(mine) - len(todo),
+                  wording.count(len(mine), 'shard'))
   _write(source, plan, todo, threads)
   if missing := len(_missing(source, plan, others)):
-    _console.info('%s: %d of %d shards are there', plan.folder,
-                  len(plan.files) - missing, len(plan.files))
+    _console.info('%s: %d of %s there', plan.folder, len(plan.files) - missing,
+                  wording.count(len(plan.files), 'shard'))
     return
   with locks.ending(plan.folder):
     whole = writing.finish(plan.folder, plan.files, fingerprint=plan.fingerprint,

@@ -19,6 +19,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
+from byol_jax import wording
 from byol_jax.data.sources import table
 from byol_jax.devices import backend
 from byol_jax.devices import grid as grid_lib
@@ -204,8 +205,8 @@ def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
     neighbours = monitor_lib.Neighbours(
         encoder, train, examples=options.examples, k=options.knn_k,
         temperature=options.knn_temperature, seed=config.seed)
-    _console.info('k-NN every %d steps: %s', _measure_every(config, size),
-                  neighbours.description)
+    every = wording.count(_measure_every(config, size), 'step')
+    _console.info('k-NN every %s: %s', every, neighbours.description)
   examples = min(options.examples, size)
   first = opened.feed._replace(batch_size=examples)
 

@@ -127,7 +127,7 @@ class Shards:
     """
     done = self._done()
     if len(done) < shard.count:
-      _console.info('%d of %d shards are there', len(done), shard.count)
+      _console.info('%d of %s there', len(done), wording.count(shard.count, 'shard'))
       return
     said = [self._check_settings(other) for other in done]
     path = os.path.join(self._named.workdir, MANIFEST)
