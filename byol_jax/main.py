@@ -101,7 +101,8 @@ def _run(asked: command.Command) -> int:
   with backend.explained(backend.advice(task)):
     module = importlib.import_module(
         f'byol_jax.tasks.{"evaluate" if task in task_names.MEASURING else task}')
-    fits = module.run(config, asked.workdir, asked.name)
+    named = (asked.name,) if task in task_names.BESIDE else ()
+    fits = module.run(config, asked.workdir, *named)
   return 1 if fits is False else 0  # preflight's answer; others return none
 
 

@@ -4,9 +4,9 @@ PRETRAIN = ('pretrain',)
 LEARNING = ('pretrain', 'preflight', 'preview')  # they build the train step
 CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
 MEASURING = ('knn',) + CHOOSING
-# These take `weights`.
-EVALUATING = MEASURING + (
-    'finetune_pairs', 'retrieve', 'embed', 'index', 'export', 'report')
+# Their results lie beside the weights, in a folder of the config's name.
+BESIDE = MEASURING + ('finetune_pairs', 'retrieve', 'embed', 'index', 'export')
+EVALUATING = BESIDE + ('report',)  # these take `weights`
 TASKS = ('pretrain', 'preview', 'prepare', 'preflight') + EVALUATING + (
     'search', 'compare', 'study')
 SHARDED = ('prepare', 'embed', 'index')  # by any number of processes

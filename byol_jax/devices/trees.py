@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
+
+
+def spec(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+  """Returns shape and dtype of each leaf, by name."""
+  return {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
+          for name, leaf in named(tree).items()}
+
+
+def filled(like: Any, leaves: Mapping[str, Any]) -> Any:
+  """Returns a tree with other leaves, by name; those that are missing stay.
+
+  The order is that of `like`: digests and compiled functions depend on it.
+  """
+  return jax.tree.unflatten(jax.tree.structure(like), [
+      leaves.get(name, leaf) for name, leaf in named(like).items()])
+
+
+def nested(leaves: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+  """Returns {kind: {module: {name: leaf}}} of leaves by name: `named` undone."""
+  trees: dict[str, dict[str, dict[str, Any]]] = {}
+  for name, leaf in leaves.items():
+    kind, module, last = name.split('.', 2)
+    trees.setdefault(kind, {}).setdefault(module, {})[last] = leaf
+  return trees
 
 
 def named(tree: Any) -> dict[str, Any]:

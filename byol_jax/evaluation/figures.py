@@ -55,6 +55,11 @@ def over_seeds(task: str, each: list[dict[str, Any]],
   return result
 
 
+def cell(value: float, spread: float | None = None) -> str:
+  """Returns a figure in percent, with the deviation over seeds if it is known."""
+  return f'{value:.2f}%' + ('' if spread is None else f' +-{spread:.2f}')
+
+
 def table(task: str, results: dict[str, Any]) -> str:
   """Returns a table with a row for each encoder."""
   lines = [f'{task:<20}{"top-1":>16}{"top-5":>9}{"per class":>11}  95 % interval']
@@ -62,13 +67,12 @@ def table(task: str, results: dict[str, Any]) -> str:
     if kind not in results:
       continue
     row = results[kind]
-    def cell(name, row=row):
-      value, spread = row.get(f'{task}_{name}'), row.get(f'{task}_{name}_std')
-      return '-' if value is None else f'{value:.2f}%' + (
-          '' if spread is None else f' +-{spread:.2f}')
+    top1, top5, per_class = ('-' if value is None else cell(value) for value in (
+        row.get(f'{task}_{name}') for name in scores.FIGURES))
+    if (spread := row.get(f'{task}_top1_std')) is not None:
+      top1 = cell(row[f'{task}_top1'], spread)
     interval = row.get(f'{task}_top1_interval')
-    lines.append(f'{title:<20}{cell("top1"):>16}{cell("top5").split(" ")[0]:>9}'
-                 f'{cell("mean_per_class").split(" ")[0]:>11}  '
+    lines.append(f'{title:<20}{top1:>16}{top5:>9}{per_class:>11}  '
                  + ('-' if interval is None else
                     f'{interval[0]:.2f} to {interval[1]:.2f}'))
   return '\n'.join(lines)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data.sources import table
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import confusion
@@ -107,7 +108,8 @@ def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.S
       results['by_class'] = by_class
     protocol[f'{name}_classifiers'] = how
   num_train, num_test = how['knn']['train_images'], how['knn']['test_images']
-  protocol['images'] = f'{num_train} training images, {split.description(num_test)}'
+  protocol['images'] = (f'{wording.count(num_train, "training image")}, '
+                        f'{split.description(num_test)}')
   left_out = (len(rows) - num_train, len(split.test[1]) - num_test)
   if any(left_out):
     protocol['left_out'] = (f'{left_out[0]} training and {left_out[1]} test '

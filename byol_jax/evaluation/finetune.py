@@ -129,10 +129,9 @@ def fit(
   points, figures, chosen_on = grid.points(), {}, 'nothing: one of each given'
   chosen = points[0]
   if len(points) > 1:
-    kept, held_out = splits.holdout_rows(labels, choice.holdout, choice.seed)
-    if not len(held_out):
-      raise UserError('config section finetune has several values to choose from, '
-                      'but no class has two training images: list one of each')
+    kept, held_out = splits.holdout_rows(
+        labels, choice.holdout, choice.seed,
+        'finetune.learning_rates, epochs or weight_decays')
     others = table.take(data, held_out)
 
     def quality(label: str, point: dict[str, float]) -> scores_lib.Quality:

@@ -13,7 +13,6 @@ import numpy as np
 
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
-from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation.scores import Classifier
 from byol_jax.methods.losses import l2_normalize
@@ -29,25 +28,19 @@ def fit(train_features: np.ndarray, train_labels: np.ndarray, *, k: int,
   Args:
     train_features: [N, D].
     train_labels: [N], in [0, num_classes).
-    k: neighbours.
-    temperature: T in the weight exp(cosine / T).
+    k: neighbours, at most N.
+    temperature: T above 0 in the weight exp(cosine / T).
     num_classes: number of classes.
 
   Returns:
     The classifier, of features [M, D].
 
   Raises:
-    UserError: k > N or other impossible values, non-finite features.
+    UserError: features are not finite, or labels out of range.
   """
   train_features, train_labels = checks.check_labelled(
       train_features, train_labels, num_classes, 'training')
   num_train, size = train_features.shape
-  if not 1 <= k <= num_train:
-    raise UserError(f'config key evaluation.knn_k is {k}, but there are {num_train} '
-                    f'training images: choose 1 to {num_train}')
-  if not temperature > 0:
-    raise UserError(f'config key evaluation.knn_temperature is {temperature}: it '
-                    'must be positive')
 
   def scores(features: np.ndarray) -> np.ndarray:
     similarities, rows = nearest(train_features, features, k)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from byol_jax.data.feed import order
-from byol_jax.errors import UserError
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
@@ -164,10 +163,8 @@ def fit(
   trained_on = num_train
   if len(rates) > 1:
     fraction = min(choice.holdout, 10_009 / num_train)
-    kept, held_out = splits.holdout_rows(source.labels, fraction, choice.seed)
-    if not len(held_out):
-      raise UserError('config key linear_eval.learning_rates has several values to '
-                      'choose from, but no class has two training images: list one')
+    kept, held_out = splits.holdout_rows(source.labels, fraction, choice.seed,
+                                         'linear_eval.learning_rates')
     heads = train(f'{name}choosing', kept, rates)
     best, figures = _best(heads, *held_out_features(held_out), rates, choice.metric,
                           name)

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
@@ -137,11 +136,11 @@ def fit(
     The classifier of features [M, D]; chosen: 'l2'.
 
   Raises:
-    UserError: impossible values, non-finite features.
+    UserError: there is nothing to choose on, or features are not finite.
   """
   train_features, train_labels = checks.check_labelled(
       train_features, train_labels, num_classes, 'training')
-  grid = _checked(penalties, choice)
+  grid = sorted(set(map(float, penalties.l2)), reverse=True)  # the easiest first
   start = np.zeros((num_classes, train_features.shape[1] + 1))
   l2, held_out_figures = grid[0], {}
   if len(grid) > 1:
@@ -173,29 +172,12 @@ def fit(
   })
 
 
-def _checked(penalties: Penalties, choice: scores_lib.Choice) -> list[float]:
-  """Returns the penalties, checked, the easiest problem first."""
-  grid = sorted(set(map(float, penalties.l2)), reverse=True)
-  if not grid or not (np.isfinite(grid).all() and grid[-1] >= 0):
-    raise UserError(f'config key logistic.l2 is {list(penalties.l2)}: it must list '
-                    'one or more numbers >= 0')
-  if not 0 < choice.holdout < 1:
-    raise UserError(f'config key evaluation.holdout is {choice.holdout}: it must '
-                    'lie between 0 and 1')
-  if penalties.max_iterations < 1:
-    raise UserError(f'config key logistic.max_iterations is '
-                    f'{penalties.max_iterations}: it must be at least 1')
-  return grid
-
-
 def _choose(features: np.ndarray, labels: np.ndarray, grid: Sequence[float],
             start: np.ndarray, penalties: Penalties, choice: scores_lib.Choice,
             ) -> tuple[float, dict[str, float]]:
   """Returns the best penalty on held-out images, and the figure of each penalty."""
-  kept, held_out = splits.holdout_rows(labels, choice.holdout, choice.seed)
-  if not len(held_out):
-    raise UserError('there are several penalties to choose from, but no class has '
-                    'two training images: list one, --config.logistic.l2=(0.001,)')
+  kept, held_out = splits.holdout_rows(labels, choice.holdout, choice.seed,
+                                       'logistic.l2')
   data, turn = _prepare(features[kept], labels[kept], penalties.standardize)
   held_out_x, held_out_labels = turn(features[held_out]), labels[held_out]
   qualities, figures = [], {}

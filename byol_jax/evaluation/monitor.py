@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
@@ -54,8 +55,9 @@ class Neighbours:
         len(self._rows), num_queries, seed + 1))
     self._k, self._temperature = k, temperature
     self.description = (
-        f'{num_queries} training images against {len(self._rows) - num_queries} '
-        f'others, k {min(k, len(self._rows) - num_queries)}')
+        f'{wording.count(num_queries, "training image")} against '
+        f'{wording.count(len(self._rows) - num_queries, "other")}, '
+        f'k {min(k, len(self._rows) - num_queries)}')
 
   def top1(self, networks: Any) -> float | None:
     """Returns the accuracy in percent; None if too many images cannot be read."""

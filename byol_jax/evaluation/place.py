@@ -41,20 +41,20 @@ class Place(NamedTuple):
     if not hosts.from_first(os.path.exists(path)):
       return None
     results = hosts.gather_json(files_lib.read_json(path))[0]
-    if isinstance(results, dict):
-      return results
-    _console.warning('%s is damaged: measuring again', path)
-    return None
+    if results is None:
+      _console.warning('%s is damaged: measuring again', path)
+    return results
 
   def write_results(self, results: Mapping[str, Any]) -> None:
-    """Writes results.json; process 0 calls this.
+    """Writes results.json; every process calls this, and process 0 writes.
 
     Raises:
       TransientError: the file cannot be written.
     """
     path = os.path.join(self.folder, 'results.json')
-    with files_lib.writing(path):
-      files_lib.write_json(path, results)
+    with hosts.together('results'), files_lib.writing(path):
+      if jax.process_index() == 0:
+        files_lib.write_json(path, results)
 
 
 def root(weights: weights_lib.Weights) -> str:

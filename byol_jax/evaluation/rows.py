@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import logging
 import re
 from typing import Any, NamedTuple
@@ -54,30 +55,37 @@ class Row(NamedTuple):
   how: dict[str, Any]
 
 
-def of_run(workdir: epath.Path) -> list[Row]:
+def leave_out(path: epath.Path) -> None:
+  """Warns of a damaged file."""
+  _console.warning('%s is not what byol_jax writes: left out', path)
+
+
+def of_run(workdir: epath.Path,
+           tell: Callable[[epath.Path], None] = leave_out) -> list[Row]:
   """Reads the results of a pretraining and of the evaluations in its workdir.
 
   Args:
-    workdir: a pretraining's, or an evaluation's. A damaged file is left out, with a
-      warning.
+    workdir: a pretraining's, or an evaluation's.
+    tell: is called with each file that is damaged, and so left out.
   """
-  rows = _of_folder(workdir, workdir)
+  rows = _of_folder(workdir, workdir, tell)
   evaluations = workdir / 'evaluations'
   if evaluations.is_dir():
     for path in sorted(evaluations.iterdir()):
       if path.is_dir():
-        rows += _of_folder(path, workdir)
+        rows += _of_folder(path, workdir, tell)
   return rows
 
 
-def _of_folder(path: epath.Path, workdir: epath.Path) -> list[Row]:
+def _of_folder(path: epath.Path, workdir: epath.Path,
+               tell: Callable[[epath.Path], None]) -> list[Row]:
   """Reads one results.json; `workdir` is the pretraining's."""
   file = path / 'results.json'
-  results = _read(file)
+  results = _read(file, tell)
   if results is None:
     return []
   # for evaluations, too, the pretraining's config is the one that groups
-  config = _read(workdir / 'config.json') or {}
+  config = _read(workdir / 'config.json', tell) or {}
   # without a config a group of its own: runs may differ in more than their seed
   group = str(sorted((key, str(value)) for key, value in files_lib.flatten(
       config).items() if key != 'seed' and not key.startswith(
@@ -86,7 +94,7 @@ def _of_folder(path: epath.Path, workdir: epath.Path) -> list[Row]:
   try:
     return _rows(results, path, str(workdir), str(config.get('seed')), group)
   except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
-    _leave_out(file)  # somebody has changed the file
+    tell(file)  # somebody has changed it
     return []
 
 
@@ -128,8 +136,9 @@ def _of_first_seed(how: Any) -> dict[str, Any]:
   return how[0] if isinstance(how, list) else how
 
 
-def _read(path: epath.Path) -> dict[str, Any] | None:
-  """Reads a JSON object; returns None, with a warning, for anything else."""
+def _read(path: epath.Path,
+          tell: Callable[[epath.Path], None]) -> dict[str, Any] | None:
+  """Reads a JSON object; returns None, and tells of it, for anything else."""
   try:
     found = files_lib.parse_json(path.read_bytes())
   except FileNotFoundError:
@@ -138,9 +147,5 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
     found = None
   if isinstance(found, dict):
     return found
-  _leave_out(path)
+  tell(path)
   return None
-
-
-def _leave_out(path: epath.Path) -> None:
-  _console.warning('%s is not what byol_jax writes: left out', path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data.sources import table
+from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
 
 
@@ -43,17 +45,20 @@ class Split:
   def description(self, num_test: int) -> str:
     """Returns a text about the test images, `num_test` of which could be read."""
     if not self._held_out:
-      return f'{num_test} test images'
-    return (f'no test part: {num_test} training images, held out from the classifiers'
-            + (' but seen, without labels, in pretraining' if self._pretrained_on
-               else ''))
+      return wording.count(num_test, 'test image')
+    seen = ' but seen, without labels, in pretraining' if self._pretrained_on else ''
+    return (f'no test part: {wording.count(num_test, "training image")}, held out from '
+            f'the classifiers{seen}')
 
 
-def holdout_rows(labels: np.ndarray, fraction: float,
-                 seed: int) -> tuple[np.ndarray, np.ndarray]:
+def holdout_rows(labels: np.ndarray, fraction: float, seed: int,
+                 key: str) -> tuple[np.ndarray, np.ndarray]:
   """Splits rows into (kept, held out), the same share of every class.
 
   A class keeps at least one example, and holds out at least one if it has two.
+
+  Raises:
+    UserError: nothing is held out to choose the value of config key `key` on.
   """
   rng = np.random.default_rng(seed)
   kept, held_out = [], []
@@ -62,6 +67,9 @@ def holdout_rows(labels: np.ndarray, fraction: float,
     n = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
     held_out.append(rows[:n])
     kept.append(rows[n:])
+  if not sum(map(len, held_out)):
+    raise UserError(f'config key {key} has several values to choose from, but no class '
+                    'has two training images: list one')
   return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held_out))
 
 

@@ -15,6 +15,7 @@ import jax
 
 from byol_jax.devices import hosts
 from byol_jax.run import checkpoint
+from byol_jax.run import restore as restore_lib
 from byol_jax.run import saving
 from byol_jax.run import signals
 from byol_jax.storage import files as files_lib
@@ -62,7 +63,9 @@ class Stages:
     return json.loads(json.dumps(result))
 
   def remove(self) -> None:
-    """Removes the checkpoints of a finished evaluation; process 0 calls this."""
+    """Removes the checkpoints of a finished evaluation."""
+    if jax.process_index():
+      return
     folder = epath.Path(self._workdir) / 'checkpoints'
     try:
       for path in folder.iterdir():
@@ -106,17 +109,11 @@ class Stage:
 
   def restore(self, like: State) -> tuple[int, State]:
     """Returns (steps done, state) to go on from; `like` itself at the beginning."""
-    opened, state = None, None
-    with hosts.together('checkpoints'):
-      if jax.process_index() == 0:
-        opened, state = self._checkpoints.restore_latest(like) or (None, None)
-    step = hosts.from_first(opened.step if opened else 0)
-    with hosts.together('checkpoints'):
-      if step and not opened:
-        state = self._checkpoints.open(step).restore(like)
-    if step:
-      _console.info('%s: going on at step %d', self._name, step)
-    return (step, state) if step else (0, like)
+    opened, state = restore_lib.together(self._checkpoints, like)
+    if not opened:
+      return 0, like
+    _console.info('%s: going on at step %d', self._name, opened.step)
+    return opened.step, state
 
   def save(self, step: int, state: Any, *, last: bool = False) -> None:
     """Saves the state if it is time; a failure is a warning, except at the last step.

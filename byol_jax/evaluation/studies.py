@@ -73,7 +73,7 @@ def make(name: str, batch_size: int) -> Axis:
     name: one of `AXES`.
     batch_size: of the study's config.
   """
-  return _MAKERS[name](batch_size)
+  return _batch_size(batch_size) if name == 'batch_size' else _MAKERS[name]()
 
 
 def _batch_size(batch_size: int) -> Axis:
@@ -95,8 +95,7 @@ def _batch_size(batch_size: int) -> Axis:
               'for 4096, the next for 2048, ...', tuple(rows), f'{batch_size}')
 
 
-def _augmentation(batch_size: int) -> Axis:
-  del batch_size
+def _augmentation() -> Axis:
   rows = []
   for method, figures in _AUGMENTATIONS.items():
     changes = {'method.name': method}
@@ -108,8 +107,7 @@ def _augmentation(batch_size: int) -> Axis:
               f'{_PAPER}, table 17 and figure 3b', tuple(rows), 'baseline')
 
 
-def _target(batch_size: int) -> Axis:
-  del batch_size
+def _target() -> Axis:
   same = {'method.name': 'byol', 'method.target': 'ema'}
   rows = [_at('tau_1', same | {'train.tau_base': 1.0, 'train.tau_end': 1.0}, 18.8)]
   # moving averages: from tau_base to 1, as in the paper's schedule
@@ -122,8 +120,7 @@ def _target(batch_size: int) -> Axis:
               'random network: section 2', tuple(rows), 'tau_0.99', 1.4)
 
 
-def _predictor(batch_size: int) -> Axis:
-  del batch_size
+def _predictor() -> Axis:
   rows = []
   for (target, predictor, beta), figure in _PREDICTORS.items():
     name = target + '_alone' * (not predictor) + '_beta1' * beta
@@ -135,8 +132,7 @@ def _predictor(batch_size: int) -> Axis:
               tuple(rows), 'ema')
 
 
-def _methods(batch_size: int) -> Axis:
-  del batch_size
+def _methods() -> Axis:
   return Axis('Methods', 'Chen and He 2020, table 4: 800 epochs, MoCo v2 symmetric',
               tuple(_at(name, {'method.name': name}, figure) for name, figure in (
                   ('byol', 74.3), ('simclr', 70.4), ('moco', 72.2),
@@ -148,6 +144,6 @@ def _at(name: str, changes: dict[str, Any], paper: float) -> Row:
   return Row(name, changes, paper, '', name)
 
 
-_MAKERS = {'batch_size': _batch_size, 'augmentation': _augmentation, 'target': _target,
-           'predictor': _predictor, 'methods': _methods}
-AXES = tuple(_MAKERS)
+_MAKERS = {'augmentation': _augmentation, 'target': _target, 'predictor': _predictor,
+           'methods': _methods}
+AXES = ('batch_size', *_MAKERS)

@@ -167,11 +167,11 @@ def _cell(found: Mapping[str, Any] | None, how: str) -> str:
       '' if found['std'] is None else f' +-{found["std"]:.2f}')
 
 
-def table(lines: Sequence[Sequence[str]]) -> str:
-  """Returns the table for a console."""
+def table(lines: Sequence[Sequence[str]], texts: int = 1) -> str:
+  """Returns the table for a console; its first columns are texts."""
   widths = [max(map(len, column)) for column in zip(*lines)]
   return '\n'.join('  '.join(
-      cell.ljust(width) if i == 0 else cell.rjust(width)
+      cell.ljust(width) if i < texts else cell.rjust(width)
       for i, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines)
 
 

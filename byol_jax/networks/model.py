@@ -87,7 +87,6 @@ def make_model(
     projection_size: int = 256,
     predictor_hidden_size: int = 4096,
     use_predictor: bool = True,
-    jigsaw: bool = False,
     bn_decay_rate: float = 0.9,
     bn_eps: float = 1e-5,
     bn_groups: int = 1,
@@ -110,7 +109,6 @@ def make_model(
     predictor_hidden_size: hidden units of the predictor.
     use_predictor: False makes the predictor the identity, an ablation that
       collapses (paper, table 5b).
-    jigsaw: whether the online network has a head for the tiles of a jigsaw.
     bn_decay_rate: decay of the running averages of batch normalization.
     bn_eps: added to the variance of batch normalization.
     bn_groups: see `norm.BatchNorm`.
@@ -118,9 +116,6 @@ def make_model(
     precision: an entry of `PRECISIONS`.
     axis_name: the mapped axis that batch statistics are averaged over. None
       for use outside a mapped function: initialization and evaluation.
-
-  Returns:
-    The networks as pure functions.
   """
   make_norm = functools.partial(
       norm.BatchNorm, decay_rate=bn_decay_rate, eps=bn_eps, axis_name=axis_name,
@@ -131,42 +126,35 @@ def make_model(
         architecture, norm=make_norm, width=width, stem=stem, padding=padding,
         last_gamma=last_gamma, embedding=embedding)
 
-  def run(encoder, images, is_training: bool, views: int) -> jax.Array:
+  def run(module, x, is_training: bool, views: int) -> jax.Array:
     with _precision(precision):
-      return encoder(images.astype(precision.compute), is_training, views)
+      return module(x.astype(precision.compute), is_training, views)
+
+  def mlp(layers: architectures.Perceptron, hidden_size: int, name: str) -> heads.MLP:
+    return heads.MLP(layers, hidden_size, projection_size, norm=make_norm, name=name)
 
   def encode(images, is_training: bool, views: int = 1) -> jax.Array:
     return run(make_encoder(), images, is_training, views)
 
   def forward(images, is_training: bool, views: int, tiles, predict: bool) -> Outputs:
-    projector = heads.MLP(form.projector, projector_hidden_size, projection_size,
-                          norm=make_norm, name='projector')
     dtype = jnp.promote_types(precision.compute, jnp.float32)
     encoder = make_encoder()
     features = run(encoder, images, is_training, views)
-    with _precision(precision):
-      projection = projector(features.astype(precision.compute), is_training,
-                             views)
-      prediction = None
-      if predict:
-        prediction = projection
-        if use_predictor and form.predictor:
-          prediction = heads.MLP(
-              form.predictor, predictor_hidden_size, projection_size, norm=make_norm,
-              name='predictor')(projection, is_training, views)
-        prediction = prediction.astype(dtype)
-    outputs = Outputs(features, projection.astype(dtype), prediction)
-    if tiles is None:
-      return outputs
-    count = tiles.shape[1]
-    tile_features = run(
-        encoder, tiles.reshape(-1, *tiles.shape[2:]), is_training, 1)
-    with _precision(precision):
-      solved = heads.Jigsaw(form.projector, projector_hidden_size, projection_size,
-                            norm=make_norm)(
-                                tile_features.astype(precision.compute), is_training,
-                                count)
-    return outputs._replace(jigsaw=solved.astype(dtype))
+    projection = run(mlp(form.projector, projector_hidden_size, 'projector'),
+                     features, is_training, views)
+    prediction = projection if predict else None
+    if predict and use_predictor and form.predictor:
+      predictor = mlp(form.predictor, predictor_hidden_size, 'predictor')
+      with _precision(precision):
+        prediction = predictor(projection, is_training, views)
+    solved = None
+    if tiles is not None:
+      of_tiles = run(encoder, tiles.reshape(-1, *tiles.shape[2:]), is_training, 1)
+      solver = heads.Jigsaw(form.projector, projector_hidden_size, projection_size,
+                            norm=make_norm)
+      solved = run(solver, of_tiles, is_training, tiles.shape[1])
+    return Outputs(features, *(None if x is None else x.astype(dtype)
+                               for x in (projection, prediction, solved)))
 
   def online(images, is_training: bool, views: int = 1, tiles=None) -> Outputs:
     return forward(images, is_training, views, tiles, predict=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import json
 from typing import NamedTuple
 
+from byol_jax import wording
 from byol_jax.pages import axis
 from byol_jax.pages.template import escape
 from byol_jax.pages.template import Markup
@@ -117,7 +118,7 @@ def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
   if log:
     told.append('logarithmic axis')
   if missing:
-    told.append(f'{missing} values are not finite and leave gaps')
+    told.append(f'a gap stands for {wording.count(missing, "value")} not finite')
   if any(len(line.points) < len(of.points) for line, of in zip(thinned, lines)):
     told.append(f'thinned to {_MOST_POINTS} points a line')
   return tag('figure', tag('h3', title), drawing,

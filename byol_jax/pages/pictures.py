@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.pages import chart
 from byol_jax.pages import template
 from byol_jax.pages.template import Markup
@@ -22,7 +23,7 @@ STYLE = chart.STYLE + f'''
 .mapped {{ display: flex; flex-wrap: wrap; gap: .6rem 1.4rem; margin: .7rem 0 }}
 .mapped .key {{ display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-content: start;
   flex: 1 1 9rem }}
-.mapped .key span {{ flex: 0 0 auto }}
+.mapped .key span {{ flex: 0 0 auto; max-width: 100%; overflow-wrap: anywhere }}
 @media (min-width: 62rem) {{ .mapped .key {{ flex-direction: column }} }}
 .map {{ position: relative; flex: 1 1 46rem; max-width: 52rem; min-width: 0;
   aspect-ratio: 4 / 3; border-radius: 8px;
@@ -147,8 +148,9 @@ def mapped(pictures: Pictures) -> Markup | None:
   found = pictures.map
   if found is None:
     return None
-  classes = list(dict.fromkeys(sorted(label for label in found.labels if label)))
-  number = {label: i for i, label in enumerate(classes[:MOST_CLASSES])}
+  count = collections.Counter(sorted(label for label in found.labels if label))
+  marked = sorted(label for label, _ in count.most_common(MOST_CLASSES))
+  number = {label: i for i, label in enumerate(marked)}
   low, high = found.points.min(axis=0), found.points.max(axis=0)
   wide = np.where(high > low, high - low, 1)
   places = (found.points - low) / wide * 0.94 + 0.03
@@ -162,10 +164,9 @@ def mapped(pictures: Pictures) -> Markup | None:
         class_='left' if x > 0.75 else None,
         style=f'left:{100 * x:.2f}%;top:{100 * (1 - y):.2f}%;'
               f'--at:{-2 * MAP_SIDE * column}px {-2 * MAP_SIDE * row}px'))
-  count = collections.Counter(found.labels)
   key = [tag('span', chart.key_mark(i), f' {label} ({count[label]:,})')
          for label, i in number.items()]
-  more = len(classes) - len(number)
+  more = len(count) - len(number)
   drawn = ('' if len(found.points) == found.of else
            f'{len(found.points)} of them are drawn. ')
   drawing = tag('svg', *marks, viewBox='0 0 400 300', role='img',
@@ -175,12 +176,12 @@ def mapped(pictures: Pictures) -> Markup | None:
           'div', tag('div', drawing, *targets, class_='map', style=Markup(
               f'--sheet:url({template.data_uri(found.sheet)})')),
           tag('div', *key, tag(
-              'span', f'and {more:,} more classes, without a mark of their own')
+              'span', f'and {wording.count(more, "more class", ",")}, without a mark')
               if more > 0 else None, class_='key soft') if key else None,
           class_='mapped'),
       about=template.joined([
-          f'Features of {found.of:,} images on the two axes along which they vary most '
-          '(PCA of features of length 1): ', template.figure(
+          f'Features of {wording.count(found.of, "image", ",")} on the two axes along '
+          'which they vary most (PCA of features of length 1): ', template.figure(
               100 * found.shares[0], '.1f', ' %'), ' and ', template.figure(
                   100 * found.shares[1], '.1f', ' %'),
           f' of the variance. {drawn}The pointer on a mark shows the image. ',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from byol_jax import wording
 from byol_jax.pages import headline
 from byol_jax.pages import pictures as pictures_lib
 from byol_jax.pages import template
@@ -62,8 +63,7 @@ def page(found: Found, views: pictures_lib.Pictures, *,
               'Nothing was passed over.')),
       template.chapter(
           'Schedule', template.table([], schedule) if schedule else None,
-          template.more(f'{len(changed)} keys that differ from their default',
-                        template.changed(changed)) if changed else None,
+          template.changed(changed) if changed else None,
           about='What the run would do with these images.')]
   name = found.parts[0][1].rstrip('/').rpartition('/')[2]
   return template.page(
@@ -110,7 +110,8 @@ def _kinds(found: Found) -> Markup:
   return template.chapter(
       'Formats and sizes', template.table(['format', 'pixels', 'images'], rows,
                                           numbers=(1, 2)),
-      about=f'Of {found.looked_at:,} images, spread over the training part.{told}')
+      about=f'Of {wording.count(found.looked_at, "image", ",")}, spread over the '
+            f'training part.{told}')
 
 
 def _classes(found: Found) -> Markup | None:
@@ -121,10 +122,10 @@ def _classes(found: Found) -> Markup | None:
   return template.chapter(
       'Classes', template.table(['class', 'images'], [
           [name, f'{n:,}'] for name, n in found.classes[:_MOST_CLASSES]], numbers=(1,)),
-      f'and {more:,} more classes' if more > 0 else None,
-      about=f'{len(counts):,} classes, of {min(counts):,} to {max(counts):,} training '
-            'images each. Labels are used by the probe and by k-NN, never by the '
-            'method.')
+      f'and {wording.count(more, "more class", ",")}' if more > 0 else None,
+      about=f'{wording.count(len(counts), "class", ",")}, of {min(counts):,} to '
+            f'{wording.count(max(counts), "training image", ",")} each. Labels are '
+            'used by the probe and by k-NN, never by the method.')
 
 
 def _odd(found: Found) -> Markup:
@@ -141,8 +142,10 @@ def _odd(found: Found) -> Markup:
         ['images', 'names'], [[len(names), ', '.join(names[:6]) + (
             ' ...' if len(names) > 6 else '')] for names in
                               found.duplicates[:_MOST_KINDS]],
-        caption=f'{len(found.duplicates):,} groups of images with the same bytes'))
+        caption=f'{wording.count(len(found.duplicates), "group", ",")} of images with '
+                'the same bytes'))
   return template.chapter(
       'What looks odd', *parts,
-      about=f'Among the {found.looked_at:,} images that were looked at: dark, nearly '
-            'white, constant, transparent, very long, broken, or there twice.')
+      about=f'Looked at: {wording.count(found.looked_at, "image", ",")}, for what is '
+            'dark, nearly white, constant, transparent, very long, broken, or there '
+            'twice.')

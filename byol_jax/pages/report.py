@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import os
 from typing import Any, NamedTuple
 
+from byol_jax import wording
 from byol_jax.pages import chart
 from byol_jax.pages import curves
 from byol_jax.pages import headline
@@ -64,12 +65,10 @@ def page(journal: Journal, facts: Facts, results: Sequence[headline.Result],
                      bounds=facts.bounds),
       pictures_lib.views(pictures), pictures_lib.nearest(pictures),
       pictures_lib.mapped(pictures), _by_class(journal), _bad(journal),
-      _settings(journal, facts), _sessions(journal)]
-  missing = [*(problem for problem in journal.problems if not (
-      _is_evaluation(journal) and 'metrics.jsonl' in problem)), *pictures.missing]
-  if missing:
-    chapters.append(template.chapter('What is missing', tag(
-        'ul', *(tag('li', text) for text in missing))))
+      _settings(journal, facts), _sessions(journal), template.missing([
+          *(problem for problem in journal.problems if not (
+              _is_evaluation(journal) and 'metrics.jsonl' in problem)),
+          *pictures.missing])]
   about = [_state(journal, facts), *map(template.warning, facts.warnings),
            tag('p', facts.healthy, class_='good') if facts.healthy else None,
            tag('p', f'{journal.workdir} · {made}', class_='soft')]
@@ -107,7 +106,7 @@ def _by_class(journal: Journal) -> Markup | None:
   try:
     classes = [(str(name), int(n), int(right)) for name, n, right in found['classes']]
     pairs = [(str(a), str(b), int(n)) for a, b, n in found['confused']]
-    title = f'{found["figure"]}, {found["of"]:,} images'
+    title = f'{found["figure"]}, {wording.count(found["of"], "image", ",")}'
   except (TypeError, KeyError, ValueError, OverflowError):  # none, or a changed one
     return None
   classes.sort(key=lambda row: row[2] / max(row[1], 1))
@@ -141,8 +140,8 @@ def _bad(journal: Journal) -> Markup | None:
   more = len(rows) - _MOST_BAD
   return template.chapter(
       'Images left out', template.table(['part', 'image', 'reason'], rows[:_MOST_BAD]),
-      f'and {more} more, which results.json names' if more > 0 else None,
-      about=f'{len(rows)} images cannot be used; others stood in for them.')
+      f'and {more:,} more, which results.json names' if more > 0 else None,
+      about=f'{wording.count(len(rows), "image")} cannot be used; others stood in.')
 
 
 def _settings(journal: Journal, facts: Facts) -> Markup | None:
@@ -152,9 +151,7 @@ def _settings(journal: Journal, facts: Facts) -> Markup | None:
            for title, lines in facts.groups]
   parts = [tag('div', *cards, class_='cards')] if cards else []
   if facts.changed:
-    parts.append(template.more(
-        f'{len(facts.changed)} keys that differ from their default',
-        template.changed(facts.changed)))
+    parts.append(template.changed(facts.changed))
   if protocol := _section(journal, 'protocol'):
     parts.append(template.more('Protocol of the figures',
                                template.table([], _flat(protocol))))

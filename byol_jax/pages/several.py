@@ -57,8 +57,7 @@ def page(title: str, tables: Sequence[Table], runs: Sequence[tuple[str, Journal]
                              for key, value in settings]),
           about='Of all runs, where they differ from the defaults.')
       if settings else None,
-      template.chapter('What is missing', tag(
-          'ul', *(tag('li', text) for text in problems))) if problems else None]
+      template.missing(problems)]
   return template.page(title, *filter(None, chapters), style=chart.STYLE,
                        about=[tag('p', made, class_='soft')])
 

@@ -15,6 +15,7 @@ import re
 import sys
 from typing import Any
 
+from byol_jax import wording
 from byol_jax.pages import style as style_lib
 
 _EMPTY = ('br', 'wbr', 'img', 'meta', 'link')  # elements without an end
@@ -110,9 +111,14 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], *, caption: Any = 
 
 
 def changed(keys: Sequence[tuple[str, Any, Any]]) -> Markup:
-  """Returns a table of keys of a config: (key, value, default)."""
-  return table(['key', 'value', 'default'], [
-      [tag('code', str(cell)) for cell in line] for line in keys])
+  """Returns a table of keys of a config, shown when its title is clicked.
+
+  Args:
+    keys: (key, value, default) of each.
+  """
+  title = f'{wording.count(len(keys), "key")} other than the default'
+  return more(title, table(['key', 'value', 'default'], [
+      [tag('code', str(cell)) for cell in line] for line in keys]))
 
 
 def more(title: str, *parts: Markup) -> Markup:
@@ -156,6 +162,12 @@ def chapter(title: str, *parts: Any, about: Any = None) -> Markup:
       None if about is None else tag('p', about, class_='soft'),
       *(part if isinstance(part, Markup) else tag('p', part)
         for part in parts if part is not None), id=_anchor(title))
+
+
+def missing(sentences: Sequence[str]) -> Markup | None:
+  """Returns the chapter of what is not there, or damaged; None where all is well."""
+  return chapter('What is missing', tag(
+      'ul', *(tag('li', text) for text in sentences))) if sentences else None
 
 
 def warning(text: Any) -> Markup:

@@ -168,7 +168,7 @@ def read_about(path: str) -> dict[str, Any]:
   """
   file = os.path.join(path, ABOUT)
   about = files_lib.read_json(file)
-  if isinstance(about, dict) and about.get('format', FORMAT) != FORMAT:
+  if about and about.get('format', FORMAT) != FORMAT:
     raise UserError(f'{file} is of the format {about["format"]!r}, this version knows '
                     f'{FORMAT!r}: make the index again')
   if not _is_whole(about):
@@ -176,8 +176,8 @@ def read_about(path: str) -> dict[str, Any]:
   return about
 
 
-def _is_whole(about: Any) -> bool:
-  return isinstance(about, dict) and all(
+def _is_whole(about: dict[str, Any] | None) -> bool:
+  return about is not None and all(
       isinstance(about.get(key), kind) for key, kind in _KINDS.items())
 
 

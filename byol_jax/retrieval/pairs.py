@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax.data.sources.columns import plain
 from byol_jax.errors import UserError
 from byol_jax.retrieval import tables
 
@@ -118,7 +119,8 @@ def read(path: str, items: Mapping[str, int],
   if table.find(_ANCHOR) is None and table.find(_ITEM) is not None:
     events, counts = _events(table, items, rules)
     pairs, more = from_events(events, rules)
-    return _checked(pairs, counts | more, path)
+    check_left(pairs, counts | more, path)
+    return pairs, counts | more
   if table.find(_ANCHOR) is None and table.find(_POSITIVE) is None:
     raise UserError(
         f'config key pairs.path is {path!r} with the columns '
@@ -133,17 +135,12 @@ def read(path: str, items: Mapping[str, int],
   itself = ~unknown & (pairs.anchor == pairs.positive)
   nothing = ~unknown & ~itself & (weight == 0)
   _tell_unknown(table, unknown, ends, (_ANCHOR, _POSITIVE), items)
-  return _checked(pairs.take(~(unknown | itself | nothing)), {
+  pairs, counts = pairs.take(~(unknown | itself | nothing)), {
       'rows of the file': table.size,
       'rows with an unknown item': int(unknown.sum()),
       'rows that pair an item with itself': int(itself.sum()),
-      'rows of weight 0': int(nothing.sum())}, path)
-
-
-def _checked(pairs: Pairs, counts: dict[str, int],
-             what: str) -> tuple[Pairs, dict[str, int]]:
-  """Returns its arguments; raises UserError if no pair, or one item only, is left."""
-  check_left(pairs, counts, what)
+      'rows of weight 0': int(nothing.sum())}
+  check_left(pairs, counts, path)
   return pairs, counts
 
 
@@ -191,7 +188,7 @@ def _events(table: tables.Table, items: Mapping[str, int],
   if table.find(_EVENT) is not None:
     kinds = table.need(_EVENT, 'event')
     weights = {kind: getattr(rules, f'{name}_weight') for kind, name in _KINDS.items()}
-    weight = np.array([weights.get(_plain(kind), 0.0) for kind in kinds])
+    weight = np.array([weights.get(plain(kind), 0.0) for kind in kinds])
   unknown = number < 0
   _tell_unknown(table, unknown, [number], [_ITEM], items)
   other = ~unknown & (weight == 0)
@@ -199,10 +196,6 @@ def _events(table: tables.Table, items: Mapping[str, int],
   return Events(sessions[kept], number[kept], weight[kept], times[kept], are_users), {
       'events of the file': table.size, 'events of an unknown item': int(unknown.sum()),
       'events of another kind, or of weight 0': int(other.sum())}
-
-
-def _plain(kind: str) -> str:
-  return kind.lower().translate({ord(c): None for c in ' _-'})
 
 
 def from_events(events: Events, rules: Rules) -> tuple[Pairs, dict[str, int]]:

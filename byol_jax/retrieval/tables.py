@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from byol_jax import errors
+from byol_jax.data.sources.columns import plain
 from byol_jax.errors import UserError
+from byol_jax.storage import paths as paths_lib
 from byol_jax.storage import retry
 
 _MILLISECONDS = 1e11  # seconds of the year 5138: larger numbers count milliseconds
@@ -36,13 +38,11 @@ class Table(NamedTuple):
   def find(self, titles: Sequence[str]) -> np.ndarray | None:
     """Returns the column with the first of the titles that is there, or None.
 
-    Case, spaces, '_' and '-' do not count.
+    What does not count in titles: see `columns.plain`.
     """
-    plain = {_plain(title): title for title in reversed(self.columns)}
-    for title in titles:
-      if _plain(title) in plain:
-        return self.columns[plain[_plain(title)]]
-    return None
+    known = {plain(title): title for title in reversed(self.columns)}
+    return next((self.columns[known[plain(title)]] for title in titles
+                 if plain(title) in known), None)
 
   def need(self, titles: Sequence[str], what: str) -> np.ndarray:
     """Returns a column as `find`, each cell of which must be filled.
@@ -109,7 +109,7 @@ def read(path: str, key: str) -> Table:
   """
   import pyarrow
   try:
-    data = retry.insist(lambda: _bytes(path), repr(path))
+    data = retry.insist(lambda: paths_lib.read_bytes(path), repr(path))
     table = _parquet(data) if path.lower().endswith('.parquet') else _csv(path, data)
   except OSError as error:
     raise UserError(f'cannot read config key {key}, {path!r}: '
@@ -123,11 +123,6 @@ def read(path: str, key: str) -> Table:
   columns = {name: np.array(_texts(column), object)
              for name, column in zip(table.column_names, table.columns)}
   return Table(path, columns, 1 if path.lower().endswith('.parquet') else 2)
-
-
-def _bytes(path: str) -> bytes:
-  from etils import epath
-  return epath.Path(path).read_bytes()
 
 
 def _parquet(data: bytes) -> Any:
@@ -162,10 +157,6 @@ def _texts(column: Any) -> list[str | None]:
     return [None if x is None else str(int(x)) if x.is_integer() else repr(x)
             for x in column.to_pylist()]
   return [None if x is None else str(x).strip() or None for x in column.to_pylist()]
-
-
-def _plain(title: str) -> str:
-  return title.lower().translate({ord(c): None for c in ' _-'})
 
 
 def _number(text: str) -> float:

@@ -247,14 +247,12 @@ class Opened:
         message lists the first differences.
       DamagedError, TransientError: as `Checkpoints.open`.
     """
-    expected = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
-                for name, leaf in trees.named(like).items()}
+    expected = trees.spec(like)
     if differences := manifest_lib.differences(self.leaves, expected):
       raise UserError(
           f'checkpoint {self._folder} is of another network or optimizer: use its '
           'config, or another workdir (checkpoint / this run):\n  ' + differences)
-    arrays = self.read(expected)
-    return jax.tree.unflatten(jax.tree.structure(like), list(arrays.values()))
+    return trees.filled(like, self.read(expected))
 
   def read(self, like: Mapping[str, Leaf]) -> dict[str, np.ndarray]:
     """Reads the leaves that have a wanted shape and dtype.

@@ -20,6 +20,7 @@ from etils import epath
 import jax
 
 from byol_jax import __version__
+from byol_jax import wording
 from byol_jax.run import metrics as metrics_lib
 from byol_jax.storage import files as files_lib
 
@@ -70,8 +71,9 @@ def read(folder: str | os.PathLike, workdir: str = '') -> Journal:
   steps = {line['step']: line for line in metrics
            if isinstance(line.get('step'), int)}
   if len(steps) < len(metrics):
-    problems.append(f'metrics.jsonl: {len(metrics) - len(steps)} lines have no step, '
-                    'or one that stands twice: left out')
+    problems.append(
+        f'metrics.jsonl: left out {wording.count(len(metrics) - len(steps), "line")} '
+        'without a step, or with one that stands twice')
   return Journal(
       workdir or os.fspath(folder), files_lib.flatten(config), results,
       [steps[step] for step in sorted(steps)],
@@ -122,8 +124,8 @@ def _lines(path: epath.Path, problems: list[str]) -> list[dict[str, Any]]:
   kept = [{name: value if _is_usable(value) else None for name, value in line.items()}
           for line in found if isinstance(line, dict)]
   if len(kept) < len(found):
-    problems.append(f'{path.name}: {len(found) - len(kept)} of {len(found)} lines are '
-                    'damaged: left out')
+    problems.append(f'{path.name}: left out {len(found) - len(kept)} of '
+                    f'{wording.count(len(found), "line")} as damaged')
   return kept
 
 

@@ -95,38 +95,20 @@ def mirrored(workdir: str) -> Iterator[str]:
     TransientError: the bucket cannot be reached; or the block went well, but the last
       copy failed.
   """
-  remote = epath.Path(workdir)
   stop = threading.Event()
-  copied: dict[str, tuple[int, int]] = {}  # size and time of the files in the bucket
   with tempfile.TemporaryDirectory(prefix='byol_jax-') as folder:
+    mirror = _Mirror(workdir, folder)
     try:
-      for name in _PULLED:
-        if (remote / name).exists():
-          data = (remote / name).read_bytes()
-          path = os.path.join(folder, name)
-          with open(path, 'wb') as f:
-            f.write(data)
-          copied[name] = _stamp(path)
+      mirror.pull()
     except Exception as error:  # untyped, too
       raise failures.of_storage(
           f'cannot read workdir {workdir}: {errors.one_line(error)}', error) from error
-
-    def copy():
-      for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        if name.endswith('.tmp'):  # it will be gone in a moment
-          continue
-        stamp = _stamp(path)
-        if copied.get(name) != stamp:
-          with open(path, 'rb') as f:
-            (remote / name).write_bytes(f.read())
-          copied[name] = stamp
 
     def keep_copying():
       warned = False
       while not stop.wait(_SECONDS):
         try:
-          copy()
+          mirror.push()
         except Exception as error:
           if not warned:
             _console.warning(
@@ -145,7 +127,7 @@ def mirrored(workdir: str) -> Iterator[str]:
       stop.set()
       copying.join()
       try:
-        copy()
+        mirror.push()
       except Exception as error:
         if ended_well:
           raise TransientError(
@@ -155,6 +137,33 @@ def mirrored(workdir: str) -> Iterator[str]:
                          errors.one_line(error))
 
 
-def _stamp(path: str) -> tuple[int, int]:
-  status = os.stat(path)
-  return status.st_size, status.st_mtime_ns
+class _Mirror:
+  """Copies of files in a bucket and in a folder; errors of a bucket are untyped."""
+
+  def __init__(self, workdir: str, folder: str):
+    self._remote, self._folder = epath.Path(workdir), folder
+    self._copied: dict[str, tuple[int, int]] = {}  # size and time, as in the bucket
+
+  def pull(self) -> None:
+    """Copies the files that a run goes on with into the folder."""
+    for name in _PULLED:
+      if (self._remote / name).exists():
+        data = (self._remote / name).read_bytes()
+        with open(os.path.join(self._folder, name), 'wb') as f:
+          f.write(data)
+        self._copied[name] = self._stamp(name)
+
+  def push(self) -> None:
+    """Copies the files that have changed into the bucket."""
+    for name in sorted(os.listdir(self._folder)):
+      if name.endswith('.tmp'):  # it will be gone in a moment
+        continue
+      stamp = self._stamp(name)
+      if self._copied.get(name) != stamp:
+        with open(os.path.join(self._folder, name), 'rb') as f:
+          (self._remote / name).write_bytes(f.read())
+        self._copied[name] = stamp
+
+  def _stamp(self, name: str) -> tuple[int, int]:
+    status = os.stat(os.path.join(self._folder, name))
+    return status.st_size, status.st_mtime_ns

@@ -13,7 +13,9 @@ import uuid
 from etils import epath
 import numpy as np
 
+from byol_jax import errors
 from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
 
 
@@ -38,19 +40,33 @@ def writing(path: str) -> Iterator[None]:
                          'command goes on') from error
 
 
+def write_for_user(path: str, data: bytes) -> None:
+  """Writes a file that a user has asked for, and the folders that it lies in.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  try:
+    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data)
+  except Exception as error:  # untyped, of a bucket
+    raise UserError(f'cannot write {path} ({errors.one_line(error)}): set --workdir to '
+                    'a folder of your own') from error
+
+
 def write_json(path: str | os.PathLike, obj: Any) -> None:
   """Writes a JSON file as `write_bytes` does; NaN becomes null."""
   text = json.dumps(plain(obj), indent=2, allow_nan=False) + '\n'
   write_bytes(path, text.encode())
 
 
-def read_json(path: str | os.PathLike) -> Any:
-  """Reads a local JSON file; returns None if it is missing or damaged."""
+def read_json(path: str | os.PathLike) -> dict[str, Any] | None:
+  """Reads a JSON object; None for a file that is missing, damaged or no object."""
   try:
-    with open(path, 'rb') as f:
-      return parse_json(f.read())
+    found = parse_json(epath.Path(path).read_bytes())
   except OSError:
     return None
+  return found if isinstance(found, dict) else None
 
 
 def parse_json(data: bytes) -> Any:

@@ -59,33 +59,34 @@ def is_dir(path: str) -> bool:
   """Returns whether a path is a folder; raises for one that cannot be reached.
 
   Raises:
-    OSError: the path may not be read.
-    TransientError: as `insist`.
+    UserError, TransientError: as `reading`.
   """
   def look() -> bool:
     if in_bucket(path):
       return _bucket(lambda: epath.Path(path).stat()).is_directory
     return stat_lib.S_ISDIR(os.stat(path).st_mode)
-  try:
-    return retry.insist(look, repr(path))
-  except (FileNotFoundError, NotADirectoryError):
-    return False
+  with reading(path):
+    try:
+      return retry.insist(look, repr(path))
+    except (FileNotFoundError, NotADirectoryError):
+      return False
 
 
 def names(path: str) -> list[str]:
   """Returns the names in a folder, sorted; [] where there is no folder.
 
   Raises:
-    OSError, TransientError: as `is_dir`.
+    UserError, TransientError: as `reading`.
   """
   def look() -> list[str]:
     if in_bucket(path):
       return _bucket(lambda: [x.name for x in epath.Path(path).iterdir()])
     return os.listdir(path)
-  try:
-    return sorted(retry.insist(look, repr(path)))
-  except (FileNotFoundError, NotADirectoryError):
-    return []
+  with reading(path):
+    try:
+      return sorted(retry.insist(look, repr(path)))
+    except (FileNotFoundError, NotADirectoryError):
+      return []
 
 
 def require(path: str) -> None:
@@ -108,6 +109,18 @@ def require(path: str) -> None:
     if failures.is_mistake(error):
       raise refused(path, error) from error
     raise TransientError(f'cannot reach {path}: {errors.one_line(error)}') from error
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+  """Turns an OSError of the block into a UserError: the path may not be read.
+
+  A TransientError, such as that of `retry.insist`, stays.
+  """
+  try:
+    yield
+  except OSError as error:
+    raise refused(path, error) from error
 
 
 def refused(path: str, error: OSError) -> UserError:

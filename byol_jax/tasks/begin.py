@@ -5,6 +5,7 @@ For the order of the calls see `tasks/pretrain.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import contextlib
 import logging
 import math
@@ -15,6 +16,7 @@ import jax
 import ml_collections
 
 from byol_jax import __version__
+from byol_jax import wording
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import names as task_names
 from byol_jax.config import rules
@@ -26,10 +28,10 @@ from byol_jax.data.sources import table
 from byol_jax.devices import compiler
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
-from byol_jax.errors import UserError
 from byol_jax.methods import names as method_names
 from byol_jax.run import checkpoint
 from byol_jax.run import console as console_lib
+from byol_jax.run import restore as restore_lib
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.tasks import data as data_lib
 from byol_jax.training import build
@@ -102,12 +104,17 @@ def announce(config: ml_collections.ConfigDict,
   return config
 
 
+def _begun(old: dict[str, Any], key: str, allowed: Sequence[str]) -> str:
+  """Returns the value that process 0's run began with; '' for a new run."""
+  names = ('', *allowed)
+  value = (keys_lib.was() | old)[key] if old else ''
+  return names[hosts.from_first(names.index(value) if value in names else 0)]
+
+
 def _with_rules(config: ml_collections.ConfigDict,
                 old: dict[str, Any]) -> ml_collections.ConfigDict:
   """Returns the config with the rules of reading that the run began with, if any."""
-  allowed = ('', *task_names.RULES)
-  begun = (keys_lib.was() | old)['data.rules'] if old else ''
-  begun = allowed[hosts.from_first(allowed.index(begun) if begun in allowed else 0)]
+  begun = _begun(old, 'data.rules', task_names.RULES)
   if begun and begun != config.data.rules:
     config = config.copy_and_resolve_references()
     config.data.rules = begun
@@ -123,10 +130,8 @@ def _with_precision(config: ml_collections.ConfigDict, old: dict[str, Any],
   Returns:
     The config with the precision, and a text about it for the console.
   """
-  names = ('', 'bfloat16', 'float32')
-  begun = (keys_lib.was() | old)['network.precision'] if old else ''
   # on every process, whatever its config says: `hosts.agree` compares configs later
-  begun = names[hosts.from_first(names.index(begun) if begun in names else 0)]
+  begun = _begun(old, 'network.precision', ('bfloat16', 'float32'))
   if config.network.precision != 'auto':
     return config, config.network.precision
   here = schedule.precision('auto', jax.devices()[0].platform)
@@ -161,16 +166,16 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
       seed=config.seed, batch_size=config.train.batch_size,
       threads=config.data.threads, prefetch=config.data.prefetch)
   _console.info(
-      '%s: %d training images%s, %s%s', train.name, num_images,
+      '%s: %s%s, %s%s', train.name, wording.count(num_images, 'training image'),
       f' of {table.described_classes(train)}' if labelled else ', no labels: no '
       'probe, no k-NN', 'streamed' if feed.bad() is not None else 'on the device',
       f'; {table.size(test)} to test' if test is not None else
       '; no test part' if labelled else '')
   _console.info(
-      'schedule: %g epochs = %d steps, %g of warm-up, base learning rate %g, '
-      'weight decay %g%s', config.train.epochs, total_steps,
-      config.train.warmup_epochs, config.train.base_learning_rate,
-      config.train.weight_decay, ', tau from '
+      'schedule: %s = %s, %g of warm-up, base learning rate %g, weight decay %g%s',
+      wording.count(config.train.epochs, 'epoch', 'g'),
+      wording.count(total_steps, 'step'), config.train.warmup_epochs,
+      config.train.base_learning_rate, config.train.weight_decay, ', tau from '
       f'{config.train.tau_base ** schedule.tau_power(config):g}' if (
           program.method.target_views) else '')
   method = program.method
@@ -182,9 +187,9 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
   if ('queue' in method_names.METHODS[config.method.name].reads
       and config.method.queue > num_images):
     _console.warning(
-        'config key method.queue is %d, more than the %d images: each image is among '
-        'its own negatives; MoCo\'s authors take 4096 for 50,000 images',
-        config.method.queue, num_images)
+        'config key method.queue is %d, more than the %s: each image is among its own '
+        "negatives; MoCo's authors take 4096 for 50,000 images", config.method.queue,
+        wording.count(num_images, 'image'))
   return Run(config, workdir, train, test, found, total_steps, program, feed)
 
 
@@ -237,26 +242,11 @@ def restore(checkpoints: checkpoint.Checkpoints, like: Any, meta: dict[str, Any]
             workdir: str) -> tuple[checkpoint.Opened | None, Any]:
   """Returns the checkpoint that all processes take and its state; two Nones for none.
 
-  Process 0 chooses; the others must be able to read the same checkpoint.
+  It must be of the config and the data that `meta` has.
   """
-  opened, state = None, None
-  with hosts.together('checkpoints'):
-    if jax.process_index() == 0:
-      opened, state = checkpoints.restore_latest(like) or (None, None)
-      if opened:
-        workdir_lib.require_same(
-            *({key: m[key] for key in ('data_found',)} | m['config']
-              for m in (opened.meta, meta)),
-            f'the checkpoint of step {opened.step} in workdir {workdir}',
-            keys_lib.free('pretrain'), keys_lib.was())
-  step = hosts.from_first(opened.step if opened else 0)
-  with hosts.together('checkpoints'):
-    if step and not opened:
-      try:
-        opened = checkpoints.open(step)
-        state = opened.restore(like)
-      except checkpoint.DamagedError as error:
-        raise UserError(f'cannot read checkpoint {step} of workdir {workdir} as '
-                        f'process 0 can ({error})') from error
-  hosts.agree({f'checkpoint {step}': opened.digest if opened else ''})
-  return opened, state
+  def check(opened: checkpoint.Opened) -> None:
+    workdir_lib.require_same(
+        *(m['config'] | {'data_found': m['data_found']} for m in (opened.meta, meta)),
+        f'the checkpoint of step {opened.step} in workdir {workdir}',
+        keys_lib.free('pretrain'), keys_lib.was())
+  return restore_lib.together(checkpoints, like, check)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import table
@@ -73,8 +74,8 @@ def make(named: subject.Named, data: table.Data, rows: np.ndarray, *,
       stamps[title] = image, hashlib.blake2b(
           json.dumps(values).encode(), digest_size=8).hexdigest()
   if len(row_of) < len(names):
-    _console.warning('%d images are named twice: the first of each counts',
-                     len(names) - len(row_of))
+    _console.warning('the names of %s stand twice: the first of each counts',
+                     wording.count(len(names) - len(row_of), 'image'))
   return Catalogue(data, row_of, stamps, kinds, columns)
 
 

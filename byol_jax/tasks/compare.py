@@ -13,6 +13,7 @@ import numpy as np
 from byol_jax.errors import UserError
 from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import rows as rows_lib
+from byol_jax.evaluation import tally
 from byol_jax.evaluation.rows import Row
 from byol_jax.pages import several
 from byol_jax.tasks import report
@@ -29,15 +30,13 @@ _FOUND = ('l2', 'learning_rate', 'iterations', 'converged', 'chosen', 'seed', 's
           'test_classes_without_training_images')
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None,
-        name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None) -> None:
   """Prints the tables.
 
   Args:
     config: `compare.workdirs` names the workdirs of pretrainings, with their
       evaluations, or of evaluations, separated by commas; * stands for many.
     workdir: where to write report.html; None writes none.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: there is nothing to compare, or the page cannot be written.
@@ -56,7 +55,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None,
                     '--config=configs/knn.py --config.weights=WORKDIR')
   tables = [_table([row for row in rows if row.metric == metric])
             for metric in _METRICS if any(row.metric == metric for row in rows)]
-  print('\n\n'.join(map(_text, tables)))
+  print('\n\n'.join(tally.table(table, texts=3) for table in tables))
   differences = _differences(rows)
   for line in differences:
     print(line)
@@ -105,7 +104,8 @@ def _column(row: Row) -> str:
 def _table(rows: list[Row]) -> list[list[str]]:
   """Returns the table of the figures by one metric, its head first."""
   columns = list(dict.fromkeys(map(_column, rows)))
-  cells = {(_line(row), _column(row)): _cell(row.value, row.std) for row in rows}
+  cells = {(_line(row), _column(row)): figures_lib.cell(row.value, row.std)
+           for row in rows}
   runs = list(dict.fromkeys(_line(row)[:2] for row in rows))
   kinds = list(figures_lib.kinds(''))  # the trained one comes last
   kind_of = {_line(row): 0 if figures_lib.is_trained(row.encoder) else
@@ -129,23 +129,10 @@ def _table(rows: list[Row]) -> list[list[str]]:
   return [head, *lines]
 
 
-def _text(lines: list[list[str]]) -> str:
-  """Returns a table for the console."""
-  widths = [max(map(len, column)) for column in zip(*lines)]
-  return '\n'.join('  '.join(
-      cell.ljust(width) if i < 3 else cell.rjust(width)
-      for i, (cell, width) in enumerate(zip(line, widths))).rstrip()
-      for line in lines)
-
-
 def _mean(values: list[float]) -> str:
   """Returns mean, deviation and number of values: not every run has every figure."""
   spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-  return f'{_cell(float(np.mean(values)), spread)} n={len(values)}'
-
-
-def _cell(value: float, spread: float | None) -> str:
-  return f'{value:.2f}%' + ('' if spread is None else f' +-{spread:.2f}')
+  return f'{figures_lib.cell(float(np.mean(values)), spread)} n={len(values)}'
 
 
 def _differences(rows: list[Row]) -> list[str]:

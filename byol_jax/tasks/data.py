@@ -31,15 +31,19 @@ def with_source(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return config
 
 
-def open_source(data: ml_collections.ConfigDict, split: str,
+def open_source(data: ml_collections.ConfigDict, split: str, *, key: str = '',
                 **wanted: Any) -> table.Data | None:
   """Opens one part as the source gives it; None where there is no such part.
 
   Args:
     data: the config's section.
     split: the part's name.
+    key: the config key of a part that must be there.
     **wanted: fields of `table.Request` that the section lacks, or that replace its
       values.
+
+  Raises:
+    UserError: there is no such part, and there must be; or as `open.open_source`.
   """
   if data.source == 'same':
     raise UserError("config key data.source is 'same', but these weights come from "
@@ -53,6 +57,8 @@ def open_source(data: ml_collections.ConfigDict, split: str,
       tfds_name=data.tfds_name or None, image_size=data.image_size,
       num_images=data.fake_images, num_classes=data.fake_classes)
   opened = open_lib.open_source(data.source, split, **request | wanted)
+  if opened is None and key:
+    raise UserError(f'config key {key} is {split!r}: the data set has no such part')
   is_test = split == data.test_split
   if not isinstance(opened, table.Encoded):
     if opened is not None and not is_test:
@@ -63,17 +69,13 @@ def open_source(data: ml_collections.ConfigDict, split: str,
   return opened if is_test else looking.watching(opened)
 
 
-def open_split(data: ml_collections.ConfigDict, split: str, seed: int,
-               class_names: tuple[str, ...] | None = None) -> table.Data | None:
+def open_split(data: ml_collections.ConfigDict, split: str,
+               **asked: Any) -> table.Data | None:
   """Opens one part, and decodes it where it is small enough to live on the device.
 
-  Args:
-    data: the config's section.
-    split: the part's name.
-    seed: the seed of fake images.
-    class_names: classes of the training part, for the test part.
+  For arguments see `open_source`.
   """
-  opened = open_source(data, split, seed=seed, class_names=class_names)
+  opened = open_source(data, split, **asked)
   return None if opened is None else resident.make_resident(
       opened, data.resident, data.resident_limit_mib << 20, data.image_size,
       data.threads)
@@ -87,16 +89,14 @@ def open_data(config: ml_collections.ConfigDict,
     UserError: there is no training part, or the parts do not belong together.
   """
   data = config.data
-  train = _labelled(open_split(data, data.train_split, config.seed), config.task)
-  if train is None:
-    raise UserError(f'config key data.train_split is {data.train_split!r}: the '
-                    'data set has no such part')
+  train = _labelled(open_split(data, data.train_split, key='data.train_split',
+                               seed=config.seed), config.task)
   if isinstance(train.labels, np.ndarray):
     labels_lib.warn_of_singles(train.labels, train.name)
   test = None
   if data.test_split and train.labels is not None:
-    test = _labelled(open_split(data, data.test_split, config.seed + 1,
-                                train.class_names), config.task)
+    test = _labelled(open_split(data, data.test_split, seed=config.seed + 1,
+                                class_names=train.class_names), config.task)
     if test is not None and test.labels is None:
       test = None
     classes = table.num_classes(train)
@@ -126,6 +126,19 @@ def _labelled(opened: table.Data | None, task: str) -> table.Data | None:
     return opened._replace(labels=None, class_names=None)
   _console.warning('%s: they are left out', told)
   return table.take(opened, np.flatnonzero(has_label))
+
+
+def tell_bad(*parts: table.Data | None) -> None:
+  """Warns of the images of some parts that turned out to be bad."""
+  for part in parts:
+    if part is not None and part.bad:
+      _console.warning('%s', part.bad.summary())
+
+
+def left_out(**parts: table.Data | None) -> dict[str, dict[str, str]]:
+  """Returns {part: {name: why}} of the parts with bad images, for results.json."""
+  return {name: part.bad.report() for name, part in parts.items()
+          if part is not None and part.bad}
 
 
 def of_weights(config: ml_collections.ConfigDict,

@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_collections
 
+from byol_jax import wording
 from byol_jax.config import cells
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import schedule
@@ -64,7 +65,7 @@ def schedule_lines(config: ml_collections.ConfigDict,
   lines = [
       ('epochs', f'{train.epochs:g}' if train.epochs else 'chosen by the images'),
       ('steps', f'{total:,}' if total else '-'),
-      ('batch', f'{train.batch_size:,} images' + (
+      ('batch', wording.count(train.batch_size, 'image', ',') + (
           f', in {train.accumulation_steps} sub-batches'
           if train.accumulation_steps > 1 else ''))]
   if train.base_learning_rate is not None:
@@ -72,7 +73,7 @@ def schedule_lines(config: ml_collections.ConfigDict,
     lines.append(('learning rate', f'{peak:.4g} at its peak, base '
                   f'{train.base_learning_rate:g}'))
   if train.warmup_epochs is not None:
-    lines.append(('warm-up', f'{train.warmup_epochs:g} epochs'))
+    lines.append(('warm-up', wording.count(train.warmup_epochs, 'epoch', 'g')))
   lines.append(('optimizer', f'{train.optimizer}, momentum {train.momentum:g}'
                 + ('' if train.weight_decay is None else
                    f', weight decay {train.weight_decay:g}')))

@@ -31,14 +31,12 @@ _console = logging.getLogger('byol_jax')
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
-  """Writes the features and results.json; for arguments see `subject.load`.
+  """Writes the features and results.json.
+
+  For arguments and errors see `evaluate.run`.
 
   Returns:
     The folder that holds them.
-
-  Raises:
-    UserError: a mistake that the user can mend.
-    TransientError: the machine or its storage failed.
   """
   shard = shard_lib.asked(config.shard)
   named = subject.load(config, workdir, name)
@@ -51,10 +49,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
       place.write_results(_written(named, place, data, _merged(named, data, shards)))
     elif not shard:
       rows = np.arange(table.size(data))
-      results = _written(named, place, data, _encoded(named, data, rows))
-      with hosts.together('results'):
-        if jax.process_index() == 0:
-          place.write_results(results)
+      place.write_results(_written(named, place, data, _encoded(named, data, rows)))
     elif not shards.is_done(shard, place):
       parts = os.path.join(place.workdir, 'parts')
       results = _written(named, place, data, _encoded(
@@ -63,23 +58,16 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
       shards.finish(shard, place, results)
   if shard:
     shards.complete(shard)
-  if data.bad:
-    _console.warning('%s', data.bad.summary())
+  data_lib.tell_bad(data)
   return place.workdir
 
 
 def _data(named: subject.Named) -> table.Data:
   """Opens the images; those of shards are not decoded before they are encoded."""
-  config, source = named.config, named.data.data
-  split = config.embed.split
-  if config.shard:
-    data = data_lib.open_source(source, split, seed=config.seed)
-  else:
-    data = data_lib.open_split(source, split, config.seed)
-  if data is None:
-    raise UserError(f'config key embed.split is {split!r}: the data set has no '
-                    'such part')
-  return data
+  config = named.config
+  opened = data_lib.open_source if config.shard else data_lib.open_split
+  return opened(named.data.data, config.embed.split, key='embed.split',
+                seed=config.seed)
 
 
 def _encoded(named: subject.Named, data: table.Data, rows: np.ndarray,

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
@@ -28,7 +28,6 @@ from byol_jax.evaluation import protocols
 from byol_jax.evaluation import scores as scores_lib
 from byol_jax.evaluation import splits
 from byol_jax.evaluation import stages as stages_lib
-from byol_jax.evaluation.place import Place
 from byol_jax.evaluation.subject import Subject
 from byol_jax.networks.model import Model
 from byol_jax.tasks import data as data_lib
@@ -77,16 +76,18 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
       _console.info('measured before: %s', place.named('results.json'))
       _console.info('\n%s', figures_lib.table(config.task, results))
       return place.workdir
-    _console.info('%s: %d images of %s%s', train.name, table.size(train),
-                  table.described_classes(train), '; no test part'
-                  if test is None else f'; {table.size(test)} to test')
+    _console.info('%s: %s of %s; %s', train.name,
+                  wording.count(table.size(train), 'image'),
+                  table.described_classes(train), 'no test part'
+                  if test is None else f'{table.size(test)} to test')
     stages = stages_lib.Stages(place.workdir, place.folder)
     results = _measure(named, train, test, stages)
-    with hosts.together('results'):
-      if jax.process_index() == 0:
-        place.write_results(results)
-        stages.remove()
-    _tell(place, results, train, test)
+    place.write_results(results)
+    stages.remove()
+    data_lib.tell_bad(train, test)
+    _console.info('\n%s\n(%s)', figures_lib.table(config.task, results),
+                  results['protocol']['images'])
+    _console.info('results: %s', place.named('results.json'))
   return place.workdir
 
 
@@ -133,8 +134,7 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
   count = str(last.num_train)
   if task == 'finetune':
     count = f'{each[0].how["labelled_images"]} of {count}'
-  left_out = {part: data.bad.report() for part, data in (
-      ('train', train), ('test', test)) if data is not None and data.bad}
+  left_out = data_lib.left_out(train=train, test=test)
   return results | {'task': task, 'protocol': named.protocol() | {
       'data': train.name,
       'images': (f'{count} training images, '
@@ -157,9 +157,9 @@ def _one(task: str, protocol: Any, encoder: Subject, split: splits.Split,
                   - set(np.unique(data.labels[fitted.rows]).tolist()))
   if unseen:
     _console.warning(
-        '%d classes of the test images have no training image: %s; all '
-        'images of theirs count as wrong', len(unseen), ', '.join(
-            str(data.class_names[c] if data.class_names else c) for c in unseen[:10]))
+        'no training image for %s of the test images: %s; these images count as wrong',
+        wording.count(len(unseen), 'class'), wording.some((
+            str(data.class_names[c] if data.class_names else c) for c in unseen), 10))
   scores = fitted.classifier.scores(inputs)
   figures = scores_lib.measure(scores, labels)
   return Measured(
@@ -167,17 +167,6 @@ def _one(task: str, protocol: Any, encoder: Subject, split: splits.Split,
           'test_images': len(labels), 'test_classes_without_training_images': unseen},
       len(fitted.rows), confusion.by_class(
           scores.argmax(axis=1), labels, data.class_names, f'{task}_top1'))
-
-
-def _tell(place: Place, results: dict[str, Any], train: table.Data,
-          test: table.Data | None) -> None:
-  """Prints the figures, and the images that were left out."""
-  for data in (train, test):
-    if data is not None and data.bad:
-      _console.warning('%s', data.bad.summary())
-  _console.info('\n%s\n(%s)', figures_lib.table(results['task'], results),
-                results['protocol']['images'])
-  _console.info('results: %s', place.named('results.json'))
 
 
 # ------------------------------------------------------------- from the config

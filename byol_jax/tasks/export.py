@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
+from byol_jax import wording
 from byol_jax.data.images import decode
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
@@ -150,7 +151,8 @@ def _pictures(named: subject.Named) -> tuple[list[np.ndarray], str]:
         if len(found) < _IMAGES and (image := _picture(data, row)) is not None:
           found.append(image)
       if found:
-        return found, f'{len(found)} images of {os.path.basename(data.name)}'
+        return found, (f'{wording.count(len(found), "image")} of '
+                       f'{os.path.basename(data.name)}')
     except (UserError, TransientError) as error:
       _console.warning('the export is checked with noise, as its images cannot be '
                        'opened: %s', error)

@@ -58,11 +58,7 @@ Embed = Callable[[np.ndarray], np.ndarray]  # features [n, D] -> [n, d]
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
   """Learns from pairs, and writes encoder.safetensors and results.json.
 
-  For arguments see `subject.load`.
-
-  Raises:
-    UserError: a mistake that the user can mend.
-    TransientError: the machine or its storage failed.
+  For arguments and errors see `evaluate.run`.
   """
   named = subject.load(config, workdir, name)
   _check(named)
@@ -80,13 +76,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     if results is None:
       stages = stages_lib.Stages(place.workdir, place.folder)
       results = _learn(named, place, train, test, items, pairs, counts, stages)
-      with hosts.together('results'):
-        if jax.process_index() == 0:
-          place.write_results(results)
-          stages.remove()
-    for data in (train, test):
-      if data is not None and data.bad:
-        _console.warning('%s', data.bad.summary())
+      place.write_results(results)
+      stages.remove()
+    data_lib.tell_bad(train, test)
     _console.info('\n%s', _table(results))
     _console.info('encoder: %s', place.named(f'encoder{find.SUFFIX}'))
 

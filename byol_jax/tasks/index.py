@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
+from byol_jax import wording
 from byol_jax.config import shard as shard_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
@@ -40,14 +41,12 @@ _Part = tuple[list[str], list[Any], list[bytes | None]]
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
-  """Makes the index, or brings it up to date; for arguments see `subject.load`.
+  """Makes the index, or brings it up to date.
+
+  For arguments and errors see `evaluate.run`.
 
   Returns:
     Its folder.
-
-  Raises:
-    UserError: a mistake that the user can mend.
-    TransientError: the machine or its storage failed; the same command goes on.
   """
   shard = shard_lib.asked(config.shard)
   named = subject.load(config, workdir, name)
@@ -57,7 +56,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   if paths_lib.in_bucket(named.workdir):
     raise UserError(f'--workdir={named.workdir}: an index is made in a local folder; '
                     'copy it to a bucket afterwards')
-  data = _data(named)
+  source, split = named.data.data, config.index.split
+  data = data_lib.open_source(source, split, key='index.split',
+                              seed=named.data.seed + (split == source.test_split))
   shards = shards_lib.Shards(named, data, grows=True)
   if shard:
     with shards.opened(shard) as place:
@@ -83,24 +84,12 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     about |= _finish(config, folder, store, is_changed=any(counts.values()))
     about |= {'complete': True, 'images': store.size, 'data': data.name}
     files_lib.write_json(os.path.join(folder, index_lib.ABOUT), about)
-  if data.bad:
-    _console.warning('%s', data.bad.summary())
+  data_lib.tell_bad(data)
   _console.info('%s', ', '.join(
       f'{number:,} {what}' for what, number in counts.items()))
-  _console.info('index of %d images: %s', about['images'], named.workdir)
+  _console.info('index of %s: %s', wording.count(about['images'], 'image'),
+                named.workdir)
   return named.workdir
-
-
-def _data(named: subject.Named) -> table.Data:
-  """Opens the images."""
-  config, source = named.config, named.data.data
-  split = config.index.split
-  data = data_lib.open_source(
-      source, split, seed=named.data.seed + (split == source.test_split))
-  if data is None:
-    raise UserError(f'config key index.split is {split!r}: the data set has no such '
-                    'part')
-  return data
 
 
 def _table(named: subject.Named, folder: str,
@@ -153,8 +142,8 @@ def _update(catalogue: catalogue_lib.Catalogue, store: store_lib.Store,
   same = set(same_image)
   todo = [name for name in wanted if name not in same]
   if known:
-    _console.info('%d images are there already, %d are new or have changed, %d are '
-                  'gone', len(same), len(todo), len(gone))
+    _console.info('images: %d there already, %d new or changed, %d gone', len(same),
+                  len(todo), len(gone))
   store.delete(gone)
   for names in _chunks(columns_only, _CHUNK):
     before = store.rows(names)

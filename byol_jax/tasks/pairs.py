@@ -8,6 +8,7 @@ from typing import NamedTuple
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
@@ -166,7 +167,7 @@ def divided(config: ml_collections.ConfigDict, data: table.Data,
   if len(np.unique(groups[np.concatenate([train.anchor, train.positive])])) < 3:
     raise UserError(f'the pairs of {what!r} are of one product, with its '
                     'near-duplicates: there is nothing to tell it from')
-  _console.info('%s: %d pairs to learn from%s', what, train.size,
+  _console.info('%s: %s to learn from%s', what, wording.count(train.size, 'pair'),
                 '' if test is None else f', {test.pairs.size} to test, by {by}')
   for text, number in counts.items():
     if number:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from concurrent import futures
 import hashlib
-import importlib.util
 import json
 import logging
 import multiprocessing
@@ -26,16 +25,16 @@ from typing import Any, NamedTuple
 
 from etils import epath
 import jax
-from jax.experimental import topologies
 import ml_collections
 import numpy as np
 
-from byol_jax import errors
+from byol_jax import wording
 from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
+from byol_jax.devices import topology as topology_lib
 from byol_jax.errors import UserError
 from byol_jax.run import console as console_lib
 from byol_jax.storage import files as files_lib
@@ -43,33 +42,6 @@ from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
 
 _console = logging.getLogger('byol_jax')
-
-# One device a chip, as v4 and v5p have it at run time.
-_MEGACORE = dict(chip_config_name='megacore', chips_per_host_bounds=(2, 2, 1),
-                 wrap=(False, False, False))
-# accelerator type by Cloud TPU's name: topology by the compiler's name
-_ACCELERATORS = {
-    'v2-8': 'v2:2x2', 'v2-32': 'v2:4x4', 'v2-128': 'v2:8x8', 'v2-512': 'v2:16x16',
-    'v3-8': 'v3:2x2', 'v3-32': 'v3:4x4', 'v3-64': 'v3:4x8', 'v3-128': 'v3:8x8',
-    'v3-256': 'v3:8x16', 'v3-512': 'v3:16x16', 'v3-1024': 'v3:16x32',
-    'v3-2048': 'v3:32x32',
-    'v4-8': 'v4:2x2x1', 'v4-16': 'v4:2x2x2', 'v4-32': 'v4:2x2x4',
-    'v4-64': 'v4:2x4x4', 'v4-128': 'v4:4x4x4', 'v4-256': 'v4:4x4x8',
-    'v4-512': 'v4:4x8x8', 'v4-1024': 'v4:8x8x8',
-    'v5e-4': 'v5e:2x2', 'v5e-8': 'v5e:2x4', 'v5e-16': 'v5e:4x4',
-    'v5e-32': 'v5e:4x8', 'v5e-64': 'v5e:8x8', 'v5e-128': 'v5e:8x16',
-    'v5e-256': 'v5e:16x16',
-    'v5p-8': 'v5p:2x2x1', 'v5p-16': 'v5p:2x2x2', 'v5p-32': 'v5p:2x2x4',
-    'v5p-64': 'v5p:2x4x4', 'v5p-128': 'v5p:4x4x4', 'v5p-256': 'v5p:4x4x8',
-    'v5p-512': 'v5p:4x8x8',
-    'v6e-4': 'v6e:2x2', 'v6e-8': 'v6e:2x4', 'v6e-16': 'v6e:4x4',
-    'v6e-32': 'v6e:4x8', 'v6e-64': 'v6e:8x8', 'v6e-128': 'v6e:8x16',
-    'v6e-256': 'v6e:16x16',
-}
-# bfloat16 FLOP/s of a device, published by Google for its chips
-_PEAK_FLOPS = {'TPU v2': 22.5e12, 'TPU v3': 61.5e12, 'TPU v4': 275e12,
-               'TPU v5 lite': 197e12, 'TPU v5': 459e12, 'TPU v6 lite': 918e12}
-_GIB = 1 << 30
 
 
 class Compiled(NamedTuple):
@@ -80,7 +52,7 @@ class Compiled(NamedTuple):
   waiting_bytes: int  # the batches that wait for their step, in addition
   flops: float
   bytes_accessed: float
-  seconds: float  # a lower bound; of no use if negative: `lower_bound`
+  seconds: float  # a lower bound; of no use if negative: `topology.lower_bound`
 
 
 class TooLarge(NamedTuple):
@@ -90,13 +62,12 @@ class TooLarge(NamedTuple):
   prefetch: int = 0  # data.prefetch with which the step fits; 0 for none
 
 
-def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> bool:
+def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   """Prints the report, and writes it to preflight.json in the workdir.
 
   Args:
     config: a valid config (`rules.validate`).
     workdir: a directory or bucket, made if it is missing.
-    name: as every task takes it; not needed here.
 
   Returns:
     True if the step fits.
@@ -110,67 +81,25 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> bool
   config = config.copy_and_resolve_references()
   config.network.precision = schedule.precision(config.network.precision, 'tpu')
   topology = config.preflight.topology
-  devices = describe(topology)
+  devices = topology_lib.describe(topology)
   batch_size, steps = config.train.batch_size, config.train.accumulation_steps
   rules.check_devices(batch_size, steps, len(devices), config.network.bn_groups)
   report_path = epath.Path(workdir) / 'preflight.json'
   key = _key(config)
-  try:
-    said = json.loads(report_path.read_text())
-  except (OSError, ValueError):
-    said = {}
-  if isinstance(said, dict) and said.get('key') == key:
+  said = files_lib.read_json(report_path) or {}
+  if said.get('key') == key:
     _console.info('%s: the same config and versions were compiled before',
                   report_path)
     report = said
   else:
     _console.info(
-        'compiling the train step for %s: %d devices of %d hosts; this takes '
-        'minutes ...', topology, len(devices), _hosts(devices))
+        'compiling the train step for %s: %d devices of %s; this takes minutes ...',
+        topology, len(devices), wording.count(topology_lib.num_hosts(devices), 'host'))
     report = _in_child(config) | {'key': key}
-    try:
-      report_path.parent.mkdir(parents=True, exist_ok=True)
-      files_lib.write_json(report_path, report)
-    except OSError as error:
-      raise UserError(f'cannot write {report_path}: {error}; set --workdir'
-                      ) from error
+    files_lib.write_for_user(
+        report_path, json.dumps(files_lib.plain(report), indent=2).encode())
   _console.info('\n%s', _table(report))
   return report['fits']
-
-
-def describe(topology: str) -> list[jax.Device]:
-  """Describes the devices of a pod that is not there.
-
-  Args:
-    topology: v3-512, by Cloud TPU's name, or v3:16x16, by the compiler's.
-
-  Returns:
-    Devices to compile for.
-
-  Raises:
-    UserError: there is no such topology, or no TPU compiler.
-  """
-  if importlib.util.find_spec('libtpu') is None:
-    raise UserError("task=preflight takes the TPU compiler: pip install "
-                    "'byol_jax[tpu]' (on any machine)")
-  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # no questions to the network
-  os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v3-8')
-  os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
-  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')  # two at a time
-  name = _ACCELERATORS.get(topology, topology)
-  known = ', '.join(_ACCELERATORS)
-  if not re.fullmatch(r'(v2|v3|v4|v5e|v5p|v6e):\d+x\d+(x\d+)?', name):
-    raise UserError(f'config key preflight.topology is {topology!r}: it must be '
-                    f'one of {known}, or as in v3:16x16')
-  options = _MEGACORE if name.startswith(('v4', 'v5p')) else {}
-  try:
-    return list(topologies.get_topology_desc(
-        topology_name=name, platform='tpu', **options).devices)
-  except Exception as error:  # untyped: the compiler's
-    raise UserError(
-        f'config key preflight.topology is {topology!r}, which the compiler does '
-        f'not take ({errors.one_line(error)}): one of {known}, or as in v3:16x16'
-        ) from error
 
 
 def compile_step(config: ml_collections.ConfigDict,
@@ -179,7 +108,7 @@ def compile_step(config: ml_collections.ConfigDict,
 
   Args:
     config: a valid config. The data is not opened: its size is `preflight.images`.
-    devices: the result of `describe`.
+    devices: the result of `topology.describe`.
 
   Returns:
     The compiler's figures.
@@ -203,12 +132,14 @@ def compile_step(config: ml_collections.ConfigDict,
                       str(error))
     if found is None:
       raise
-    unit = _GIB / 1024 ** 'GMK'.index(found[2]) if found[2] != 'T' else _GIB * 1024
-    return TooLarge(int(float(found[1]) * unit), int(float(found[3]) * _GIB))
+    gib = topology_lib.GIB
+    unit = gib / 1024 ** 'GMK'.index(found[2]) if found[2] != 'T' else gib * 1024
+    return TooLarge(int(float(found[1]) * unit), int(float(found[3]) * gib))
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
   # data.prefetch batches, one on its way, and two that were already sent
   each = sum(x.size * x.dtype.itemsize for x in batch.values()) // len(devices)
-  waiting, available = (config.data.prefetch + 3) * each, available_bytes(devices)
+  waiting = (config.data.prefetch + 3) * each
+  available = topology_lib.available_bytes(devices)
   left = available - memory.peak_memory_in_bytes
   if waiting > left:
     return TooLarge(memory.peak_memory_in_bytes + waiting, available,
@@ -217,41 +148,6 @@ def compile_step(config: ml_collections.ConfigDict,
       memory.argument_size_in_bytes, memory.temp_size_in_bytes,
       memory.peak_memory_in_bytes, waiting, cost['flops'], cost['bytes accessed'],
       cost['optimal_seconds'])
-
-
-def lower_bound(found: Compiled, device_kind: str) -> tuple[float, str]:
-  """Returns the least time of a step, and the source of this figure.
-
-  For a v5e the compiler's own sum is minus two minutes, for a v6e below the arithmetic;
-  then only the time by the chip's published peak can be given. (No issue known:
-  'optimal_seconds' of the cost_analysis() of configs/imagenet_r50.py.)
-
-  Args:
-    found: the compiler's figures.
-    device_kind: the kind of device by jax's name.
-
-  Returns:
-    Seconds, and 'compiler' or 'arithmetic'.
-  """
-  arithmetic = found.flops / _PEAK_FLOPS[device_kind]
-  if found.seconds >= arithmetic:
-    return found.seconds, 'compiler'
-  return arithmetic, 'arithmetic'
-
-
-def available_bytes(devices: list[jax.Device]) -> int:
-  """Returns how much of a core's memory a program may take, by asking for too much."""
-  huge = jax.ShapeDtypeStruct((1 << 20, 1 << 20), np.float32)
-  each = jax.ShapeDtypeStruct((len(devices),), np.float32)
-  double = lambda state, shared, batch: (state * 2, ())
-  try:
-    mapped.pmap_update(double, devices).lower(huge, (), each).compile()
-  except jax.errors.JaxRuntimeError as error:
-    found = re.search(r'exceeds available HBM \(([\d.]+)G', str(error))
-    if found:
-      return int(float(found[1]) * _GIB)
-    raise
-  raise AssertionError('4 TiB fit a core')
 
 
 def _in_child(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -281,9 +177,9 @@ def _begin_child() -> None:
 def _report(config: ml_collections.ConfigDict) -> dict[str, Any]:
   started = time.monotonic()
   jax.config.update('jax_platforms', 'cpu')
-  devices = describe(config.preflight.topology)
+  devices = topology_lib.describe(config.preflight.topology)
   batch_size = config.train.batch_size
-  num_hosts = _hosts(devices)
+  num_hosts = topology_lib.num_hosts(devices)
   report = {
       'topology': config.preflight.topology,
       'device_kind': devices[0].device_kind,
@@ -302,14 +198,15 @@ def _report(config: ml_collections.ConfigDict) -> dict[str, Any]:
     total = schedule.total_steps(
         schedule.resolve(config, config.preflight.images),
         config.preflight.images)
-    seconds, said_by = lower_bound(found, devices[0].device_kind)
+    seconds, said_by = topology_lib.lower_bound(
+        found.seconds, found.flops, devices[0].device_kind)
     speed = batch_size / seconds
     report |= {
         'fits': True, 'peak_hbm_bytes': found.peak_bytes,
         'waiting_bytes': found.waiting_bytes,
         'argument_bytes': found.argument_bytes,
         'temporary_bytes': found.temporary_bytes,
-        'available_hbm_bytes': available_bytes(devices),
+        'available_hbm_bytes': topology_lib.available_bytes(devices),
         'flops': found.flops, 'bytes_accessed': found.bytes_accessed,
         'lower_bound_ms': 1e3 * seconds, 'lower_bound_by': said_by,
         'images_per_second_bound': speed, 'steps': total,
@@ -347,7 +244,7 @@ def _table(report: dict[str, Any]) -> str:
   waiting = report.get('waiting_bytes', 0)
   rows = [
       ('topology', f'{report["topology"]}: {report["devices"]} x '
-       f'{report["device_kind"]}, {report["hosts"]} hosts'),
+       f'{report["device_kind"]}, {wording.count(report["hosts"], "host")}'),
       ('step', f'{report["network"]}, {report["precision"]}, '
        f'{report["image_size"]} px, batch {report["batch_size"]}, '
        f'{report["batch_size_per_device"]} a device'
@@ -385,12 +282,8 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def _size(number: int) -> str:
-  return (f'{number / _GIB:.2f} GiB' if number >= _GIB / 10 else
+  return (f'{number / topology_lib.GIB:.2f} GiB' if number >= topology_lib.GIB / 10 else
           f'{number / 2**20:.1f} MiB')
-
-
-def _hosts(devices: list[jax.Device]) -> int:
-  return len({device.process_index for device in devices})
 
 
 def _key(config: ml_collections.ConfigDict) -> str:

@@ -15,6 +15,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.config import shard as shard_lib
 from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import workers
@@ -58,8 +59,7 @@ class _Plan(NamedTuple):
     return os.path.join(self.folder, self.files[shard])
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None = None,
-        name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None = None) -> None:
   """Prepares the training part and, if there is one, the test part.
 
   A run that was killed goes on with the shards that it lacks. Run again when all
@@ -69,7 +69,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None = None,
     config: `data` names the images, `prepare` says how they change, and where they
       are written, `shard` which of the files are this process's. Whichever process
       ends last writes metadata.json.
-    workdir, name: as every task takes them; not needed here.
+    workdir: as every task takes it; not needed here.
 
   Raises:
     UserError: a mistake that the user can mend.
@@ -191,21 +191,21 @@ def _prepare(source: table.Encoded, plan: _Plan, mine: list[int],
     _check_others(plan)
   todo = _missing(source, plan, mine)
   if len(todo) < len(mine):
-    _console.info('%s: %d of %d shards are there, going on', plan.folder,
-                  len(mine) - len(todo), len(mine))
+    _console.info('%s: %d of %s there, going on', plan.folder, len(mine) - len(todo),
+                  wording.count(len(mine), 'shard'))
   _write(source, plan, todo, threads)
   if missing := len(_missing(source, plan, others)):
-    _console.info('%s: %d of %d shards are there', plan.folder,
-                  len(plan.files) - missing, len(plan.files))
+    _console.info('%s: %d of %s there', plan.folder, len(plan.files) - missing,
+                  wording.count(len(plan.files), 'shard'))
     return
   with locks.ending(plan.folder):
     whole = writing.finish(plan.folder, plan.files, fingerprint=plan.fingerprint,
                            **plan.how, class_names=plan.class_names)
-  if source.bad:
-    _console.warning('%s', source.bad.summary())
+  data_lib.tell_bad(source)
   _console.info(
-      '%s: %d images in %d shards, %.1f MiB', plan.folder, whole['images'],
-      len(plan.files), sum(shard['bytes'] for shard in whole['shards']) / 2**20)
+      '%s: %s in %s, %.1f MiB', plan.folder, wording.count(whole['images'], 'image'),
+      wording.count(len(plan.files), 'shard'),
+      sum(shard['bytes'] for shard in whole['shards']) / 2**20)
 
 
 def _check_others(plan: _Plan) -> None:
@@ -283,8 +283,8 @@ def _verify(folder: str, shards: list[dict[str, Any]]) -> None:
     if writing.digest(file) != shard['sha256']:
       raise UserError(f'shard {file!r} is damaged: its SHA-256 is not the one in '
                       f'metadata.json; remove {folder!r} and prepare it again')
-  _console.info('%s: complete, %d shards with the right SHA-256', folder,
-                len(shards))
+  _console.info('%s: complete, %s with the right SHA-256', folder,
+                wording.count(len(shards), 'shard'))
 
 
 def _sha256(said: Any) -> str:

@@ -19,13 +19,13 @@ import ml_collections
 import numpy as np
 
 from byol_jax import __version__
+from byol_jax import wording
 from byol_jax.data.sources import table
 from byol_jax.devices import backend
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
 from byol_jax.devices import prefetch as prefetch_lib
-from byol_jax.errors import TransientError
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import figures
 from byol_jax.evaluation import final
@@ -44,19 +44,19 @@ from byol_jax.run import signals
 from byol_jax.run import watchdog as watchdog_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.tasks import begin
+from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import report
 from byol_jax.training.step import TrainState
 
 _console = logging.getLogger('byol_jax')
 
 
-def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """Pretrains from where the workdir stands until the run is finished.
 
   Args:
     config: a valid config (`rules.validate`).
     workdir: the run's directory; made if it is missing.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: a mistake that the user can mend.
@@ -82,7 +82,11 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
       return
     state, shared = begin.put_on_devices(opened, folder, saved, state)
 
-    encoder = _encoder(opened)
+    encoder = encode.Encoder(  # runs over data sets, as in evaluations
+        opened.program.unmapped_model, opened.program.eval_spec,
+        center_share=opened.config.data.center_share,
+        batch_size=opened.config.evaluation.batch_size,
+        threads=opened.config.data.threads)
     measure, neighbours = _make_monitor(opened, shared, encoder)
     page = report.Page(opened, folder, encoder) if opened.config.log.report else None
     journal.begin_session(folder, start_step)
@@ -167,7 +171,12 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
                   if name != 'finite'}
         values |= session.lap(batch_size) | {'epoch': step * batch_size / num_images}
       if due.measure:
-        values |= _measured(step, *session.pausing(measure, state))
+        found, warning = session.pausing(measure, state)
+        _console.info('step %d  %s', step, '  '.join(
+            f'{name} {value:.3g}' for name, value in found.items()))
+        if warning:
+          _console.warning('%s', warning)
+        values |= found
       if due.log:
         run_log.write(step, values)
         console_lib.show(console_lib.progress_line(
@@ -186,16 +195,6 @@ def _measure_every(config: ml_collections.ConfigDict, num_images: int) -> int:
       config.evaluation.every_epochs * num_images / config.train.batch_size))
 
 
-def _measured(step: int, found: dict[str, float],
-              warning: str | None) -> dict[str, float]:
-  """Logs the figures measured, and returns them."""
-  _console.info('step %d  %s', step, '  '.join(
-      f'{name} {value:.3g}' for name, value in found.items()))
-  if warning:
-    _console.warning('%s', warning)
-  return found
-
-
 def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
                   ) -> tuple[monitor_lib.Monitor, monitor_lib.Neighbours | None]:
   """Makes the monitor: it measures the first images of epoch 0 in step 0's views."""
@@ -206,8 +205,8 @@ def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
     neighbours = monitor_lib.Neighbours(
         encoder, train, examples=options.examples, k=options.knn_k,
         temperature=options.knn_temperature, seed=config.seed)
-    _console.info('k-NN every %d steps: %s', _measure_every(config, size),
-                  neighbours.description)
+    every = wording.count(_measure_every(config, size), 'step')
+    _console.info('k-NN every %s: %s', every, neighbours.description)
   examples = min(options.examples, size)
   first = opened.feed._replace(batch_size=examples)
 
@@ -220,15 +219,6 @@ def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
   return monitor_lib.Monitor(program.unmapped_model, program.method, shared,
                              program.make_views, batches, neighbours,
                              examples=examples), neighbours
-
-
-def _encoder(opened: begin.Run) -> encode.Encoder:
-  """Makes an encoder that runs over data sets, as in evaluations."""
-  config = opened.config
-  return encode.Encoder(
-      opened.program.unmapped_model, opened.program.eval_spec,
-      center_share=config.data.center_share,
-      batch_size=config.evaluation.batch_size, threads=config.data.threads)
 
 
 # ---------------------------------------------------------------------- finish
@@ -254,19 +244,13 @@ def _finish(opened: begin.Run, state: TrainState, encoder: encode.Encoder,
                   results['protocol']['images'])
   elif config.evaluation.final:
     results['protocol'] = {'images': 'no labels: nothing to measure accuracy on'}
-  left_out = {}
-  for name, part in (('train', opened.train), ('test', opened.test)):
+  for part in (opened.train, opened.test):
     if part is not None:
       bad_images.share_bad(part)  # also the ones met since the last log line
-    if part is not None and part.bad:
-      _console.warning('%s', part.bad.summary())
-      left_out[name] = part.bad.report()
-  if left_out:
+  data_lib.tell_bad(opened.train, opened.test)
+  if left_out := data_lib.left_out(train=opened.train, test=opened.test):
     results['left_out'] = left_out
   if jax.process_index() == 0:
-    try:
+    with files_lib.writing(results_path):
       files_lib.write_json(results_path, results)
-    except OSError as error:
-      raise TransientError(f'cannot write {results_path} ({error}): make room, '
-                           'and the same command measures again') from error
   _console.info('results: %s', os.path.join(opened.workdir, 'results.json'))

@@ -14,6 +14,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.data.images import decode
@@ -35,13 +36,12 @@ NAME = 'preview.html'
 _FIRST = 24  # images
 
 
-def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """Writes WORKDIR/preview.html; trains nothing, and leaves the workdir free for a run.
 
   Args:
     config: a valid config, of the run that is to be made.
     workdir: the run's directory; made if it is missing.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: there are no images, or the page cannot be written.
@@ -50,10 +50,8 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
   config = data_lib.with_source(config)
   data = config.data
   with _told() as told:
-    train = data_lib.open_source(data, data.train_split, seed=config.seed)
-    if train is None:
-      raise UserError(f'config key data.train_split is {data.train_split!r}: the data '
-                      'set has no such part')
+    train = data_lib.open_source(data, data.train_split, key='data.train_split',
+                                 seed=config.seed)
     test = data_lib.open_source(
         data, data.test_split, seed=config.seed + 1,
         class_names=train.class_names) if data.test_split else None
@@ -75,8 +73,9 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
   report.write(workdir, page, NAME)
   for warning in warnings:
     _console.warning('%s', warning)
-  _console.info('%d images looked at in %.1f s, %d of them odd', found.looked_at,
-                time.time() - started, len(found.odd))
+  _console.info('%s looked at in %.1f s, %d of them odd',
+                wording.count(found.looked_at, 'image'), time.time() - started,
+                len(found.odd))
 
 
 def _resolved(config: ml_collections.ConfigDict, train: table.Data,

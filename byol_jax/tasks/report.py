@@ -5,6 +5,7 @@ A page is of one run or evaluation, or of a study with its runs side by side.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import contextlib
 import logging
 import os
@@ -18,6 +19,7 @@ import numpy as np
 
 from byol_jax import __version__
 from byol_jax import errors
+from byol_jax import wording
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import names as task_names
 from byol_jax.config import rules
@@ -37,7 +39,6 @@ from byol_jax.pages import pictures as pictures_lib
 from byol_jax.pages import report
 from byol_jax.run import journal as journal_lib
 from byol_jax.storage import files as files_lib
-from byol_jax.storage import paths as paths_lib
 from byol_jax.tasks import begin
 from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import describe
@@ -100,14 +101,12 @@ class Page:
     self._told = True
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None,
-        name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str | None) -> None:
   """Writes the page of a run, an evaluation or a study that is there.
 
   Args:
     config: a valid config; `weights` names a WORKDIR or WORKDIR/checkpoints/STEP.
     workdir: the folder to write to; None: the run's own.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: there is nothing to tell, or the page cannot be written.
@@ -129,13 +128,7 @@ def write(folder: str, page: str, name: str = NAME) -> None:
     UserError: it cannot be written.
   """
   path = os.path.join(folder, name)
-  try:
-    if not paths_lib.in_bucket(folder):
-      os.makedirs(folder, exist_ok=True)
-    files_lib.write_bytes(path, page.encode())
-  except Exception as error:  # untyped, of a bucket
-    raise UserError(f'cannot write {path} ({errors.one_line(error)}): set --workdir to '
-                    'a folder of your own') from error
+  files_lib.write_for_user(path, page.encode())
   _console.info('%s: %s', name.partition('.')[0], path)
 
 
@@ -193,8 +186,8 @@ def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDic
   train, _ = data_lib.open_data(data)
   had = journal.config.get('data_found.images')
   if had not in (None, table.size(train)):
-    missing.append(f'the run had {had:,} training images, and now there are '
-                   f'{table.size(train):,}: the pictures show those')
+    missing.append(f'the run had {wording.count(had, "training image", ",")}, and now '
+                   f'it is {table.size(train):,}: the pictures show those')
   resolved = schedule.resolve(trained, max(table.size(train), trained.train.batch_size))
   program = build.build(resolved, table.size(train), table.num_classes(train))
   shown = showing.Showing(train, data.data.train_split, data.data.threads)
@@ -219,26 +212,27 @@ def _pictures(shown: showing.Showing, program: build.Program,
               config: ml_collections.ConfigDict,
               features: Features | None) -> pictures_lib.Pictures:
   """Returns the pictures of a run; without features its views alone."""
-  views = shown.views(program, config.seed, config.train.batch_size)
+  only_views = pictures_lib.Pictures(
+      shown.views(program, config.seed, config.train.batch_size))
   if features is None:
-    return pictures_lib.Pictures(views)
-  missing = []
+    return only_views
+  why = ''
   if not np.isfinite(features.x).all():
-    missing.append('the encoder\'s features are not finite: it has diverged, and there '
-                   'are no nearest images and no map')
-    return pictures_lib.Pictures(views, missing=missing)
+    why = "the encoder's features are not finite: it has diverged"
   # a ReLU makes zeros of what is not finite
-  if len(features.rows) > 1 and (features.x == features.x[0]).all():
-    missing.append('all images have the same features: the encoder has diverged or '
-                   'collapsed, and there are no nearest images and no map')
-    return pictures_lib.Pictures(views, missing=missing)
+  elif len(features.rows) > 1 and (features.x == features.x[0]).all():
+    why = 'all images have the same features: the encoder has diverged or collapsed'
+  if why:
+    return only_views._replace(missing=[
+        f'{why}, and there are no nearest images and no map'])
   found = shown.map(features)
-  if found is None:
-    missing.append('there is no map: too few images can be read, or all have nearly '
-                   'the same features')
+  missing = [] if found else [
+      'there is no map: too few images can be read, or all have nearly the same '
+      'features']
   return pictures_lib.Pictures(
-      views, shown.queries(features), found,
-      f'The encoder as it is now, {len(features.rows):,} training images.', missing)
+      only_views.views, shown.queries(features), found,
+      'The encoder as it is now, '
+      f'{wording.count(len(features.rows), "training image", ",")}.', missing)
 
 
 def _page(journal: journal_lib.Journal, config: ml_collections.ConfigDict | None,
@@ -258,8 +252,15 @@ def _page(journal: journal_lib.Journal, config: ml_collections.ConfigDict | None
       facts = describe.facts(config, journal)
   if changed is not None:
     facts = facts._replace(changed=changed)
+  damaged: list[epath.Path] = []
+  found = results(folder, damaged.append)
+  told = tuple(problem.split()[0] for problem in journal.problems)
+  for path in dict.fromkeys(damaged):
+    rows_lib.leave_out(path)
+    if path.parent != epath.Path(folder) or path.name not in told:
+      missing.append(f'{path} is damaged: left out')
   pictures = pictures._replace(missing=missing)
-  return report.page(journal, facts, results(folder), pictures, made())
+  return report.page(journal, facts, found, pictures, made())
 
 
 def made() -> str:
@@ -267,10 +268,13 @@ def made() -> str:
   return f'page of {time.strftime("%Y-%m-%d %H:%M:%S")}, byol_jax {__version__}'
 
 
-def results(folder: str) -> list[headline.Result]:
-  """Returns the figures of a run and of the evaluations in its workdir."""
+def results(folder: str, tell: Callable[[epath.Path], None]) -> list[headline.Result]:
+  """Returns the figures of a run and of the evaluations in its workdir.
+
+  `tell` is called with each file that is damaged.
+  """
   found = []
-  for row in rows_lib.of_run(epath.Path(folder)):
+  for row in rows_lib.of_run(epath.Path(folder), tell):
     where = f'{row.name}-{row.step}{"-" * bool(row.number)}{row.number}/' * bool(
         row.name)
     found.append(headline.Result(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import hashlib
 import logging
 import os
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import fingerprint
+from byol_jax.data.records import writing
 from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
@@ -41,11 +41,7 @@ class Part(NamedTuple):
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> None:
   """Measures an encoder and its baselines, and writes results.json.
 
-  Args: as for `evaluate.run`.
-
-  Raises:
-    UserError: a mistake that the user can mend.
-    TransientError: the machine or its storage failed.
+  For arguments and errors see `evaluate.run`.
   """
   named = subject.load(config, workdir, name)
   with hosts.together('data'):
@@ -59,14 +55,10 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     results = place.results()
     if results is None:
       results = _measure(named, gallery, queries)
-      with hosts.together('results'):
-        if jax.process_index() == 0:
-          place.write_results(results)
+      place.write_results(results)
     else:
       _console.info('measured before: %s', place.named('results.json'))
-    for part in parts.values():
-      if part.data.bad:
-        _console.warning('%s', part.data.bad.summary())
+    data_lib.tell_bad(*(part.data for part in parts.values()))
     _console.info('\n%s', table_of(results))
     _console.info('results: %s', place.named('results.json'))
 
@@ -79,7 +71,7 @@ def _open(named: subject.Named) -> tuple[Part, Part | None]:
   def opened(key: str, splits: Sequence[str], data: ml_collections.ConfigDict) -> Part:
     for split in splits:
       # fake images of the test part have a seed of their own, as in other evaluations
-      part = data_lib.open_split(data, split, seed + (split == data.test_split))
+      part = data_lib.open_split(data, split, seed=seed + (split == data.test_split))
       if part is not None:
         return Part(part, split, data.path if split == 'train' else data.test_path)
     raise UserError(f'config key retrieve.{key} is {splits[0]!r}: the data set has no '
@@ -123,8 +115,7 @@ def _measure(named: subject.Named, gallery: Part,
         'queries_without_relevant': len(q.rows) - len(measured.queries),
         'equal_bytes': _equal(gallery.data, g.rows, queries and queries.data, q.rows)
                        if not protocol else protocol['equal_bytes']}
-  left_out = {part: of.data.bad.report() for part, of in (
-      ('gallery', gallery), ('queries', queries)) if of and of.data.bad}
+  left_out = data_lib.left_out(gallery=gallery.data, queries=queries and queries.data)
   return results | {'task': 'retrieve', 'protocol': named.protocol() | protocol | {
       'data': gallery.data.name,
       'asked': queries.data.name if queries else 'each image against all others',
@@ -197,8 +188,7 @@ def _values(named: subject.Named, part: Part, rows: np.ndarray) -> np.ndarray:
 
 def _digest(path: str) -> str:
   try:
-    with open(path, 'rb') as f:
-      return hashlib.file_digest(f, 'sha256').hexdigest()[:16]
+    return writing.digest(path)[:16]
   except OSError as error:
     raise UserError(f'config key retrieve.pairs is {path!r}: {error.strerror}'
                     ) from error
@@ -246,10 +236,10 @@ def table_of(results: dict[str, Any]) -> str:
   first = next(kind for kind in kinds if kind in results)
   return '\n'.join([
       *lines, '', *shares, '',
-      f'percent; {protocol["queries"]:,} queries, a gallery of '
-      f'{protocol["gallery_images"]:,} images' + (
-          f'; {without:,} more have nothing relevant there and do not count'
+      f'percent; {wording.count(protocol["queries"], "query", ",")}, a gallery of '
+      f'{wording.count(protocol["gallery_images"], "image", ",")}' + (
+          f'; not counted, as nothing is relevant there: {without:,}'
           if without else ''),
-      f'duplicates: {protocol["equal_bytes"]:,} queries have the bytes of another '
-      f'image; {results[first]["near_duplicates"]:,} have one at cosine '
-      f'{protocol["near_duplicates_from"]:g} or above'])
+      f'duplicates: {wording.count(protocol["equal_bytes"], "query", ",")} with the '
+      f'bytes of another image; {results[first]["near_duplicates"]:,} with one at '
+      f'cosine {protocol["near_duplicates_from"]:g} or above'])

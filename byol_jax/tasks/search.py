@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import ml_collections
 
+from byol_jax import wording
 from byol_jax.data.images import decode
 from byol_jax.data.images import thumbnail
 from byol_jax.data.sources import folder as folder_lib
@@ -33,14 +34,12 @@ class Search(NamedTuple):
   hits: list[gallery.Found]
 
 
-def run(config: ml_collections.ConfigDict, workdir: str | None,
-        name: str = '') -> str:
+def run(config: ml_collections.ConfigDict, workdir: str | None) -> str:
   """Searches, and writes hits.csv and gallery.html.
 
   Args:
     config: a valid config.
     workdir: where they are written; None: SEARCHED/search.
-    name: as every task takes it; not needed here.
 
   Returns:
     The folder of the files.
@@ -62,12 +61,12 @@ def run(config: ml_collections.ConfigDict, workdir: str | None,
     raise UserError(f'config key search.query is {c.query!r}, where no picture can be '
                     f'used ({left_out[0]})')
   if left_out:
-    _console.warning('left out %d files, which are no pictures that can be used; the '
-                     'first is %s', len(left_out), left_out[0])
+    _console.warning('left out %s, of which no picture can be made; the first is %s',
+                     wording.count(len(left_out), 'file'), left_out[0])
   place = workdir or os.path.join(c.index, 'search')
   _console.info('%s', _table(searches[:_TOLD]))
   if len(searches) > _TOLD:
-    _console.info('and %d queries more', len(searches) - _TOLD)
+    _console.info('and %s', wording.count(len(searches) - _TOLD, 'more query'))
   report.write(place, _csv(searches, index.columns), HITS)
   report.write(place, gallery.page('What looks alike', searches[:_ON_THE_PAGE],
                                    _about(c, index, len(searches))), PAGE)
@@ -79,7 +78,10 @@ def _searches(index: index_lib.Index, c: ml_collections.ConfigDict,
   """Yields each search; `left_out` gets what is said of each file that is bad."""
   where = c.where or None
   if not os.path.exists(c.query):
-    query, hits = _by_name(index, c)
+    if not index.has(c.query):
+      raise UserError(f'config key search.query is {c.query!r}, which is no file, no '
+                      f'folder, and no name of an image in {c.index!r}')
+    query, hits = index.search_name(c.query, c.k, where)
     yield Search(_found(query)._replace(score=None), [_found(hit) for hit in hits])
     return
   if os.path.isdir(c.query):
@@ -105,15 +107,6 @@ def _searches(index: index_lib.Index, c: ml_collections.ConfigDict,
       yield Search(query, [_found(hit) for hit in hits])
 
 
-def _by_name(index: index_lib.Index, c: ml_collections.ConfigDict,
-             ) -> tuple[index_lib.Hit, list[index_lib.Hit]]:
-  """Searches by an image of the index."""
-  if not index.has(c.query):
-    raise UserError(f'config key search.query is {c.query!r}, which is no file, no '
-                    f'folder, and no name of an image in {c.index!r}')
-  return index.search_name(c.query, c.k, c.where or None)
-
-
 def _found(hit: index_lib.Hit) -> gallery.Found:
   return gallery.Found(hit.name, hit.thumbnail, hit.columns, hit.score)
 
@@ -122,8 +115,9 @@ def _about(c: ml_collections.ConfigDict, index: index_lib.Index,
            queries: int) -> list[str]:
   """Returns the paragraphs at the top of the page."""
   how = index.about.get('search', 'exact')
-  lines = [f'{len(index):,} images of {c.index}; encoder {index.about["digest"][:8]}; '
-           f'{how} search by cosine, which is 1 for the same picture.']
+  lines = [f'{wording.count(len(index), "image", ",")} of {c.index}; encoder '
+           f'{index.about["digest"][:8]}; {how} search by cosine, which is 1 for the '
+           'same picture.']
   if c.where:
     lines.append(f'Only those with: {c.where}')
   if queries > _ON_THE_PAGE:

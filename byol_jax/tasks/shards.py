@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.config import keys as keys_lib
 from byol_jax.config.shard import Shard
 from byol_jax.data import fingerprint
@@ -126,7 +127,7 @@ class Shards:
     """
     done = self._done()
     if len(done) < shard.count:
-      _console.info('%d of %d shards are there', len(done), shard.count)
+      _console.info('%d of %s there', len(done), wording.count(shard.count, 'shard'))
       return
     said = [self._check_settings(other) for other in done]
     path = os.path.join(self._named.workdir, MANIFEST)
@@ -135,7 +136,7 @@ class Shards:
           {'folder': os.path.relpath(self.folder(other), self._named.workdir),
            'files': results['shard']['files'], 'left_out': results['shard']['bad']}
           for other, results in zip(done, said)]})
-    _console.info('all %d shards are there: %s', shard.count, path)
+    _console.info('%s, all there: %s', wording.count(shard.count, 'shard'), path)
 
   def checked(self) -> list[Shard]:
     """Checks that all shards are there, sound and of the images as they are.
@@ -169,9 +170,8 @@ class Shards:
 
   def _refuse(self, shards: list[Shard], why: str) -> None:
     if shards:
-      named = ', '.join(map(str, shards[:_MOST_NAMED]))
-      more = len(shards) - _MOST_NAMED
-      raise UserError(f'{self._root}: shard {named}{f" and {more} more" * (more > 0)} '
+      named = wording.some(map(str, shards), _MOST_NAMED)
+      raise UserError(f'{self._root}: shard {named} '
                       f'{"is" if len(shards) == 1 else "are"} {why}; run '
                       f'{"it" if len(shards) == 1 else "each"} again, then merge')
 
@@ -184,12 +184,9 @@ class Shards:
 
   def _done(self) -> list[Shard]:
     """Returns the finished shards, in order."""
-    try:
-      found = map(_FOLDER.fullmatch, paths_lib.names(self._root))
-      return [Shard(int(name[1]), int(name[2])) for name in found if name and
-              'results.json' in paths_lib.names(os.path.join(self._root, name[0]))]
-    except OSError as error:
-      raise paths_lib.refused(self._root, error) from error
+    found = map(_FOLDER.fullmatch, paths_lib.names(self._root))
+    return [Shard(int(name[1]), int(name[2])) for name in found if name and
+            'results.json' in paths_lib.names(os.path.join(self._root, name[0]))]
 
   def _check_settings(self, shard: Shard) -> dict[str, Any]:
     """Returns a shard's results.json, if it was made as this process would make it."""
@@ -231,11 +228,9 @@ def _is_sound(folder: str, files: Mapping[str, Any]) -> bool:
 
 
 def _read_json(path: str) -> dict[str, Any]:
-  try:
+  with paths_lib.reading(path):
     found = files_lib.parse_json(retry.insist(
         lambda: paths_lib.read_bytes(path), repr(path)))
-  except OSError as error:
-    raise paths_lib.refused(path, error) from error
   if not isinstance(found, dict):
     raise UserError(f'{path} is damaged: remove {os.path.dirname(path)!r}, and run '
                     'this shard again')

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data.feed import feed as feed_lib
 from byol_jax.data.feed import order
 from byol_jax.data.images import decode
@@ -132,7 +133,7 @@ class Showing:
     np.add.at(votes, (np.arange(len(rows))[:, None], labels[found]), weights)
     return confusion.by_class(
         votes.argmax(axis=1), labels, self.data.class_names,
-        f'k-NN, each of {len(rows)} training images against the others')
+        f'k-NN, each of {wording.count(len(rows), "training image")} against others')
 
   def _pixels(self, rows: Sequence[int],
               side: int = pictures_lib.SIDE) -> list[np.ndarray | None]:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 import byol_jax
+from byol_jax import wording
 from byol_jax.config import cells as cells_lib
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import kinds
@@ -60,6 +61,10 @@ class _Run(NamedTuple):
   def name(self) -> str:
     return f'{self.cell}-{self.seed}'
 
+  def results(self) -> dict[str, Any] | None:
+    """Returns its results.json; None where there is none."""
+    return files_lib.read_json(os.path.join(self.workdir, 'results.json'))
+
 
 class _Study(NamedTuple):
   """The plan of a study: its cells, runs and references.
@@ -86,13 +91,12 @@ def command(config: ml_collections.ConfigDict, workdir: str, base: str) -> list[
           f'--workdir={workdir}', '--distributed=off', *cells_lib.arguments(config)]
 
 
-def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None:
+def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   """Makes all runs that are not made yet, and writes the table after each.
 
   Args:
     config: a valid config; all but its section `study` is the cells'.
     workdir: the study's directory; made if it is missing.
-    name: as every task takes it; not needed here.
 
   Raises:
     UserError: the study cannot be as it is asked for, or a run was refused.
@@ -106,8 +110,9 @@ def run(config: ml_collections.ConfigDict, workdir: str, name: str = '') -> None
   for left_out, same in study.left_out.items():
     _console.warning('cell %s is the same run as %s with this config: left out',
                      left_out, same)
-  _console.info('study of %s: %d cells, %d runs in %s', study.axis.title,
-                len(study.references), len(study.runs), os.path.join(workdir, 'cells'))
+  _console.info('study of %s: %s, %s in %s', study.axis.title,
+                wording.count(len(study.references), 'cell'),
+                wording.count(len(study.runs), 'run'), os.path.join(workdir, 'cells'))
   _write(study, {})
   with signals.on_signals() as leaving:
     leaving.now = signals.Now.AFTER_SAVING  # the child's; then this process leaves
@@ -247,7 +252,7 @@ class _Work:
 
   def _open(self) -> list[_Run]:
     return [at for at in self._study.runs
-            if at.name not in self._failed and _results(at) is None]
+            if at.name not in self._failed and at.results() is None]
 
   def _wait(self) -> None:
     until = time.monotonic() + _WAIT_SECONDS
@@ -263,7 +268,7 @@ class _Work:
     except OSError as error:
       raise lock_lib.cannot_write(folder, error) from error
     with lock_lib.lock(claim):
-      if _results(at) is None:
+      if at.results() is None:
         with lock_lib.lock(at.workdir):
           pass  # else the child of a study that was killed goes on in it
         self._attempt(at)
@@ -278,10 +283,11 @@ class _Work:
     ended = child.run(
         command(at.config, at.workdir, self._base), log, self._leaving,
         environment=self._environment,
-        tell=lambda line: console_lib.show(f'{at.name}  {line}', self._share()),
+        tell=lambda line: console_lib.show(
+            f'{at.name}  {line}', 1 - len(self._open()) / len(self._study.runs)),
         every_seconds=2.0 if console_lib.renews() else _TELL_SECONDS)
     console_lib.keep()
-    found = _results(at)
+    found = at.results()
     if found is not None and not any(
         'linear_top1' in x or 'knn_top1' in x for x in found.values()
         if isinstance(x, dict)):
@@ -301,10 +307,6 @@ class _Work:
                      '' if at.name in self._failed else ', and is tried again',
                      ended.code, ended.message, log)
 
-  def _share(self) -> float:
-    """Returns the part of the study that is done."""
-    return 1 - len(self._open()) / len(self._study.runs)
-
   def _progress(self) -> str:
     """Returns a line about the whole study; all processes' runs count."""
     total, left = len(self._study.runs), len(self._open())
@@ -312,16 +314,10 @@ class _Work:
     made = done - self._done_before
     # before this process has made one, those of earlier ones tell
     each = ((time.monotonic() - self._began) / made if made > 0 else
-            tally.seconds([_results(at) or {} for at in self._study.runs]))
+            tally.seconds([at.results() or {} for at in self._study.runs]))
     return (f'study {done}/{total} runs  {100 * done / total:.0f}%  '
             f'{console_lib.duration(each)} a run  ETA '
             f'{console_lib.duration(each * left)}')
-
-
-def _results(at: _Run) -> dict[str, Any] | None:
-  """Returns a run's results.json; None where there is none."""
-  found = files_lib.read_json(os.path.join(at.workdir, 'results.json'))
-  return found if isinstance(found, dict) else None
 
 
 # --------------------------------------------------------------------- results
@@ -332,7 +328,7 @@ def _write(study: _Study, failed: Mapping[str, child.Ended]) -> list[dict[str, A
     runs = []
     for at in study.runs:
       if at.cell == row.name:
-        found, ended = _results(at), failed.get(at.name)
+        found, ended = at.results(), failed.get(at.name)
         state = 'failed' if ended else 'open' if found is None else 'done'
         runs.append(tally.Run(at.seed, os.path.join('cells', at.name), state,
                               found or {}, ended.message if ended else ''))
@@ -342,7 +338,8 @@ def _write(study: _Study, failed: Mapping[str, child.Ended]) -> list[dict[str, A
   asked = study.config.study
   picture = drawing.svg(
       rows, figure=asked.figure, title=study.axis.title,
-      subtitle=f'change of {tally.FIGURES[asked.figure]} top-1, {asked.seeds} seeds')
+      subtitle=f'change of {tally.FIGURES[asked.figure]} top-1, '
+               + wording.count(asked.seeds, 'seed'))
   settings = cells_lib.differences(study.config, keys_lib.base())
   text = (f'# Study: {study.axis.title}\n\n'
           f'{tally.markdown(tally.columns(rows))}\n\n{_about(study)}\n\n'

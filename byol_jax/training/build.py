@@ -156,7 +156,6 @@ def make_model(config: ml_collections.ConfigDict, num_classes: int,
       form=form, projector_hidden_size=n.projector_hidden_size,
       projection_size=n.projection_size,
       predictor_hidden_size=n.predictor_hidden_size, use_predictor=n.predictor,
-      jigsaw=config.method.jigsaw > 0,
       bn_decay_rate=n.bn_decay_rate, bn_eps=n.bn_eps, bn_groups=bn_groups,
       num_classes=num_classes,
       precision=model_lib.PRECISIONS[n.precision], axis_name=axis_name)

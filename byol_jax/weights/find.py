@@ -12,6 +12,7 @@ import time
 
 from etils import epath
 
+from byol_jax import wording
 from byol_jax.config import names as task_names
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
@@ -58,12 +59,8 @@ def kind(path: str) -> str:
     return 'run'
   if (here / MODEL).exists():
     return 'folder'
-  try:
-    config = files_lib.parse_json((here / 'config.json').read_bytes())
-  except OSError:
-    return 'run'
-  return 'folder' if isinstance(config, dict) and (
-      {'architecture', 'architectures'} & config.keys()) else 'run'
+  config = files_lib.read_json(here / 'config.json') or {}
+  return 'folder' if {'architecture', 'architectures'} & config.keys() else 'run'
 
 
 def how_to_convert(path: str, to: str = '') -> str:
@@ -183,15 +180,10 @@ def _what_it_is(path: str) -> str:
   runs = [str(x) for x in inside
           if (x / 'checkpoints').is_dir() and not _is_evaluation(x)]
   if runs:
-    more = len(runs) - _MOST_NAMED
-    return ('it holds runs: name one of them: ' + ', '.join(runs[:_MOST_NAMED])
-            + (f' and {more} more' if more > 0 else ''))
+    return 'it holds runs: name one of them: ' + wording.some(runs, _MOST_NAMED)
   return 'it is not the workdir of a run: there are no checkpoints in it'
 
 
 def _is_evaluation(workdir: epath.Path) -> bool:
-  try:
-    config = files_lib.parse_json((workdir / 'config.json').read_bytes())
-  except OSError:
-    return False
-  return isinstance(config, dict) and config.get('task') in task_names.EVALUATING
+  config = files_lib.read_json(workdir / 'config.json') or {}
+  return config.get('task') in task_names.EVALUATING

@@ -19,6 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from byol_jax import errors
+from byol_jax import wording
 from byol_jax.storage import files as files_lib
 from byol_jax.weights import find
 from byol_jax.weights import torch as torch_lib
@@ -117,12 +118,11 @@ def read(path: str, arrays: Mapping[str, np.ndarray],
     raise Unfit(f'has {wrong[0]} as {encoder[wrong[0]].dtype}: convert the arrays '
                 'to float32')
   network = torch_lib.network_of(encoder)
-  more = len(left) - _MOST_NAMED
   _console.info(
-      '%s: a %s by the names of %s%s; left: %s%s', path, network['name'], names,
+      '%s: a %s by the names of %s%s; left: %s', path, network['name'], names,
       ', its first convolution taken for stride 1 without pooling (stem small)'
-      if network['stem'] == 'small' else '', ', '.join(left[:_MOST_NAMED]) or 'nothing',
-      f' and {more} more' if more > 0 else '')
+      if network['stem'] == 'small' else '',
+      wording.some(left, _MOST_NAMED) or 'nothing')
   if not prepared:
     _console.warning('%s: no config.json beside it says how images are prepared: '
                      "taking ImageNet's mean and deviation, and a centre crop of "
@@ -148,11 +148,11 @@ def folder_file(path: str) -> str:
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
-  """Returns 16 hexadecimal digits that identify arrays by torch's names."""
+  """Returns 16 digits of the SHA-256 of all names and arrays, in their order."""
   found = hashlib.sha256()
-  for name in sorted(arrays):
+  for name, array in arrays.items():
     found.update(name.encode() + b'\0')
-    found.update(np.ascontiguousarray(arrays[name]).tobytes())
+    found.update(np.ascontiguousarray(array).tobytes())
   return found.hexdigest()[:16]
 
 
@@ -164,7 +164,7 @@ def _ours(arrays: Mapping[str, np.ndarray], said: str) -> Encoder:
   except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise Unfit(f'has metadata of byol_jax that are damaged '
                 f'({errors.one_line(error)})') from error
-  if digest(arrays) != written:
+  if digest(dict(sorted(arrays.items()))) != written:
     raise Unfit('is damaged: its arrays are not those that were written')
   encoder = torch_lib.recognized(arrays)[0]
   if config.get('network.embedding'):

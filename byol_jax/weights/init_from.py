@@ -9,9 +9,7 @@ from collections.abc import Mapping
 import logging
 from typing import Any
 
-import jax
 import ml_collections
-import numpy as np
 
 from byol_jax.config import keys as keys_lib
 from byol_jax.devices import trees
@@ -97,9 +95,8 @@ def initialize(state: TrainState, path: str) -> TrainState:
   if find.kind(path) != 'run':
     return _with_encoder(state, path)
   checkpoints, step = find.opened(path, 'init_from')
-  fresh = trees.named(state)
-  wanted = {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype)))
-            for name, leaf in fresh.items() if name.split('.')[0] in _TAKEN}
+  wanted = {name: spec for name, spec in trees.spec(state).items()
+            if name.split('.')[0] in _TAKEN}
   try:
     opened = checkpoints.open(step)
     there = opened.leaves
@@ -122,13 +119,13 @@ def initialize(state: TrainState, path: str) -> TrainState:
         f'there and {wanted[encoder[0]]} here; use the same config keys network.*')
   left = [f'{name} ({there.get(source[name], "missing")} there, {spec} here)'
           for name, spec in wanted.items() if name not in taken]
-  more = len(left) - _MOST_TOLD
   _console.info(
       'init_from: took %d of %d arrays from step %d of %s%s', len(taken),
       len(wanted), step, path,
       '; left as they were:\n  ' + '\n  '.join(left[:_MOST_TOLD])
-      + (f'\n  and {more} more' if more > 0 else '') if left else '')
-  return _replaced(state, taken)
+      + (f'\n  and {len(left) - _MOST_TOLD} more' if left[_MOST_TOLD:] else '')
+      if left else '')
+  return trees.filled(state, taken)
 
 
 def _with_encoder(state: TrainState, path: str) -> TrainState:
@@ -147,7 +144,7 @@ def _with_encoder(state: TrainState, path: str) -> TrainState:
   _console.info('init_from: took the encoder of %s, %s, for the %s; heads are new',
                 path, weights.describe()['architecture'], ' and the '.join(
                     sorted({f'{name.split("_")[0]} network' for name in taken})))
-  return _replaced(state, taken)
+  return trees.filled(state, taken)
 
 
 def _fits(one: Any, other: Any) -> bool:
@@ -161,8 +158,3 @@ def _another(weights: load.Weights) -> UserError:
       f'than this run\'s: set --config.network.name={n.name} '
       f'--config.network.width={n.width:g} --config.network.stem={n.stem} '
       f'--config.network.padding={n.padding}')
-
-
-def _replaced(state: TrainState, taken: Mapping[str, np.ndarray]) -> TrainState:
-  return jax.tree.unflatten(jax.tree.structure(state), [
-      taken.get(name, leaf) for name, leaf in trees.named(state).items()])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import contextlib
-import hashlib
 import json
 import logging
 from typing import Any, NamedTuple
@@ -111,8 +110,11 @@ def load(path: str, network: str | None, key: str = 'weights') -> Weights:
   kind = find.kind(path)
   try:
     if kind in ('run', 'deepmind'):
-      read = of_run.read if kind == 'run' else _from_deepmind
-      weights = _checked(*read(path, network or 'online'), path)
+      read = of_run.read if kind == 'run' else deepmind.read
+      config, *rest = read(path, network or 'online')
+      if kind == 'deepmind':
+        config = foreign.config_of(path) | files_lib.flatten(config)
+      weights = _checked(config, *rest, path)
     else:
       weights = _from_file(path, kind, network)
   except torch_lib.Unfit as error:
@@ -175,17 +177,7 @@ def save(weights: Weights, path: str) -> None:
   metadata = {'format': _FORMAT, 'network': weights.network,
               'step': str(weights.step), 'digest': weights.digest,
               'config': json.dumps(weights.config.to_dict())}
-  try:
-    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    files_lib.write_bytes(path, safetensors.numpy.save(arrays, metadata))
-  except OSError as error:
-    raise UserError(f'cannot write {path}: {error}') from error
-
-
-def _from_deepmind(path: str, network: str):
-  """Returns from a checkpoint of DeepMind the same values as `of_run.read`."""
-  config, trees, network, step = deepmind.read(path, network)
-  return foreign.config_of(path) | files_lib.flatten(config), trees, network, step
+  files_lib.write_for_user(path, safetensors.numpy.save(arrays, metadata))
 
 
 def _from_file(path: str, kind: str, network: str | None) -> Weights:
@@ -245,13 +237,10 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
              path: str) -> Weights:
   """Returns the weights, if the arrays fit the network that the config describes."""
   config = complete(config, path)
-  params, state = build.encoder_shapes(config)
-  differ = []
-  for like, tree in ((params, trees['params']), (state, trees['state'])):
-    expected = {name: (tuple(x.shape), str(np.dtype(x.dtype)))
-                for name, x in trees_lib.named(like).items()}
-    found = {name: (tuple(x.shape), str(x.dtype))
-             for name, x in trees_lib.named(tree).items()}
+  shapes, differ = build.encoder_shapes(config), []
+  both = list(zip(shapes, (trees['params'], trees['state'])))
+  for like, tree in both:
+    expected, found = trees_lib.spec(like), trees_lib.spec(tree)
     differ += [f'{name}: {found.get(name, "missing")} there, '
                f'{expected.get(name, "none")} by the config'
                for name in sorted(expected.keys() | found.keys())
@@ -259,12 +248,8 @@ def _checked(config: Any, trees: Mapping[str, Any], network: str, step: int,
   if differ:
     raise UserError(f'{path!r} is of another architecture than its config says: '
                     + '; '.join(differ[:3]))
-  # in haiku's order: digests and compiled functions depend on it
-  params, state = (
-      jax.tree.unflatten(jax.tree.structure(like), [
-          np.asarray(tree[name]) for name in trees_lib.named(like)])
-      for like, tree in ((params, trees_lib.named(trees['params'])),
-                         (state, trees_lib.named(trees['state']))))
+  params, state = jax.tree.map(np.asarray, tuple(
+      trees_lib.filled(like, trees_lib.named(tree)) for like, tree in both))
   return Weights(config, params, state, network, step, path,
                  _digest((params, state)))
 
@@ -317,8 +302,4 @@ def _encoder_only(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _digest(tree: Any) -> str:
   """Returns 16 hexadecimal digits of the SHA-256 of all names and arrays."""
-  digest = hashlib.sha256()
-  for name, array in trees_lib.named(tree).items():
-    digest.update(name.encode() + b'\0')
-    digest.update(np.ascontiguousarray(array).tobytes())
-  return digest.hexdigest()[:16]
+  return foreign.digest(trees_lib.named(tree))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from byol_jax import errors
+from byol_jax.devices import trees
 from byol_jax.errors import UserError
 from byol_jax.run import checkpoint
 from byol_jax.weights import find
@@ -53,11 +54,10 @@ def read(path: str, network: str,
   if not arrays and network == 'target':
     raise UserError(f'config key evaluation.network is {network!r}, but the method of '
                     f'{path!r} has no target network: set it to online')
-  trees = {'params': {}, 'state': {}}
-  for name, array in arrays.items():
-    kind, module, leaf = name.split('.', 2)
-    trees[kind.removeprefix(f'{network}_')].setdefault(module, {})[leaf] = array
-  return opened.meta.get('config'), trees, network, step
+  found = trees.nested(arrays)
+  return opened.meta.get('config'), {
+      kind: found.get(f'{network}_{kind}', {}) for kind in ('params', 'state')
+  }, network, step
 
 
 def _tell_damaged(checkpoints: checkpoint.Checkpoints, path: str, damaged: list[int],

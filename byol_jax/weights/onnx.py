@@ -52,12 +52,7 @@ def write(weights: weights_lib.Weights, path: str, *, preparation: bool = True,
     UserError: onnx is not installed, the encoder cannot be said in ONNX, or the file
       cannot be written.
   """
-  data = graph(weights, preparation=preparation, half=half)
-  try:
-    epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    files_lib.write_bytes(path, data)
-  except OSError as error:
-    raise UserError(f'cannot write {path}: {error}') from error
+  files_lib.write_for_user(path, graph(weights, preparation=preparation, half=half))
 
 
 def graph(weights: weights_lib.Weights, *, preparation: bool = True,

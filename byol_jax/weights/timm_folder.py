@@ -84,7 +84,7 @@ def write(weights: load.Weights, directory: str) -> list[str]:
   same = twin(weights.config)
   arrays = torch_lib.to_torch(weights.params, weights.state, v2=_is_v2(same))
   about = {'config': weights.config.to_dict(), 'network': weights.network,
-           'step': weights.step, 'digest': foreign.digest(arrays)}
+           'step': weights.step, 'digest': foreign.digest(dict(sorted(arrays.items())))}
   folder = epath.Path(directory)
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'config.json').unlink(missing_ok=True)

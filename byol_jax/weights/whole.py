@@ -42,10 +42,7 @@ def read(weights: load.Weights) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     except checkpoint.DamagedError as error:
       raise UserError(f'cannot read checkpoint {step} of {path!r}: it is damaged '
                       f'({errors.one_line(error)})') from error
-  trees: dict[str, Any] = {}
-  for name, array in arrays.items():
-    kind, module, leaf = name.split('.', 2)
-    trees.setdefault(kind, {}).setdefault(module, {})[leaf] = array
+  trees = trees_lib.nested(arrays)
   model = build.make_model(weights.config, 0, None)
   side = weights.config.data.image_size
   images = jax.ShapeDtypeStruct((2, side, side, 3), np.float32)
@@ -59,7 +56,5 @@ def _ordered(network: Any, images: jax.ShapeDtypeStruct, params: Any,
   """Returns (params, state) in haiku's order, which compiled functions depend on."""
   like = jax.eval_shape(
       lambda images: network.init(jax.random.PRNGKey(0), images, True), images)
-  return tuple(
-      jax.tree.unflatten(jax.tree.structure(shapes), [
-          trees_lib.named(tree)[name] for name in trees_lib.named(shapes)])
-      for shapes, tree in zip(like, (params, state)))
+  return tuple(trees_lib.filled(shapes, trees_lib.named(tree))
+               for shapes, tree in zip(like, (params, state)))

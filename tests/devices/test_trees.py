@@ -30,3 +30,13 @@ def test_names_never_change():
 def test_two_leaves_of_one_name_are_refused():
   with pytest.raises(ValueError, match='the same name'):
     trees.named({'a': {'b': 1}, 'a.b': 2})
+
+
+def test_a_tree_is_filled_by_name_in_its_own_order():
+  like = State({'b/x': {'w': np.zeros(2, np.float32)}, 'a/y': {'w': np.ones(1)}}, ())
+  assert trees.spec(like) == {'params.a/y.w': ((1,), 'float64'),
+                              'params.b/x.w': ((2,), 'float32')}
+  assert trees.nested(trees.named(like)) == {'params': dict(like.params)}
+  filled = trees.filled(like, {'params.b/x.w': 'new'})
+  assert filled.params['b/x']['w'] == 'new'
+  assert filled.params['a/y']['w'] is like.params['a/y']['w']  # none was given

@@ -52,7 +52,7 @@ def test_queries_are_training_images_and_no_neighbours(monkeypatch):
 
 
 @pytest.mark.parametrize('n, said', [
-    (2, '1 training images against 1 others, k 1'),
+    (2, '1 training image against 1 other, k 1'),
     (6, '3 training images against 3 others, k 3'),
     (35, '17 training images against 18 others, k 5')])
 def test_few_images(n, said):

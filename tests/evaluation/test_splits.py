@@ -13,15 +13,15 @@ def images(num):
 
 def test_holdout_is_stratified_and_seeded():
   labels = np.repeat([0, 1, 2, 3], [100, 40, 2, 1])
-  kept, held_out = splits.holdout_rows(labels, .1, seed=0)
+  kept, held_out = splits.holdout_rows(labels, .1, 0, 'a.key')
   assert sorted([*kept, *held_out]) == list(range(len(labels)))
   assert np.bincount(labels[held_out]).tolist() == [10, 4, 1]
-  again = splits.holdout_rows(labels, .1, seed=0)[1]
-  other = splits.holdout_rows(labels, .1, seed=1)[1]
+  again = splits.holdout_rows(labels, .1, 0, 'a.key')[1]
+  other = splits.holdout_rows(labels, .1, 1, 'a.key')[1]
   assert np.array_equal(held_out, again)
   assert not np.array_equal(held_out, other)
   # half of everything, yet no class is lost to the classifier
-  assert set(labels[splits.holdout_rows(labels, .9, seed=0)[0]]) == {0, 1, 2, 3}
+  assert set(labels[splits.holdout_rows(labels, .9, 0, 'a.key')[0]]) == {0, 1, 2, 3}
 
 
 def test_labelled_rows_are_a_share_of_every_class():

@@ -14,7 +14,7 @@ def test_values_are_those_that_were_given():
   points = [(1, 0.1234567890123), (2, None), (3, 7.0), (5, 1e-9)]
   page = html_page.Page(chart.curves('t', [Line('a', points)]))
   assert page.lines['a'] == [list(point) for point in points]
-  assert page.says('1 values are not finite')
+  assert page.says('a gap stands for 1 value not finite')
   [line] = [of for of in page.named('path') if of['class'] == 'c0 line']
   assert line['d'].count('M') == 2 and line['d'].count('L') == 1  # a gap
 

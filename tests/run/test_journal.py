@@ -32,8 +32,8 @@ def test_damaged_and_missing_files_are_named(tmp_path):
   assert found.config == {} and [line['step'] for line in found.metrics] == [1]
   told = '; '.join(found.problems)
   assert 'config.json is damaged' in told and 'there is no results.json yet' in told
-  assert 'metrics.jsonl: 3 of 6 lines are damaged' in told
-  assert '2 lines have no step' in told
+  assert 'metrics.jsonl: left out 3 of 6 lines as damaged' in told
+  assert 'left out 2 lines without a step' in told
 
 
 def test_values_that_are_not_finite_are_none(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from byol_jax.errors import TransientError
+from byol_jax.errors import UserError
 from byol_jax.storage import files
 
 
@@ -95,6 +96,13 @@ def test_a_full_disk_may_pass():
   with pytest.raises(TransientError, match=r'cannot write a/b \(.*full\): make room'):
     with files.writing('a/b'):
       raise OSError('full')
+
+
+def test_a_file_for_the_user_makes_its_folder_or_says_what_to_set(tmp_path):
+  files.write_for_user(str(tmp_path / 'a' / 'b'), b'x')
+  assert (tmp_path / 'a' / 'b').read_bytes() == b'x'
+  with pytest.raises(UserError, match='cannot write .*/b/c .*set --workdir'):
+    files.write_for_user(str(tmp_path / 'a' / 'b' / 'c'), b'x')
 
 
 def test_nested_values_have_flat_names():

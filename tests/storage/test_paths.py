@@ -17,8 +17,9 @@ def test_a_folder_that_fails_is_none_that_is_missing(tmp_path):
   for name in ('none', 'file', 'file/x'):
     assert not paths_lib.is_dir(str(tmp_path / name))
   assert paths_lib.names(str(tmp_path / 'none')) == []
-  with pytest.raises(OSError):
-    paths_lib.is_dir(str(tmp_path / 'loop'))
+  for look in (paths_lib.is_dir, paths_lib.names):
+    with pytest.raises(UserError, match='cannot read .*loop'):
+      look(str(tmp_path / 'loop'))
 
 
 def test_what_is_read_of_a_file(tmp_path):

@@ -49,7 +49,7 @@ def test_small_images_are_decoded(tmp_path, resident, limit, kind):
     Image.new('RGB', (256, 256), (k, k, k)).save(tmp_path / f'{k}.png')
   config = _config(source='folder', path=str(tmp_path), resident=resident,
                    resident_limit_mib=limit, image_size=128)
-  opened = data_lib.open_split(config.data, 'train', 0)
+  opened = data_lib.open_split(config.data, 'train', seed=0)
   assert isinstance(opened, kind) and table.size(opened) == 6
 
 

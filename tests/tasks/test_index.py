@@ -136,7 +136,7 @@ def test_shards_make_the_same_index(run, catalogue, tmp_path, capsys):
   def in_shards():
     for shard in ('2/3', '3/3', '1/3'):
       assert index(run, folder, f'--config.shard={shard}') == 0
-    assert 'all 3 shards are there' in capsys.readouterr().out
+    assert '3 shards, all there' in capsys.readouterr().out
     assert index(run, folder, '--config.shard=merge') == 0
     found, said = content(folder), capsys.readouterr().out
     shutil.rmtree(tmp_path / 'index' / 'table')

@@ -66,15 +66,6 @@ def test_a_step_that_fits(tmp_path, topology, devices, hosts, kind):
   assert code == 0 and 'compiled before' in output and 'minutes' not in output
 
 
-def test_a_bound_that_cannot_be_is_not_told():
-  """The compiler says -120 s of the paper's step on a v5e."""
-  found = preflight_lib.Compiled(0, 0, 0, 0, flops=1.97e12, bytes_accessed=1e9,
-                                 seconds=-120.0)
-  assert preflight_lib.lower_bound(found, 'TPU v5 lite') == (0.01, 'arithmetic')
-  found = found._replace(seconds=0.03)
-  assert preflight_lib.lower_bound(found, 'TPU v5 lite') == (0.03, 'compiler')
-
-
 def test_the_fewest_parts_that_fit_are_compiled(monkeypatch):
   tried = []
   large = preflight_lib.TooLarge(20 << 30, 16 << 30)

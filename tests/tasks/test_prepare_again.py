@@ -43,7 +43,7 @@ def test_a_killed_run_goes_on_with_what_is_missing(tmp_path):
   again = subprocess.run(command, env=environment, cwd=tmp_path, text=True,
                          capture_output=True, timeout=300)
   assert again.returncode == 0, again.stderr
-  assert f'{len(kept)} of 25 shards are there' in again.stdout
+  assert f'{len(kept)} of 25 shards there' in again.stdout
   for path, written in kept.items():
     assert path.stat().st_mtime_ns == written
   fresh = subprocess.run(
@@ -230,7 +230,7 @@ def test_processes_that_know_nothing_of_one_another(tmp_path, caplog):
     assert not (tmp_path / 'out/train/metadata.json').exists()
     config.shard = shard
     prepare.run(config)
-  assert '3 of 3 shards are there' in caplog.text  # the second time
+  assert '3 of 3 shards there' in caplog.text  # the second time
   one, other = (descriptions.read_metadata(str(tmp_path / name / 'train'))
                 for name in ('whole', 'out'))
   assert one == other and one['images'] == 24 and len(one['shards']) == 7

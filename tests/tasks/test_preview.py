@@ -34,7 +34,7 @@ def test_photos(tmp_path):
   assert {'images', 'views', 'formats-and-sizes', 'what-looks-odd', 'what-the-reader-says',
           'schedule'} <= set(page.chapters())
   for told in ('clear.png: transparent', 'same.png: constant', 'torn.jpg: bad:',
-               '1 files by their endings (.txt x 1', '1 groups of images with the same bytes', '40 x 30'):
+               '1 file by the ending (.txt x 1', '1 group of images with the same bytes', '40 x 30'):
     assert page.says(told), told
   assert page.says('gone')  # the torn one has no picture
   assert not (tmp_path / 'out' / 'config.json').exists()  # the run may begin there

@@ -142,11 +142,16 @@ def test_what_is_damaged_is_counted_and_named(copy):
   config = json.loads((copy / 'config.json').read_text())
   write(copy / 'config.json', config | {'key_of_later': {'a': 1}})
   (copy / 'results.json').write_text('{"run": {"steps"')
+  for name, text in (('knn-20', '{"'), ('knn-20-2', '{"task": "knn"}')):
+    (copy / 'evaluations' / name).mkdir(parents=True)
+    (copy / 'evaluations' / name / 'results.json').write_text(text)
   assert call('report', f'--config.weights={copy}') == 0
   page = read(copy)
-  assert page.says('2 of ') and page.says('lines are damaged')
+  assert page.says('left out 2 of ') and page.says('lines as damaged')
   assert page.says('results.json is damaged') and page.says('there are no checkpoints')
-  assert page.says('1 values are not finite') and page.says('gone.npz')
+  for name in ('knn-20', 'knn-20-2'):  # no JSON, and JSON of another form
+    assert page.says(f'{copy}/evaluations/{name}/results.json is damaged: left out')
+  assert page.says('a gap stands for 1 value') and page.says('gone.npz')
   assert page.says('key_of_later.a')
   assert page.says('not finished: step 22 of 20') and page.lines['loss'][-1] == [22, None]
 
@@ -168,6 +173,7 @@ def test_results_of_other_shapes_are_left_out(copy):
       'byol': {'knn_top1': 'high'}})
   assert call('report', f'--config.weights={copy}') == 0
   assert {'classes', 'images-left-out'}.isdisjoint(read(copy).chapters())
+  assert read(copy).says(f'{copy}/results.json is damaged: left out')
 
 
 def test_a_collapsed_run_says_so(copy):

@@ -48,7 +48,7 @@ def test_a_folder_of_queries(features, photos, tmp_path, capsys):
   (tmp_path / 'queries' / 'bad.jpg').write_bytes(b'no picture')
   assert search(features, tmp_path / 'queries', f'--workdir={tmp_path / "out"}') == 0
   found = hits(tmp_path / 'out')
-  assert len(found) == 30 and 'left out 1 files' in capsys.readouterr().out
+  assert len(found) == 30 and 'left out 1 file,' in capsys.readouterr().out
   for row in found:
     if row['rank'] == '1':
       assert row['query'].endswith('/' + row['image'])

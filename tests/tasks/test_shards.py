@@ -57,7 +57,7 @@ def test_the_union_is_one_pass(embed, tmp_path, capsys):
   for shard in ('2/3', '3/3', '1/3'):
     assert not (tmp_path / 'out' / 'shards.json').exists()
     assert embed(shard) == 0
-  assert 'all 3 shards are there' in capsys.readouterr().out
+  assert '3 shards, all there' in capsys.readouterr().out
   manifest = json.loads((tmp_path / 'out' / 'shards.json').read_text())
   folders = [shard['folder'] for shard in manifest['shards']]
   assert folders == [f'shards/0000{k}-of-00003' for k in (1, 2, 3)]
@@ -180,7 +180,7 @@ def test_two_workers_on_one_shard(embed, tmp_path, monkeypatch, capsys):
   assert embed('1/2') == 0
   said = capsys.readouterr()
   assert '00001-of-00002 is in use by process' in said.err
-  assert 'all 2 shards are there' in said.out
+  assert '2 shards, all there' in said.out
 
 
 def test_too_many_bad_images_in_all_shards_together(embed, photos, capsys):

@@ -29,7 +29,7 @@ def test_compare_writes_a_page_where_it_is_asked_to(run, tmp_path, capsys):
   assert page.runs_nothing()
   [name] = [name for name, line in page.lines.items() if line == [[5, 2.5]]]
   assert name.endswith('other') and len(name) < len(str(other))  # without what all share
-  assert page.says('train.momentum') and page.says('1 of 2 lines are damaged')
+  assert page.says('train.momentum') and page.says('left out 1 of 2 lines as damaged')
   results = json.loads((other / 'results.json').read_text())
   assert page.says(f'{results["byol"]["linear_top1"]:.2f}%')
 

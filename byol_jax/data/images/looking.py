@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 import logging
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +22,9 @@ _MOST_PIXELS = 4_000_000  # larger ones are not decoded once more, unless they a
 
 
 def watching(data):
-  """Returns a data set (`table.Encoded`) whose `read` looks at the first images."""
-  return data._replace(read=_watched(data.read, min(FIRST, data.size), data.how,
-                                     data.name))
+  """Returns a data set (`table.Encoded`) that warns of what its first images are."""
+  return watched(data, lambda file: _look(file, data.how),
+                 lambda looks: _tell(looks, data.name, data.how))
 
 
 def at_pixels(images: np.ndarray, name: str) -> None:
@@ -31,24 +32,29 @@ def at_pixels(images: np.ndarray, name: str) -> None:
   _tell(list(map(look.at_pixels, images[:FIRST])), name)
 
 
-def _watched(read: Callable[[int], bytes], first: int, how: decode.Reading,
-             name: str) -> Callable[[int], bytes]:
-  """Returns `read` that looks at the first images, and then warns if need be."""
-  looks: dict[int, look.Look | None] = {}
-  lock = threading.Lock()
+def watched(data, look_at: Callable[[bytes], Any], tell: Callable[[list[Any]], None]):
+  """Returns a data set (`table.Encoded`) whose `read` looks at the first images.
+
+  Args:
+    data: the data set.
+    look_at: a file's bytes -> what is seen, None for nothing; for many threads.
+    tell: is called once, with all that was seen.
+  """
+  looks: dict[int, Any] = {}
+  lock, first = threading.Lock(), min(FIRST, data.size)
 
   def reading(index: int) -> bytes:
-    data = read(index)
+    file = data.read(index)
     if len(looks) < first and index not in looks:
-      seen = _look(data, how)
+      seen = look_at(file)
       with lock:
         if len(looks) < first and index not in looks:
           looks[index] = seen
           if len(looks) == first:
-            _tell([x for x in looks.values() if x is not None], name, how)
-    return data
+            tell([x for x in looks.values() if x is not None])
+    return file
 
-  return reading
+  return data._replace(read=reading)
 
 
 def _look(data: bytes, how: decode.Reading) -> look.Look | None:

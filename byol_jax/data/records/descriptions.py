@@ -83,12 +83,11 @@ def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
   """
   file = os.path.join(folder, shard['file'])
   said = read_sidecar(file)
-  try:
-    size, _ = retry.insist(lambda: paths_lib.stat(file), repr(file))
-  except FileNotFoundError:
-    said = None
-  except OSError as error:
-    raise paths_lib.refused(file, error) from error
+  with paths_lib.reading(file):
+    try:
+      size, _ = retry.insist(lambda: paths_lib.stat(file), repr(file))
+    except FileNotFoundError:
+      said = None
   if said is None:
     raise UserError(f'shard {file!r} or its .json is missing')
   if size != shard['bytes']:
@@ -116,14 +115,13 @@ def _check_kinds(path: str, said: Any, kinds: Mapping[str, Any]) -> None:
 
 def _read_json(path: str) -> dict[str, Any] | None:
   """Reads a JSON object; None where there is no such file."""
-  try:
-    said = json.loads(retry.insist(lambda: paths_lib.read_bytes(path), repr(path)))
-  except FileNotFoundError:
-    return None
-  except OSError as error:
-    raise paths_lib.refused(path, error) from error
-  except ValueError as error:
-    raise damaged(path, error) from error
+  with paths_lib.reading(path):
+    try:
+      said = json.loads(retry.insist(lambda: paths_lib.read_bytes(path), repr(path)))
+    except FileNotFoundError:
+      return None
+    except ValueError as error:
+      raise damaged(path, error) from error
   if not isinstance(said, dict):
     raise damaged(path, 'it is not a JSON object')
   return said

@@ -62,11 +62,7 @@ def _kind(path: str) -> tuple[str, str]:
   """Returns the source for one path, and what there is."""
   if paths_lib.in_bucket(path):
     paths_lib.require(path)
-  try:
-    is_dir = paths_lib.is_dir(path)
-  except OSError as error:
-    raise paths_lib.refused(path, error) from error
-  if is_dir:
+  if paths_lib.is_dir(path):
     return _of_folder(path)
   for name, endings in _BY_ENDING.items():
     if any(one.lower().endswith(endings) for one in itertools.islice(

@@ -209,10 +209,13 @@ def _is_image(text: str) -> bool:
   return text.lower().endswith(formats.ENDINGS)
 
 
+def plain(title: str) -> str:
+  """Returns a title without what does not count: case, spaces, '_' and '-'."""
+  return title.lower().translate({ord(c): None for c in ' _-'})
+
+
 def _find_title(cells: Sequence[str], titles: Sequence[str]) -> int | None:
   """Returns the column with the first of the titles that is there, or None."""
-  def plain(title):
-    return title.lower().translate({ord(c): None for c in ' _-'})
   plain_cells = list(map(plain, cells))
   return next((plain_cells.index(title) for title in map(plain, titles)
                if title in plain_cells), None)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import bad as bad_lib
 from byol_jax.data.images import formats
 from byol_jax.data.images.decode import BadImage
@@ -153,7 +154,9 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
     class_names = walk_lib.Walk(rules).class_folders(train)
   else:
     class_names = of(list(walk_lib.Walk(rules).files(train)))
-  if len(class_names) < 2 or not mine or _are_no_classes(mine, class_names, rules):
+  # a part whose folders are none of the training part's classes has no labels
+  are_classes = rules == '0.1' or bool(set(mine) & set(class_names))
+  if len(class_names) < 2 or not mine or not are_classes:
     _tell_why_unlabelled(root, files, class_folders, class_names)
     return Listing(root, files, None, None)
   if empty := walk.scan(root)[0] - set(walk_lib.first_folders(files)):
@@ -216,12 +219,6 @@ def _folders(files: list[str]) -> tuple[str, ...]:
   return () if '' in names else tuple(sorted(names, key=os.fsencode))
 
 
-def _are_no_classes(names: tuple[str, ...], class_names: tuple[str, ...],
-                    rules: str) -> bool:
-  """Returns whether the folders of a part are none of the training part's classes."""
-  return rules != '0.1' and not set(names) & set(class_names)
-
-
 def _labels(root: str, files: list[str], class_names: tuple[str, ...],
             class_folders: str) -> np.ndarray:
   """Returns the number of each file's class folder: int32 [N]."""
@@ -253,4 +250,5 @@ def _tell_why_unlabelled(root: str, files: list[str], class_folders: str,
     folders = layout.named(walk_lib.first_folders(files))
     why = (f'its folders, {folders}, are none of the {len(class_names)} classes of the '
            'training part')
-  _console.info('%s: %d images without labels (%s)', root, len(files), why)
+  _console.info('%s: %s without labels (%s)', root,
+                wording.count(len(files), 'image'), why)

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 
+from byol_jax import wording
 from byol_jax.data.images import formats
 
 _console = logging.getLogger('byol_jax')
@@ -165,9 +166,7 @@ def _and_above(path: str) -> Iterator[str]:
 
 def named(names: Iterable[str]) -> str:
   """Returns the first of some names in the order of their bytes, for a message."""
-  names = sorted(names, key=os.fsencode)
-  more = len(names) - _TOLD
-  return ', '.join(map(repr, names[:_TOLD])) + (f' and {more} more' if more > 0 else '')
+  return wording.quoted(sorted(names, key=os.fsencode), _TOLD)
 
 
 class PassedOver:
@@ -192,7 +191,7 @@ class PassedOver:
     """Returns what was passed over, '' for nothing."""
     said = []
     if self._files:
-      said.append(f'{self._files.total():,} files by their endings '
+      said.append(f'{wording.count(self._files.total(), "file", ",")} by the ending '
                   f'({_counted(self._files)}; for example {self._example!r})')
     if self._folders:
       said.append(f'folders of the system ({_counted(self._folders)})')
@@ -202,6 +201,4 @@ class PassedOver:
 def _counted(counts: Mapping[str, int]) -> str:
   """Returns the most frequent names with their counts."""
   first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-  more = len(first) - _TOLD
-  return ', '.join(f'{name} x {count:,}' for name, count in first[:_TOLD]) + (
-      f' and {more} kinds more' if more > 0 else '')
+  return wording.some((f'{name} x {count:,}' for name, count in first), _TOLD)

@@ -50,8 +50,8 @@ class Labels:
     return self[:].astype(dtype or self.dtype)
 
 
-class FileNames(Sequence):
-  """Names that are stored in the records, each read when it is needed."""
+class Names(Sequence):
+  """Names, each made when it is needed."""
 
   def __init__(self, read: Callable[[int], str], size: int):
     self._read = read
@@ -62,6 +62,10 @@ class FileNames(Sequence):
 
   def __getitem__(self, index: int) -> str:
     return self._read(range(self._size)[index])
+
+
+class FileNames(Names):
+  """Names that are stored in the records."""
 
   def __iter__(self) -> Iterator[str]:
     return self.of(range(self._size))

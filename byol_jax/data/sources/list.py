@@ -6,6 +6,7 @@ import logging
 import os
 import re
 
+from byol_jax import wording
 from byol_jax.data.sources import columns
 from byol_jax.data.sources import folder
 from byol_jax.data.sources import labels as labels_lib
@@ -67,25 +68,9 @@ def read_list(path: str, split: str = 'train',
     UserError: names the list and the line that is wrong.
     TransientError: the storage fails for a minute.
   """
-  separator = columns.separator(path)
-  comments = []
-  def read() -> tuple[list[str], labels_lib.Texts | None]:
-    comments.clear()
-    with open(path, encoding='utf-8-sig', newline='') as f:
-      lines = columns.without_nul(path, f)
-      if separator is not None:
-        skipped = None if rules == '0.1' else comments
-        return columns.read_table(path, lines, separator, path_column, label_column,
-                                  skipped)
-      files = []
-      for written in filter(str.strip, lines):
-        line = written.strip()
-        is_comment = (written.startswith('#') if rules == '0.1'
-                      else columns.is_comment(line))
-        (comments if is_comment else files).append(line)
-      return files, None
   try:
-    files, texts = retry.insist(read, repr(path))
+    files, texts, comments = retry.insist(
+        lambda: _read(path, rules, path_column, label_column), repr(path))
   except OSError as error:
     key = {'train': 'path', 'test': 'test_path'}[split]
     raise UserError(f'cannot read the list of images {path!r}: '
@@ -93,19 +78,10 @@ def read_list(path: str, split: str = 'train',
   except UnicodeDecodeError as error:
     raise UserError(f'{path!r} is not a list of images in UTF-8 text ({error}): save '
                     'it as UTF-8, uncompressed') from error
-  if not files:
-    raise UserError(f'the list of images {path!r} is empty')
-  if files[0].startswith('file:'):
-    raise UserError(f'{path!r} lists {files[0]!r}: write paths as they are, without '
-                    'file://')
-  if paths_lib.in_bucket(files[0]):
-    raise UserError(f'{path!r} lists {files[0]!r}, but only local files are read: '
-                    'mount the bucket or download them, and list the paths there')
+  _check_first(path, files, is_plain=texts is None)
   if comments:
-    _console.info('%s: passed over %d lines with comments, the first is %r', path,
-                  len(comments), comments[0])
-  if texts is None:
-    _check_no_labels(path, files[0])
+    _console.info('%s: passed over %s with comments, the first is %r', path,
+                  wording.count(len(comments), 'line'), comments[0])
   labels, names = None, None
   if texts is not None:
     labels, names = labels_lib.of_texts(repr(path), texts, split, class_names, rules)
@@ -115,10 +91,38 @@ def read_list(path: str, split: str = 'train',
   return folder.Listing(root, files, labels, names)
 
 
-def _check_no_labels(path: str, line: str) -> None:
-  """Raises UserError for 'a.jpg 1' and 'a.jpg|1', which would be names of files."""
+def _read(path: str, rules: str, path_column: str | None, label_column: str | None,
+          ) -> tuple[list[str], labels_lib.Texts | None, list[str]]:
+  """Returns the paths, the labels of a list with columns, and the comments."""
+  separator, files, comments = columns.separator(path), [], []
+  with open(path, encoding='utf-8-sig', newline='') as f:
+    lines = columns.without_nul(path, f)
+    if separator is not None:
+      skipped = None if rules == '0.1' else comments
+      return *columns.read_table(path, lines, separator, path_column, label_column,
+                                 skipped), comments
+    for written in filter(str.strip, lines):
+      line = written.strip()
+      is_comment = (written.startswith('#') if rules == '0.1'
+                    else columns.is_comment(line))
+      (comments if is_comment else files).append(line)
+  return files, None, comments
+
+
+def _check_first(path: str, files: list[str], is_plain: bool) -> None:
+  """Raises UserError if the first path shows that these are no paths."""
+  if not files:
+    raise UserError(f'the list of images {path!r} is empty')
+  line = files[0]
+  if line.startswith('file:'):
+    raise UserError(f'{path!r} lists {line!r}: write paths as they are, without '
+                    'file://')
+  if paths_lib.in_bucket(line):
+    raise UserError(f'{path!r} lists {line!r}, but only local files are read: '
+                    'mount the bucket or download them, and list the paths there')
+  # 'a.jpg 1' and 'a.jpg|1' would be names of files
   found = re.match(r'(.+)[\s|;,](\S*)$', line)
-  if (found and found[1].rstrip().lower().endswith(folder.EXTENSIONS)
+  if (is_plain and found and found[1].rstrip().lower().endswith(folder.EXTENSIONS)
       and not line.lower().endswith(folder.EXTENSIONS)):
     raise UserError(f'{path!r} is read as one path a line, but {line!r} looks like a '
                     'path and a label: lists with labels are .csv (commas) or .tsv')

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import bad as bad_lib
 from byol_jax.data import workers
 from byol_jax.data.images.decode import BadImage
@@ -46,18 +47,14 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
     split: as in `parts.candidates`.
 
   Returns:
-    The images, in the order of the files and of their rows; None where `split` is
-    'test' and there is no such part. Of several test parts the first with labels is
-    taken.
+    The images, in the order of the files and of their rows; see `parts.opened`.
 
   Raises:
     UserError: a file is missing, cut short or damaged, has no images, or other columns
       than the first. The message names the file.
     TransientError: the storage fails for a minute.
   """
-  return table.first_labelled(
-      _opened(request, split, files)
-      for files in parts.candidates(request, split, ENDINGS))
+  return parts.opened(request, split, ENDINGS, _opened)
 
 
 def _opened(request: table.Request, split: str, files: list[str]) -> table.Encoded:
@@ -76,10 +73,10 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
     groups = parquet.RowGroups(files, found, columns.wanted.image)
   counts = [len(one['label']) for one in found]
   if not sum(counts):
-    raise UserError(f'no images in {table.named(files, 3)}: the tables are empty')
+    raise UserError(f'no images in {wording.quoted(files, 3)}: the tables are empty')
   names = parts.texts_of(found, 'name')
   if len(names) < sum(counts) or not np.diff(names.ends, prepend=0).all():
-    names = parts.Numbered(files, counts, 'row')
+    names = parts.numbered(files, counts, 'row')
   labels, class_names = labels_lib.of_shards(request, split, files, found, names,
                                              columns.class_names)
   if groups.largest > _SLOW:
@@ -185,7 +182,7 @@ def _image(path: str, schema: Any, features: dict[str, dict[str, Any]],
   if len(found) == 1:
     return found[0]
   if found:
-    raise UserError(f'{path} has images in the columns {table.named(found, 20)}: '
+    raise UserError(f'{path} has images in the columns {wording.quoted(found, 20)}: '
                     f"choose one with config key data.image_column='{found[0]}'")
   urls = [name for name in schema.names if 'url' in name.lower()]
   hint = '; it has addresses of images only: download them, as img2dataset does' if (
@@ -208,7 +205,7 @@ def _label(path: str, schema: Any, features: dict[str, dict[str, Any]], asked: s
     if asked in schema.names and is_able(asked):
       return asked
     raise UserError(f'{path} has no column {asked!r} with whole numbers or names: its '
-                    f'columns are {table.named(schema.names, 20)}: check config key '
+                    f'columns are {wording.quoted(schema.names, 20)}: check config key '
                     "data.label_column; 'none' is for no labels")
   able = list(filter(is_able, schema.names))
   classes = [x for x in able if features.get(x, {}).get('_type') == 'ClassLabel']
@@ -216,7 +213,7 @@ def _label(path: str, schema: Any, features: dict[str, dict[str, Any]], asked: s
   if titled is not None:
     return (classes or able)[titled]
   if len(classes) > 1:
-    raise UserError(f'{path} has labels in the columns {table.named(classes, 20)}: '
+    raise UserError(f'{path} has labels in the columns {wording.quoted(classes, 20)}: '
                     f"choose one with config key data.label_column='{classes[0]}', or "
                     "none with 'none'")
   odd = [f'{name!r} ({str(schema.field(name).type)[:60]})' for name in schema.names

@@ -6,7 +6,7 @@ A path is a file, a folder of files, a pattern (*, ?, [..]), a range or choice i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import fnmatch
 import glob
@@ -16,9 +16,11 @@ import re
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data.records import texts
 from byol_jax.data.records.index import Index
 from byol_jax.data.sources import layout
+from byol_jax.data.sources import lazy
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
@@ -70,12 +72,12 @@ def candidates(request: table.Request, split: str,
       return [_complete(request.path, [path for path, _ in found])]
     if other := parts.get(''):
       _console.info('%s: passed over %s beside the parts %s', request.path,
-                    table.named(map(os.path.basename, other), _TOLD),
+                    wording.quoted(map(os.path.basename, other), _TOLD),
                     ', '.join(sorted(parts.keys() - {''})))
     folders = sorted({os.path.dirname(path) for path in train})
     if len(folders) > 1:
       _console.info('%s: the training part is all of %s', request.path,
-                    table.named(folders, _TOLD))
+                    wording.quoted(folders, _TOLD))
     return [_complete(request.path, train)]
   if split == 'test':
     tests = [parts[name] for name in TEST if name in parts] if train else []
@@ -86,8 +88,29 @@ def candidates(request: table.Request, split: str,
   if not files:
     raise UserError(
         f'{request.path} has no part {split!r}: its files are '
-        f'{table.named((below for _, below in found), _TOLD)}')
+        f'{wording.quoted((below for _, below in found), _TOLD)}')
   return [_complete(request.path, files)]
+
+
+def opened(request: table.Request, split: str, endings: tuple[str, ...],
+           open_files: Callable[[table.Request, str, list[str]], table.Encoded],
+           ) -> table.Encoded | None:
+  """Opens one part; of several test parts the first with labels, else the first one.
+
+  Args:
+    request, split, endings: as for `candidates`.
+    open_files: (request, split, files) -> the images of some files.
+
+  Returns:
+    None where `split` is 'test' and there is no such part.
+  """
+  first = None
+  for files in candidates(request, split, endings):
+    data = open_files(request, split, files)
+    if data.labels is not None:
+      return data
+    first = first or data
+  return first
 
 
 @contextlib.contextmanager
@@ -124,21 +147,13 @@ def texts_of(found: Sequence[Index], key: str) -> texts.Texts:
   return texts.joined([texts.of(one, key) for one in found])
 
 
-class Numbered(Sequence):
-  """Names for images without one, 'FILE, row 5', each made when it is needed."""
-
-  def __init__(self, files: Sequence[str], counts: Sequence[int], what: str):
-    self._files, self._what = files, what
-    self._ends = np.cumsum(counts)
-
-  def __len__(self) -> int:
-    return int(self._ends[-1])
-
-  def __getitem__(self, index: int) -> str:
-    index = range(len(self))[index]
-    file = int(np.searchsorted(self._ends, index, 'right'))
-    first = int(self._ends[file - 1]) if file else 0
-    return f'{os.path.basename(self._files[file])}, {self._what} {index - first}'
+def numbered(files: Sequence[str], counts: Sequence[int], what: str) -> lazy.Names:
+  """Returns names for images without one, 'FILE, row 5'."""
+  first = np.cumsum([0, *counts])
+  def name(index: int) -> str:
+    file = int(np.searchsorted(first, index, 'right')) - 1
+    return f'{os.path.basename(files[file])}, {what} {index - first[file]}'
+  return lazy.Names(name, int(first[-1]))
 
 
 def split_paths(path: str) -> list[str]:
@@ -194,18 +209,11 @@ def _files(path: str, endings: tuple[str, ...]) -> list[tuple[str, str]]:
     fixed = os.path.dirname(re.split(r'[*?\[{]', path, maxsplit=1)[0])
     return [(file, os.path.relpath(file, fixed or '.') if fixed else file)
             for one in expanded(path) for file in _globbed(one)]
-  if _is_dir(path):
+  if paths_lib.is_dir(path):
     return [(os.path.join(path, below), below) for below in walked(path, endings)]
   if not paths_lib.in_bucket(path) and not os.path.exists(path):
     return []
   return [(path, os.path.basename(path))]
-
-
-def _is_dir(path: str) -> bool:
-  try:
-    return paths_lib.is_dir(path)
-  except OSError as error:
-    raise paths_lib.refused(path, error) from error
 
 
 def _globbed(path: str) -> list[str]:
@@ -224,11 +232,8 @@ def _globbed(path: str) -> list[str]:
 
 def walked(root: str, endings: tuple[str, ...], folder: str = '') -> Iterator[str]:
   """Yields the files of a folder with one of the endings, folder by folder, sorted."""
-  try:
-    names = paths_lib.names(os.path.join(root, folder))
-  except OSError as error:
-    raise paths_lib.refused(os.path.join(root, folder), error) from error
-  names = [name.rstrip('/') for name in names if not name.startswith('.')]
+  names = [name.rstrip('/') for name in paths_lib.names(os.path.join(root, folder))
+           if not name.startswith('.')]
   for name in sorted(names, key=os.fsencode):
     if name.lower().endswith(endings):
       yield os.path.join(folder, name)
@@ -237,7 +242,7 @@ def walked(root: str, endings: tuple[str, ...], folder: str = '') -> Iterator[st
       below = os.path.join(folder, name)
       # in a bucket each look takes long, and names of files have endings
       if ('.' not in name and name.lower() not in layout.SYSTEM
-          and _is_dir(os.path.join(root, below))):
+          and paths_lib.is_dir(os.path.join(root, below))):
         yield from walked(root, endings, below)
 
 
@@ -251,8 +256,8 @@ def _part(below: str) -> str:
 
 def _complete(path: str, files: list[str]) -> list[str]:
   """Returns the files; raises UserError if a number is missing among theirs."""
-  is_chosen = all(not is_pattern(one) and not _is_dir(os.path.expanduser(one))
-                  or '{' in one for one in split_paths(path))
+  is_chosen = all(not is_pattern(one) and not paths_lib.is_dir(
+      os.path.expanduser(one)) or '{' in one for one in split_paths(path))
   if is_chosen:  # one by one
     return files
   groups: dict[tuple[str, ...], dict[int, str]] = {}

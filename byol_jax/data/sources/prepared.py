@@ -70,16 +70,13 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
 def _metadata(path: str, split: str) -> dict[str, Any] | None:
   """Reads the description of a part; None where there is no test part."""
   folder = os.path.join(path, split)
-  try:
-    if not paths_lib.is_dir(folder):
-      if split == 'test' and paths_lib.is_dir(path):
-        return None
-      raise _no_data(folder)
-    metadata = descriptions.read_metadata(folder)
-    is_ours = metadata is not None or descriptions.LOCK in paths_lib.names(path) or any(
-        map(descriptions.OURS.fullmatch, paths_lib.names(folder)))
-  except OSError as error:
-    raise paths_lib.refused(folder, error) from error
+  if not paths_lib.is_dir(folder):
+    if split == 'test' and paths_lib.is_dir(path):
+      return None
+    raise _no_data(folder)
+  metadata = descriptions.read_metadata(folder)
+  is_ours = metadata is not None or descriptions.LOCK in paths_lib.names(path) or any(
+      map(descriptions.OURS.fullmatch, paths_lib.names(folder)))
   if not is_ours:
     raise _no_data(folder)
   if metadata is None:

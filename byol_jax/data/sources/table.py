@@ -6,12 +6,13 @@ that are still JPEG, PNG, ... and are decoded when they are needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 import zlib
 
 import numpy as np
 
+from byol_jax import wording
 from byol_jax.data import bad as bad_lib
 from byol_jax.data.images import decode
 from byol_jax.data.sources import lazy
@@ -118,7 +119,7 @@ def described_classes(data: Data) -> str:
   names = [] if data.class_names is None else list(map(str, data.class_names))
   shown = ', '.join(_printable(name[:_MOST_OF_A_NAME])
                     for name in names[:_CLASSES_SHOWN])
-  return f'{num_classes(data)} classes' + (
+  return wording.count(num_classes(data), 'class') + (
       f' ({shown}{", ..." if len(names) > _CLASSES_SHOWN else ""})' if names else '')
 
 
@@ -137,29 +138,6 @@ def names_of(data: Data, rows: Sequence[int], split: str) -> list[str]:
   return [data.names[row] for row in rows]
 
 
-def first_labelled(opened: Iterable[Encoded]) -> Encoded | None:
-  """Returns the first data set with labels, else the first one; None without any."""
-  first = None
-  for data in opened:
-    if data.labels is not None:
-      return data
-    first = first or data
-  return first
-
-
-class _Some(Sequence):
-  """Some of the names, each looked up when it is needed."""
-
-  def __init__(self, names: Sequence[str], rows: np.ndarray):
-    self._names, self._rows = names, rows
-
-  def __len__(self) -> int:
-    return len(self._rows)
-
-  def __getitem__(self, index: int) -> str:
-    return self._names[int(self._rows[index])]
-
-
 def take(data: Data, rows: np.ndarray) -> Data:
   """Returns some of the images as a data set of their own, of the same kind.
 
@@ -171,18 +149,11 @@ def take(data: Data, rows: np.ndarray) -> Data:
   if isinstance(data, Images):
     # images that replace bad ones stay
     return data._replace(images=data.images[rows], labels=labels, bad=None, names=None)
-  names = _Some(data.names, rows)
+  names = lazy.Names(lambda index: data.names[int(rows[index])], len(rows))
   return data._replace(
       read=lambda index: data.read(int(rows[index])), size=len(rows),
       labels=labels, names=names,
       bad=bad_lib.BadImages(names, data.name, data.bad.limit))
-
-
-def named(names: Iterable[str], most: int) -> str:
-  """Returns the first of some names in quotes, for a message: "'a', 'b' and 3 more"."""
-  names = list(names)
-  more = len(names) - most
-  return ', '.join(map(repr, names[:most])) + (f' and {more} more' if more > 0 else '')
 
 
 def check_train_or_test(split: str, source: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 
+from byol_jax import wording
 from byol_jax.data import bad as bad_lib
 from byol_jax.data.records import index as index_lib
 from byol_jax.data.records import shards
@@ -37,18 +38,14 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
     split: as in `parts.candidates`.
 
   Returns:
-    The images, in the order of the shards and of their members; None where `split` is
-    'test' and there is no such part. Of several test parts the first with labels is
-    taken.
+    The images, in the order of the shards and of their members; see `parts.opened`.
 
   Raises:
     UserError: a shard is missing, compressed, cut short or damaged, or its samples
       cannot be understood. The message names the file.
     TransientError: the storage fails for a minute.
   """
-  return table.first_labelled(
-      _opened(request, split, files)
-      for files in parts.candidates(request, split, ENDINGS))
+  return parts.opened(request, split, ENDINGS, _opened)
 
 
 def _opened(request: table.Request, split: str, files: list[str]) -> table.Encoded:
@@ -61,8 +58,8 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
   names = parts.texts_of(found, 'name')
   _tell_without(request, files, found, len(names))
   if not len(names):
-    raise UserError(f'no images in {table.named(files, 3)}: a sample is an image, with '
-                    f'one of the endings {", ".join(folder.EXTENSIONS)}')
+    raise UserError(f'no images in {wording.quoted(files, 3)}: a sample is an image, '
+                    f'with one of the endings {", ".join(folder.EXTENSIONS)}')
   labels, class_names = labels_lib.of_shards(request, split, files, found, names)
   if split == 'train':
     _tell_of_folders(request, names, labels is None and not request.label_column)
@@ -115,8 +112,8 @@ def _tell_without(request: table.Request, files: Sequence[str],
   limit = request.max_bad
   if limit is None:
     limit = bad_lib.default_limit(images + count)
-  said = (f'{count} samples of {request.path} have no image'
-          f'{f" {request.image_column!r}" if request.image_column else ""}, as '
+  what = f' {request.image_column!r}' if request.image_column else ''
+  said = (f'no image{what} in {wording.count(count, "sample")} of {request.path}, as '
           f'{names[0]!r} of {path}')
   if count > limit:
     raise UserError(f'{said}; config key data.max_bad_images allows {limit}: mend '

@@ -108,7 +108,8 @@ def open_split(request: table.Request, split: str,
   info, formats = part.info, tfds.core.FileFormat
   sizes = _sizes(part)
   if info.file_format == formats.ARRAY_RECORD:
-    records = _by_random_access(part, _array_records(part))
+    # not TFDS's own data source, which keeps every shard open (no issue known)
+    records = _by_random_access(part, shards.reader(part.files))
   elif info.file_format == formats.TFRECORD:
     records = _by_random_access(part, _tfrecords(part))
   else:
@@ -119,7 +120,8 @@ def open_split(request: table.Request, split: str,
     labels = None
   if labels is not None:
     class_names = tuple(getattr(info.features[part.label], 'names', None) or ()) or None
-  names = records.names or _Numbers(info.full_name, split, part.size)
+  names = records.names or lazy.Names(
+      lambda index: f'{info.full_name}, split {split}, record {index}', part.size)
   name = f'tfds {request.tfds_name or request.path}'
   return table.Encoded(
       records.read, part.size, labels, names, class_names, name,
@@ -133,20 +135,6 @@ def _identity(part: _Part, sizes: Sequence[int], first: bytes) -> str:
             shard.examples_in_shard] for shard, size in zip(part.shards, sizes)]
   return json.dumps([part.info.full_name, part.split, part.info.file_format.value,
                      files, hashlib.sha256(first).hexdigest()])
-
-
-class _Numbers(Sequence):
-  """Names of records, 'title, split split, record 5', each made when it is needed."""
-
-  def __init__(self, title: str, split: str, size: int):
-    self._prefix = f'{title}, split {split}, record '
-    self._size = size
-
-  def __len__(self) -> int:
-    return self._size
-
-  def __getitem__(self, index: int) -> str:
-    return f'{self._prefix}{range(self._size)[index]}'
 
 
 def _import_tfds() -> Any:
@@ -212,14 +200,8 @@ def _sizes(part: _Part) -> list[int]:
   return list(workers.each(size, part.files))
 
 
-def _array_records(part: _Part) -> Callable[[int], bytes]:
-  """Returns a function that reads a record of a part, the whole serialized example."""
-  # not TFDS's own data source, which keeps every shard open (no issue known)
-  return _by_number(part, shards.reader(part.files))
-
-
-def _tfrecords(part: _Part) -> Callable[[int], bytes]:
-  """Returns the function of `_array_records`, for TFRecord files."""
+def _tfrecords(part: _Part) -> Callable[[int, int], bytes]:
+  """Returns (file's index, record's number in it) -> the record of TFRecord files."""
   files = part.files
   try:
     starts = [found['starts'] for found in index_lib.indexes(
@@ -234,20 +216,16 @@ def _tfrecords(part: _Part) -> Callable[[int], bytes]:
   def read(shard: int, k: int) -> bytes:
     return retry.insist(lambda: tfrecord.read(
         files[shard], *map(int, starts[shard][k:k + 2])), repr(files[shard]))
-  return _by_number(part, read)
+  return read
 
 
-def _by_number(part: _Part,
-               read: Callable[[int, int], bytes]) -> Callable[[int], bytes]:
-  """Returns `shards.by_number` of a part."""
-  return shards.by_number(
-      part.files, [shard.take for shard in part.shards], read,
+def _by_random_access(part: _Part, read_one: Callable[[int, int], bytes]) -> _Records:
+  """Returns the content of a part whose records, by file and number, are read alone."""
+  read_record = shards.by_number(
+      part.files, [shard.take for shard in part.shards], read_one,
       lambda file, k, error: part.damaged(f'record {k} of {file}: {error}'),
       [shard.skip for shard in part.shards])
 
-
-def _by_random_access(part: _Part, read_record: Callable[[int], bytes]) -> _Records:
-  """Returns the content of a part whose records are read one by one."""
   def parser(*features: str | None) -> Callable[[int], dict[str, Any]]:
     # Parses only these features, not bounding boxes for example.
     only = part.tfds.features.FeaturesDict(

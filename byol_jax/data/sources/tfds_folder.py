@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import contextlib
 import os
 import pathlib
 import re
@@ -35,7 +36,7 @@ def open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
     TransientError: the storage fails for a minute.
   """
   if not name:
-    if data_dir and 'features.json' in _names(data_dir):
+    if data_dir and 'features.json' in paths_lib.names(data_dir):
       return _insist_on(
           lambda: tfds.builder_from_directory(data_dir), data_dir,
           lambda error: f'TFDS folder {data_dir!r} is damaged '
@@ -71,7 +72,8 @@ def _insist_on(build: Callable[[], Any], folder: str,
     except Exception as error:  # not found, or an error of the parsers of its files
       cause = failures.cause(error)
       may_pass = cause is not None and failures.may_pass(cause)
-      if not is_last and (may_pass or paths_lib.in_bucket(folder)) and _names(folder):
+      if not is_last and (may_pass or paths_lib.in_bucket(folder)) and (
+          paths_lib.names(folder)):
         continue
       if cause is None or isinstance(cause, FileNotFoundError):
         if paths_lib.in_bucket(folder):
@@ -89,30 +91,18 @@ def _read_descriptions(folder: str) -> None:
   Raises:
     UserError, TransientError: a file cannot be read.
   """
-  for version in ('', *_names(folder)):
+  for version in ('', *paths_lib.names(folder)):
     for name in ('dataset_info.json', 'features.json'):
       path = os.path.join(folder, version, name)
-      try:
+      with paths_lib.reading(path), contextlib.suppress(FileNotFoundError):
         retry.insist(lambda path=path: paths_lib.read_bytes(path), repr(path))
-      except FileNotFoundError:
-        pass
-      except OSError as error:
-        raise paths_lib.refused(path, error) from error
-
-
-def _names(folder: str) -> list[str]:
-  """Returns the names in a folder, once its storage answers."""
-  try:
-    return paths_lib.names(folder)
-  except OSError as error:
-    raise paths_lib.refused(folder, error) from error
 
 
 def _why_not_there(name: str, where: str, error: Exception) -> str:
   """Returns the reason why TFDS finds no data set of a name."""
   plain = name.split(':')[0]
   again = f'tfds build {plain} --data_dir={where} --file_format=array_record'
-  versions = _names(os.path.join(where, plain))
+  versions = paths_lib.names(os.path.join(where, plain))
   if versions:
     return (f'TFDS data set {name!r} cannot be opened in {where} '
             f'({errors.one_line(error)}): there is {", ".join(versions)}; if that is '

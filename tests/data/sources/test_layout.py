@@ -102,7 +102,7 @@ def test_what_was_passed_over_is_counted(tmp_path, caplog):
   folder.list_folder(root, 'train')
   assert caplog.messages[-1] == f"{root}: no images in 'gone'"
   line = next(x for x in caplog.messages if 'passed over' in x)
-  assert '5 files by their endings (.txt x 2, ' in line and 'without an ending x 1' in line
+  assert '5 files by the ending (.txt x 2, ' in line and 'without an ending x 1' in line
   with pytest.raises(folder.UserError, match=r'no images in .*passed over 1 files .*\.raw'):
     folder.list_folder(_make(tmp_path / 'raw', '1.raw'), 'train')
 

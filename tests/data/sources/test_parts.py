@@ -79,7 +79,7 @@ def test_many_shards_that_are_missing_are_counted(tmp_path):
 
 
 def test_numbered_names():
-  names = parts.Numbered(['/x/a.parquet', '/x/b.parquet'], [2, 3], 'row')
+  names = parts.numbered(['/x/a.parquet', '/x/b.parquet'], [2, 3], 'row')
   assert len(names) == 5 and list(names) == [
       'a.parquet, row 0', 'a.parquet, row 1', 'b.parquet, row 0', 'b.parquet, row 1',
       'b.parquet, row 2']

@@ -131,7 +131,7 @@ def test_bad_input_is_one_line(tmp_path):
   refused(tar(('a.jpg', image), ('a.cls', b'0.5')), "label '0.5'")
   refused(tar(('a.jpg', image), ('a.cls', b'-3')), 'counted from 0')
   refused(tar(('a.jpg', image), ('a.json', b'{')), 'no JSON', label_column='x')
-  refused(tar(('a.txt', b'words')), '1 samples of .* have no image', max_bad=0)
+  refused(tar(('a.txt', b'words')), 'no image in 1 sample of ', max_bad=0)
   refused(tar(('a.txt', b'words')), 'no images in')
   (tmp_path / 'x.tar').write_bytes(tar(('a.jpg', image), ('a.left.png', image)))
   assert _open(path, image_column='left.png').names[0] == 'a.left.png'
