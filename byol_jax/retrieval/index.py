@@ -177,8 +177,9 @@ def read_about(path: str) -> dict[str, Any]:
 
 
 def _is_whole(about: dict[str, Any] | None) -> bool:
-  return about is not None and all(
+  return (about is not None and all(
       isinstance(about.get(key), kind) for key, kind in _KINDS.items())
+          and about['image_size'] > 1 and 0 < about['center_share'] <= 1)
 
 
 def _hit(score: float, row: dict[str, Any]) -> Hit:

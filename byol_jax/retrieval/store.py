@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import datetime
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,8 @@ class Store:
     if where:
       search = search.where(where, prefilter=True)
     try:
+      if where and ';' in re.sub("'[^']*'", '', where):
+        raise ValueError('one condition, without ;')  # LanceDB leaves out what follows
       found = search.to_list()
     except (ValueError, RuntimeError, OSError) as error:
       if not where:

@@ -72,7 +72,8 @@ def how_to_convert(path: str, to: str = '') -> str:
   """
   return ('it is a pickle, which may hold a program; where PyTorch is, convert it: '
           f"import torch, safetensors.torch as s; d = torch.load({path!r}, "
-          f"weights_only=True); s.save_file(d.get('state_dict', d), "
+          f"weights_only=True); s.save_file({{k: v.float().contiguous() for k, v in "
+          f"d.get('state_dict', d).items()}}, "
           f"{to or os.path.splitext(path)[0] + SUFFIX!r})")
 
 

@@ -30,6 +30,7 @@ _console = logging.getLogger('byol_jax')
 OURS = 'byol_jax'  # the key of our own metadata beside torch's names
 _MOST_HEADER = 16 << 20  # bytes
 _MOST_CONFIG = 1 << 20
+_MOST_NAME = 300  # characters
 _MOST_NAMED = 4
 # a network with more in its constructor has the same names, but computes otherwise
 _ARCHITECTURES = re.compile('(tv_)?resnet(18|34|50|101|152|200)|resnetv2_(50|101|152)')
@@ -79,7 +80,9 @@ def parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     kinds = {name: entry['dtype'] for name, entry in header.items()
              if name != '__metadata__'}
     for name, kind in kinds.items():
-      if kind in ('BF16', 'F16', 'F64'):
+      if len(name) > _MOST_NAME or not name.isprintable():
+        raise ValueError('a name in it is none of an array')
+      if kind != 'F32' and kind.startswith(('F', 'BF')):
         raise ValueError(f'{name} is {kind}: convert the arrays to float32')
     metadata = header.get('__metadata__', {})
     return safetensors.numpy.load(data), {
@@ -211,7 +214,9 @@ def _preparation(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
   timm = found.get('config.json', {}).get('pretrained_cfg') or {}
   other = found.get('preprocessor_config.json', {})
   size = timm.get('input_size') or [other.get('size')]
-  side = size[-1].get('shortest_edge') if isinstance(size[-1], dict) else size[-1]
+  side = size[-1]
+  if isinstance(side, dict):
+    side = side.get('shortest_edge') or side.get('height')
   keys = {'data.mean': timm.get('mean') or other.get('image_mean'),
           'data.std': timm.get('std') or other.get('image_std'),
           'data.center_share': timm.get('crop_pct') or other.get('crop_pct'),

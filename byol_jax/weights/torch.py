@@ -38,10 +38,12 @@ class Scheme(NamedTuple):
   """A library's names of a ResNet's arrays.
 
   Attributes:
-    first: the name of the first convolution, which no other scheme has.
+    first: the name of the first convolution.
+    block: the name of the first convolution in a block; no other scheme has both.
     renamed: (pattern, replacement) in order, which make torchvision's names of them.
   """
   first: str
+  block: str
   renamed: tuple[tuple[str, Any], ...] = ()
 
 
@@ -50,13 +52,15 @@ def _group(plus: int):
 
 
 SCHEMES = {
-    'torchvision and timm': Scheme('conv1.weight'),
-    "timm's resnetv2": Scheme('stem.conv.weight', (
+    'torchvision and timm': Scheme('conv1.weight', 'layer1.0.conv1.weight'),
+    "timm's resnetv2": Scheme('stem.conv.weight', 'stages.0.blocks.0.conv1.weight', (
         (r'^stem\.conv\.', 'conv1.'), (r'^stem\.norm\.', 'bn1.'),
         (r'^stages\.(\d)\.blocks\.', _group(1)), (r'\.norm(\d)\.', r'.bn\1.'),
         (r'\.downsample\.conv\.', '.downsample.0.'),
         (r'\.downsample\.norm\.', '.downsample.1.'))),
-    "transformers' ResNet": Scheme('embedder.embedder.convolution.weight', (
+    "transformers' ResNet": Scheme(
+        'embedder.embedder.convolution.weight',
+        'encoder.stages.0.layers.0.layer.0.convolution.weight', (
         (r'^embedder\.embedder\.convolution\.', 'conv1.'),
         (r'^embedder\.embedder\.normalization\.', 'bn1.'),
         (r'^encoder\.stages\.(\d)\.layers\.', _group(1)),
@@ -65,17 +69,19 @@ SCHEMES = {
         (r'\.layer\.(\d)\.convolution\.', lambda found: f'.conv{int(found[1]) + 1}.'),
         (r'\.layer\.(\d)\.normalization\.', lambda found: f'.bn{int(found[1]) + 1}.'))),
     # Sequential(*resnet.children()); without ReLU and pooling its numbers are smaller
-    "lightly's Sequential": Scheme('0.weight', (
+    "lightly's Sequential": Scheme('0.weight', '4.0.conv1.weight', (
         (r'^0\.', 'conv1.'), (r'^1\.', 'bn1.'), (r'^([4-7])\.', _group(-3)))),
-    "lightly's small ResNet": Scheme('0.weight', (
+    "lightly's small ResNet": Scheme('0.weight', '2.0.conv1.weight', (
         (r'^0\.', 'conv1.'), (r'^1\.', 'bn1.'), (r'^([2-5])\.', _group(-1)),
         (r'\.shortcut\.', '.downsample.'))),
 }
-# what people's own modules call the encoder within them
-_PREFIXES = ('module', 'model', 'backbone', 'encoder', 'resnet', 'timm_model', 'net',
-             'base_encoder', 'encoder_q', 'online_encoder', 'online_network')
+# what people's own modules call the encoder within them: where there are several
+# encoders, as the target network, this is the one that learns
+_PREFIXES = {'module', 'model', 'backbone', 'encoder', 'resnet', 'timm_model', 'net',
+             'base_encoder', 'encoder_q', 'online_encoder', 'online_network',
+             '_orig_mod'}
 _NEAREST = 'the nearest network of byol_jax'  # in messages
-_OURS = re.compile(r'(conv1|bn1|layer\d+)\..*')
+_OURS = re.compile(r'(conv1|bn1|layer\d)\..*')
 
 
 def name_of(module: str, leaf: str) -> str | None:
@@ -155,27 +161,36 @@ def recognized(arrays: Mapping[str, np.ndarray]) -> tuple[
     the arrays that are not the encoder's, such as a classifier's.
 
   Raises:
-    Unfit: there is no ResNet.
+    Unfit: there is no ResNet, or there are several and none of `_PREFIXES`.
   """
-  for title, scheme in SCHEMES.items():
-    firsts = [name for name in arrays if _is_first(name, scheme.first)]
-    for first in sorted(firsts, key=len):
-      prefix = first.removesuffix(scheme.first)
-      renamed = {}
-      for name in arrays:
-        new = name.removeprefix(prefix)
-        for pattern, replacement in scheme.renamed if name.startswith(prefix) else ():
-          new = re.sub(pattern, replacement, new)
-        if name.startswith(prefix) and _OURS.fullmatch(new):
-          renamed[new] = name
-      if 'layer1.0.conv1.weight' in renamed:
-        return ({new: arrays[name] for new, name in renamed.items()},
-                f'{title}{f", behind {prefix!r}" if prefix else ""}',
-                sorted(arrays.keys() - set(renamed.values())))
-  names = sorted(arrays)
-  raise Unfit(
-      'holds no ResNet by the names of torchvision, timm, transformers or lightly; '
-      + (f'its first names are {", ".join(names[:3])}' if names else 'it is empty'))
+  there = [(prefix, title) for title, scheme in SCHEMES.items()
+           for prefix in _prefixes(arrays, scheme)]
+  known = [it for it in there if {*it[0].split('.')[:-1]} <= _PREFIXES]
+  if not there:
+    names = ', '.join(sorted(arrays)[:3])[:200]
+    raise Unfit('holds no ResNet by the names of torchvision, timm, transformers or '
+                f'lightly; its first names are {names or "none"}')
+  if len(there) > 1 and not known:
+    raise Unfit(f'holds {len(there)} encoders, behind ' + ', '.join(
+        repr(prefix) for prefix, _ in there[:3]) + ': keep the arrays of one')
+  prefix, title = min(known or there, key=lambda it: len(it[0]))
+  renamed = {}
+  for name in arrays:
+    if name.startswith(prefix):
+      new = name.removeprefix(prefix)
+      for pattern, replacement in SCHEMES[title].renamed:
+        new = re.sub(pattern, replacement, new)
+      if _OURS.fullmatch(new):
+        renamed[new] = name
+  return ({new: arrays[name] for new, name in renamed.items()},
+          f'{title}{f", behind {prefix!r}" if prefix else ""}',
+          sorted(arrays.keys() - set(renamed.values())))
+
+
+def _prefixes(arrays: Mapping[str, np.ndarray], scheme: Scheme) -> list[str]:
+  """Returns what stands before a scheme's names, wherever a ResNet begins."""
+  found = (re.fullmatch(rf'((?:.*\.)?){re.escape(scheme.first)}', x) for x in arrays)
+  return [it[1] for it in found if it and it[1] + scheme.block in arrays]
 
 
 def head(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -183,13 +198,6 @@ def head(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   found = {name: arrays.get(name, arrays.get(v2_name(name))) for name in _HEAD.values()}
   return {name: array.reshape(array.shape[:2]) for name, array in found.items()
           if array is not None}
-
-
-def _is_first(name: str, first: str) -> bool:
-  """Returns whether a name is that of a first convolution, maybe behind prefixes."""
-  prefix, is_it, rest = name.rpartition(first)
-  return bool(is_it) and not rest and (not prefix or prefix.endswith('.') and all(
-      part in _PREFIXES for part in prefix[:-1].split('.')))
 
 
 def network_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -205,7 +213,7 @@ def network_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """
   blocks: dict[int, int] = {}
   for name in arrays:
-    if found := re.match(r'layer(\d+)\.(\d+)\.', name):
+    if found := re.match(r'layer(\d)\.(\d{1,9})\.', name):
       group, block = map(int, found.groups())
       blocks[group] = max(blocks.get(group, 0), block + 1)
   sizes = tuple(count for _, count in sorted(blocks.items()))
@@ -252,6 +260,8 @@ def to_haiku(arrays: Mapping[str, np.ndarray], params: Any, state: Any,
       there = 'missing' if array is None else f'of shape {tuple(array.shape)}'
       raise Unfit(f'is of another network: {name} is {there} there, of shape '
                   f'{expected} in {_NEAREST}')
+    if leaf == 'counter' and not 0 <= array < 2**63:
+      raise Unfit(f'has {name} that is no number of batches')
     return array
 
   def module_of(module: str, leaves: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -141,8 +141,8 @@ class Pickle:
     into, keys = self._top(dict), items[::2]
     # the hash of a tuple of tuples may take for ever; so do large numbers of one hash
     if len(items) % 2 or not all(
-        isinstance(key, str) or isinstance(key, int) and abs(key) < 2**32
-        for key in keys):
+        len(key) <= _MOST_NAME and key.isprintable() if isinstance(key, str) else
+        isinstance(key, int) and abs(key) < 2**32 for key in keys):
       raise Refused('a dictionary without names')
     into.update(zip(keys, items[1::2]))
 

@@ -73,6 +73,8 @@ def test_folders_that_are_no_index(folder, tmp_path_factory):
     Index.open(empty)
   for text, message in (
       ('{', 'is damaged'), ('{"digest": 5}', 'is damaged'),
+      ('{"weights": "a", "network": "online", "digest": "1", "image_size": -3, '
+       '"center_share": 1.0}', 'is damaged'),
       ('{"format": "x 2"}', "of the format 'x 2'")):
     (empty / 'index.json').write_text(text)
     with pytest.raises(UserError, match=message):

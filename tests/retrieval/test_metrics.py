@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from byol_jax.retrieval import metrics
+from byol_jax.retrieval import neighbours
 
 AT = (1, 5, 10, 100)
 
@@ -60,6 +61,38 @@ def test_equals_the_plain_definitions(case):
       assert found.keys() == expected.keys()
       for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-12), (name, size)
+
+
+@pytest.mark.parametrize('size', [1, 2, 37, 130])
+@pytest.mark.parametrize('case', ['equal', 'zeros', 'twice', 'all', 'none', 'weights'])
+def test_what_is_rare_has_the_plain_definitions(case, size):
+  # equal images are equally near, wherever they stand: the first counts as nearer
+  gallery = np.random.default_rng(6).standard_normal((size, 6)).astype(np.float32)
+  if case in ('equal', 'zeros'):
+    gallery[:] = gallery[0] if case == 'equal' else 0
+  elif case == 'twice':
+    gallery[size // 2:] = gallery[:size - size // 2]
+  queries, own = gallery[:7], np.arange(7)[:size]
+  own[-1] = -1  # one is not of the gallery
+  weight_of = [{'all': dict.fromkeys(range(size), 1.0), 'none': {},
+                'weights': {0: 0.0, q: 1.0, size - 1: 0.5}}.get(
+                    case, {0: 1.0, size - 1: 2.0}) for q in range(len(queries))]
+  pairs = [(q, row, weight) for q, weights in enumerate(weight_of)
+           for row, weight in weights.items()]
+  found = neighbours.measure(gallery, queries, neighbours.by_pairs(
+      *(np.array([pair[k] for pair in pairs], kind)
+        for k, kind in enumerate((int, int, float))), len(queries)), AT, own)
+  x = gallery / np.maximum(np.linalg.norm(gallery, axis=1, keepdims=True), 1e-9)
+  exact, expected = (x[:7] @ x.T).round(6), {}
+  for q, of_query in enumerate(weight_of):
+    weights = {row: w for row, w in of_query.items() if w and row != own[q]}
+    order = [row for row in np.argsort(-exact[q], kind='stable') if row != own[q]]
+    if weights:
+      expected[q] = plain(order, weights)
+  assert found.queries.tolist() == list(expected)
+  for values, wanted in zip(found.values, expected.values(), strict=True):
+    for name, value in zip(metrics.names(AT), values, strict=True):
+      assert value == pytest.approx(wanted[name], abs=1e-12), name
 
 
 def test_equals_the_formulas_of_pytorch_metric_learning():

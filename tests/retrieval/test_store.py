@@ -1,5 +1,11 @@
 """The table of an index, against numpy."""
 
+import os
+import shutil
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 
@@ -33,7 +39,7 @@ def test_the_nearest_are_numpys(tmp_path, dtype):
   store.put(rows(names, x, [float(k) for k in range(50)]))
   query = unit(1)[0]
   cosines = x @ query
-  for where, allowed in ((None, range(50)), ('price < 20', range(20))):
+  for where, allowed in ((None, range(50)), ("price < 20 AND image != 'a;b'", range(20))):
     order = sorted(allowed, key=lambda k: -cosines[k])[:5]
     found = store.nearest(query, 5, where)
     assert [row['image'] for _, row in found] == [names[k] for k in order]
@@ -74,11 +80,56 @@ def test_an_approximate_index_answers_and_takes_more(tmp_path):
   assert store.nearest(x[7], 1, 'price = 1')[0][1]['price'] == 1
 
 
+APPROXIMATE = """
+import sys
+from byol_jax.retrieval import store
+table = store.open_table(sys.argv[1])
+print('begun', flush=True)
+table.approximate()
+"""
+
+
+def approximated(folder, killed_after=None):
+  """Makes the approximate index in a process, maybe killed; returns its seconds."""
+  process = subprocess.Popen([sys.executable, '-c', APPROXIMATE, str(folder)],
+                             stdout=subprocess.PIPE)
+  process.stdout.readline()
+  start = time.monotonic()
+  if killed_after is not None:
+    time.sleep(killed_after)
+    process.kill()
+  process.communicate()
+  return time.monotonic() - start
+
+
+@pytest.mark.skipif('BYOL_TEST_LONG' not in os.environ, reason='BYOL_TEST_LONG=1')
+def test_a_kill_while_the_approximate_index_is_made(tmp_path):
+  store, x = make(tmp_path / 'a'), unit(50_000)
+  names = [str(k) for k in range(len(x))]
+  store.put(rows(names, x, [0.0] * len(x)))
+  shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+  seconds = approximated(tmp_path / 'b')
+  queries = unit(50)
+  true = [{names[k] for k in row} for row in np.argsort(-(queries @ x.T))[:, :10]]
+  def found(store):
+    return sum(len(of_query & {row['image'] for _, row in store.nearest(query, 10)})
+               for query, of_query in zip(queries, true))
+  for share in (0.1, 0.2, 0.3, 0.4, 0.5):
+    approximated(tmp_path / 'a', share * seconds)
+    store = store_lib.open_table(str(tmp_path / 'a'))
+    print(share, store.is_approximate)
+    assert store.size == len(x) and found(store) > (
+        450 if store.is_approximate else 499)
+  store.approximate()
+  assert store.is_approximate and store.size == len(x) and found(store) > 450
+
+
 def test_mistakes_end_in_one_line(tmp_path):
   store = make(tmp_path)
   store.put(rows(['a'], unit(1), [1.0]))
-  with pytest.raises(errors.UserError, match='no condition on the columns image, price'):
-    store.nearest(unit(1)[0], 1, 'colour = 3')
+  for where in ('colour = 3', 'price = 1; DROP TABLE images', "'"):
+    with pytest.raises(errors.UserError, match='no condition on the columns image, pr'):
+      store.nearest(unit(1)[0], 1, where)
   with pytest.raises(errors.UserError, match='or their kinds differ'):
     store_lib.create(str(tmp_path), 16, 'float32', {'price': 'text'})
   with pytest.raises(errors.UserError, match='holds no index'):

@@ -107,8 +107,15 @@ def test_a_killed_one_goes_on_to_the_same_content(run, catalogue, tmp_path, monk
   assert json.loads((tmp_path / 'index/index.json').read_text())['complete']
 
 
-def test_an_approximate_one_tells_its_recall(run, catalogue):
+def test_an_approximate_one_tells_its_recall(run, catalogue, monkeypatch):
   folder, _ = catalogue
+  def killed(self):
+    assert self.is_approximate
+    raise KeyboardInterrupt
+  with monkeypatch.context() as patch:
+    patch.setattr(store_lib.Store, 'compact', killed)
+    with pytest.raises(KeyboardInterrupt):
+      index(run, folder, '--config.index.approximate_from=10')
   for _ in range(2):
     assert index(run, folder, '--config.index.approximate_from=10') == 0
     about = json.loads((folder.parent / 'index/index.json').read_text())

@@ -89,9 +89,15 @@ def test_what_does_not_come_in(folder):
   refused('its array .*var_ema.average is not finite, or a variance below 0')
   write(path, arrays | {name: arrays[name][:3]})
   refused(r'is of another network: layer1.0.bn1.weight is of shape \(3,\) there')
+  write(path, {'a\nb': arrays[name]})
+  refused('a name in it is none of an array')
   whole = safetensors.numpy.save(arrays)
+  for config in ([1], 'x', None):
+    write(path, arrays, config)
+    refused('config.json, which is damaged')
+  write(path, arrays)
   for data in (whole[:-1], b'', whole[:100], b'\xff' * 50,
-               (9).to_bytes(8, 'little') + b'{"a": 1 }'):
+               (9).to_bytes(8, 'little') + b'{"a": 1 }', b'PK\3\4' + bytes(40)):
     (path / 'model.safetensors').write_bytes(data)
     refused('cannot be read: it is damaged')
   (path / 'model.safetensors').write_bytes(b'version https://git-lfs.github.com/spec/v1')

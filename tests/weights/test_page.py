@@ -80,8 +80,8 @@ def test_torch(made, tmp_path, name):
   given = ('import numpy, torch; torch.set_grad_enabled(False)\n'
            "images = torch.from_numpy(numpy.load('images.npy'))\n"
            'from PIL import Image\npil_images = [Image.new("RGB", (9, 9))]\n')
-  if name == 'resnet18':
-    close(sample.features, ran(tmp_path, WITHOUT + given + code("'local-dir:")))
+  close(sample.features, ran(tmp_path, WITHOUT + given + code(
+      "'local-dir:" if name == 'resnet18' else "byol_resnet.load('OUT/timm')")))
   said = code("encoder.load('DIR')", card.text(weights, {}, 'noise', [], ''))
   torch_s, ours = said.replace('DIR', str(out)).split('from byol_jax')
   close(sample.features, ran(tmp_path, WITHOUT + given + torch_s))
@@ -95,7 +95,7 @@ def test_what_a_pth_becomes(tmp_path):
   """The line that converts it, of the message that refuses it."""
   torch = pytest.importorskip('torch', reason="large: pip install 'byol_jax[torch]'")
   path = tmp_path / 'theirs.pth'
-  torch.save({'state_dict': {'a.weight': torch.ones(2, 3)}}, path)
+  torch.save({'state_dict': {'a.weight': torch.ones(3, 2).half().T}}, path)
   (tmp_path / 'hf').mkdir()
   (tmp_path / 'hf/config.json').write_text('{"architectures": ["ResNetModel"]}')
   shutil.copy(path, tmp_path / 'hf/pytorch_model.bin')

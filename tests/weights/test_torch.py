@@ -42,6 +42,7 @@ def same(trees, weights):
 
 @pytest.mark.parametrize('names, prefix', [
     (str, ''), (str, 'module.'), (str, 'module.encoder_q.'), (str, 'timm_model.'),
+    (str, '_orig_mod.'), (str, 'student.backbone.'), (lightly, 'net.0.'),
     (torch_lib.v2_name, 'model.'), (lightly, 'backbone.'), (transformers, 'resnet.')])
 @pytest.mark.parametrize('bottleneck', [False, True])
 def test_there_and_back(made, bottleneck, names, prefix):
@@ -57,6 +58,19 @@ def test_there_and_back(made, bottleneck, names, prefix):
   assert torch_lib.network_of(found) == {
       'name': 'resnet8', 'width': 0.5, 'stem': 'small'}
   same(torch_lib.to_haiku(found, *build.encoder_shapes(weights.config), 0.9), weights)
+
+
+def test_of_several_encoders_the_one_that_learns(made):
+  weights = made()
+  arrays = torch_lib.to_torch(weights.params, weights.state)
+  def behind(*prefixes):
+    return {prefix + name: array + k for k, prefix in enumerate(prefixes)
+            for name, array in arrays.items()}
+  both = behind('target_network.encoder.', 'online_network.encoder.')
+  found = torch_lib.recognized(both)[0]
+  assert found['bn1.weight'] is both['online_network.encoder.bn1.weight']
+  with pytest.raises(torch_lib.Unfit, match="2 encoders, behind 'student.', 'teacher.'"):
+    torch_lib.recognized(behind('student.', 'teacher.'))
 
 
 def test_counters_that_nobody_counted(made):
@@ -84,11 +98,15 @@ def test_what_is_no_encoder_of_ours(made):
     with pytest.raises(torch_lib.Unfit, match=message):
       torch_lib.to_haiku(theirs, *shapes, 0.9)
   for theirs, message in (
-      ({}, 'it is empty'), ({'patch_embed.proj.weight': np.zeros(1)}, 'patch_embed'),
+      ({}, 'first names are none'), ({'patch_embed.proj.weight': np.zeros(1)}, 'patch_embed'),
       ({'stem.conv1.weight': np.zeros(1), 'layer1.0.conv1.weight': np.zeros(1)},
        'holds no ResNet')):
     with pytest.raises(torch_lib.Unfit, match=message):
       torch_lib.recognized(theirs)
+  for count in (-1, 0.5 - np.inf, np.nan):
+    with pytest.raises(torch_lib.Unfit, match='that is no number of batches'):
+      torch_lib.to_haiku(arrays | {'bn1.num_batches_tracked': np.array(count)}, *shapes,
+                         0.9)
   with pytest.raises(torch_lib.Unfit, match=r'a ResNet of \(1, 1, 5\) blocks'):
     torch_lib.network_of(arrays | {'layer3.4.conv1.weight': np.zeros(1)})
   with pytest.raises(torch_lib.Unfit, match=r'first convolution .* \(16, 3, 5, 5\)'):

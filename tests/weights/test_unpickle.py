@@ -115,7 +115,7 @@ HOSTILE = {
     'a name without an end': b'c' + b'a' * 10_000,
     'what is not remembered': b'h\x07.',
     'a place far away': b'Nr\xff\xff\xff\xff0',
-    'a key that is a tuple': b'})Ns.',
+    'a key that is a tuple': b'})Ns.', 'a key of two lines': b'}' + text('a\nb') + b'Ns.',
     'a list that is none': b'NNa.',
     'a dictionary that is none': b'N(NNu.',
     'nothing': b'', 'an end and nothing else': b'.', 'a mark too few': b't.',
