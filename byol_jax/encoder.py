@@ -149,9 +149,12 @@ class Batches:
       without an image, or with one that cannot be used, has features of NaN.
 
     Raises:
-      ValueError: something is no image; says what to give.
+      ValueError: something is no image, or there is no such column; says what to give.
     """
     is_table = isinstance(batch, Mapping)
+    if is_table and self._column not in batch:
+      raise ValueError(f'the batch has no column {self._column!r}, but '
+                       f'{", ".join(batch)}: give column=')
     images = given.items(batch[self._column] if is_table else batch)
     features = np.full((len(images), self._encode.feature_size), np.nan, np.float32)
     rows = np.array([k for k, image in enumerate(images) if image is not None], int)

@@ -30,7 +30,7 @@ _BUILT_IN = ('JPEG', 'PNG', 'GIF', 'BMP', 'DIB', 'WEBP', 'TIFF', 'PPM', 'JPEG200
 _PLUG_INS = (('HEIF', 'pillow_heif', 'register_heif_opener'),
              ('JXL', 'pillow_jxl', None))
 SLOW = ('JPEG2000', 'AVIF', 'HEIF', 'JXL')  # more time and memory for each pixel
-_MOST_BANDS = 6  # of a TIFF, which Pillow reads
+_MOST_BANDS = 3  # of a TIFF; Pillow reads some with more
 _NEEDED = "needs its plug-in: pip install '.[formats]'"
 
 # Beginnings of files that stand in the place of images.
@@ -74,8 +74,8 @@ def instead(data: bytes) -> str:
   head = data[:512]
   if re.match(_BEGINNINGS['TIFF'], head) and (
       bands := metadata.tiff_bands(data)) > _MOST_BANDS:
-    return (f'that can be read: a TIFF of {bands} channels; write the three that are '
-            'red, green and blue')
+    return (f'that can be read: a TIFF of {bands} channels, in a form that Pillow does '
+            'not know; write the three that are red, green and blue')
   for name, pattern in _BEGINNINGS.items():
     if name in pillow() and re.match(pattern, head, re.DOTALL):
       return f'that can be read, but only the beginning of {name}, or damaged'

@@ -117,7 +117,7 @@ def read_list(path: str, split: str = 'train',
 
 def _check_no_labels(path: str, line: str) -> None:
   """Raises UserError for 'a.jpg 1' and 'a.jpg|1', which would be names of files."""
-  found = re.match(r'(.+)[\s|;,](\S*)$', line)
+  found = re.match(r'(.+)[\s|;,:](\S*)$', line)
   if (found and found[1].rstrip().lower().endswith(folder.EXTENSIONS)
       and not line.lower().endswith(folder.EXTENSIONS)):
     raise UserError(f'{path!r} is read as one path a line, but {line!r} looks like a '

@@ -27,6 +27,7 @@ def test_pillow_is_asked_for_no_format_that_runs_programs():
     (b'{"error": "not found"}', 'JSON'), (b'\x1f\x8b\x08', 'gzip'),
     (b'<?xml version="1.0"?><svg>', 'SVG'), (bytes(128) + b'DICM', 'DICOM'),
     (b'II*\0\x08\0\0\0\1\0\x15\1\3\0\1\0\0\0\x0d\0\0\0', 'TIFF of 13 channels'),
+    (b'II*\0\x08\0\0\0\1\0\x15\1\3\0\1\0\0\0\4\0\0\0', 'TIFF of 4 channels'),
     (bytes(300), 'zeros alone'), (b'hello', 'not an image that can be read .JPEG')])
 def test_what_stands_in_the_place_of_an_image(data, what):
   with pytest.raises(decode.BadImage, match=f'^not an image .*{what}|^{what}'):
