@@ -69,7 +69,7 @@ def test_transparency_is_as_in_pretraining():
 @pytest.mark.parametrize('item, said', [
     (np.moveaxis(_RGB, -1, 0), 'channels come last'), (_RGB * 1.0, 'from 0 to 255'),
     ((_RGB / 255 - 0.45) / 0.225, 'before they are normalized'),
-    (np.full((4, 4, 3), np.nan), 'floats from nan'), 
+    (np.full((4, 4, 3), np.nan), 'floats from nan'),
     (_RGB.astype(np.uint16) * 257, 'uint16 from 0 to 65535'), (_RGB * 1j, 'complex128'),
     (_RGB[..., :2], 'give the path'), (_RGB[0, 0], 'give the path'), (7, 'int: give'),
     (_RGB[None], r'uint8 \(1, 40, 48, 3\): give'), (__file__.encode(), 'os.fsdecode'),
