@@ -17,6 +17,8 @@ import shard_rows
 import tiny_shards
 
 _COUNT = 4
+# one that evaluations know without tiny_config.py
+_NETWORK = ('--config.network.name=resnet8', '--config.network.width=0.25')
 # keeps each image's features by itself, and takes long over each
 _SLOWLY = '''
 import sys, time
@@ -30,7 +32,8 @@ signals.for_good(); sys.exit(main.main(sys.argv))
 
 
 def _arguments(scratch: pathlib.Path, out: pathlib.Path, shard: str) -> list[str]:
-  return ['--config.task=embed', f'--config.weights={scratch / "run"}',
+  return [f'--config={harness.ROOT / "configs" / "embed.py"}',
+          f'--config.weights={scratch / "run"}',
           '--config.data.source=auto', f'--config.data.path={scratch / "images"}',
           '--config.evaluation.batch_size=1', '--config.embed.formats=npz',
           f'--config.shard={shard}', f'--workdir={out}']
@@ -55,7 +58,7 @@ def _one_pass(scratch: pathlib.Path, kind: str) -> dict[str, np.ndarray]:
     tiny_shards.write_folder(scratch / 'images', tiny_shards.images(64))
   else:
     shard_rows._write(scratch / 'images', kind)
-  for code, output in (harness.run(scratch, f'--workdir={scratch / "run"}'),
+  for code, output in (harness.run(scratch, f'--workdir={scratch / "run"}', *_NETWORK),
                        _embed(scratch, scratch / 'whole', '')):
     if code:
       raise RuntimeError(harness.tail(output))
