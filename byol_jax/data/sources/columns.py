@@ -25,7 +25,7 @@ _PATH_TITLES = (
     'image_name', 'image_id', 'id')
 _LABEL_TITLES = (
     'label', 'labels', 'label_id', 'label_name', 'class', 'class_id', 'class_name',
-    'category', 'category_id', 'category_name', 'target')
+    'category', 'category_id', 'category_name', 'target', 'cls')
 _SEPARATORS = {'.csv': ',', '.tsv': '\t'}
 
 
