@@ -48,9 +48,13 @@ _OTHERS = (
     (rb'\s*<(!doctype )?html|\s*<!--', 'a page of HTML, as of a failed download'),
     (rb'\s*(<\?xml[^>]*>\s*)?(<!.{0,200})?<svg', 'SVG'),
     (rb'\s*<\?xml', 'XML'), (rb'\s*[{\[]\s*["\]}{]', 'JSON'),
-    (rb'\x1f\x8b', 'gzip'), (rb'PK\x03\x04', 'a ZIP archive'), (rb'%PDF', 'PDF'),
-    (rb'8BPS', 'Photoshop'), (rb'\x93NUMPY', 'an array of numpy'),
+    (rb'(data:image/.{1,20};base64,)?(/9j/|iVBORw0KG)', 'text (base64): decode it'),
+    (rb'\x1f\x8b', 'gzip'), (rb'BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd', 'compressed'),
+    (rb'\0\x05\x16\x07', 'what macOS keeps beside a file'),
+    (rb'PK\x03\x04', 'a ZIP archive'), (rb'%PDF', 'PDF'), (rb'8BPS', 'Photoshop'),
+    (rb'\x93NUMPY', 'an array of numpy'),
     (rb'.{128}DICM', 'DICOM'), (rb'.{4}ftyp|\x1a\x45\xdf\xa3', 'a film'),
+    (rb'[\t\r\n -~]{12}', 'text'),
     (rb'\0+\Z', 'zeros alone, as of a copy that was cut short'))
 
 
