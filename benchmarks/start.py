@@ -5,8 +5,9 @@
 Makes as many small files, members of tars (an image and its label each) and lines of a
 list as are asked for; 0 leaves a kind out. A process of its own then opens each data
 set as a run does, takes its fingerprint and the first batch of 256 images. Prints a
-table and, as its last line, one JSON object: seconds by the clock and of the processor,
-and MiB of memory at most, and before the data set was opened. Tars are opened twice: to
+table and, as its last line, one JSON object: seconds by the clock, of the processor and
+of waiting for one that others used, and MiB of memory at most, and before the data set
+was opened. Tars are opened twice: to
 make their index, and with the one that is kept.
 """
 
@@ -89,12 +90,19 @@ def _peak() -> int:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
+def _waited() -> float:
+  """Seconds in which this thread could have run, but others had the processors."""
+  with open('/proc/thread-self/schedstat', encoding='utf-8') as f:
+    return int(f.read().split()[1]) / 1e9
+
+
 def _read(path: str) -> None:
   """Opens a data set, takes a batch and prints what that took as JSON."""
   warm = np.zeros((1, 1, 64, 64, 3), np.uint8)  # numba compiles, or loads, the resize
   from byol_jax.data.images import decode
   decode.decode_views(_image(), np.full((1, 4), .5), warm[0], CropSpec(64))
   before, start, cpu = _peak(), time.perf_counter(), time.process_time()
+  waited = _waited()
   data = open_lib.open_source('auto', path=path)
   fingerprint.fingerprint(data)
   opened = time.perf_counter()
@@ -105,7 +113,8 @@ def _read(path: str) -> None:
   print(json.dumps({
       'images': data.size, 'opened_s': round(opened - start, 1),
       'first_batch_s': round(time.perf_counter() - start, 1),
-      'cpu_s': round(time.process_time() - cpu, 1), 'mib': _peak(),
+      'cpu_s': round(time.process_time() - cpu, 1),
+      'waited_s': round(_waited() - waited, 1), 'mib': _peak(),
       'mib_before': before}))
 
 
@@ -132,10 +141,11 @@ def main() -> int:
             [sys.executable, __file__, f'--read={path}'], check=True, text=True,
             stdout=subprocess.PIPE, env=os.environ | {'XDG_CACHE_HOME': cache})
         found[name] = json.loads(done.stdout.splitlines()[-1]) | {'made': count}
-  print(f'{"":<10}{"made":>11}{"first batch s":>15}{"CPU s":>7}{"MiB":>6}{"before":>8}')
+  print(f'{"":<10}{"made":>11}{"first batch s":>15}{"CPU s":>7}{"waited":>8}{"MiB":>6}'
+        f'{"before":>8}')
   for name, x in found.items():
     print(f'{name:<10}{x["made"]:>11,}{x["first_batch_s"]:>15}{x["cpu_s"]:>7}'
-          f'{x["mib"]:>6}{x["mib_before"]:>8}')
+          f'{x["waited_s"]:>8}{x["mib"]:>6}{x["mib_before"]:>8}')
   print(json.dumps(found))
   return 0
 

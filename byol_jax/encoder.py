@@ -21,6 +21,7 @@ from byol_jax.data import workers
 from byol_jax.data.images import decode
 from byol_jax.data.images import given
 from byol_jax.data.sources import folder
+from byol_jax.devices import backend
 from byol_jax.devices import mapped
 from byol_jax.evaluation import subject
 from byol_jax.storage import bucket
@@ -75,6 +76,7 @@ class Encoder:
 
     Raises:
       decode.BadImage: a file cannot be used as a picture; names its place in the list.
+      UserError: there is not enough memory.
       ValueError: something is no image; says what to give.
     """
     images = given.items(images)
@@ -91,8 +93,10 @@ class Encoder:
         pixels, rows = self._read(images, rows, skip_bad)
       kept += rows
       if len(rows):
-        features.append(self._encoder.of_pixels(
-            self._networks, pixels, are_cropped=not is_array))
+        with backend.explained('load it with a smaller batch_size or image_size',
+                               lambda: len(features) > 1):
+          features.append(self._encoder.of_pixels(
+              self._networks, pixels, are_cropped=not is_array))
     found = np.concatenate(features)
     return (found, np.array(kept, np.int64)) if skip_bad else found
 
@@ -149,9 +153,12 @@ class Batches:
       without an image, or with one that cannot be used, has features of NaN.
 
     Raises:
-      ValueError: something is no image; says what to give.
+      ValueError: something is no image, or there is no such column; says what to give.
     """
     is_table = isinstance(batch, Mapping)
+    if is_table and self._column not in batch:
+      raise ValueError(f'the batch has no column {self._column!r}, but '
+                       f'{", ".join(batch)}: give column=')
     images = given.items(batch[self._column] if is_table else batch)
     features = np.full((len(images), self._encode.feature_size), np.nan, np.float32)
     rows = np.array([k for k, image in enumerate(images) if image is not None], int)

@@ -1,4 +1,4 @@
-"""Ends the process at once, from any thread, and says why."""
+"""Ends the process at once, from any thread, and says why; what it is said to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ import threading
 from typing import NoReturn, TextIO
 
 _SECONDS_TO_TELL = 5.0
+
+
+def open_console() -> None:
+  """Opens what a daemon or `>&-` has closed of stdin, stdout and stderr, to nowhere."""
+  for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)  # gets this number, the lowest that is free
+      setattr(sys, name, open(number, 'w' if number else 'r', encoding='utf-8',
+                              closefd=False))
 
 
 def exit_saying(code: int, text: str, where: TextIO) -> NoReturn:

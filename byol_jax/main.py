@@ -11,10 +11,12 @@ machine, after which the same command goes on.
 
 from __future__ import annotations
 
+from byol_jax import ending
 from byol_jax.run import signals
 
 # Later imports take seconds, in which Ctrl-C would end in a traceback.
 if __name__ == '__main__':
+  ending.open_console()  # first: files that are opened later take the free numbers
   signals.for_good()
 
 import atexit
@@ -26,7 +28,6 @@ import traceback
 from typing import NoReturn
 
 from byol_jax import __version__
-from byol_jax import ending
 from byol_jax import errors
 from byol_jax.config import command
 from byol_jax.config import names as task_names

@@ -117,6 +117,15 @@ def test_bad_files_do_not_lose_the_others(folder):
   assert features.shape == (0, encode.feature_size) and kept.shape == (0,)
 
 
+def test_a_shortage_of_memory_names_what_helps(folder, monkeypatch):
+  encode = encoder.load(str(folder / 'run'))
+  def short(*_, **__):
+    raise MemoryError('out of memory')
+  monkeypatch.setattr(encode._encoder, 'of_pixels', short, raising=False)
+  with pytest.raises(UserError, match='not enough memory: .*smaller batch_size'):
+    encode(np.zeros((1, 24, 24, 3), np.uint8))
+
+
 def test_it_can_be_trained_on(folder):
   encode = encoder.load(str(folder / 'run'))
   images = np.random.default_rng(0).normal(size=(4, 24, 24, 3)).astype(np.float32)
@@ -171,5 +180,5 @@ def test_batches_keep_every_row(folder, caplog):
   pixels = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3)).astype(np.uint8)
   named = encoder.Batches(str(folder / 'run'), column='image', feature='vector')
   assert np.isfinite(named({'image': pixels})['vector']).all()
-  with pytest.raises(KeyError, match='image'):
+  with pytest.raises(ValueError, match="no column 'image', but bytes"):
     named({'bytes': files})

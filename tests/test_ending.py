@@ -1,5 +1,6 @@
 """The end of a process: at once, from any thread, and with its reason if it can tell."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -62,3 +63,26 @@ def test_nothing_is_called_on_the_way_out():
   done = _run('import atexit\natexit.register(print, "handler")\n'
               'try: ending.end(4, lambda: None)\nfinally: print("finally")')
   assert (done.returncode, done.stdout) == (4, '')
+
+
+_CONSOLE = '''
+import os, sys
+from byol_jax import ending
+ending.open_console()
+assert os.open(sys.argv[0] + '.other', os.O_CREAT) > 2  # no file that is opened later
+print('said', flush=True)
+print('told', file=sys.stderr)
+assert sys.stdin.read() == ''
+'''
+
+
+@pytest.mark.parametrize('closed, said, told', [
+    ('', 'said\n', 'told\n'), ('>&-', '', 'told\n'), ('2>&-', 'said\n', ''),
+    ('<&- >&-', '', 'told\n'), ('<&- >&- 2>&-', '', '')])
+def test_a_console_that_is_closed_takes_everything(tmp_path, closed, said, told):
+  (tmp_path / 'script.py').write_text(_CONSOLE)
+  done = subprocess.run(
+      f"'{sys.executable}' '{tmp_path}/script.py' {closed}", shell=True, text=True,
+      stdin=subprocess.DEVNULL, capture_output=True, check=False,
+      cwd=ROOT, env=os.environ | {'PYTHONPATH': str(ROOT)})
+  assert (done.returncode, done.stdout, done.stderr) == (0, said, told)

@@ -108,10 +108,10 @@ class BadImages:
       for index in first:
         why = self._why[index]
         names[why].append(repr(str(self._names[index])))
-      count = len(self._why)
-    if len(names) == 1 and count == len(first) > 1 and self._root is not None:
-      cause = next(iter(names))
-      path = os.path.join(self._root, str(self._names[first[0]]))
+      count, causes = len(self._why), set(self._why.values())
+    if len(causes) == 1 and count > 1:
+      cause, = causes
+      path = os.path.join(self._root or '', str(self._names[first[0]]))
       return (f'{count} of {len(self._names)} images of {self._where} cannot be used, '
               f'all for one cause: {cause}. The first is {path!r}')
     told = '; '.join(f'{", ".join(of)} ({why})' for why, of in names.items())

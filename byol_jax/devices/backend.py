@@ -77,7 +77,9 @@ def require() -> None:
   except (RuntimeError, AssertionError, ValueError) as error:
     cause, reason = _root(error), error
   wanted = jax.config.jax_platforms or ''
-  named = ', '.join(f'{name}={os.environ[name]!r}' for name in _NAMED
+  # XLA's flags say how many devices a CPU counts as
+  names = _NAMED if wanted not in ('', 'cpu') else (*_NAMED, 'XLA_FLAGS')
+  named = ', '.join(f'{name}={os.environ[name]!r}' for name in names
                     if os.environ.get(name)) or f'JAX_PLATFORMS={wanted!r}'
   why = errors.one_line(cause)
   if why == 'AssertionError':  # jax's for a plug-in that is not there

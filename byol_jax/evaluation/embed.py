@@ -51,7 +51,7 @@ class Writer:
     """
     self.paths = [os.path.join(folder, FILES[kind]) for kind in formats]
     self._dtype = np.dtype(np.float16 if half else np.float32)
-    names = [_text(name) for name in class_names or ()] if has_labels else []
+    names = [utf8(name) for name in class_names or ()] if has_labels else []
     self._stack = contextlib.ExitStack()
     with self._stack, files_lib.writing(folder):
       self._files = [
@@ -90,7 +90,7 @@ class Writer:
     if not np.isfinite(written).all():
       raise UserError(f'config key embed.float16 is True, but a feature is '
                       f'{np.abs(x).max():g}: float16 holds up to 65504; leave it out')
-    names = [_text(name) for name in names]
+    names = [utf8(name) for name in names]
     labels = None if labels is None else np.asarray(labels, np.int32)
     with files_lib.writing(self.paths[0]):
       for file in self._files:
@@ -117,7 +117,7 @@ def read(path: str) -> Iterator[np.ndarray]:
       yield np.frombuffer(data, dtype).reshape(shape)
 
 
-def _text(name: Any) -> str:
+def utf8(name: Any) -> str:
   """Returns a name as UTF-8 can hold it: other bytes of a file's name as \\udce9."""
   return str(name).encode(errors='backslashreplace').decode()
 

@@ -79,7 +79,7 @@ class _Handler(logging.StreamHandler):
   def __init__(self):
     super().__init__(sys.stdout)
     self.setFormatter(_Lines())
-    self._renews, self._standing = renews(), ''
+    self._renews, self._standing, self._is_told = renews(), '', False
 
   def emit(self, record: logging.LogRecord) -> None:
     share = getattr(record, 'share', None)
@@ -100,9 +100,18 @@ class _Handler(logging.StreamHandler):
       self.handleError(record)
 
   def handleError(self, record: logging.LogRecord) -> None:
-    """Says nothing where nobody reads any more, as in `| head`; the run goes on."""
-    if not isinstance(sys.exc_info()[1], BrokenPipeError):
+    """Says nothing where nobody reads any more, as in `| head`; the run goes on.
+
+    It says once that the output cannot be written, as to a full disk.
+    """
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
       super().handleError(record)
+    elif not (isinstance(error, BrokenPipeError) or self._is_told):
+      self._is_told = True
+      with contextlib.suppress(OSError):
+        print(f'byol_jax: the output cannot be written ({error.strerror}); going on '
+              'without', file=sys.stderr)
 
   def keep(self) -> None:
     """Ends the standing line."""

@@ -15,7 +15,7 @@ from byol_jax import wording
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import table
-from byol_jax.errors import UserError
+from byol_jax.evaluation import embed
 from byol_jax.retrieval import store as store_lib
 from byol_jax.tasks import subject
 
@@ -29,7 +29,7 @@ class Catalogue(NamedTuple):
 
   Attributes:
     data: all images, also others.
-    rows: {name: row}; of equal names the first.
+    rows: {name as `embed.utf8` writes it: row}; of equal names the first.
     stamps: {name: (stamp of its image, stamp of its columns)}.
     kinds: {title: 'text' or 'number'} of the columns.
     columns: {title: values [N]}.
@@ -50,12 +50,9 @@ def make(named: subject.Named, data: table.Data, rows: np.ndarray, *,
     data: all images.
     rows: int [n], those that belong into the index.
     has_columns: whether it has columns beside the images.
-
-  Raises:
-    UserError: a name is not UTF-8.
   """
   split = named.config.index.split
-  names = table.names_of(data, rows, split)
+  names = list(map(embed.utf8, table.names_of(data, rows, split)))
   kinds, columns = _columns(named, data, split, rows) if has_columns else ({}, {})
   states = fingerprint.file_states(data, rows.tolist())
   images = (map(json.dumps, states) if states else
@@ -63,11 +60,6 @@ def make(named: subject.Named, data: table.Data, rows: np.ndarray, *,
   row_of: dict[str, int] = {}
   stamps = {}
   for row, title, image in zip(rows.tolist(), names, images):
-    try:
-      title.encode()
-    except UnicodeEncodeError as error:
-      raise UserError(f'{title!r} is no name in UTF-8, which an index needs: rename '
-                      'it') from error
     if title not in row_of:
       row_of[title] = row
       values = [column[row] for column in columns.values()]
@@ -92,7 +84,7 @@ def _columns(named: subject.Named, data: table.Data, split: str, rows: np.ndarra
              if cells != list(data.names)}  # the paths
   elif data.labels is not None:
     labels = np.asarray(data.labels[rows]).tolist()
-    found = {'label': ['' if label < 0 else str(
+    found = {'label': ['' if label < 0 else embed.utf8(
         data.class_names[label] if data.class_names else label) for label in labels]}
   kinds, columns = {}, {}
   for title, cells in found.items():

@@ -55,6 +55,15 @@ def test_what_was_left_out_is_told_by_reason():
   assert len(found.report()) == 25
 
 
+@pytest.mark.parametrize('root, first', [(None, 'p0'), ('/d', '/d/p0')])
+def test_one_cause_of_many_is_told_once(root, first):
+  found = bad.BadImages([f'p{k}' for k in range(5000)], 'them', root=root)
+  with pytest.raises(UserError, match='101 of 5000 images of them cannot be used, all '
+                     f"for one cause: missing. The first is '{first}'; config key"):
+    for index in range(200):
+      found.add(index, 'missing')
+
+
 def test_the_limit_ends_the_run_and_names_the_first(caplog):
   found = bad.BadImages([f'{k}.jpg' for k in range(30)], 'them', 2)
   for _ in range(3):  # once is enough, again is harmless

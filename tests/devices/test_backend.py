@@ -15,13 +15,15 @@ from byol_jax.errors import UserError
 @pytest.mark.parametrize('platforms, error, message', [
     ('cuda', AssertionError(), "JAX_PLATFORMS='cuda' .*no plug-in.*\\[cuda\\]"),
     ('tpu', RuntimeError('Unable to initialize backend'), "'tpu'.*\\[tpu\\].*unset it"),
-    ('foo', RuntimeError('Backend foo is not known'), 'foo is not known.*unset it')])
+    ('foo', RuntimeError('Backend foo is not known'), 'foo is not known.*unset it'),
+    ('cpu', RuntimeError('vector::reserve'), 'XLA_FLAGS=.*device_count=-3.*reserve')])
 def test_a_platform_that_is_not_there(monkeypatch, platforms, error, message):
   def devices():
     raise error
   monkeypatch.setattr(jax, 'devices', devices)
   monkeypatch.setattr(type(jax.config), 'jax_platforms', platforms, raising=False)
   monkeypatch.setenv('JAX_PLATFORMS', platforms)
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=-3')
   with pytest.raises(UserError, match=message):
     backend.require()
 

@@ -12,3 +12,4 @@ import process_rows
 import run_rows
 import shard_rows
 import trap_rows
+import worker_rows

@@ -119,11 +119,17 @@ def test_a_borrowed_console_is_given_back():
   assert (console.handlers, console.propagate, console.level) == before
 
 
-def test_a_reader_that_left_is_no_error(monkeypatch, capsys):
+@pytest.mark.parametrize('error, said', [
+    (BrokenPipeError(), ''), (OSError(28, 'No space left on device'),
+     'byol_jax: the output cannot be written (No space left on device); going on '
+     'without\n')])
+def test_a_reader_that_left_and_a_full_disk_are_no_errors(
+    monkeypatch, capsys, error, said):
   class Closed(io.StringIO):
     def write(self, text):
-      raise BrokenPipeError
+      raise error
   monkeypatch.setattr(sys, 'stdout', Closed())
   console = console_lib.setup_console()
-  console.info('a line')
-  assert capsys.readouterr().err == ''
+  for _ in range(2):
+    console.info('a line')
+  assert capsys.readouterr().err == said

@@ -83,6 +83,20 @@ def test_only_what_is_new_or_has_changed_is_encoded(run, catalogue, capsys):
   assert second["it's 4.png"]['vector'] != first["it's 4.png"]['vector']
 
 
+def test_names_that_are_no_utf8(run, tmp_path):
+  for k, name in enumerate((b'caf\xe9/n\xe9.png', b'dog/1.png')):
+    path = os.fsencode(tmp_path / 'odd') + b'/' + name
+    os.makedirs(os.path.dirname(path))
+    with open(path, 'wb') as f:
+      Image.fromarray(np.full((9, 9, 3), k, np.uint8)).save(f, 'PNG')
+  assert call('index', f'--config.weights={run}', '--config.data.source=folder',
+              f'--config.data.path={tmp_path / "odd"}',
+              f'--workdir={tmp_path / "index"}') == 0
+  found = content(tmp_path / 'odd')
+  assert {name: row['label'] for name, row in found.items()} == {
+      'caf\\udce9/n\\udce9.png': 'caf\\udce9', 'dog/1.png': 'dog'}
+
+
 def test_a_killed_one_goes_on_to_the_same_content(run, catalogue, tmp_path, monkeypatch):
   folder, _ = catalogue
   assert index(run, folder) == 0

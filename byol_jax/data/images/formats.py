@@ -30,7 +30,7 @@ _BUILT_IN = ('JPEG', 'PNG', 'GIF', 'BMP', 'DIB', 'WEBP', 'TIFF', 'PPM', 'JPEG200
 _PLUG_INS = (('HEIF', 'pillow_heif', 'register_heif_opener'),
              ('JXL', 'pillow_jxl', None))
 SLOW = ('JPEG2000', 'AVIF', 'HEIF', 'JXL')  # more time and memory for each pixel
-_MOST_BANDS = 6  # of a TIFF, which Pillow reads
+_MOST_BANDS = 3  # of a TIFF; Pillow reads some with more
 _NEEDED = "needs its plug-in: pip install '.[formats]'"
 
 # Beginnings of files that stand in the place of images.
@@ -48,9 +48,13 @@ _OTHERS = (
     (rb'\s*<(!doctype )?html|\s*<!--', 'a page of HTML, as of a failed download'),
     (rb'\s*(<\?xml[^>]*>\s*)?(<!.{0,200})?<svg', 'SVG'),
     (rb'\s*<\?xml', 'XML'), (rb'\s*[{\[]\s*["\]}{]', 'JSON'),
-    (rb'\x1f\x8b', 'gzip'), (rb'PK\x03\x04', 'a ZIP archive'), (rb'%PDF', 'PDF'),
-    (rb'8BPS', 'Photoshop'), (rb'\x93NUMPY', 'an array of numpy'),
+    (rb'(data:image/.{1,20};base64,)?(/9j/|iVBORw0KG)', 'text (base64): decode it'),
+    (rb'\x1f\x8b', 'gzip'), (rb'BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd', 'compressed'),
+    (rb'\0\x05\x16\x07', 'what macOS keeps beside a file'),
+    (rb'PK\x03\x04', 'a ZIP archive'), (rb'%PDF', 'PDF'), (rb'8BPS', 'Photoshop'),
+    (rb'\x93NUMPY', 'an array of numpy'),
     (rb'.{128}DICM', 'DICOM'), (rb'.{4}ftyp|\x1a\x45\xdf\xa3', 'a film'),
+    (rb'[\t\r\n -~]{12}', 'text'),
     (rb'\0+\Z', 'zeros alone, as of a copy that was cut short'))
 
 
@@ -74,8 +78,8 @@ def instead(data: bytes) -> str:
   head = data[:512]
   if re.match(_BEGINNINGS['TIFF'], head) and (
       bands := metadata.tiff_bands(data)) > _MOST_BANDS:
-    return (f'that can be read: a TIFF of {bands} channels; write the three that are '
-            'red, green and blue')
+    return (f'that can be read: a TIFF of {bands} channels, in a form that Pillow does '
+            'not know; write the three that are red, green and blue')
   for name, pattern in _BEGINNINGS.items():
     if name in pillow() and re.match(pattern, head, re.DOTALL):
       return f'that can be read, but only the beginning of {name}, or damaged'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 import logging
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from byol_jax.data.images import pillow
 _console = logging.getLogger('byol_jax')
 
 _CHANNELS = (1, 3, 4)
+_PATH = 4096  # bytes of the longest path
 _NARROW = 32  # pixels; what is narrower than half of it is likely to be channels
 _WANTED = ('give the path or the bytes of a file, an image of Pillow, or an array '
            '[H, W] or [H, W, 1, 3 or 4] of uint8, or of floats from 0 to 1')
@@ -24,18 +26,21 @@ _WANTED = ('give the path or the bytes of a file, an image of Pillow, or an arra
 def items(images: Any) -> tuple[Any, ...] | list[Any] | np.ndarray:
   """Returns what a caller means by images, one by one; a single one counts as one."""
   if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
-                ) or _is_file(images) or _bytes_of(images):
+                ) or _is_file(images) or _of_row(images) is not None:
     return [images]
   if isinstance(images, (list, tuple)):
     return images
   if hasattr(images, '__array__'):
-    array = np.asarray(images)
+    array = _array(images)
     if array.dtype.kind in 'OSU':  # of paths, as in a column of a table
       return array.ravel().tolist()
     is_one = array.ndim == 2 or (
         array.ndim == 3 and array.shape[-1] in _CHANNELS and min(array.shape[:2]) > 4)
+    if not array.ndim:
+      raise ValueError(f'images are {array!r}: {_WANTED}, or a list of these')
     if array.ndim == 3 and not is_one and (
-        array.shape[0] == 3 or 2 * array.shape[2] < min(array.shape[1], _NARROW)):
+        array.shape[0] == 3 or array.shape[2] in (3, 4)
+        or 2 * array.shape[2] < min(array.shape[1], _NARROW)):
       raise ValueError(
           f'{array.dtype} {array.shape} may be one picture or several gray ones: give '
           'one as [H, W, 3], channels last, and gray ones as [N, H, W, 1]')
@@ -50,10 +55,19 @@ def _is_file(item: Any) -> bool:
   return hasattr(item, 'read') and not isinstance(item, (os.PathLike, Image.Image))
 
 
-def _bytes_of(item: Any) -> bytes | None:
-  """Returns the bytes in a row of a table, as `datasets` gives one without decoding."""
-  data = item.get('bytes') if isinstance(item, dict) else None
-  return data if isinstance(data, bytes) else None
+def _of_row(item: Any) -> bytes | str | None:
+  """Returns the bytes or else the path of a row, as `datasets` gives it undecoded."""
+  if not isinstance(item, dict) or 'bytes' not in item:
+    return None
+  data = item.get('bytes')
+  return item.get('path') if data is None else data
+
+
+def _array(item: Any) -> np.ndarray:
+  try:
+    return np.asarray(item)
+  except (TypeError, ValueError, RuntimeError) as error:  # a tensor elsewhere than here
+    raise ValueError(f'{type(item).__name__} that is no array ({error})') from error
 
 
 def pixels(item: Any, how: decode.Reading, read: Any) -> np.ndarray:
@@ -71,19 +85,33 @@ def pixels(item: Any, how: decode.Reading, read: Any) -> np.ndarray:
     BadImage: it cannot be used as a picture.
     ValueError: it is no file, and no array that can be an image.
   """
-  if isinstance(item, str) and item.startswith(('http://', 'https://')):
+  if (data := _of_row(item)) is not None:
+    item = data
+  if item is None:
+    raise decode.BadImage('None, no image')
+  if isinstance(item, str) and re.match(r'[a-z][a-z0-9]+://|data:', item):
     raise decode.BadImage('an address: download it, and give the path or the bytes')
   if isinstance(item, (str, os.PathLike)):
     return decode.decode(read(os.fspath(item)), how=how)
   if _is_file(item):
     item = item.read()
-  item = _bytes_of(item) or item
   if isinstance(item, (bytes, bytearray, memoryview)):
-    return decode.decode(bytes(item), how=how)
+    try:
+      return decode.decode(bytes(item), how=how)
+    except decode.BadImage:
+      if len(item) < _PATH and os.path.exists(bytes(item).partition(b'\0')[0]):
+        raise ValueError('the bytes of a path, not of a file: give os.fsdecode of it'
+                         ) from None
+      raise
   if isinstance(item, Image.Image):
     return pillow.of_image(item, how)
   if hasattr(item, '__array__'):
-    return of_array(np.asarray(item), how)
+    array = _array(item)
+    if array.ndim not in (2, 3):
+      raise ValueError(f'{array.dtype} {array.shape}: {_WANTED}')
+    if not array.size:
+      raise decode.BadImage(f'empty: {array.shape}')
+    return of_array(array, how)
   raise ValueError(f'{type(item).__name__}: {_WANTED}')
 
 

@@ -31,7 +31,7 @@ class Look(NamedTuple):
     odd: reasons to look at it; a file that cannot be used has 'bad: ...' alone.
     digest: equal for two files with the same bytes.
     has_few: whether it uses fewer than `FEW` levels.
-    lowest, highest: its extreme numbers where it is gray of more than 8 bits, else 0.
+    lowest, highest: see `pillow.extremes`; 0 where it is not gray of more than 8 bits.
     is_hidden: whether its transparency, which is dropped, shows more than its colours.
     header: what the file's header says; None for pixels.
   """
@@ -60,7 +60,7 @@ def at_file(data: bytes, how: decode.Reading = decode.DEFAULT) -> Look:
   if facts.has_alpha and how.background == 'drop':
     odd.append('transparent: its colours count as if it were not')
   if few and facts.is_deep:
-    odd.append(f'few of its levels are used; the largest number is {highest:g}')
+    odd.append(f'few of its levels are used; its numbers go to {highest:g}')
   if facts.bands > 4:
     odd.append(f'{facts.bands} channels, of which three are read')
   if facts.is_film:

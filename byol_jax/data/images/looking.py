@@ -78,9 +78,11 @@ def _tell(looks: Sequence[look.Look], name: str,
   lowest = min((x.lowest for x in looks if x.highest), default=0)
   white = next((2**k - 1 for k in range(1, 17) if highest < 2**k), highest)
   limits = (lowest, highest) if 2 * lowest > highest else (0, white)
-  why_deep = (f'they have more than 8 bits, the numbers go from {lowest:g} to '
+  why_deep = (f'they have more than 8 bits, nearly all numbers go from {lowest:g} to '
               f"{highest:g}: set config key data.gray_range='({limits[0]:.9g}, "
               f"{limits[1]:.9g})'")
+  digests = [x.digest for x in looks]
+  same = max(digests, key=digests.count, default='')
   if is_half([x.has_few for x in looks]):
     why = 'if they are no drawings or masks, look at what they are'
     if is_half([x.is_hidden for x in looks]):
@@ -93,6 +95,9 @@ def _tell(looks: Sequence[look.Look], name: str,
     _console.warning('%s use fewer than %d of 256 levels: %s', of, look.FEW, why)
   elif is_gray and how.gray_range == reading.GRAY_RANGE and highest < _DARK:
     _console.warning('%s are dark: %s', of, why_deep)
+  elif is_half([x.digest == same for x in looks]) and len(looks) > 1:
+    _console.warning('%s are one and the same picture: is it in the place of others?',
+                     of)
   if is_half([x.bands > 4 for x in heads]):
     _console.warning('%s have %d channels, of which only red, green and blue (the '
                      'first three) are read', of, max(x.bands for x in heads))

@@ -16,6 +16,7 @@ _PNG = b'\x89PNG\r\n\x1a\n'
 # Chunks that say what the pixels are; acTL, fcTL and fdAT of animations go, too: the
 # first picture remains.
 _OF_PNG = (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'IEND')
+_OF_TRANSPARENCY = {0: 2, 2: 6}  # bytes of tRNS, by the kind of colours
 _OF_WEBP = (b'VP8 ', b'VP8L', b'VP8X', b'ALPH', b'ANIM', b'ANMF')
 _NO_FLAGS = 0xFF ^ (0x20 | 0x08 | 0x04)  # VP8X: no colour profile, EXIF, XMP
 # Tags of TIFF that say what the pixels are: size, bits, compression, strips, tiles,
@@ -70,17 +71,18 @@ def tiff_bands(data: bytes) -> int:
 def _png(data: bytes) -> Iterator[bytes]:
   """Yields the chunks that say what the pixels are.
 
-  The checksum of a transparency that is damaged is left: it fails, and the picture is
-  read without it.
+  A transparency that is damaged, or has not the length that these colours need, goes,
+  too: the picture is read without it.
   """
-  position = len(_PNG)
+  position, colours = len(_PNG), data[25]
   while position + 12 <= len(data):
     length, = struct.unpack_from('>I', data, position)
     end = position + 12 + length
     chunk, kind = data[position:end], data[position + 4:position + 8]
     is_whole = len(chunk) == 12 + length and zlib.crc32(chunk[4:-4]) == int.from_bytes(
         chunk[-4:], 'big')
-    if kind in _OF_PNG and (is_whole or kind != b'tRNS'):
+    is_right = is_whole and length == _OF_TRANSPARENCY.get(colours, length)
+    if kind in _OF_PNG and (is_right or kind != b'tRNS'):
       yield chunk
     position = end
 

@@ -44,6 +44,7 @@ _MAX_WIDE_PIXELS = 40_000_000
 _MAX_RUN_LENGTH_PIXELS = 5_000_000
 # raised at an EXIF block that is none; it says nothing: upright
 _OF_EXIF = (SyntaxError, ValueError, TypeError, KeyError, OverflowError, struct.error)
+_MOST = (0.1, 99.9)      # percent of the pixels
 _STRIP = 256             # rows that are converted at a time
 
 
@@ -93,10 +94,16 @@ def header(data: bytes) -> Header | None:
 
 
 def extremes(data: bytes) -> tuple[float, float]:
-  """Returns the least and the largest number of a gray image of more than 8 bits."""
+  """Returns between which numbers a gray image of more than 8 bits lies.
+
+  All but a few pixels do: single ones are broken in many sensors.
+  """
   with opened(data) as image:
-    is_gray = image.mode.startswith('I') or image.mode == 'F'
-    return _extremes(image) if is_gray else (0.0, 0.0)
+    if not (image.mode.startswith('I') or image.mode == 'F'):
+      return 0.0, 0.0
+    lowest, highest = np.percentile(np.nan_to_num(np.asarray(image)), _MOST,
+                                    method='nearest')
+    return float(lowest), float(highest)
 
 
 def _extremes(image: Image.Image) -> tuple[float, float]:
@@ -151,6 +158,8 @@ def decode(data: bytes, how: Reading) -> np.ndarray:
 def of_image(image: Image.Image, how: Reading) -> np.ndarray:
   """Returns the pixels of an image of Pillow, which stays as it is; see `decode`."""
   reading.check_size(image.height, image.width, how.max_pixels)
+  if not image.width * image.height:
+    raise BadImage('empty')
   try:
     image.load()
     with contextlib.suppress(*_OF_EXIF):

@@ -161,7 +161,7 @@ def _label(path: str, sample: dict[bytes, _Member], field: str,
       said = json.loads(text)
       if not isinstance(said, dict) or said.get(field) is None:
         return None
-      if isinstance(said[field], bool) or not isinstance(said[field], (int, str)):
+      if not isinstance(said[field], (bool, int, float, str)):
         raise UserError(f'{where} has {field!r} = {json.dumps(said[field])[:60]}: a '
                         'label is a whole number or a name; choose another field with '
                         'config key data.label_column')

@@ -8,6 +8,7 @@ import csv
 import itertools
 import logging
 import os
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ _PATH_TITLES = (
     'image_name', 'image_id', 'id')
 _LABEL_TITLES = (
     'label', 'labels', 'label_id', 'label_name', 'class', 'class_id', 'class_name',
-    'category', 'category_id', 'category_name', 'target')
+    'category', 'category_id', 'category_name', 'target', 'cls')
 _SEPARATORS = {'.csv': ',', '.tsv': '\t'}
 
 
@@ -62,6 +63,8 @@ def read_columns(path: str, path_column: str | None = None) -> dict[str, list[st
 def without_nul(path: str, lines: Iterable[str]) -> Iterator[str]:
   """Yields the lines; raises UserError if one is no text."""
   for number, line in enumerate(lines, 1):
+    if line.startswith('\ufeff'):  # of a file that was put behind another
+      line = line[1:]
     if '\0' in line:
       raise UserError(
           f'{path!r}, line {number}, has a NUL character: a list of images is '
@@ -110,8 +113,12 @@ def _rows(path: str, lines: Iterable[str], separator: str,
 
   Rows that are comments go to `comments`; None for a version that knew none.
   """
-  reader = csv.reader(lines, delimiter=separator, strict=True)
-  line = 1
+  lines, line = iter(lines), 1
+  first = next(lines, '')
+  if found := re.fullmatch(r'"?sep=(.)"?\s*', first):  # for Excel
+    separator, line, first = found[1], 2, next(lines, '')
+  before = line - 1
+  reader = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True)
   try:
     for row in reader:
       cells = list(map(str.strip, row))
@@ -119,7 +126,7 @@ def _rows(path: str, lines: Iterable[str], separator: str,
         comments.append(separator.join(cells))
       elif any(cells):
         yield line, cells
-      line = reader.line_num + 1
+      line = before + reader.line_num + 1
   except csv.Error as error:
     raise UserError(
         f'{path!r}, line {line}: {error}; a quote that opens must close, and one '
@@ -168,10 +175,10 @@ def _check_separator(path: str, first: list[str], separator: str) -> None:
     return
   for other, name in ((',', 'commas'), (';', 'semicolons'), ('\t', 'tabs'),
                       ('|', 'bars')):
-    part, found, _ = first[0].partition(other)
-    if other != separator and found and (
-        _is_image(part)
-        or _find_title([part], _PATH_TITLES + _LABEL_TITLES) is not None):
+    cells = first[0].split(other)
+    if other != separator and len(cells) > 1 and (
+        any(map(_is_image, cells[:-1]))  # a name may hold it, too
+        or _find_title(cells, _PATH_TITLES + _LABEL_TITLES) is not None):
       raise UserError(
           f'{path!r} has {name} between its columns, {first[0]!r}: a .csv file '
           'needs commas and a .tsv file tabs; a list of paths alone may be a .txt')

@@ -80,7 +80,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
       `validation/`, `eval/` or `evaluation/`: `split` chooses the part, each of
       which is flat or has one folder a class. The classes are those of the training
       part. If there are several test parts, the first one with class folders is
-      taken, so ImageNet's unlabelled `test/` is passed over.
+      taken, so ImageNet's unlabelled `test/` is passed over. Test parts without images
+      are none, and a warning says so.
     * `train/` alone: a training part, and no test part.
     * in a test part a single subfolder is no class, as in training, unless the training
       part has a class of its name. Nor are subfolders of which none has such a name.
@@ -125,10 +126,14 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
                     layout.named(others),
                     ', '.join(map(os.path.basename, [train, *tests])))
   elif split == 'test':
-    if not tests:
+    root = next((part for part in tests if walk_lib.Walk(rules).class_folders(part)),
+                next((part for part in tests
+                      if next(walk_lib.Walk(rules).files(part), None)), None))
+    if root is None:
+      if tests:
+        _console.warning('%s: no test part: there are no images in %s', path,
+                         layout.named(map(os.path.basename, tests)))
       return None
-    root = next((part for part in tests
-                 if walk_lib.Walk(rules).class_folders(part)), tests[0])
   else:
     root = os.path.join(path, split)
     _check_folder(root)

@@ -101,29 +101,31 @@ def of_texts(where: str, texts: Texts, split: str, class_names: tuple[str, ...] 
   lines = texts.lines
   no_label = _NO_LABEL[:4] if rules == '0.1' else _NO_LABEL
   numbers = {text: _whole(text, no_label) for text in lines}
-  if None not in numbers.values() and (
+  are_numbers = None not in numbers.values()
+  long = next((text for text in lines if len(text) > _MOST_DIGITS), None)
+  if are_numbers and long is None and (
       class_names is None or all(map(str.isdecimal, class_names))):
-    long = next((text for text in lines if len(text) > _MOST_DIGITS), None)
-    if long is not None:
-      raise UserError(f'{texts.place(lines[long])} has a label of {len(long)} '
-                      f'characters: numbers have at most {_MOST_DIGITS}; write a name')
     ids = np.array(list(numbers.values()), np.int64)
     if class_names is None and (split == 'test' or rules == '0.1'):
       table.check_largest(int(ids.max()),
                           len(texts.which) if split == 'train' else None, where)
       return ids.astype(np.int32)[texts.which], None
     return number(ids[texts.which], where, class_names)
-  wrong = next((text for text in lines if numbers[text] is None), '')
+  are_ids = are_numbers and long is not None  # too long for numbers: names
+  wrong = long if are_ids else next(
+      (text for text in lines if numbers[text] is None), '')
   said = f'{texts.place(lines.get(wrong, 0))} has the label {wrong!r}'
-  if class_names is None and all(
+  if class_names is None and not are_ids and all(
       NUMBER.fullmatch(text) for text in lines if text):
     raise UserError(f'{said}: labels are whole numbers counted from 0, or names; '
                     "config key data.label_column='none' takes none")
   if class_names is None and split == 'test':
     raise UserError(f'{said}, and the training part has numbers, or no labels: write '
                     'names in both or numbers in both')
-  names = class_names or tuple(sorted(filter(None, lines)))
-  of = {name: i for i, name in enumerate(names)} | {'': NONE}
+  without = {''} | {text for text in lines if are_ids and numbers[text] == NONE}
+  names = class_names or tuple(sorted(
+      lines.keys() - without, key=lambda text: (len(text) * are_ids, text)))
+  of = {name: i for i, name in enumerate(names)} | dict.fromkeys(without, NONE)
   for text, line in lines.items():
     if text not in of:
       raise UserError(f'{texts.place(line)} has the label {text!r}, which is not one '

@@ -26,7 +26,8 @@ SYSTEM = frozenset((
     '@eadir', '#recycle', '#snapshot', '@recycle', '@recently-snapshot', '@tmp',
     '@sharebin', '@transcode', '@__thumb', '$recycle.bin', 'recycler', 'recycled',
     'system volume information', '__macosx', 'lost+found', 'network trash folder',
-    'temporary items', 'found.000', '__pycache__'))
+    'temporary items', 'found.000', '__pycache__', '~snapshot', '_gsdata_',
+    'node_modules'))
 _LIKE_A_PART = re.compile(
     rf'{_PART.pattern}|dev|hold-?out|trainval|unlabell?ed|query|gallery|fold[-_ ]?\d+'
     r'|(train|test|val)[ab]|bounding_box_(train|test)')
@@ -34,9 +35,10 @@ _LIKE_A_PART = re.compile(
 WITHIN = re.compile(rf'(?<![a-z])({"|".join((*TRAIN, *TEST, "dev"))})(?![a-z])',
                     re.IGNORECASE)
 _MASKS = re.compile(
-    r'(\w+[-_ ])?(masks?|labels?|annotations?|annotated|gt|ground[-_ ]?truth|trimaps?'
-    r'|seg|segmentations?|segmentation(class|object)|depths?)'
-    r'([-_ ](images?|maps?|pngs?))?')
+    r'(\w+[-_ ])?(masks?|labels?|annotations?|annotated|anns|annots?|ann(?=[-_ ]?dir)'
+    r'|gt|gt(fine|coarse)|ground[-_ ]?truth|trimaps?|seg|segmentations?'
+    r'|segmentation(class|object)|stuffthingmaps|depths?)'
+    r'([-_ ]?(images?|maps?|pngs?|dir|raw|aug|train|val|test))?')
 _THUMBNAILS = re.compile(r'_?(thumbs?|thumbnails?|previews?)')
 _MASK_FILE = re.compile(
     r'[-_. ](mask|gt|seg|segmentation|labels?|groundtruth|trimap|depth)[-_ ]?\d*\.\w+$',
@@ -119,6 +121,12 @@ def warn_of_folders(root: str, files: Sequence[str]) -> None:
   within = collections.defaultdict(set)
   for name in folders:
     within[name.split('/')[0]].update(name.split('/')[1:2])
+  alike = set.intersection(*map(within.__getitem__, tops)) if len(tops) > 1 else ()
+  if not parts and 1 < len(tops) <= len(alike):
+    _console.warning(
+        '%s: each of the folders %s holds folders of the same names, %s, and they are '
+        'the classes: if they are parts of a data set, set config key data.path to one '
+        'of them', root, named(tops), named(alike))
   if copies := [name for name in tops if len(within[name] & tops) > 1]:
     _console.warning(
         '%s: the folders %s hold folders with the names of others beside them, and are '

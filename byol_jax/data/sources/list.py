@@ -121,7 +121,7 @@ def _check_first(path: str, files: list[str], is_plain: bool) -> None:
     raise UserError(f'{path!r} lists {line!r}, but only local files are read: '
                     'mount the bucket or download them, and list the paths there')
   # 'a.jpg 1' and 'a.jpg|1' would be names of files
-  found = re.match(r'(.+)[\s|;,](\S*)$', line)
+  found = re.match(r'(.+)[\s|;,:](\S*)$', line)
   if (is_plain and found and found[1].rstrip().lower().endswith(folder.EXTENSIONS)
       and not line.lower().endswith(folder.EXTENSIONS)):
     raise UserError(f'{path!r} is read as one path a line, but {line!r} looks like a '

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 import itertools
 import os
+import re
+import stat
 import unicodedata
 import urllib.parse
 
@@ -39,12 +41,11 @@ def check(path: str, root: str, files: Sequence[str]) -> None:
 def _is_missing(path: str) -> bool:
   """Returns whether there is no such file; storage that fails is no answer."""
   try:
-    os.stat(path)
+    return stat.S_ISDIR(os.stat(path).st_mode)
   except (FileNotFoundError, NotADirectoryError, ValueError):
     return True
   except OSError:
     return False
-  return False
 
 
 def _cause(root: str, file: str) -> str:
@@ -52,6 +53,11 @@ def _cause(root: str, file: str) -> str:
   if file.lstrip()[:1] in '{[':
     return ('its lines are JSON; a list is text with one path a line, or .csv or .tsv '
             'with titles')
+  if file.startswith('data:'):
+    return 'its lines are pictures as text: write these to files, and list the files'
+  if os.path.isdir(os.path.join(root, file)):
+    return ("its lines are folders: list the files, or join the folders by commas in "
+            'config key data.path, with data.source=folder')
   for changed, what in _spellings(root, file):
     if not _is_missing(os.path.join(root, changed)):
       return what
@@ -60,7 +66,7 @@ def _cause(root: str, file: str) -> str:
         return f'set config key data.list_root={start}' + (
             f'; and {what}' if changed != file else '')
   parts = file.replace('\\', '/').strip('/').split('/')
-  for k in range(1, len(parts)):
+  for k in range(len(parts)):  # from 0: of /1.jpg, too
     for start in (root, *_starts(root)):
       if not _is_missing(os.path.join(start, *parts[k:])):
         return (f'it is {os.path.join(start, *parts[k:])!r}: write the paths from '
@@ -74,6 +80,9 @@ def _spellings(root: str, file: str) -> Iterator[tuple[str, str]]:
   slashes = file.replace('\\', '/')
   if slashes != file:
     yield slashes, "its paths have Windows' back-slashes: write / instead"
+  seen = ''.join(filter(str.isprintable, slashes))
+  if seen != slashes:
+    yield seen, f'its paths hold characters that are not seen, as {ascii(file)}'
   for ending in formats.ENDINGS:
     for end in (ending, ending.upper()):
       yield slashes + end, f'its paths lack the ending of the files, {end}'
@@ -81,6 +90,7 @@ def _spellings(root: str, file: str) -> Iterator[tuple[str, str]]:
   for ending in formats.ENDINGS if dot else ():
     for end in (ending, ending.upper()):
       yield stem + end, f'its paths end in .{written}, the files in {end}'
+  yield stem, f'its paths have one ending too many, .{written}'
   for form in ('NFC', 'NFD'):
     yield unicodedata.normalize(form, slashes), f'write its paths in the form {form}'
   yield urllib.parse.unquote(slashes), 'its paths are written as in URLs, with %20'
@@ -88,9 +98,21 @@ def _spellings(root: str, file: str) -> Iterator[tuple[str, str]]:
   yield os.path.expanduser(slashes), 'write the full path for ~'
   yield os.path.expandvars(slashes), 'write the value for the variable'
   yield slashes.rstrip(',;'), 'its lines end in a separator'
+  numbered = _with_zeros_of_disk(root, slashes)
+  if numbered is not None:
+    yield numbered, f'the numbers are written otherwise on the disk, as {numbered!r}'
   cased = _with_case_of_disk(root, slashes)
   if cased is not None:
     yield cased, f'upper and lower case differ: on the disk it is {cased!r}'
+
+
+def _with_zeros_of_disk(root: str, file: str) -> str | None:
+  """Returns the file of the same number, as 007.jpg for 7 and 7.0; None without."""
+  folder, slash, last = file.rpartition('/')
+  number = re.match(r'0*(\d+)(?!\d)', last)
+  return number and next(
+      (folder + slash + name for name in _names(os.path.join(root, folder))
+       if re.fullmatch(rf'0*{number[1]}(\.\w+)?', name)), None)
 
 
 def _with_case_of_disk(root: str, file: str) -> str | None:

@@ -129,7 +129,10 @@ def _checked_labels(
         f'{where} has shape {labels.shape}, expected [{size}], one label an '
         'image')
   labels = labels.reshape(size)
-  if labels.dtype.kind == 'f' and (np.nan_to_num(labels) % 1 == 0).all():
+  if labels.dtype == bool:
+    labels = labels.astype(np.int64)
+  if labels.dtype.kind == 'f' and (
+      np.where(np.isnan(labels), 0, labels) % 1 == 0).all():  # of infinity it is nan
     labels = np.where(np.isnan(labels), labels_lib.NONE, labels).astype(np.int64)
   if labels.dtype.kind in 'US' and request.rules != '0.1':
     texts, which = np.unique(labels.astype(str), return_inverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,6 +80,10 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
     names = parts.numbered(files, counts, 'row')
   labels, class_names = labels_lib.of_shards(request, split, files, found, names,
                                              columns.class_names)
+  partition = os.path.basename(os.path.dirname(files[0]))
+  if labels is None and '=' in partition:
+    _console.warning('%s: no labels: what folders such as %r say is not read: write it '
+                     'as a column', request.path, partition)
   if groups.largest > _SLOW:
     _console.warning(
         '%s: its images do not lie in the files as they are (compressed); each that is '

@@ -25,8 +25,11 @@ def test_pillow_is_asked_for_no_format_that_runs_programs():
     (b'version https://git-lfs.github.com/spec/v1', 'git lfs pull'),
     (b'<!DOCTYPE html><html>', 'HTML'), (b'  <html>', 'HTML'), (b'%PDF-1.4', 'PDF'),
     (b'{"error": "not found"}', 'JSON'), (b'\x1f\x8b\x08', 'gzip'),
+    (b'/9j/4AAQSkZJRg', 'base64.: decode'), (b'301 Moved Permanently', 'but text'),
+    (b'\0\x05\x16\x07' + bytes(30), 'macOS'), (b'BZh91AY&SY' + bytes(9), 'compressed'),
     (b'<?xml version="1.0"?><svg>', 'SVG'), (bytes(128) + b'DICM', 'DICOM'),
     (b'II*\0\x08\0\0\0\1\0\x15\1\3\0\1\0\0\0\x0d\0\0\0', 'TIFF of 13 channels'),
+    (b'II*\0\x08\0\0\0\1\0\x15\1\3\0\1\0\0\0\4\0\0\0', 'TIFF of 4 channels'),
     (bytes(300), 'zeros alone'), (b'hello', 'not an image that can be read .JPEG')])
 def test_what_stands_in_the_place_of_an_image(data, what):
   with pytest.raises(decode.BadImage, match=f'^not an image .*{what}|^{what}'):

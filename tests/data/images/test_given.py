@@ -37,10 +37,15 @@ class _Tensor:
     return _RGB
 
 
+def _elsewhere(self, dtype=None, copy=None):
+  raise TypeError('use .cpu()')
+
+
 @pytest.mark.parametrize('item, expected', [
     ('a.png', _RGB), (pathlib.Path('a.png'), _RGB), (_png(Image.fromarray(_RGB)), _RGB),
     pytest.param(io.BytesIO(_png(Image.fromarray(_RGB))), _RGB, id='file'),
     pytest.param({'bytes': _png(Image.fromarray(_RGB))}, _RGB, id='row of a table'),
+    pytest.param({'bytes': None, 'path': 'a.png'}, _RGB, id='row with a path'),
     (bytearray(_png(Image.fromarray(_RGB))), _RGB), (Image.fromarray(_RGB), _RGB),
     (Image.fromarray(_RGB[..., 0]), _GRAY), (_turned(), _RGB), (_RGB, _RGB),
     (_Tensor(), _RGB), (_RGB[..., 0], _GRAY), (_RGB[..., :1], _GRAY),
@@ -64,10 +69,12 @@ def test_transparency_is_as_in_pretraining():
 @pytest.mark.parametrize('item, said', [
     (np.moveaxis(_RGB, -1, 0), 'channels come last'), (_RGB * 1.0, 'from 0 to 255'),
     ((_RGB / 255 - 0.45) / 0.225, 'before they are normalized'),
-    (np.full((4, 4, 3), np.nan), 'floats from nan'), (_RGB[:0], 'empty'),
+    (np.full((4, 4, 3), np.nan), 'floats from nan'),
     (_RGB.astype(np.uint16) * 257, 'uint16 from 0 to 65535'), (_RGB * 1j, 'complex128'),
     (_RGB[..., :2], 'give the path'), (_RGB[0, 0], 'give the path'), (7, 'int: give'),
-    (None, 'NoneType: give')])
+    (_RGB[None], r'uint8 \(1, 40, 48, 3\): give'), (__file__.encode(), 'os.fsdecode'),
+    pytest.param(type('Elsewhere', (), {'__array__': _elsewhere})(),
+                 'Elsewhere that is no array .*use .cpu', id='tensor')])
 def test_what_is_refused(item, said):
   with pytest.raises(ValueError, match=said):
     given.pixels(item, decode.DEFAULT, _read)
@@ -92,18 +99,22 @@ def test_one_and_many(images, count):
   assert len(given.items(images)) == count
 
 
-@pytest.mark.parametrize('images', [None, 3, {'a': 1}])
+@pytest.mark.parametrize('images', [None, 3, np.uint8(3), {'a': 1}])
 def test_no_images(images):  # of a dictionary without bytes, too
   with pytest.raises(ValueError, match='give the path'):
     given.items(images)
 
 
-@pytest.mark.parametrize('shape', [(3, 40, 48), (40, 48, 2), (40, 48, 13)])
+@pytest.mark.parametrize('shape', [
+    (3, 40, 48), (40, 48, 2), (40, 48, 13), (2, 2, 3)])
 def test_one_picture_is_not_taken_for_several(shape):
   with pytest.raises(ValueError, match='may be one picture or several gray ones'):
     given.items(np.zeros(shape, np.uint8))
 
 
-def test_an_address_is_no_path():
-  with pytest.raises(decode.BadImage, match='download it'):
-    given.pixels('https://x.org/a.jpg', decode.DEFAULT, _read)
+@pytest.mark.parametrize('item, said', [
+    ('https://x.org/a.jpg', 'download it'), ('gs://x/a.jpg', 'download it'),
+    (None, 'no image'), (_RGB[:0], 'empty'), (Image.new('RGB', (0, 5)), 'empty')])
+def test_what_may_be_left_out(item, said):
+  with pytest.raises(decode.BadImage, match=said):
+    given.pixels(item, decode.DEFAULT, _read)

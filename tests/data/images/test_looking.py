@@ -38,6 +38,10 @@ def _read(files, how=decode.DEFAULT):
     assert data.read(index) == files[index]
 
 
+def _different(array):
+  return [_save(array) + bytes([k]) for k in range(20)]
+
+
 @pytest.mark.parametrize('array, said', [
     ((_GRAY * 4095).astype(np.uint16), r"data.gray_range='\(0, 4095\)'"),
     ((_GRAY * 1023).astype(np.uint16), r"data.gray_range='\(0, 1023\)'"),
@@ -46,9 +50,12 @@ def _read(files, how=decode.DEFAULT):
     (np.where(_GRAY > .5, 3, 65533).astype(np.uint16), 'drawings or masks'),
     (_icon(), 'data.background=white'),
     (np.full((64, 80, 3), 9, np.uint8), 'drawings or masks'),
+    # ten bits and a broken pixel
+    ((_GRAY * 1023).astype(np.uint16) | np.uint16(65535) * (_X + _Y == 0),
+     r"data.gray_range='\(0, 1023\)'"),
     ((_GRAY * 15).astype(np.uint8), 'fewer than 32 of 256 levels')])
 def test_what_is_odd_is_told_once(caplog, array, said):
-  _read([_save(array)] * 20)
+  _read(_different(array))
   line, = caplog.messages
   assert __import__('re').search(said, line), line
 
@@ -57,17 +64,23 @@ def test_what_is_odd_is_told_once(caplog, array, said):
     (_GRAY * 255).astype(np.uint8), (_GRAY * 65535).astype(np.uint16),
     np.zeros((4, 4, 3), np.uint8)[:2, :2]])
 def test_good_pictures_are_not_told_of(caplog, array):
-  _read([_save(array)] * 20)
+  _read(_different(array))
   assert not caplog.messages
 
 
 def test_half_of_them_count_and_bad_ones_do_not(caplog):
-  good, flat = _save((_GRAY * 255).astype(np.uint8)), _save(np.zeros((64, 80), np.uint8))
-  _read([good] * 11 + [flat] * 5)
+  good = _different((_GRAY * 255).astype(np.uint8))
+  flat = _save(np.zeros((64, 80), np.uint8))
+  _read(good[:11] + [flat] * 5)
   _read([b'no image'] * 16)
   assert not caplog.messages
-  _read([good] * 8 + [flat] * 8)
+  _read(good[:8] + [flat] * 8)
   assert len(caplog.messages) == 1
+
+
+def test_one_picture_in_the_place_of_all(caplog):
+  _read([_save((_GRAY * 255).astype(np.uint8))] * 20)
+  assert 'one and the same picture' in caplog.text
 
 
 def test_more_than_four_channels(caplog):

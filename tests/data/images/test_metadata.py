@@ -53,6 +53,7 @@ _TIME = _chunk(b'tIME', b'\x07\xe6\1\1\1\1\1')
     _png(_TIME[:-1] + bytes([_TIME[-1] ^ 1])), _png(_chunk(b'pHYs', b'1')),
     _png(_chunk(b'gAMA', b'1')), _png(_chunk(b'sRGB', b'')), _png(_chunk(b'acTL', b'1')),
     _png(_chunk(b'tRNS', b'\0\1\0\1\0\1')[:-1] + b'x'),
+    _png(_chunk(b'tRNS', b'\0')),
     _save('PNG', exif=b'garbage not tiff'),
     _save('PNG', exif=b'Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0'),
     _save('WEBP', lossless=True, exif=b'garbage not tiff'),

@@ -29,14 +29,24 @@ def _of_texts(said, which=None, split='train', names=None):
       {text: k for k, text in enumerate(said)}, which, 'file {}'.format), split, names)
 
 
+_LONG = '123456789012345678'  # 18 digits; with more they are names
+
+
 @pytest.mark.parametrize('said, numbers, names', [
     (['48662', '901'], [1, 0], ('901', '48662')), (['dog', 'cat'], [1, 0], ('cat', 'dog')),
     (['1.0', 'nan', '0.0', 'NA', 'None', '-1'], [1, -1, 0, -1, -1, -1], None),
+    ([_LONG + '1', '-1', _LONG + '2', '7'], [1, -1, 2, 0], ('7', _LONG + '1', _LONG + '2')),
     (['cat', 'NA'], [1, 0], ('NA', 'cat'))])  # Namibia among names
 def test_texts(said, numbers, names):
   found = _of_texts(said)
   assert found[0].tolist() == numbers and found[0].dtype == np.int32
   assert found[1] == names
+
+
+def test_long_ids_of_other_parts():
+  names = ('7', _LONG + '1')
+  assert _of_texts([_LONG + '1', '7'], names=names, split='test')[0].tolist() == [1, 0]
+  assert _of_texts(['7'], names=names, split='test')[0].tolist() == [0]
 
 
 def test_version_0_1_took_na_for_a_name():
@@ -47,7 +57,7 @@ def test_version_0_1_took_na_for_a_name():
 
 @pytest.mark.parametrize('said, more, match', [
     (['0', '1.5'], {}, "file 1 has the label '1.5': labels are whole.*label_column='none'"),
-    (['0', '-2'], {}, "label '-2'"), (['9' * 19], {}, 'at most 18'),
+    (['0', '-2'], {}, "label '-2'"), ([_LONG + '1'], {'split': 'test'}, 'has numbers'),
     (['cat'], {'split': 'test'}, "label 'cat', and the training part has numbers"),
     (['cow'], {'split': 'test', 'names': ('cat',)}, "'cow', which is not one of the 1")])
 def test_what_is_no_label_is_refused(said, more, match):

@@ -48,6 +48,14 @@ def test_tiny_imagenet_and_other_parts_without_labels(tmp_path, test):
   assert folder.list_folder(root, 'test').labels is None
 
 
+def test_a_part_without_images_is_none(tmp_path, caplog):
+  root = _make(tmp_path, 'train/a/1.jpg', 'train/b/2.jpg', 'val/notes.txt', 'test/.x')
+  assert folder.list_folder(root, 'test') is None
+  assert "no test part: there are no images in 'test', 'val'" in caplog.text
+  _make(tmp_path, 'val/3.jpg')
+  assert folder.list_folder(root, 'test').files == ['3.jpg']
+
+
 def test_a_single_folder_of_a_known_class_is_labelled(tmp_path):
   root = _make(tmp_path, 'train/a/1.jpg', 'train/b/2.jpg', 'test/b/3.jpg')
   assert folder.list_folder(root, 'test').labels.tolist() == [1]
@@ -57,11 +65,12 @@ def test_folders_of_the_system_at_any_depth(tmp_path, caplog):
   caplog.set_level('INFO', 'byol_jax')
   root = _make(tmp_path, 'cat/1.jpg', 'dog/2.jpg', 'cat/@eaDir/1.jpg/THUMB.jpg',
                '@eaDir/cat/3.jpg', '#recycle/4.jpg', '__MACOSX/cat/5.jpg',
-               '$RECYCLE.BIN/6.jpg', 'dog/System Volume Information/7.jpg')
+               '$RECYCLE.BIN/6.jpg', 'dog/System Volume Information/7.jpg',
+               '~snapshot/cat/8.jpg')
   listed = folder.list_folder(root, 'train')
   assert listed.files == ['cat/1.jpg', 'dog/2.jpg']
   assert listed.class_names == ('cat', 'dog') and '@eaDir x 2' in caplog.text
-  assert len(folder.list_folder(root, 'train', rules='0.1').files) == 8
+  assert len(folder.list_folder(root, 'train', rules='0.1').files) == 9
 
 
 @pytest.mark.parametrize('files, said', [
@@ -76,7 +85,14 @@ def test_folders_of_the_system_at_any_depth(tmp_path, caplog):
     (('DIV2K_train_HR/1.png', 'DIV2K_valid_HR/2.png'), 'look like parts'),
     (('train_station/1.jpg', 'test_tube/2.jpg'), ''),
     (('a/1.jpg', 'b/1.jpg', 'more/a/1.jpg', 'more/b/1.jpg'), "'more' hold folders with"),
+    # parts by other names, and images by domain
+    (('tr/a/1.jpg', 'tr/b/2.jpg', 'te/a/3.jpg', 'te/b/4.jpg', 'te/c/4.jpg'),
+     "'te', 'tr' holds folders of the same names, 'a', 'b', and they are the classes"),
+    (tuple(f'{c}/{side}/1.jpg' for c in 'abc' for side in ('front', 'back')), ''),
     (('images/1.jpg', 'masks/1.png'), "'masks' look like masks"),
+    (('img_dir/1.jpg', 'ann_dir/1.png'), "'ann_dir' look like masks"),
+    (('leftImg8bit/1.jpg', 'gtFine/1.png'), "'gtFine' look like masks"),
+    (('imagesTr/1.jpg', 'labels_train/1.png', 'ann/2.jpg'), "'labels_train' look like"),
     (('cat/images/1.jpg', 'cat/ground_truth/1.png', 'dog/images/1.jpg'),
      "'cat/ground_truth' look like masks"),
     (('JPEGImages/1.jpg', 'SegmentationClass/1.png'), 'look like masks'),

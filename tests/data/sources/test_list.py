@@ -76,6 +76,7 @@ def test_files_without_an_extension(tmp_path):
 @pytest.mark.parametrize('name, text, message', [
     ('space.txt', 'a b.jpg 1\nc.jpg 0\n', "'a b.jpg 1' looks like a path and a lab"),
     ('bar.txt', 'a.png|cat\n', 'lists with labels are .csv'),
+    ('colon.txt', 'a.png:1\n', 'lists with labels are .csv'),
     ('a.txt', '# nothing\n\n', 'is empty'),
     ('a.csv', 'path,label\n', 'is empty'),
     ('a.csv', 'a.jpg,1\n,2\n', 'line 2, has no path'),
@@ -89,6 +90,8 @@ def test_files_without_an_extension(tmp_path):
     # columns
     ('a.csv', 'path;label\na.jpg;0\n', 'semicolons between its columns'),
     ('a.csv', 'a.jpg;0\nb.jpg;1\n', 'semicolons between its columns'),
+    ('a.csv', ';path;label\n0;a.jpg;0\n', 'semicolons between its columns'),
+    ('a.csv', 'sep=,\npath,label\na.jpg,0\na, b.jpg,0\n', 'line 4, has 3 columns, not 2'),
     ('a.csv', 'a.jpg\tdog\nb.jpg\tcat\n', 'tabs between its columns'),
     ('a.csv', 'a.jpg|dog\nb.jpg|cat\n', 'bars between its columns'),
     ('a.csv', 'path|label\na|dog\n', 'bars between its columns'),
@@ -99,7 +102,6 @@ def test_files_without_an_extension(tmp_path):
     # labels
     ('a.csv', 'a.jpg,0\nb.jpg,-2\nc.jpg,10\n', "line 2, has the label '-2'"),
     ('a.csv', 'a.jpg,1.5\nb.jpg,0.0\n', "line 1, has the label '1.5'"),
-    ('a.csv', f'a.jpg,1\nb.jpg,{"9" * 5000}\n', 'line 2, .* label of 5000 characters'),
     # no text, and quotes
     ('a.txt', 'a.jpg\nb.jpg\0c.jpg\0', 'line 2, has a NUL'),
     ('a.csv', 'a.jpg,0\n\0.jpg,1\n', 'line 2, has a NUL'),

@@ -13,6 +13,7 @@ def _photos(tmp_path):
   (tmp_path / 'set/img').mkdir(parents=True)
   for k in range(24):
     (tmp_path / f'set/img/{k:03d}.jpg').write_bytes(b'x')
+    (tmp_path / f'set/{k:03d}').mkdir()
   return tmp_path / 'set'
 
 
@@ -28,6 +29,12 @@ def _photos(tmp_path):
     ('a.txt', '"img/{}.jpg"', 'quotes'),
     ('a.txt', 'img/{}.jpeg', 'end in .jpeg, the files in .jpg'),
     ('a.txt', '$PHOTOS_OF_MINE/img/{}.jpg', 'the value for the variable'),
+    ('a.txt', '/img/{}.jpg', "it is '.*set/img/000.jpg'"),
+    ('a.txt', 'img/{}.jpg.png', 'one ending too many, .png'),
+    ('a.txt', 'img/{}.jpg\u200b', r"not seen, as 'img/000.jpg.u200b'"),
+    ('a.txt', 'data:image/jpeg;base64,{}', 'pictures as text'),
+    ('a.txt', './{}/..', 'its lines are folders'),
+    ('a.csv', 'img/0{}.jpg,1', "otherwise on the disk, as 'img/000.jpg'"),
     ('a.txt', 'nowhere/x{}.jpg', 'is the disk there')])
 def test_the_cause_is_told_with_the_full_path(photos, monkeypatch, name, line, cause):
   monkeypatch.setenv('PHOTOS_OF_MINE', str(photos))

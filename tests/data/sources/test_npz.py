@@ -57,7 +57,7 @@ def test_names_of_medmnist(tmp_path):
     (_Y.astype(float), [0, 1, 2, 1, 0], None),
     (np.array([0, -1, 1, -1, 0]), [0, -1, 1, -1, 0], None),
     (np.array([0, np.nan, 1, np.nan, 0]), [0, -1, 1, -1, 0], None),
-    (np.eye(5), [0, 1, 2, 3, 4], None)])
+    (_Y > 0, [0, 1, 1, 1, 0], None), (np.eye(5), [0, 1, 2, 3, 4], None)])
 def test_ids_no_labels_and_one_hot(tmp_path, labels, numbers, names):
   path = _save(tmp_path, x_train=_X, y_train=labels, x_test=_X, y_test=labels)
   train = open_lib.open_source('npz', path=path)
@@ -97,6 +97,7 @@ def test_names_as_labels(tmp_path):
     ({'images': _X[:0]}, 'empty'),
     ({'images': _X, 'labels': _Y[:3]}, r'expected \[5\]'),
     ({'images': _X, 'labels': _Y / 2}, 'expected integers'),
+    ({'images': _X, 'labels': np.array([0, 1, 2, 1, np.inf])}, 'expected integers'),
     ({'images': _X, 'labels': _Y - 2}, 'from -2 to 0'),
     ({'images': _X, 'labels': _Y.astype(np.uint64) + 2**63}, 'count from 0'),
     ({'images': np.array([None, 1], object)}, 'cannot read'),

@@ -100,6 +100,12 @@ def test_columns_are_found_or_named(tmp_path, caplog):
     _table(path, jpg=files, label=labels)
     found = _open(path)
     assert found.class_names == names and found.labels.tolist() == numbers
+  folder = tmp_path / 'label=cat'
+  folder.mkdir()
+  _table(folder / 'x.parquet', jpg=files, cls=[3, 1, 0, 2])  # of WebDataset
+  assert _open(folder).labels is not None
+  _table(folder / 'x.parquet', jpg=files)
+  assert _open(folder).labels is None and "such as 'label=cat' say" in caplog.text
   _table(path, jpg=files, label=[[0, 1]] * 4)
   assert _open(path).labels is None and "no labels: 'label' (list" in caplog.text
   assert source.read(1) == files[1]

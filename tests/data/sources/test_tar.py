@@ -133,6 +133,14 @@ def test_bad_input_is_one_line(tmp_path):
   refused(tar(('a.jpg', image), ('a.json', b'{')), 'no JSON', label_column='x')
   refused(tar(('a.txt', b'words')), 'no image in 1 sample of ', max_bad=0)
   refused(tar(('a.txt', b'words')), 'no images in')
+  refused(tar(('a.jpg', image), ('a.json', b'{"x": [1]}')), 'whole number or a name',
+          label_column='x')
+  refused(tar(('a.jpg', image), ('a.json', b'{"x": 1.5}')), "'1.5'", label_column='x')
+  for said, names in ((b'1.0', None), (b'true', ('True',)), (b'"1"', None)):
+    (tmp_path / 'x.tar').write_bytes(tar(
+        ('a.jpg', image), ('a.json', b'{"x": %s}' % said), ('b.jpg', image),
+        ('b.json', b'{"x": %s}' % said.replace(b'1', b'0'))))
+    assert _open(path, label_column='x').class_names == names
   (tmp_path / 'x.tar').write_bytes(tar(('a.jpg', image), ('a.left.png', image)))
   assert _open(path, image_column='left.png').names[0] == 'a.left.png'
 
