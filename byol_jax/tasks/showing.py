@@ -133,7 +133,8 @@ class Showing:
     np.add.at(votes, (np.arange(len(rows))[:, None], labels[found]), weights)
     return confusion.by_class(
         votes.argmax(axis=1), labels, self.data.class_names,
-        f'k-NN, each of {wording.count(len(rows), "training image")} against others')
+        f'k-NN, each of {wording.count(len(rows), "training image")} against the '
+        'others')
 
   def _pixels(self, rows: Sequence[int],
               side: int = pictures_lib.SIDE) -> list[np.ndarray | None]:
