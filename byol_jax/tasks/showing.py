@@ -81,7 +81,7 @@ class Showing:
       batch_size: the run's.
     """
     if not self._views:
-      first = order.rows(seed, 0, batch_size, table.size(self.data))
+      first = order.rows(seed, 0, batch_size, self.data.size)
       rows = np.array(list(dict.fromkeys(first.tolist()))[:_VIEWED])
       feed = feed_lib.make(table.take(self.data, rows), program.spec.crop, seed=seed,
                            batch_size=len(rows), threads=self._threads or 0)
