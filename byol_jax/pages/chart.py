@@ -121,7 +121,8 @@ def curves(title: str, lines: Sequence[Line], *, x_end: float | None = None,
   if any(len(line.points) < len(of.points) for line, of in zip(thinned, lines)):
     told.append(f'thinned to {_MOST_POINTS} points a line')
   return tag('figure', tag('h3', title), drawing,
-             tag('div', *(_key(number, line.name) for number, line in enumerate(lines)),
+             tag('div', *(tag('span', key_mark(number), ' ', line.name)
+                          for number, line in enumerate(lines)),
                  class_='row soft') if len(lines) > 1 else None,
              tag('figcaption', '; '.join(told)) if told else None,
              class_='card chart')
@@ -188,10 +189,6 @@ def _line(line: Line, number: int, x_of, y_of) -> list[Markup]:
 def escape_json(text: str) -> Markup:
   """Returns JSON of numbers for an attribute, at any length."""
   return Markup(text.replace('&', '&amp;').replace('"', '&quot;').replace('<', '&lt;'))
-
-
-def _key(number: int, name: str) -> Markup:
-  return tag('span', key_mark(number), ' ', name)
 
 
 def key_mark(number: int) -> Markup:
