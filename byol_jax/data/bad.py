@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import itertools
 import logging
 import os
@@ -120,16 +120,24 @@ class BadImages:
             f'used: {told}{more}')
 
   def report(self) -> dict[str, str]:
-    """Returns the reasons by name, in the order in which the images were met.
+    """Returns the reasons by `unique_names`, in the order in which images were met."""
+    reasons = self.reasons()
+    return dict(zip(unique_names(str(self._names[index]) for index in reasons),
+                    reasons.values()))
 
-    A second 'a.jpg' is 'a.jpg#2': a list may name a file twice.
-    """
-    reasons, again = {}, collections.Counter()
-    with self._lock:
-      for index, why in self._why.items():
-        name = key = str(self._names[index])
-        while key in reasons:
-          again[name] += 1
-          key = f'{name}#{again[name] + 1}'
-        reasons[key] = why
-    return reasons
+
+def unique_names(names: Iterable[str]) -> list[str]:
+  """Returns the names, each once: the second 'a.jpg' becomes 'a.jpg#2'."""
+  names = list(names)
+  taken, count = set(names), {}
+  result = []
+  for name in names:
+    count[name] = number = count.get(name, 0) + 1
+    unique = name
+    if number > 1:
+      while (unique := f'{name}#{number}') in taken:
+        number += 1
+      taken.add(unique)
+      count[name] = number
+    result.append(unique)
+  return result

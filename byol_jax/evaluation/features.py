@@ -131,7 +131,7 @@ class Store:
     """Returns a digest of all that the features depend on, as process 0 sees it."""
     if id(data) not in self._known:  # takes a look at every file
       states = [] if jax.process_index() else fingerprint.file_states(
-          data, rows.tolist() if self._of_some else range(table.size(data)))
+          data, rows.tolist() if self._of_some else range(data.size))
       self._known[id(data)] = data, {
           'data': fingerprint.fingerprint(data), 'name': data.name,
           'files': hashlib.sha256(json.dumps(states).encode()).hexdigest()}

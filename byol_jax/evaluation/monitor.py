@@ -49,8 +49,8 @@ class Neighbours:
       seed: the seed of the choice.
     """
     self._encoder, self._train = encoder, train
-    num_queries = min(_QUERIES, examples, table.size(train) // 2)
-    self._rows = encode.subset(table.size(train), examples + num_queries, seed)
+    num_queries = min(_QUERIES, examples, train.size // 2)
+    self._rows = encode.subset(train.size, examples + num_queries, seed)
     self._is_query = np.isin(np.arange(len(self._rows)), encode.subset(
         len(self._rows), num_queries, seed + 1))
     self._k, self._temperature = k, temperature

@@ -31,11 +31,11 @@ class Split:
     """
     self._held_out = test is None
     self._pretrained_on = pretrained_on
-    size = table.size(train)
-    most = size + (0 if test is None else table.size(test)) if most is None else most
+    size = train.size
+    most = size + (0 if test is None else test.size) if most is None else most
     if test is not None:
       self.train = (train, encode.subset(size, most, seed))
-      self.test = (test, encode.subset(table.size(test), most, seed))
+      self.test = (test, encode.subset(test.size, most, seed))
     else:
       held_out = encode.subset(size, min(max(size // 10, 1), most), seed + 1)
       rest = np.setdiff1d(np.arange(size), held_out)

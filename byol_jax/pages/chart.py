@@ -57,8 +57,8 @@ class Bound(NamedTuple):
   name: str
 
 
-def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
-           x_end: float | None = None, log: bool = False,
+def curves(title: str, lines: Sequence[Line], *, x_end: float | None = None,
+           log: bool = False,
            bounds: Sequence[Bound] = (), include: Sequence[float] = (),
            about: str = '') -> Markup:
   """Returns a chart with its title, a line about it, and the key of its lines.
@@ -69,8 +69,7 @@ def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
   Args:
     title: what is shown.
     lines: with one point or more each; a gap stands where y is None.
-    x_title: the x axis.
-    x_end: where it ends, and then it begins at 0; None: it fits the points.
+    x_end: where the x axis ends, and then it begins at 0; None: it fits the points.
     log: whether y is on a logarithmic axis, if all values allow it.
     bounds: horizontal lines.
     include: values that the y axis reaches in any case.
@@ -102,7 +101,7 @@ def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
     # the last name would stand out of the drawing
     at = min(x_of(value), _WIDTH - _DIGIT * len(axis.short(value)) / 2)
     parts.append(text(at, _HEIGHT - _BOTTOM + 17, axis.short(value), 'soft', 'middle'))
-  parts.append(text(left + inner[0] / 2, _HEIGHT - 5, x_title, 'soft', 'middle'))
+  parts.append(text(left + inner[0] / 2, _HEIGHT - 5, 'step', 'soft', 'middle'))
   for bound in bounds:
     at = y_of(bound.value)
     parts += [path(f'M{left} {at:.1f}H{_WIDTH - _RIGHT}', 'bound'),
@@ -111,7 +110,7 @@ def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
   for number, line in enumerate(thinned):
     parts += _line(line, number, x_of, y_of)
   if len(lines) == 1:
-    parts += _told(thinned[0], x_title, x_of, y_of, (left, _WIDTH - _RIGHT))
+    parts += _told(thinned[0], x_of, y_of, (left, _WIDTH - _RIGHT))
   drawing = tag('svg', *parts, viewBox=f'0 0 {_WIDTH} {_HEIGHT}', role='img',
                 aria_label=title, width=_WIDTH)
   told = [about] if about else []
@@ -122,7 +121,8 @@ def curves(title: str, lines: Sequence[Line], *, x_title: str = 'step',
   if any(len(line.points) < len(of.points) for line, of in zip(thinned, lines)):
     told.append(f'thinned to {_MOST_POINTS} points a line')
   return tag('figure', tag('h3', title), drawing,
-             tag('div', *(_key(number, line.name) for number, line in enumerate(lines)),
+             tag('div', *(tag('span', key_mark(number), ' ', line.name)
+                          for number, line in enumerate(lines)),
                  class_='row soft') if len(lines) > 1 else None,
              tag('figcaption', '; '.join(told)) if told else None,
              class_='card chart')
@@ -137,13 +137,12 @@ def _names(y: axis.Axis) -> list[tuple[float, str]]:
   return list(zip(ticks, names))
 
 
-def _told(line: Line, x_title: str, x_of, y_of,
-          ends: tuple[float, float]) -> list[Markup]:
+def _told(line: Line, x_of, y_of, ends: tuple[float, float]) -> list[Markup]:
   """Returns the last value, and a place for each value that the pointer asks for."""
   known = [point for point in line.points if point[1] is not None]
   if not known:
     return []
-  shown = lambda x, y: f'{y:.4g} at {x_title} {x:,.6g}'
+  shown = lambda x, y: f'{y:.4g} at step {x:,.6g}'
   parts = [text(ends[1], 14, shown(*known[-1]), 'soft now', 'end')]
   last = len(known) - 1
   places = [known[round(i * last / min(last, _MOST_PLACES - 1))]
@@ -190,10 +189,6 @@ def _line(line: Line, number: int, x_of, y_of) -> list[Markup]:
 def escape_json(text: str) -> Markup:
   """Returns JSON of numbers for an attribute, at any length."""
   return Markup(text.replace('&', '&amp;').replace('"', '&quot;').replace('<', '&lt;'))
-
-
-def _key(number: int, name: str) -> Markup:
-  return tag('span', key_mark(number), ' ', name)
 
 
 def key_mark(number: int) -> Markup:

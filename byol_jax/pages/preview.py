@@ -51,8 +51,11 @@ def page(found: Found, views: pictures_lib.Pictures, *,
     warnings: what would stop the run, or should be looked at first.
     made: when and by what the page was made.
   """
+  parts = template.table(['part', 'source', 'images', 'classes'], [
+      [part, name, f'{images:,}', f'{classes:,}' if classes else 'no labels']
+      for part, name, images, classes in found.parts], numbers=(2, 3))
   chapters = [
-      template.chapter('Images', _parts(found), tag('div', *(
+      template.chapter('Images', parts, tag('div', *(
           template.picture(image.jpeg, image.name, side=pictures_lib.SIDE,
                            caption=image.label or template.file_name(image.name))
           for image in found.first), class_='pictures'), about=(
@@ -89,12 +92,6 @@ def _tiles(found: Found, schedule: dict[str, Any]) -> Markup:
       tile('Odd', f'{odd:,}', f'of {found.looked_at:,} looked at'),
       tile('Steps', schedule.get('steps', '-'), f'epochs: {schedule.get("epochs")}'),
       class_='tiles')
-
-
-def _parts(found: Found) -> Markup:
-  return template.table(['part', 'source', 'images', 'classes'], [
-      [part, name, f'{images:,}', f'{classes:,}' if classes else 'no labels']
-      for part, name, images, classes in found.parts], numbers=(2, 3))
 
 
 def _kinds(found: Found) -> Markup:

@@ -241,7 +241,7 @@ def learn_encoder(
       trained, head = fit(task.kept, candidate, f'encoder, rate {candidate:g}')
       figures[f'rate {candidate:g}'] = _rank(
           task, lambda rows, networks=trained, head=head: _embedded(
-              encoder(networks, data, rows), rows, head), table.size(data))
+              encoder(networks, data, rows), rows, head), data.size)
     rate = min(rates, key=lambda rate: figures[f'rate {rate:g}'])
     _console.info('%sencoder: rate %g, by a mean rank of %.1f on %d held-out pairs',
                   task.name, rate, figures[f'rate {rate:g}'], len(task.held_out))

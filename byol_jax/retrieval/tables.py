@@ -13,7 +13,6 @@ from byol_jax import errors
 from byol_jax.data.sources.columns import plain
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
-from byol_jax.storage import retry
 
 _MILLISECONDS = 1e11  # seconds of the year 5138: larger numbers count milliseconds
 
@@ -109,7 +108,7 @@ def read(path: str, key: str) -> Table:
   """
   import pyarrow
   try:
-    data = retry.insist(lambda: paths_lib.read_bytes(path), repr(path))
+    data = paths_lib.read_bytes(path)
     table = _parquet(data) if path.lower().endswith('.parquet') else _csv(path, data)
   except OSError as error:
     raise UserError(f'cannot read config key {key}, {path!r}: '

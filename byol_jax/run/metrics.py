@@ -21,11 +21,13 @@ from byol_jax.storage import files as files_lib
 
 _console = logging.getLogger('byol_jax')
 
-_PANELS = {
-    'perf': ('images_per_second', 'data_wait', 'seconds_left'),
-    'eval': ('knn_top1',),
-    'collapse': ('projection_std', 'batch_projection_std', 'alignment', 'uniformity',
-                 'predictor_explained', 'feature_rank', 'projection_rank')}
+# the panels in which TensorBoard and others show a value; for others 'train'
+_PANEL = {
+    **dict.fromkeys(('images_per_second', 'data_wait', 'seconds_left'), 'perf'),
+    'knn_top1': 'eval',
+    **dict.fromkeys(('projection_std', 'batch_projection_std', 'alignment',
+                     'uniformity', 'predictor_explained', 'feature_rank',
+                     'projection_rank'), 'collapse')}
 
 
 class RunLog:
@@ -98,7 +100,8 @@ class RunLog:
         event(self._purge_step, session_log=event_pb2.SessionLog(
             status=event_pb2.SessionLog.START))
       event(step, summary=summary_pb2.Summary(value=[
-          summary_pb2.Summary.Value(tag=f'{_panel(name)}/{name}', simple_value=value)
+          summary_pb2.Summary.Value(tag=f'{_PANEL.get(name, "train")}/{name}',
+                                    simple_value=value)
           for name, value in values.items()
           if name != 'step' and isinstance(value, (int, float))]))
       self._events.flush()
@@ -114,11 +117,6 @@ class RunLog:
       with contextlib.suppress(OSError):
         self._events.close()
       self._events = None
-
-
-def _panel(name: str) -> str:
-  """Returns the group of figures in which TensorBoard and others show a value."""
-  return next((panel for panel, names in _PANELS.items() if name in names), 'train')
 
 
 def _tensorboard_modules():

@@ -135,9 +135,10 @@ def read_bytes(path: str) -> bytes:
   """Reads a whole file.
 
   Raises:
-    OSError: the file cannot be read.
+    OSError, TransientError: as `retry.insist`.
   """
-  return _bucket(lambda: epath.Path(path).read_bytes())
+  return retry.insist(lambda: _bucket(lambda: epath.Path(path).read_bytes()),
+                      repr(path))
 
 
 def read_range(path: str, start: int, stop: int) -> bytes:

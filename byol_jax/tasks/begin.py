@@ -151,7 +151,7 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
   with hosts.together('data'):
     config = data_lib.with_source(config)
     train, test = data_lib.open_data(config)
-    num_images = table.size(train)
+    num_images = train.size
     config = schedule.resolve(config, num_images)
   total_steps = schedule.total_steps(config, num_images)
   labelled, num_classes = train.labels is not None, table.num_classes(train)
@@ -169,7 +169,7 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
       '%s: %s%s, %s%s', train.name, wording.count(num_images, 'training image'),
       f' of {table.described_classes(train)}' if labelled else ', no labels: no '
       'probe, no k-NN', 'streamed' if feed.bad() is not None else 'on the device',
-      f'; {table.size(test)} to test' if test is not None else
+      f'; {test.size} to test' if test is not None else
       '; no test part' if labelled else '')
   _console.info(
       'schedule: %s = %s, %g of warm-up, base learning rate %g, weight decay %g%s',

@@ -48,7 +48,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     if config.shard == shard_lib.MERGE:
       place.write_results(_written(named, place, data, _merged(named, data, shards)))
     elif not shard:
-      rows = np.arange(table.size(data))
+      rows = np.arange(data.size)
       place.write_results(_written(named, place, data, _encoded(named, data, rows)))
     elif not shards.is_done(shard, place):
       parts = os.path.join(place.workdir, 'parts')

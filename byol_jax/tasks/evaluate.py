@@ -77,9 +77,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
       _console.info('\n%s', figures_lib.table(config.task, results))
       return place.workdir
     _console.info('%s: %s of %s; %s', train.name,
-                  wording.count(table.size(train), 'image'),
+                  wording.count(train.size, 'image'),
                   table.described_classes(train), 'no test part'
-                  if test is None else f'{table.size(test)} to test')
+                  if test is None else f'{test.size} to test')
     stages = stages_lib.Stages(place.workdir, place.folder)
     results = _measure(named, train, test, stages)
     place.write_results(results)

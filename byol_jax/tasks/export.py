@@ -147,7 +147,7 @@ def _pictures(named: subject.Named) -> tuple[list[np.ndarray], str]:
     try:
       data = data_lib.open_source(config.data, config.data.train_split,
                                   seed=config.seed)
-      for row in range(min(_LOOKED_AT, table.size(data)) if data else 0):
+      for row in range(min(_LOOKED_AT, data.size) if data else 0):
         if len(found) < _IMAGES and (image := _picture(data, row)) is not None:
           found.append(image)
       if found:

@@ -103,7 +103,7 @@ def _learn(named: subject.Named, place: Place, train: table.Data,
            counts: dict[str, int], stages: stages_lib.Stages) -> dict[str, Any]:
   """Learns with each kind of encoder, and returns the content of results.json."""
   config, method = named.config, named.weights.kind
-  rows, store = np.arange(table.size(train)), named.store()
+  rows, store = np.arange(train.size), named.store()
   from_scratch = config.pairs.train == 'scratch'
   kinds = [figures_lib.UNTRAINED if from_scratch else method]
   if config.evaluation.baselines:
@@ -217,7 +217,7 @@ def _figures(features: Encode, embeds: dict[str, Embed], log: pairs_lib.Log,
   if log.test is not None:
     pairs, items, is_test = log.test
     data = test if is_test else train
-    size = table.size(data)
+    size = data.size
     found = features(data, np.arange(size), is_test)
     gallery = np.intersect1d(items.owners[0], found.rows)
     if is_test:  # an item is an image, which may be unreadable
@@ -229,7 +229,7 @@ def _figures(features: Encode, embeds: dict[str, Embed], log: pairs_lib.Log,
       result[name]['test_pairs'] = metrics.summary(ranked.values, called) | {
           'mean_rank': learn.mean_rank(ranked)}
   if test is not None and test.labels is not None:
-    rows, x = features(test, np.arange(table.size(test)), True)
+    rows, x = features(test, np.arange(test.size), True)
     labels = np.asarray(test.labels[rows])
     for name, embed in embeds.items():
       z = embed(x)

@@ -15,7 +15,6 @@ import numpy as np
 from byol_jax import __version__
 from byol_jax import wording
 from byol_jax.config import shard as shard_lib
-from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import subject as subject_lib
@@ -74,7 +73,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   encoded = functools.partial(_encoded, named)
   if config.shard == shard_lib.MERGE:
     encoded = functools.partial(_of_shards, list(map(shards.folder, shards.checked())))
-  catalogue = catalogue_lib.make(named, data, np.arange(table.size(data)))
+  catalogue = catalogue_lib.make(named, data, np.arange(data.size))
   with workdir_lib.opened(named.workdir, is_first=True) as folder:
     about = _begun(named, folder)
     store = _table(named, folder, catalogue.kinds)

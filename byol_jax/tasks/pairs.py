@@ -60,7 +60,7 @@ class Log(NamedTuple):
 def items(config: ml_collections.ConfigDict, data: table.Data,
           split: str) -> batches.Items:
   """Returns the items of pairs.items; without, each image is an item."""
-  rows = np.arange(table.size(data))
+  rows = np.arange(data.size)
   names = table.names_of(data, rows, split)
   path = config.pairs['items']  # .items is a method
   if not path:
@@ -97,7 +97,7 @@ def read(config: ml_collections.ConfigDict, data: table.Data,
   if data.labels is None:
     raise UserError(f'config key pairs.path is empty, and {data.name} has no labels '
                     'that pairs could be made of: name a file of pairs or events')
-  labels = np.asarray(data.labels[np.arange(table.size(data))])
+  labels = np.asarray(data.labels[np.arange(data.size)])
   checks.check_classes(labels)
   return pairs_lib.from_events(clicks.make(labels, c.made, c.noise, config.seed), rules)
 
@@ -109,7 +109,7 @@ def _made_for_test(config: ml_collections.ConfigDict,
   sessions = round(c.made * c.test)
   if test is None or test.labels is None or not sessions:
     return None
-  rows = np.arange(table.size(test))
+  rows = np.arange(test.size)
   events = clicks.make(np.asarray(test.labels[rows]), sessions, c.noise,
                        config.seed + 1)  # not the order of the others
   pairs, _ = pairs_lib.merged(pairs_lib.from_events(events, _rules(config))[0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 import contextlib
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 
 from byol_jax import wording
 from byol_jax.config import shard as shard_lib
+from byol_jax.data import bad as bad_lib
 from byol_jax.data import fingerprint as fingerprint_lib
 from byol_jax.data import workers
 from byol_jax.data.images import decode
@@ -146,7 +147,7 @@ def _plan(source: table.Encoded, folder: str, short_side: int, quality: int,
     images_per_shard: the number of images, bad ones included, in all shards but the
       last.
   """
-  names = unique_names(source.names)
+  names = bad_lib.unique_names(source.names)
   how = {'source': os.path.realpath(source.name) if source.root else source.name,
          'short_side': short_side,
          'quality': quality if short_side else None,
@@ -290,20 +291,3 @@ def _verify(folder: str, shards: list[dict[str, Any]]) -> None:
 def _sha256(said: Any) -> str:
   """Returns the SHA-256 of a value as JSON."""
   return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-
-def unique_names(names: Iterable[str]) -> list[str]:
-  """Returns the names, each once: the second 'a.jpg' becomes 'a.jpg#2'."""
-  names = list(names)
-  taken, count = set(names), {}
-  result = []
-  for name in names:
-    count[name] = number = count.get(name, 0) + 1
-    unique = name
-    if number > 1:
-      while (unique := f'{name}#{number}') in taken:
-        number += 1
-      taken.add(unique)
-      count[name] = number
-    result.append(unique)
-  return result

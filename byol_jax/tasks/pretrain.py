@@ -20,7 +20,6 @@ import numpy as np
 
 from byol_jax import __version__
 from byol_jax import wording
-from byol_jax.data.sources import table
 from byol_jax.devices import backend
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import hosts
@@ -126,7 +125,7 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
   """Trains to the last step, or until a signal; everything is saved then."""
   config, program, total = opened.config, opened.program, opened.total_steps
   batch_size = config.train.batch_size
-  num_images = table.size(opened.train)
+  num_images = opened.train.size
   update = mapped.pmap_step(program.update)
   saver = saving.Saver(checkpoints, os.path.join(opened.workdir, 'checkpoints'))
   with contextlib.ExitStack() as stack:
@@ -199,7 +198,7 @@ def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
                   ) -> tuple[monitor_lib.Monitor, monitor_lib.Neighbours | None]:
   """Makes the monitor: it measures the first images of epoch 0 in step 0's views."""
   config, program, train = opened.config, opened.program, opened.train
-  size, options = table.size(train), config.evaluation
+  size, options = train.size, config.evaluation
   neighbours = None
   if train.labels is not None and size > 1:
     neighbours = monitor_lib.Neighbours(

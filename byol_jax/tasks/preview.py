@@ -65,7 +65,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   except (UserError, decode.BadImage) as error:  # all of the first ones are bad
     warnings.append(f'There are no views: {error}')
   total = None if resolved is None else schedule.total_steps(
-      resolved, table.size(train))
+      resolved, train.size)
   page = preview.page(
       found, views, warnings=warnings,
       schedule=describe.schedule_lines(resolved or config, total),
@@ -84,7 +84,7 @@ def _resolved(config: ml_collections.ConfigDict, train: table.Data,
   try:
     rules.check_devices(config.train.batch_size, config.train.accumulation_steps,
                         jax.device_count(), config.network.bn_groups)
-    return schedule.resolve(config, table.size(train), jax.default_backend())
+    return schedule.resolve(config, train.size, jax.default_backend())
   except UserError as error:
     warnings.append(f'The run would be refused: {error}')
     return None
@@ -93,7 +93,7 @@ def _resolved(config: ml_collections.ConfigDict, train: table.Data,
 def _views(config: ml_collections.ConfigDict, train: table.Data,
            shown: showing.Showing) -> Any:
   """Returns the views of the first step, for a batch that fits the images."""
-  config, size = ml_collections.ConfigDict(config.to_dict()), table.size(train)
+  config, size = ml_collections.ConfigDict(config.to_dict()), train.size
   config.train.batch_size = min(config.train.batch_size, size)
   config.train.accumulation_steps = 1
   config = schedule.resolve(config, size, jax.default_backend())
@@ -105,7 +105,7 @@ def _found(config: ml_collections.ConfigDict, train: table.Data,
            test: table.Data | None, shown: showing.Showing,
            told: list[str]) -> preview.Found:
   """Looks at the images."""
-  size = table.size(train)
+  size = train.size
   rows = np.unique(np.concatenate([
       np.arange(min(_FIRST, size)),
       np.linspace(0, size - 1, min(config.preview.looked_at, size)).astype(int)]))
@@ -119,7 +119,7 @@ def _found(config: ml_collections.ConfigDict, train: table.Data,
   odd = [(row, ', '.join(at.odd)) for row, at in zip(rows.tolist(), looks) if at.odd]
   return preview.Found(
       shown.shown(rows[:_FIRST]),
-      [(part, data.name, table.size(data), table.num_classes(data))
+      [(part, data.name, data.size, table.num_classes(data))
        for part, data in (('train', train), ('test', test)) if data is not None],
       _classes(train, shown), [(*kind, n) for kind, n in kinds.most_common()],
       len(rows), list(zip(shown.shown([row for row, _ in odd[:100]]),

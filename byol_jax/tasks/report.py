@@ -81,7 +81,7 @@ class Page:
     """
     opened = self._opened
     most = opened.config.evaluation.examples
-    rows = encode.subset(table.size(opened.train),
+    rows = encode.subset(opened.train.size,
                          most if is_last else min(most, _WHILE_RUNNING),
                          opened.config.seed)
     features = self._encoder(networks, opened.train, rows)
@@ -185,11 +185,11 @@ def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDic
   """Opens the images; returns the journal, with `by_class`, and the pictures."""
   train, _ = data_lib.open_data(data)
   had = journal.config.get('data_found.images')
-  if had not in (None, table.size(train)):
+  if had not in (None, train.size):
     missing.append(f'the run had {wording.count(had, "training image", ",")}, and now '
-                   f'it is {table.size(train):,}: the pictures show those')
-  resolved = schedule.resolve(trained, max(table.size(train), trained.train.batch_size))
-  program = build.build(resolved, table.size(train), table.num_classes(train))
+                   f'it is {train.size:,}: the pictures show those')
+  resolved = schedule.resolve(trained, max(train.size, trained.train.batch_size))
+  program = build.build(resolved, train.size, table.num_classes(train))
   shown = showing.Showing(train, data.data.train_split, data.data.threads)
   features = None
   if weights is not None:
@@ -197,7 +197,7 @@ def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDic
         weights, image_size=config.data.eval_image_size,
         center_share=config.evaluation.center_share,
         batch_size=config.evaluation.batch_size, threads=data.data.threads)
-    rows = encode.subset(table.size(train), config.report.images, config.seed)
+    rows = encode.subset(train.size, config.report.images, config.seed)
     features = encoder(mapped.replicate((weights.params, weights.state)), train, rows)
   pictures = _pictures(shown, program, resolved, features)
   if (features and len(features.rows) > 1 and train.labels is not None

@@ -97,7 +97,7 @@ def _measure(named: subject.Named, gallery: Part,
   recall_at = [int(k) for k in config.retrieve.recall_at]
   protocol = {}
   for kind in kinds:
-    rows = np.arange(table.size(gallery.data))
+    rows = np.arange(gallery.data.size)
     encoder = named.subject(kind, store, gallery.data, rows)
     g, q = (_features(named, encoder, part) for part in (gallery, queries or gallery))
     relevance, own = _relevance(named, gallery, g.rows, queries, q.rows)
@@ -127,7 +127,7 @@ def _measure(named: subject.Named, gallery: Part,
 
 def _features(named: subject.Named, encoder: Any, part: Part) -> features_lib.Features:
   """Returns the features of a part, those of other evaluations where there are any."""
-  found = encoder.features(part.data, np.arange(table.size(part.data)),
+  found = encoder.features(part.data, np.arange(part.data.size),
                            is_test=part.split == named.data.data.test_split)
   if not len(found.rows):
     raise UserError(f'{part.data.name} has no image that can be read')

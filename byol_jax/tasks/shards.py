@@ -30,7 +30,6 @@ from byol_jax.evaluation import place as place_lib
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
-from byol_jax.storage import retry
 from byol_jax.tasks import subject
 
 _console = logging.getLogger('byol_jax')
@@ -71,7 +70,7 @@ class Shards:
     They begin where a device's batch does, so that their features are those of one
     pass over all images, to the bit.
     """
-    return hosts.part(np.arange(table.size(self._data)), shard.number - 1, shard.count,
+    return hosts.part(np.arange(self._data.size), shard.number - 1, shard.count,
                       self._named.encoder.batch_size)
 
   @contextlib.contextmanager
@@ -229,8 +228,7 @@ def _is_sound(folder: str, files: Mapping[str, Any]) -> bool:
 
 def _read_json(path: str) -> dict[str, Any]:
   with paths_lib.reading(path):
-    found = files_lib.parse_json(retry.insist(
-        lambda: paths_lib.read_bytes(path), repr(path)))
+    found = files_lib.parse_json(paths_lib.read_bytes(path))
   if not isinstance(found, dict):
     raise UserError(f'{path} is damaged: remove {os.path.dirname(path)!r}, and run '
                     'this shard again')

@@ -81,7 +81,7 @@ class Showing:
       batch_size: the run's.
     """
     if not self._views:
-      first = order.rows(seed, 0, batch_size, table.size(self.data))
+      first = order.rows(seed, 0, batch_size, self.data.size)
       rows = np.array(list(dict.fromkeys(first.tolist()))[:_VIEWED])
       feed = feed_lib.make(table.take(self.data, rows), program.spec.crop, seed=seed,
                            batch_size=len(rows), threads=self._threads or 0)
@@ -133,7 +133,8 @@ class Showing:
     np.add.at(votes, (np.arange(len(rows))[:, None], labels[found]), weights)
     return confusion.by_class(
         votes.argmax(axis=1), labels, self.data.class_names,
-        f'k-NN, each of {wording.count(len(rows), "training image")} against others')
+        f'k-NN, each of {wording.count(len(rows), "training image")} against the '
+        'others')
 
   def _pixels(self, rows: Sequence[int],
               side: int = pictures_lib.SIDE) -> list[np.ndarray | None]:

@@ -246,18 +246,15 @@ class _Work:
         if not is_waiting:
           _console.info('other processes hold what is left: waiting for %s',
                         ', '.join(held))
-        self._wait()
+        until = time.monotonic() + _WAIT_SECONDS
+        while time.monotonic() < until and not self._leaving.is_asked():
+          time.sleep(0.1)
       is_waiting = len(held) == len(left)
     return self._failed
 
   def _open(self) -> list[_Run]:
     return [at for at in self._study.runs
             if at.name not in self._failed and at.results() is None]
-
-  def _wait(self) -> None:
-    until = time.monotonic() + _WAIT_SECONDS
-    while time.monotonic() < until and not self._leaving.is_asked():
-      time.sleep(0.1)
 
   def _claimed(self, at: _Run) -> None:
     """Makes a run, if no other process does; raises InUse if one does."""

@@ -198,11 +198,6 @@ def _by_torchvision(directory: str, same: Twin, sample: agreement.Sample) -> np.
   return _features(model.eval(), sample.prepared)
 
 
-def _has_head(directory: str) -> bool:
-  config = files_lib.read_json(os.path.join(directory, 'config.json'))
-  return config['num_classes'] > 0
-
-
 def _by_transformers(directory: str, same: Twin,
                      sample: agreement.Sample) -> np.ndarray:
   import timm  # what transformers runs it with
@@ -213,7 +208,8 @@ def _by_transformers(directory: str, same: Twin,
   bars.disable_progress_bar()
   try:
     model, output = transformers.AutoModel, 'pooler_output'
-    if _has_head(directory):  # the former leaves it out
+    config = files_lib.read_json(os.path.join(directory, 'config.json'))
+    if config['num_classes']:  # a head, which the former leaves out
       model, output = transformers.AutoModelForImageClassification, 'logits'
     model = model.from_pretrained(directory).eval()
   finally:

@@ -39,6 +39,13 @@ def test_default_limit(num_images, limit):
   assert bad.default_limit(num_images) == limit
 
 
+@pytest.mark.parametrize('names, unique', [
+    ('a b a a', 'a b a#2 a#3'), ('a a a#2', 'a a#3 a#2'),
+    ('a a#2 a#2 a', 'a a#2 a#2#2 a#3')])
+def test_names_are_unique(names, unique):
+  assert bad.unique_names(names.split()) == unique.split()
+
+
 def test_what_was_left_out_is_told_by_reason():
   found = bad.BadImages(['a', 'b', 'c', 'b', 'b', 'b#2'] + ['z'] * 20, 'them', 26)
   for index, why in ((1, 'empty'), (0, 'missing'), (3, 'empty'), (4, 'damaged')):
@@ -46,8 +53,8 @@ def test_what_was_left_out_is_told_by_reason():
   assert found.summary() == ("4 of 26 images of them cannot be used: 'b', 'b' "
                              "(empty); 'a' (missing); 'b' (damaged)")
   found.add(5, 'empty')
-  assert found.report() == {'b': 'empty', 'a': 'missing', 'b#2': 'empty',
-                            'b#3': 'damaged', 'b#2#2': 'empty'}
+  assert found.report() == {'b': 'empty', 'a': 'missing', 'b#3': 'empty',
+                            'b#4': 'damaged', 'b#2': 'empty'}
   for index in range(6, 26):
     found.add(index, 'missing')
   assert found.summary().count('(missing)') == 1

@@ -50,7 +50,7 @@ def test_small_images_are_decoded(tmp_path, resident, limit, kind):
   config = _config(source='folder', path=str(tmp_path), resident=resident,
                    resident_limit_mib=limit, image_size=128)
   opened = data_lib.open_split(config.data, 'train', seed=0)
-  assert isinstance(opened, kind) and table.size(opened) == 6
+  assert isinstance(opened, kind) and opened.size == 6
 
 
 # ----------------------------------------------------------------------------- both
@@ -75,7 +75,7 @@ def test_there_may_be_no_test_part(tmp_path, without):
   if without == 'test_split':
     config.data.test_split = ''
   train, test = data_lib.open_data(config)
-  assert table.size(train) == 8 and test is None
+  assert train.size == 8 and test is None
   assert (train.labels is None) == (without == 'y_train')
 
 
@@ -114,11 +114,11 @@ def test_partly_labelled(tmp_path, caplog):
   config = _npz(tmp_path, x_train=_pixels(8), y_train=np.array([0, 1, -1, 1, 0, -1, 1, 0]),
                 x_test=_pixels(3), y_test=np.array([0, 1, 1]))
   train, test = data_lib.open_data(config)  # to pretrain: all images, no label
-  assert table.size(train) == 8 and train.labels is None and test is None
+  assert train.size == 8 and train.labels is None and test is None
   assert '2 of 8 images have no label' in caplog.text
   config.task = 'knn'
   train, test = data_lib.open_data(config)
-  assert train.labels.tolist() == [0, 1, 1, 0, 1, 0] and table.size(test) == 3
+  assert train.labels.tolist() == [0, 1, 1, 0, 1, 0] and test.size == 3
 
 
 @pytest.mark.parametrize('labels, warns', [

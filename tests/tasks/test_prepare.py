@@ -125,13 +125,6 @@ def test_bad_files_are_left_out_and_named(tmp_path):
   assert left_out.keys() == {'a/004.jpg'}
 
 
-@pytest.mark.parametrize('names, unique', [
-    ('a b a a', 'a b a#2 a#3'), ('a a a#2', 'a a#3 a#2'),
-    ('a a#2 a#2 a', 'a a#2 a#2#2 a#3')])
-def test_names_are_unique(names, unique):
-  assert prepare.unique_names(names.split()) == unique.split()
-
-
 def test_the_threads_change_nothing(tmp_path):
   photos = photos_in(tmp_path / 'photos')
   (tmp_path / 'photos/train/a/004.jpg').write_bytes(b'no picture')

@@ -107,7 +107,6 @@ def eval_batches(
     center_share: float = crops.CENTER_SHARE,
     rows: np.ndarray | None = None,
     threads: int = 0,
-    prefetch: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields the central crops of the images `rows`, in that order.
 
@@ -119,7 +118,6 @@ def eval_batches(
     rows: int [n], the images to yield; -1 stands for padding, so that hosts
       with fewer images can yield as many batches. None for all images.
     threads: decoding threads; 0 for one a core.
-    prefetch: how many batches to work on at a time.
 
   Yields:
     'images': uint8 [b, S, S, 3]; 'mask': bool [b], False where padded and for
@@ -151,7 +149,7 @@ def eval_batches(
     return batch_size, make, finish
 
   return workers.in_order(
-      map(start, rows.reshape(-1, batch_size)), threads, prefetch)
+      map(start, rows.reshape(-1, batch_size)), threads, ahead=2)
 
 
 def load_resident(

@@ -117,7 +117,7 @@ def _read_json(path: str) -> dict[str, Any] | None:
   """Reads a JSON object; None where there is no such file."""
   with paths_lib.reading(path):
     try:
-      said = json.loads(retry.insist(lambda: paths_lib.read_bytes(path), repr(path)))
+      said = json.loads(paths_lib.read_bytes(path))
     except FileNotFoundError:
       return None
     except ValueError as error:

@@ -94,11 +94,6 @@ class Encoded(NamedTuple):
 Data = Images | Encoded
 
 
-def size(data: Data) -> int:
-  """Returns the number of images."""
-  return data.size
-
-
 def largest_label(data: Data) -> int:
   """Returns the largest label; if labels are read with images, the largest possible."""
   if isinstance(data.labels, lazy.Labels):

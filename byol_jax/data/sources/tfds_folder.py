@@ -14,7 +14,6 @@ from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.storage import failures
 from byol_jax.storage import paths as paths_lib
-from byol_jax.storage import retry
 
 _INFO = 'its dataset_info.json or features.json is missing or damaged'
 
@@ -95,7 +94,7 @@ def _read_descriptions(folder: str) -> None:
     for name in ('dataset_info.json', 'features.json'):
       path = os.path.join(folder, version, name)
       with paths_lib.reading(path), contextlib.suppress(FileNotFoundError):
-        retry.insist(lambda path=path: paths_lib.read_bytes(path), repr(path))
+        paths_lib.read_bytes(path)
 
 
 def _why_not_there(name: str, where: str, error: Exception) -> str:

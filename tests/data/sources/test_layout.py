@@ -119,7 +119,7 @@ def test_what_was_passed_over_is_counted(tmp_path, caplog):
   assert caplog.messages[-1] == f"{root}: no images in 'gone'"
   line = next(x for x in caplog.messages if 'passed over' in x)
   assert '5 files by the ending (.txt x 2, ' in line and 'without an ending x 1' in line
-  with pytest.raises(folder.UserError, match=r'no images in .*passed over 1 files .*\.raw'):
+  with pytest.raises(folder.UserError, match=r'no images in .*passed over 1 file .*\.raw'):
     folder.list_folder(_make(tmp_path / 'raw', '1.raw'), 'train')
 
 
