@@ -95,7 +95,7 @@ def _run(asked: command.Command) -> int:
                      config.safety.startup_timeout)
   backend.require()
   console_lib.setup_console()
-  if task in ('prepare', 'preview', 'search', *task_names.EVALUATING):
+  if task not in task_names.LEAVING:
     signals.interrupt()
   if task in ('pretrain', *task_names.EVALUATING):
     orbax_repairs.silence()

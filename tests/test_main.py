@@ -36,7 +36,9 @@ def command(*arguments):
 def environment(devices=1):
   return dict(
       os.environ, JAX_PLATFORMS='cpu', PYTHONPATH=ROOT,
-      XLA_FLAGS=f'--xla_force_host_platform_device_count={devices}')
+      XLA_FLAGS=' '.join((  # the last one counts
+          os.environ['XLA_FLAGS'],
+          f'--xla_force_host_platform_device_count={devices}')))
 
 
 def run(*arguments, cwd, devices=1, timeout=300, **variables):
@@ -339,3 +341,27 @@ def test_tensorflow_stays_out_of_a_resident_run(data, tmp_path):
       env=environment() | {'PYTHONPATH': f'{tmp_path}:{ROOT}'},
       capture_output=True, timeout=300)
   assert done.returncode == 0, done.stderr
+
+
+_SIGNALLED = """
+import os, signal, types
+from byol_jax.run import signals
+signals.for_good()
+from byol_jax import config, main
+from byol_jax.config import command
+task = types.SimpleNamespace(
+    run=lambda *_: (os.kill(os.getpid(), signal.SIGTERM), signal.pause()))
+main.importlib = types.SimpleNamespace(import_module=lambda _: task)
+asked = config.base()
+asked.task = '{}'
+main._run(command.Command(asked, 'x', dict(distributed='off', workdir='')))
+"""
+
+
+@pytest.mark.parametrize('task, code', [('pretrain', 0), ('compare', 143)])
+def test_a_task_that_does_not_leave_by_itself_is_not_done_when_a_signal_ends_it(
+    task, code):
+  done = subprocess.run([sys.executable, '-c', _SIGNALLED.format(task)], text=True,
+                        env=environment(), capture_output=True, timeout=100)
+  assert done.returncode == code, done.stderr
+  assert 'the same command goes on' in done.stdout + done.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from byol_jax.config import cells
 from byol_jax.config import command
+from byol_jax.config import names as task_names
 from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
@@ -21,9 +22,8 @@ from byol_jax.training import build
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ALL_PATHS = sorted(glob.glob(os.path.join(ROOT, 'configs', '*.py')))
-OTHER_TASKS = ('prepare', 'knn', 'linear_eval', 'logistic', 'finetune',
-               'finetune_pairs', 'embed', 'export', 'retrieve', 'compare', 'study',
-               'report', 'preview', 'index', 'search')
+OTHER_TASKS = [task for task in task_names.TASKS
+               if os.path.join(ROOT, 'configs', f'{task}.py') in ALL_PATHS]
 PATHS = [path for path in ALL_PATHS
          if os.path.basename(path).removesuffix('.py') not in OTHER_TASKS]
 CASES = [(path, '') for path in PATHS] + [

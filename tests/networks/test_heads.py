@@ -50,6 +50,12 @@ def _normalized(x, views, leaves):
   return x.reshape(-1, x.shape[-1]) * leaves.get('scale', 1) + leaves.get('offset', 0)
 
 
+def test_every_form_is_a_case():
+  assert set(CASES) == {
+      (name, part) for name, form in architectures.HEADS.items()
+      for part in ('projector', 'predictor') if getattr(form, part)}
+
+
 @pytest.mark.parametrize('views', [1, 2])
 @pytest.mark.parametrize('name, part', CASES)
 def test_a_head(name, part, views, x64):

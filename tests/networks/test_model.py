@@ -107,18 +107,21 @@ def test_the_target_is_the_online_network_without_predictor():
                              atol=1e-6)
 
 
-def test_the_heads_compute_what_they_should():
-  params, state = _initial()
-  outputs, _ = jax.jit(_make().online.apply, static_argnums=3)(
+def test_the_heads_compute_what_they_should(x64):
+  del x64
+  model = _make(precision=model_lib.PRECISIONS['float64'])
+  params, state = jax.jit(functools.partial(model.online.init, is_training=True))(
+      jax.random.PRNGKey(0), jnp.asarray(IMAGES))
+  outputs, _ = jax.jit(model.online.apply, static_argnums=3)(
       params, state, IMAGES, True)
   def head(name, x):
     x = x @ params[f'{name}/linear']['w'] + params[f'{name}/linear']['b']
     x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
     return np.maximum(x, 0) @ params[f'{name}/linear_1']['w']
   z = head('projector', np.asarray(outputs.features))
-  np.testing.assert_allclose(outputs.projection, z, rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(outputs.prediction, head('predictor', z), rtol=1e-3,
-                             atol=1e-4)
+  np.testing.assert_allclose(outputs.projection, z, rtol=1e-10, atol=1e-12)
+  np.testing.assert_allclose(outputs.prediction, head('predictor', z), rtol=1e-10,
+                             atol=1e-12)
 
 
 def test_without_predictor_the_prediction_is_the_projection():

@@ -41,7 +41,9 @@ def executed(name, folder, cell, devices, *without):
       resources={'metadata': {'path': str(folder)}})
   client.execute(env=os.environ | {
       'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT),
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'})
+      'XLA_FLAGS': ' '.join((  # the last one counts
+          os.environ['XLA_FLAGS'],
+          f'--xla_force_host_platform_device_count={devices}'))})
   for each in notebook.cells:  # as they are in the repository
     assert each.cell_type == 'markdown' or each.execution_count
   return ''.join(output.get('text', '') for each in notebook.cells

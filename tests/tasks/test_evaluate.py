@@ -11,6 +11,7 @@ import pytest
 from tiny import call
 from tiny import FEW
 from tiny import figures
+from tiny import on_one_device
 from tiny import results
 from tiny import ROOT
 from tiny import SMALLEST
@@ -98,9 +99,8 @@ def test_one_device_says_the_same_to_the_digit(run, measured, tmp_path):
        f'for path in {paths}:\n'
        f'  code = main.main(["", f"--config={{path}}", *{arguments}])\n'
        '  assert code == 0, code\n'],
-      cwd=ROOT, capture_output=True, text=True, check=False, env=dict(
-          os.environ, JAX_PLATFORMS='cpu',
-          XLA_FLAGS='--xla_force_host_platform_device_count=1'))
+      cwd=ROOT, capture_output=True, text=True, check=False,
+      env=on_one_device())
   assert done.returncode == 0, done.stderr
   for name in ('knn', 'logistic', 'linear_eval_crops', 'linear_eval_cached'):
     said = results(copy / 'evaluations' / f'{name}-20')

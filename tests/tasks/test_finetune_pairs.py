@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 import pytest
 from tiny import call
+from tiny import on_one_device
 from tiny import results
 from tiny import ROOT
 from tiny import SMALLEST
@@ -136,9 +137,8 @@ def test_one_device_says_the_same(run, learned, tmp_path):
        'assert main.main(["", *a, "--config.evaluation.baselines=True"]) == 0\n'
        'assert main.main(["", *a, "--config.pairs.train=encoder", '
        f'"--workdir={tmp_path}/whole"]) == 0\n'],
-      cwd=ROOT, capture_output=True, text=True, check=False, env=dict(
-          os.environ, JAX_PLATFORMS='cpu',
-          XLA_FLAGS='--xla_force_host_platform_device_count=1'))
+      cwd=ROOT, capture_output=True, text=True, check=False,
+      env=on_one_device())
   assert done.returncode == 0, done.stderr
   one, eight = results(tmp_path / 'evaluations' / 'finetune_pairs_300-20'), results(
       learned[0])

@@ -38,6 +38,12 @@ def call(task, *arguments):
                         *arguments])
 
 
+def on_one_device():
+  """The environment of a program that has one device, compiled as the tests are."""
+  return dict(os.environ, JAX_PLATFORMS='cpu', XLA_FLAGS=(  # the last one counts
+      os.environ['XLA_FLAGS'] + ' --xla_force_host_platform_device_count=1'))
+
+
 def results(folder):
   """results.json."""
   with open(f'{folder}/results.json', encoding='utf-8') as f:

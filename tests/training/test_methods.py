@@ -63,7 +63,7 @@ def _queue():
 
 _SETTINGS = method_lib.Settings(
     examples=BATCH, projection_size=SIZE, temperature=0.5, queue=64)
-# a new method joins them: 'name': name.make()
+# a new method joins them: 'name': name.make(_SETTINGS)
 METHODS = {
     'siamese': _siamese(), 'queue': _queue(),
     'byol, negatives': byol.make(_SETTINGS._replace(beta=1.0)),

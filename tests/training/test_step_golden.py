@@ -10,7 +10,6 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from byol_jax.methods import byol
 from byol_jax.networks import architectures
@@ -23,12 +22,6 @@ FIXTURE = os.path.join(os.path.dirname(os.path.dirname(__file__)), 'fixtures', '
 MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])
 TINY = architectures.Architecture((1, 1, 1, 1), False, (8, 8, 8, 8))
-
-
-@pytest.fixture(name='x64')
-def _x64():
-  with jax.enable_x64(True):
-    yield
 
 
 def _tree(data, prefix):
