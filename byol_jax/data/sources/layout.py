@@ -38,7 +38,8 @@ _MASKS = re.compile(
     r'(\w+[-_ ])?(masks?|labels?|annotations?|annotated|anns|annots?|ann(?=[-_ ]?dir)'
     r'|gt|gt(fine|coarse)|ground[-_ ]?truth|trimaps?|seg|segmentations?'
     r'|segmentation(class|object)|stuffthingmaps|depths?)'
-    r'([-_ ]?(images?|maps?|pngs?|dir|raw|aug|train|val|test))?')
+    r'([-_ ]?(images?|maps?|pngs?|dir|raw|aug))?'
+    r'|(masks?|labels?|annotations?|gt)[-_ ]?(train|val|test)')
 _THUMBNAILS = re.compile(r'_?(thumbs?|thumbnails?|previews?)')
 _MASK_FILE = re.compile(
     r'[-_. ](mask|gt|seg|segmentation|labels?|groundtruth|trimap|depth)[-_ ]?\d*\.\w+$',

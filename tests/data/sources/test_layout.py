@@ -92,7 +92,7 @@ def test_folders_of_the_system_at_any_depth(tmp_path, caplog):
     (('images/1.jpg', 'masks/1.png'), "'masks' look like masks"),
     (('img_dir/1.jpg', 'ann_dir/1.png'), "'ann_dir' look like masks"),
     (('leftImg8bit/1.jpg', 'gtFine/1.png'), "'gtFine' look like masks"),
-    (('imagesTr/1.jpg', 'labels_train/1.png', 'ann/2.jpg'), "'labels_train' look like"),
+    (('imagesTr/1.jpg', 'labels_train/1.png', 'ann/2.jpg'), "'labels_train' look like masks"),
     (('cat/images/1.jpg', 'cat/ground_truth/1.png', 'dog/images/1.jpg'),
      "'cat/ground_truth' look like masks"),
     (('JPEGImages/1.jpg', 'SegmentationClass/1.png'), 'look like masks'),
@@ -103,6 +103,7 @@ def test_folders_of_the_system_at_any_depth(tmp_path, caplog):
 def test_what_lies_beside_the_images_is_told(tmp_path, caplog, files, said):
   folder.list_folder(_make(tmp_path, *files), 'train')
   assert said in caplog.text and bool(said) == bool(caplog.records)
+  assert ('masks' in said or '_mask' in said) == ('look like masks' in caplog.text)
   caplog.clear()
   folder.list_folder(str(tmp_path), 'train', rules='0.1')
   assert not caplog.records
