@@ -129,13 +129,14 @@ _METHODS = {
      bound='final state, with the queue, equal to the bit; each step logged once')
 def methods_killed(cases, scratch):
   """SIGKILL at a random time: SimCLR, MoCo v2, InfoMin and SimSiam."""
-  rng, failures, runs = harness.rng('C1b'), [], 0
+  rng, failures, notes, kills = harness.rng('C1b'), [], [], 0
   for name, arguments in _METHODS.items():
     (scratch / name).mkdir()
     done = killed_often(cases // len(_METHODS), scratch / name, rng, *arguments)
     failures += [f'{name}: {failure}' for failure in done.failures]
-    runs += int(done.note.split()[0])
-  return Outcome(cases // len(_METHODS) * len(_METHODS), failures, f'{runs} runs')
+    notes.append(f'{name}: {done.note}')
+    kills += done.cases
+  return Outcome(kills, failures, '; '.join(notes))
 
 
 @row('C3', cases=20, sample=0,

@@ -142,6 +142,7 @@ def test_what_does_not_fit_is_refused_in_a_line(embed, photos, tmp_path, capsys)
   damaged[200] ^= 1
   features.write_bytes(damaged)
   assert 'shard 3/3 is damaged' in refused('merge')
+  assert embed('3/3') == embed('merge') == 0
   features.unlink()
   assert embed('3/3') == embed('merge') == 0
   # other images
