@@ -7,8 +7,7 @@ list as are asked for; 0 leaves a kind out. A process of its own then opens each
 set as a run does, takes its fingerprint and the first batch of 256 images. Prints a
 table and, as its last line, one JSON object: seconds by the clock, of the processor and
 of waiting for one that others used, and MiB of memory at most, and before the data set
-was opened. Tars are opened twice: to
-make their index, and with the one that is kept.
+was opened. Tars are opened twice: to make their index, and with the one that is kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Runs the fault matrix: `bash tests/run.sh --faults [C1 C10 G7:20 ...]`.
 
-A number behind a row says how many cases to try in place of all. Prints a line for each row and writes all of them to docs/reliability.json, and to
-the table in docs/reliability.md; rows that were not run keep what is said of them.
+A number behind a row says how many cases to try in place of all. Prints a line for each
+row and writes all of them to docs/reliability.json, and to the table in
+docs/reliability.md; rows that were not run keep what is said of them.
 """
 
 from __future__ import annotations
