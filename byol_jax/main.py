@@ -79,7 +79,8 @@ def _run(asked: command.Command) -> int:
   from byol_jax.run import console as console_lib
   from byol_jax.run import orbax_repairs
   from byol_jax.storage import bucket
-  backend.check_flags()
+  if signals.are_ours():  # another program's jax may have read them, and has threads
+    backend.check_flags()
   compiler.set_compiler_flags()
   compiler.pin_numbers()
   bucket.choose_library()

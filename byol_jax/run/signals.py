@@ -70,6 +70,11 @@ def for_good() -> Leaving:
   return _program
 
 
+def are_ours() -> bool:
+  """Returns whether this process is a program of ours, which has called `for_good`."""
+  return _program is not None
+
+
 @contextlib.contextmanager
 def on_signals() -> Iterator[Leaving]:
   """Watches for signals until the end of the block.

@@ -22,7 +22,7 @@ def make(names, labels, rows, **options):
 def test_some_of_the_images(caplog):
   names, labels = ['a', 'b', 'a', 'c'], np.array([0, 1, 1, -1], np.int32)
   whole = make(names, labels, range(4))
-  assert whole.rows == {'a': 0, 'b': 1, 'c': 3} and 'named twice' in caplog.text
+  assert whole.rows == {'a': 0, 'b': 1, 'c': 3} and 'stand twice' in caplog.text
   assert whole.kinds == {'label': 'text'}
   assert whole.columns['label'] == ['cat', '7', '7', None]
   some = make(names, labels, [2, 3], has_columns=False)
