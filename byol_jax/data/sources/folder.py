@@ -126,13 +126,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
                     layout.named(others),
                     ', '.join(map(os.path.basename, [train, *tests])))
   elif split == 'test':
-    root = next((part for part in tests if walk_lib.Walk(rules).class_folders(part)),
-                next((part for part in tests
-                      if next(walk_lib.Walk(rules).files(part), None)), None))
+    root = _test_part(path, tests, rules)
     if root is None:
-      if tests:
-        _console.warning('%s: no test part: there are no images in %s', path,
-                         layout.named(map(os.path.basename, tests)))
       return None
   else:
     root = os.path.join(path, split)
@@ -168,6 +163,20 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
     _console.info('%s: no images in %s', root, layout.named(empty))
   return Listing(root, files, _labels(root, files, class_names, class_folders),
                  class_names)
+
+
+def _test_part(path: str, tests: list[str], rules: str) -> str | None:
+  """Returns the first test part that has classes, or else images; None without."""
+  for part in tests:
+    if walk_lib.Walk(rules).class_folders(part):
+      return part
+  for part in tests:
+    if next(walk_lib.Walk(rules).files(part), None):
+      return part
+  if tests:
+    _console.warning('%s: no test part: there are no images in %s', path,
+                     layout.named(map(os.path.basename, tests)))
+  return None
 
 
 def read_file(path: str) -> bytes:
