@@ -20,15 +20,16 @@ from byol_jax.config import names as task_names
 from byol_jax.config import rules
 from byol_jax.config.keys import Key
 from byol_jax.errors import UserError
+from byol_jax.storage import files as files_lib
 
 USAGE = ('usage: python -m byol_jax.main --config=configs/NAME.py '
          '[--workdir=DIR] [--config.key=value ...]\n'
          '   or: byol_jax pretrain PHOTOS, and other short commands (--help)')
 FLAGS = {
-    'config': Key('', kinds.text(), 'the config file, or the name of one that comes '
+    'config': Key('', kinds.path(), 'the config file, or the name of one that comes '
                   'with byol_jax; its argument follows a colon, as in '
                   'configs/imagenet_r50.py:300'),
-    'workdir': Key('', kinds.text(), 'where the run lives; empty: runs/NAME of the '
+    'workdir': Key('', kinds.path(), 'where the run lives; empty: runs/NAME of the '
                    'config, for evaluations a folder beside the weights'),
     'distributed': Key('auto', kinds.choice('auto', 'on', 'off'), 'whether this is one '
                        'of several processes; auto: if a cluster is found'),
@@ -97,7 +98,7 @@ def made(path: str, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Comm
   Raises:
     UserError: there is no such config, or a key or a value is wrong.
   """
-  name, colon, argument = path.partition(':')
+  name, colon, argument = kinds.at_home(path).partition(':')
   file = find(name)
   if not file:
     raise UserError(f'--config={path}: there is no such file{_shipped(name)}')
@@ -109,10 +110,14 @@ def made(path: str, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Comm
   with config.ignore_type():  # values are checked below; a file may have other types
     config.update_from_flattened_dict(dict(values))
   rules.validate(config)
+  config.update_from_flattened_dict({
+      key: kinds.at_home(value) for key, value in files_lib.flatten(config).items()
+      if keys_lib.KEYS[key].kind.is_path})
   return Command(
       config, os.path.basename(file).removesuffix('.py') + '_' * bool(colon)
       + argument.replace(',', '_'),  # of workdirs, which commas separate elsewhere
-      dict(flags))
+      {flag: kinds.at_home(value) if flag == 'workdir' else value
+       for flag, value in flags.items()})
 
 
 def find(name: str) -> str:

@@ -15,7 +15,7 @@ from byol_jax.config import names
 from byol_jax.config import shard
 from byol_jax.config.key import Key
 from byol_jax.config.kinds import choice
-from byol_jax.config.kinds import text
+from byol_jax.config.kinds import path
 from byol_jax.config.kinds import whole
 from byol_jax.config.sections import evaluation
 from byol_jax.config.sections import images
@@ -30,9 +30,9 @@ _GENERAL.add(': the run', names.TASKS, free=names.PRETRAIN, task=(
 _GENERAL.add('', names.TASKS, seed=(
     0, whole(at_least=0, below=2**31), 'what all random numbers follow from'))
 _GENERAL.add('', names.PRETRAIN, init_from=(
-    '', text(), 'weights to start from: a run, or an encoder as for weights'))
+    '', path(), 'weights to start from: a run, or an encoder as for weights'))
 _GENERAL.add('', names.EVALUATING, free=names.EVALUATING, weights=(
-    '', text(), 'what is evaluated: WORKDIR, WORKDIR/checkpoints/STEP, an export, or '
+    '', path(), 'what is evaluated: WORKDIR, WORKDIR/checkpoints/STEP, an export, or '
     'what others wrote (docs/weights.md)'))
 _GENERAL.add('', names.SHARDED, free=names.SHARDED, shard=(
     '', shard.kind(), 'the piece of the images that is the work of this process '

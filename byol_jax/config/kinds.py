@@ -6,6 +6,8 @@ import ast
 from collections.abc import Callable, Mapping
 import difflib
 import operator
+import os
+import re
 from typing import Any, NamedTuple
 
 from byol_jax.errors import UserError
@@ -14,6 +16,7 @@ _MOST, _LEAST = 3.4028234663852886e38, 1.1754943508222875e-38  # float32's
 _MOST_SHOWN = 80  # characters of a value in a message
 _BOUNDS = {'above': ('above', operator.gt), 'at_least': ('of at least', operator.ge),
            'at_most': ('at most', operator.le), 'below': ('below', operator.lt)}
+_HOME = re.compile(r'(?:^|(?<=[,{]))~[^/,{}]*')  # of each of several paths
 _BOOLEANS = {'true': True, 't': True, '1': True, 'false': False, 'f': False, '0': False}
 
 
@@ -25,11 +28,13 @@ class Kind(NamedTuple):
     words: what is allowed, for people.
     parse: reads a text of the command line; raises ValueError.
     refusal: value -> what the value must be; '' where it is allowed.
+    is_path: whether it is a text that names files; a ~ in it stands for the home.
   """
   type: type
   words: str
   parse: Callable[[str], Any]
   refusal: Callable[[Any], str]
+  is_path: bool = False
 
   def check(self, name: str, value: Any) -> Any:
     """Returns the value; raises a UserError that calls it `name` if it is refused."""
@@ -86,6 +91,16 @@ def text() -> Kind:
       return 'a string'
     return 'without the character NUL' if '\0' in value else ''
   return Kind(str, 'a string', str, refusal)
+
+
+def path() -> Kind:
+  """Makes the kind of a text that names files, also several that commas join."""
+  return text()._replace(is_path=True)
+
+
+def at_home(path: str) -> str:
+  """Returns a path, or several, with ~ expanded: no shell does it behind a flag's =."""
+  return _HOME.sub(lambda found: os.path.expanduser(found[0]), path)
 
 
 def choice(*names: str) -> Kind:

@@ -77,8 +77,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | None = None) -> None:
   """
   shard = shard_lib.asked(config.shard)
   config = data_lib.with_source(config)
-  data, options = config.data, config.prepare
-  output = _output(options.output, data.path)
+  data, options, output = config.data, config.prepare, config.prepare.output
+  _check_output(output, data.path)
   if jax.process_count() > 1:
     raise UserError('task=prepare is the work of one process, here are '
                     f'{jax.process_count()}: leave out --distributed, and share '
@@ -106,18 +106,16 @@ def run(config: ml_collections.ConfigDict, workdir: str | None = None) -> None:
       _prepare(source, plan, list(mine), data.threads or workers.cores())
 
 
-def _output(output: str, path: str) -> str:
-  """Returns prepare.output with ~ expanded; checks that it is not within data.path."""
+def _check_output(output: str, path: str) -> None:
+  """Raises UserError unless prepare.output is a local folder apart from data.path."""
   if not output:
     raise UserError('config key prepare.output is empty: set it to the folder to '
                     'write, --config.prepare.output=DIR')
   if paths_lib.in_bucket(output):
     raise UserError(f'config key prepare.output is {output!r}: write to a '
                     'local folder and copy it to the bucket')
-  output = os.path.expanduser(output)  # no shell expands it, nor data.path
   if path:
-    _check_apart(output, os.path.expanduser(path))
-  return output
+    _check_apart(output, path)
 
 
 def _check_apart(output: str, path: str) -> None:

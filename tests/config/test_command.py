@@ -227,3 +227,22 @@ def test_values_of_python():
                         ({'seed': 1.5}, 'seed is 1.5, it must be a whole number')):
     with pytest.raises(UserError, match=words):
       command.made('fashion', values, {})
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  (tmp_path / 'my.py').write_text('from byol_jax.config import keys\n'
+                                  'def get_config():\n'
+                                  '  c = keys.base().unlock()\n'
+                                  '  c.init_from = "~/run"\n'
+                                  '  return c\n')
+  asked = parse('--config=~/my.py', '--workdir=~/out',
+                '--config.data.path=~/a,~/b/{~/c,d~},/e/~f,~', '--config.data.list_root=a~')
+  home = str(tmp_path)
+  assert asked.workdir == f'{home}/out'
+  assert asked.config.init_from == f'{home}/run'
+  assert asked.config.data.path == f'{home}/a,{home}/b/{{{home}/c,d~}},/e/~f,{home}'
+  assert asked.config.data.list_root == 'a~'
+  assert {name.rpartition('.')[2] for name, key in keys.KEYS.items()
+          if key.kind.is_path} >= {
+      'weights', 'init_from', 'path', 'test_path', 'list_root', 'output', 'workdirs'}

@@ -105,15 +105,6 @@ def test_a_part_is_not_written_among_the_images(tmp_path):
   assert open_part(f'{photos}-256').size == 18
 
 
-def test_the_output_below_the_home_folder(tmp_path, monkeypatch):
-  photos_in(tmp_path / 'photos')
-  monkeypatch.setenv('HOME', str(tmp_path))
-  with pytest.raises(UserError, match='prepare.output .* is data.path'):
-    prepare.run(make_config(str(tmp_path / 'photos'), '~/photos'))
-  prepare.run(make_config('~/photos', '~/out'))
-  assert open_part(tmp_path / 'out').size == 18
-
-
 def test_bad_files_are_left_out_and_named(tmp_path):
   photos = photos_in(tmp_path / 'photos')
   (tmp_path / 'photos/train/a/004.jpg').write_bytes(b'no picture')

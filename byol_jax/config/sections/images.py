@@ -13,6 +13,7 @@ from byol_jax.config.kinds import number
 from byol_jax.config.kinds import numbers
 from byol_jax.config.kinds import pair
 from byol_jax.config.kinds import PART
+from byol_jax.config.kinds import path
 from byol_jax.config.kinds import POSITIVE
 from byol_jax.config.kinds import share
 from byol_jax.config.kinds import text
@@ -42,8 +43,8 @@ _add(
     fake_classes=(10, CLASSES, 'number of classes, with source=fake; 0: no labels'))
 _add(
     'data', names.TASKS, free=names.TASKS,
-    path=('', text(), "the folder or file; TFDS's data_dir"),
-    test_path=('', text(), 'the test part, with source=list, tar, parquet'),
+    path=('', path(), "the folder or file; TFDS's data_dir"),
+    test_path=('', path(), 'the test part, with source=list, tar, parquet'),
     threads=(0, whole(at_least=0, at_most=1024), 'decoding threads; 0: one a core'))
 _add('data', names.TASKS, max_pixels=(
     80_000_000, whole(above=0, at_most=2**31 - 1), 'larger images are left out'))
@@ -51,7 +52,7 @@ _add('data', names.TASKS, free=names.PRETRAIN, max_bad_images=(
     None, automatic(COUNT), 'files of no use; None: 100 or 0.1 %, at most a tenth'))
 _add(
     'data', names.TASKS, free=names.TASKS,  # the images found are compared
-    list_root=('', text(), "where relative paths of a list start; empty: the list's "
+    list_root=('', path(), "where relative paths of a list start; empty: the list's "
                'folder'),
     path_column=('', text(), "title of a list's column of paths; empty: known ones"),
     rules=('0.2', choice(*names.RULES), 'the version by whose rules folders and lists '

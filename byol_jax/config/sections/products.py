@@ -10,6 +10,7 @@ from byol_jax.config.kinds import FEW
 from byol_jax.config.kinds import flag
 from byol_jax.config.kinds import list_of
 from byol_jax.config.kinds import number
+from byol_jax.config.kinds import path
 from byol_jax.config.kinds import POSITIVE
 from byol_jax.config.kinds import share
 from byol_jax.config.kinds import text
@@ -21,8 +22,8 @@ _add = SECTIONS.add
 _PAIRS = ('finetune_pairs',)
 _add(
     'pairs: learning from what people click (docs/pairs.md)', _PAIRS, free=_PAIRS,
-    path=('', text(), 'pairs, or an event log: .csv, .tsv, .parquet; empty: made ones'),
-    items=('', text(), 'the images of each item, a table of item and image; empty: '
+    path=('', path(), 'pairs, or an event log: .csv, .tsv, .parquet; empty: made ones'),
+    items=('', path(), 'the images of each item, a table of item and image; empty: '
            'images are items'))
 _add(
     'pairs', _PAIRS,
@@ -65,10 +66,10 @@ _add(
     gallery=('test', text(), 'the part that is searched'),
     queries=('', text(), 'the part that is asked about; empty: each image of the '
              'gallery against all others'),
-    queries_path=('', text(), 'data.path of the queries, where it is another one'),
+    queries_path=('', path(), 'data.path of the queries, where it is another one'),
     product=('', text(), 'with source=list: the column whose value is the same for '
              'relevant images; empty: the label'),
-    pairs=('', text(), 'a CSV or Parquet file of query,item[,weight] that says what is '
+    pairs=('', path(), 'a CSV or Parquet file of query,item[,weight] that says what is '
            'relevant, in place of labels'),
     recall_at=((1, 5, 10, 100), list_of(), 'numbers K of Recall@K'),
     duplicate=(0.98, number(at_least=-1, at_most=1), 'cosine from which a query counts '
@@ -81,8 +82,8 @@ _add(
     approximate_from=(50_000, POSITIVE, 'images from which a search is approximate'))
 _add(
     'search: what looks like this? (docs/retrieval.md)', ('search',),
-    index=('', text(), 'the workdir of task=index, or that of task=embed'),
-    query=('', text(), 'a picture, a folder of pictures, or the name of an image in '
+    index=('', path(), 'the workdir of task=index, or that of task=embed'),
+    query=('', path(), 'a picture, a folder of pictures, or the name of an image in '
            'the index'),
     k=(10, whole(above=0, at_most=1000), 'images to find for each'),
     where=('', text(), 'a condition on columns of the index, as in "price < 50"'))

@@ -9,6 +9,7 @@ from byol_jax.config.kinds import CLASSES
 from byol_jax.config.kinds import COUNT
 from byol_jax.config.kinds import FEW
 from byol_jax.config.kinds import flag
+from byol_jax.config.kinds import path
 from byol_jax.config.kinds import POSITIVE
 from byol_jax.config.kinds import text
 from byol_jax.config.kinds import whole
@@ -18,7 +19,7 @@ _add = SECTIONS.add
 
 _add(
     'prepare: shards of images', ('prepare',),
-    output=('', text(), 'the folder to write'),
+    output=('', path(), 'the folder to write'),
     short_side=(0, COUNT, 'pixels; 0: images stay as they are'),
     quality=(95, whole(above=0, at_most=100), 'quality of JPEGs that become smaller'),
     images_per_shard=(1024, POSITIVE, 'images a file'))
@@ -43,7 +44,7 @@ _add('report: the page of a run (docs/report.md)', ('report',), images=(
 _add('preview: what a run would learn from', ('preview',), looked_at=(
     1000, POSITIVE, 'training images whose formats and oddities are looked for'))
 _add('compare: a table over runs', ('compare',),
-     workdirs=('', text(), 'separated by commas; * stands for many'))
+     workdirs=('', path(), 'separated by commas; * stands for many'))
 _add(
     'study: a grid of pretrainings (docs/studies.md)', ('study',),
     axis=('methods', choice(*names.STUDIES), "what is varied, as in the paper's "

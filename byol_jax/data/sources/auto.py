@@ -41,7 +41,7 @@ def kind(path: str) -> str:
   """
   found = {}
   for one in parts.split_paths(path):
-    name, example = _kind(os.path.expanduser(one))
+    name, example = _kind(one)
     found.setdefault(name, example)
   if len(found) > 1:
     raise UserError(f'config key data.path joins different kinds: {_told(found)}; '

@@ -42,7 +42,7 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
 
   Several that commas join are one, whose classes are those of all by their names.
   """
-  listings = [list_folder(os.path.expanduser(path), split, rules=request.rules,
+  listings = [list_folder(path, split, rules=request.rules,
                           class_folders=request.class_folders)
               for path in parts.split_paths(request.path)]
   if len(listings) > 1:

@@ -87,7 +87,7 @@ def read_list(path: str, split: str = 'train',
     labels, names = labels_lib.of_texts(repr(path), texts, split, class_names, rules)
     if (labels == labels_lib.NONE).all():
       labels, names = None, None
-  root = os.path.expanduser(root) if root else os.path.dirname(os.path.abspath(path))
+  root = root or os.path.dirname(os.path.abspath(path))
   return folder.Listing(root, files, labels, names)
 
 

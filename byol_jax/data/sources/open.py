@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from typing import Any
 
 from byol_jax.data.sources import names
@@ -34,11 +33,7 @@ def open_source(source: str, split: str = 'train', **wanted: Any) -> table.Data 
         f'config.data.source={source!r} is not one of {", ".join(names.SOURCES)}')
   needs, is_local = names.CATALOGUE[source].needs, names.CATALOGUE[source].local
   for key in ('path', 'test_path'):
-    if not wanted.get(key):
-      continue
-    # the shell expands no ~ behind the = of a flag
-    wanted[key] = os.path.expanduser(wanted[key])
-    if is_local and paths_lib.in_bucket(wanted[key]):
+    if is_local and wanted.get(key) and paths_lib.in_bucket(wanted[key]):
       raise UserError(f'config key data.{key} is {wanted[key]!r}, but data.source='
                       f"'{source}' reads local files: mount the bucket, or make "
                       'records with configs/prepare.py and copy those there')

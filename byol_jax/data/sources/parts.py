@@ -193,7 +193,6 @@ def _found(path: str, endings: tuple[str, ...], key: str) -> list[tuple[str, str
   """Returns the files that a path names, each with what counts of its name."""
   found = []
   for one in split_paths(path):
-    one = os.path.expanduser(one)
     files = _files(one, endings)
     if not files:
       kinds = ', '.join(f'*{ending}' for ending in endings[:1])
@@ -256,8 +255,8 @@ def _part(below: str) -> str:
 
 def _complete(path: str, files: list[str]) -> list[str]:
   """Returns the files; raises UserError if a number is missing among theirs."""
-  is_chosen = all(not is_pattern(one) and not paths_lib.is_dir(
-      os.path.expanduser(one)) or '{' in one for one in split_paths(path))
+  is_chosen = all(not is_pattern(one) and not paths_lib.is_dir(one)
+                  or '{' in one for one in split_paths(path))
   if is_chosen:  # one by one
     return files
   groups: dict[tuple[str, ...], dict[int, str]] = {}
