@@ -42,6 +42,19 @@ def test_every_byte_name_and_label_comes_back(tmp_path):
               for name in files if name.endswith('.tmp')]
 
 
+def test_a_list_whose_labels_are_partly_empty(tmp_path):
+  photos = photos_in(tmp_path / 'photos')
+  files = sorted((tmp_path / 'photos/train').glob('*/*.jpg'))
+  (tmp_path / 'l.csv').write_text('path,label\n' + ''.join(
+      f'{file},{("", "cat", "dog")[k % 3]}\n' for k, file in enumerate(files)))
+  config = make_config(photos, tmp_path / 'out')
+  config.data.source, config.data.path = 'list', str(tmp_path / 'l.csv')
+  prepare.run(config)
+  after = open_part(tmp_path / 'out')
+  assert after.labels.tolist() == [-1, 0, 1] * 6
+  assert after.class_names == ('cat', 'dog')
+
+
 def test_training_sees_the_same_batches(tmp_path):
   photos = photos_in(tmp_path / 'photos')
   prepare.run(make_config(photos, tmp_path / 'out'))

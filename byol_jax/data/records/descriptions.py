@@ -66,7 +66,7 @@ def read_sidecar(file: str) -> dict[str, Any] | None:
     labels = said['labels']
     if labels is not None and (
         len(labels) != len(said['names'])
-        or not all(isinstance(k, int) and 0 <= k < 2**31 for k in labels)):
+        or not all(isinstance(k, int) and -1 <= k < 2**31 for k in labels)):
       raise damaged(path, 'its labels do not fit its names')
   return said
 

@@ -25,7 +25,7 @@ def test_a_sidecar_that_fits_its_shard(tmp_path):
 
 @pytest.mark.parametrize('changes, words', [
     ({'names': None}, "x.json' is damaged: it has no 'names'"),
-    ({'labels': [0]}, 'its labels do not fit'), ({'labels': [0, -1]}, 'do not fit'),
+    ({'labels': [0]}, 'its labels do not fit'), ({'labels': [0, -2]}, 'do not fit'),
     ({'labels': [0, 2**31]}, 'do not fit'), ({'labels': [0, 'b']}, 'do not fit'),
     ({'sha256': 'other'}, 'of another data set than metadata.json'),
     ({'names': ['a'], 'labels': None}, 'of another data set than metadata.json')])
