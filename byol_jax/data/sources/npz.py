@@ -135,9 +135,11 @@ def _checked_labels(
       np.where(np.isnan(labels), 0, labels) % 1 == 0).all():  # of infinity it is nan
     labels = np.where(np.isnan(labels), labels_lib.NONE, labels).astype(np.int64)
   if labels.dtype.kind in 'US' and request.rules != '0.1':
-    texts, which = np.unique(labels.astype(str), return_inverse=True)
+    if labels.dtype.kind == 'S':
+      labels = np.char.decode(labels, 'utf-8', 'backslashreplace')
+    texts, which = np.unique(np.char.strip(labels), return_inverse=True)
     return labels_lib.of_texts(where, labels_lib.Texts(
-        dict.fromkeys(map(str.strip, texts.tolist()), 0), which.astype(np.int32),
+        dict.fromkeys(texts.tolist(), 0), which.astype(np.int32),
         lambda _: where), split, request.class_names)
   if not np.issubdtype(labels.dtype, np.integer):
     raise UserError(f'{where} has dtype {labels.dtype}, expected integers or names')

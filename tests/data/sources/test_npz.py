@@ -88,6 +88,21 @@ def test_names_as_labels(tmp_path):
   assert test.labels.tolist() == [2, 2]
 
 
+@pytest.mark.parametrize('labels, names', [
+    pytest.param(np.array(['cat ', 'cat', 'dog', ' dog', '']), ('cat', 'dog'),
+                 id='spaces'),
+    pytest.param(np.array([b'k\xe9k', b'cat', b'k\xe9k', b'cat', b'cat ']),
+                 ('cat', r'k\xe9k'), id='bytes'),
+    pytest.param(np.array(['käse', 'cat', 'cat', 'cat', 'cat']), ('cat', 'käse'),
+                 id='unicode')])
+def test_names_with_spaces_and_of_other_alphabets(tmp_path, labels, names):
+  opened = open_lib.open_source('npz', path=_save(tmp_path, images=_X, labels=labels))
+  assert opened.class_names == names
+  assert [('', *names)[k + 1] for k in opened.labels] == [
+      (x.decode('utf-8', 'backslashreplace') if isinstance(x, bytes) else x).strip()
+      for x in labels.tolist()]
+
+
 @pytest.mark.parametrize('arrays, said', [
     ({'pictures': _X}, 'pictures'),
     ({'images': _X / 255}, 'float64, expected uint8'),
