@@ -48,6 +48,20 @@ def test_features_are_searched_exactly(folder, monkeypatch):
   assert len(index) == 4 and index.columns == ['label']
 
 
+@pytest.mark.parametrize('names, told', [
+    (np.array(['shoe', 'hat']), ['shoe', None, 'hat', None]), (None, [0, None, 1, None])])
+def test_images_without_a_label(folder, names, told):
+  with np.load(folder / 'embeddings.npz') as arrays:
+    arrays = dict(arrays) | {'labels': np.array([0, -1, 1, -1])}
+  del arrays['class_names']
+  np.savez(folder / 'embeddings.npz', **arrays | (
+      {} if names is None else {'class_names': names}))
+  index = Index.open(folder)
+  assert [index.search_name(name, 1)[0].columns['label']
+          for name in ('x', 'y', 'z', 'xy')] == told
+  assert index.exact_recall(2) == 1
+
+
 def test_an_image_of_the_index_is_not_its_own_hit(folder):
   image, hits = Index.open(folder).search_name('xy', k=2)
   assert image.name == 'xy' and {hit.name for hit in hits} == {'x', 'y'}
