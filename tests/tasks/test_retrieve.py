@@ -97,6 +97,15 @@ def test_products_of_a_list_pairs_and_two_parts(run, photos, tmp_path, capsys):
   assert two['protocol']['equal_bytes'] == 1
 
 
+def test_queries_that_are_the_gallery_are_no_results(run, tmp_path):
+  for name, queries in (('one', ''), ('same', 'test')):
+    assert call('retrieve', f'--config.weights={run}', '--config.retrieve.recall_at=(1,)',
+                '--config.evaluation.baselines=False',
+                f'--config.retrieve.queries={queries}',
+                f'--workdir={tmp_path / name}') == 0
+  assert results(tmp_path / 'same')['byol'] == results(tmp_path / 'one')['byol']
+
+
 @pytest.mark.parametrize('arguments,message', [
     (['--config.data.source=folder', '--config.data.path={photos}',
       '--config.retrieve.queries=test'], 'a folder without parts is train'),
