@@ -53,7 +53,7 @@ def make(named: subject.Named, data: table.Data, rows: np.ndarray, *,
   """
   split = named.config.index.split
   names = list(map(embed.utf8, table.names_of(data, rows, split)))
-  kinds, columns = _columns(named, data, split, rows) if has_columns else ({}, {})
+  kinds, columns = _columns(named, data, split) if has_columns else ({}, {})
   states = fingerprint.file_states(data, rows.tolist())
   images = (map(json.dumps, states) if states else
             (digest.hex() for _, digest in fingerprint.contents(data, rows)))
@@ -71,9 +71,9 @@ def make(named: subject.Named, data: table.Data, rows: np.ndarray, *,
   return Catalogue(data, row_of, stamps, kinds, columns)
 
 
-def _columns(named: subject.Named, data: table.Data, split: str, rows: np.ndarray,
+def _columns(named: subject.Named, data: table.Data, split: str,
              ) -> tuple[dict[str, str], dict[str, Sequence[Any]]]:
-  """Returns kinds and values of the columns: those of a list, or the label."""
+  """Returns kinds and values [N] of the columns: those of a list, or the label."""
   source = named.data.data
   found = {}
   if source.source == 'list':
@@ -83,7 +83,7 @@ def _columns(named: subject.Named, data: table.Data, split: str, rows: np.ndarra
     found = {title: cells for title, cells in found.items()
              if cells != list(data.names)}  # the paths
   elif data.labels is not None:
-    labels = np.asarray(data.labels[rows]).tolist()
+    labels = np.asarray(data.labels[np.arange(data.size)]).tolist()
     found = {'label': ['' if label < 0 else embed.utf8(
         data.class_names[label] if data.class_names else label) for label in labels]}
   kinds, columns = {}, {}

@@ -31,13 +31,15 @@ def with_source(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return config
 
 
-def open_source(data: ml_collections.ConfigDict, split: str, *, key: str = '',
-                **wanted: Any) -> table.Data | None:
+def open_source(data: ml_collections.ConfigDict, split: str, *, seed: int = 0,
+                key: str = '', **wanted: Any) -> table.Data | None:
   """Opens one part as the source gives it; None where there is no such part.
 
   Args:
     data: the config's section.
     split: the part's name.
+    seed: the config's, from which images are drawn; those of the test part have the
+      next one.
     key: the config key of a part that must be there.
     **wanted: fields of `table.Request` that the section lacks, or that replace its
       values.
@@ -56,10 +58,11 @@ def open_source(data: ml_collections.ConfigDict, split: str, *, key: str = '',
       class_folders=data.class_folders, rules=data.rules, max_bad=data.max_bad_images,
       tfds_name=data.tfds_name or None, image_size=data.image_size,
       num_images=data.fake_images, num_classes=data.fake_classes)
-  opened = open_lib.open_source(data.source, split, **request | wanted)
+  is_test = split == data.test_split
+  opened = open_lib.open_source(
+      data.source, split, seed=seed + is_test, **request | wanted)
   if opened is None and key:
     raise UserError(f'config key {key} is {split!r}: the data set has no such part')
-  is_test = split == data.test_split
   if not isinstance(opened, table.Encoded):
     if opened is not None and not is_test:
       looking.at_pixels(opened.images, opened.name)
@@ -75,10 +78,10 @@ def open_split(data: ml_collections.ConfigDict, split: str,
 
   For arguments see `open_source`.
   """
-  opened = open_source(data, split, **asked)
+  limit = data.resident_limit_mib << 20
+  opened = open_source(data, split, max_bytes=limit, **asked)
   return None if opened is None else resident.make_resident(
-      opened, data.resident, data.resident_limit_mib << 20, data.image_size,
-      data.threads)
+      opened, data.resident, limit, data.image_size, data.threads)
 
 
 def open_data(config: ml_collections.ConfigDict,
@@ -95,7 +98,7 @@ def open_data(config: ml_collections.ConfigDict,
     labels_lib.warn_of_singles(train.labels, train.name)
   test = None
   if data.test_split and train.labels is not None:
-    test = _labelled(open_split(data, data.test_split, seed=config.seed + 1,
+    test = _labelled(open_split(data, data.test_split, seed=config.seed,
                                 class_names=train.class_names), config.task)
     if test is not None and test.labels is None:
       test = None

@@ -67,7 +67,7 @@ def _data(named: subject.Named) -> table.Data:
   config = named.config
   opened = data_lib.open_source if config.shard else data_lib.open_split
   return opened(named.data.data, config.embed.split, key='embed.split',
-                seed=config.seed)
+                seed=named.data.seed)
 
 
 def _encoded(named: subject.Named, data: table.Data, rows: np.ndarray,

@@ -53,7 +53,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     train = data_lib.open_source(data, data.train_split, key='data.train_split',
                                  seed=config.seed)
     test = data_lib.open_source(
-        data, data.test_split, seed=config.seed + 1,
+        data, data.test_split, seed=config.seed,
         class_names=train.class_names) if data.test_split else None
   warnings = []
   resolved = _resolved(config, train, warnings)

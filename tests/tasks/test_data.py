@@ -53,6 +53,13 @@ def test_small_images_are_decoded(tmp_path, resident, limit, kind):
   assert isinstance(opened, kind) and opened.size == 6
 
 
+def test_what_no_device_has_room_for_is_not_read(tmp_path):
+  config = _npz(tmp_path, images=np.zeros((180, 64, 64, 3), np.uint8))
+  config.data.resident_limit_mib = 1
+  with pytest.raises(UserError, match='images in .* takes 2 MiB: raise'):
+    data_lib.open_split(config.data, 'train')
+
+
 # ----------------------------------------------------------------------------- both
 def test_two_parts_of_fake_images_differ():
   config = _config(source='fake', image_size=6, fake_images=12, fake_classes=3)
