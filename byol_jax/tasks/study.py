@@ -39,6 +39,7 @@ from byol_jax.storage import paths as paths_lib
 from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import report
 from byol_jax.tasks import side_by_side
+from byol_jax.weights import init_from
 
 _console = logging.getLogger('byol_jax')
 
@@ -194,7 +195,8 @@ def _check_made(study: _Study) -> None:
     if not old:
       continue
     found = {key: value for key, value in old.items() if key.startswith('data_found.')}
-    config = at.config.copy_and_resolve_references()
+    config = init_from.with_preparation(at.config, old)
+    config = config.copy_and_resolve_references()
     if config.network.precision == 'auto':
       config.network.precision = old.get('network.precision', 'auto')
     images = found.get('data_found.images')

@@ -19,6 +19,7 @@ from tiny import ROOT
 
 from byol_jax import errors
 from byol_jax.config import command as command_lib
+from byol_jax.config import keys as keys_lib
 from byol_jax.config import schedule
 from byol_jax.storage import files as files_lib
 from byol_jax.tasks import compare
@@ -237,6 +238,21 @@ def test_runs_of_other_settings_are_refused(made, tmp_path, capsys):
   assert not (tmp_path / 'out' / 'study.json').exists() and not starts(tmp_path)
   assert made('--config.train.epochs=3', '--config.train.weight_decay=None',
               '--config.study.seeds=1', '--config.log.every_steps=7') == 0
+
+
+def test_runs_from_an_encoder_of_other_images_go_on(tmp_path, monkeypatch):
+  """Such a run has the encoder's preparation; the study's config has not."""
+  default = tuple(keys_lib.base().data.mean)
+  plan = _plan('--config.init_from=/encoder.safetensors', f'--config.data.mean={default}',
+               '--config.train.weight_decay=None')._replace(workdir=str(tmp_path))
+  at = plan.runs[1]._replace(workdir=str(tmp_path / 'run'))
+  (tmp_path / 'run' / 'checkpoints' / '7').mkdir(parents=True)
+  files_lib.write_json(tmp_path / 'run' / 'config.json', schedule.resolve(
+      at.config, 10_000).to_dict() | {'data_found': {'images': 10_000}})
+  begun = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  begun['data']['mean'] = [.5, .5, .5]
+  files_lib.write_json(tmp_path / 'run' / 'config.json', begun)
+  study._check_made(plan._replace(runs=[at]))
 
 
 def test_a_run_that_another_process_holds_is_left_to_it(made, tmp_path, monkeypatch):
