@@ -111,7 +111,7 @@ def _rows(results: dict[str, Any], path: epath.Path, workdir: str, seed: str,
       for metric in scores.FIGURES:
         value, std = (measured.get(f'{told}_{metric}{end}') for end in ('', '_std'))
         if value is not None:
-          how = (protocol['classifiers'].get(kind, {}) if task else
+          how = (protocol.get('classifiers', {}).get(kind, {}) if task else
                  protocol.get(f'{kind}_classifiers', {}).get(told, {}))
           how = dict(_of_first_seed(how))
           rows.append(Row(
@@ -127,7 +127,8 @@ def _name(results: dict[str, Any], path: epath.Path, step: str) -> tuple[str, st
   if path.parent.name == 'evaluations' and found:
     return found[1], found[2] or ''
   labels = {str(how['labels']) for how in map(
-      _of_first_seed, results['protocol']['classifiers'].values()) if 'labels' in how}
+      _of_first_seed, results['protocol'].get('classifiers', {}).values())
+            if 'labels' in how}
   return '_'.join([str(results['task']), *labels]), ''  # finetune_0.1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import math
 from typing import Any
 
 import ml_collections
@@ -111,7 +112,7 @@ def _health(journal: Journal, sizes: Mapping[str, int],
   for line in reversed(journal.metrics):
     if all(name in line for name in names):
       # null stands for what is not finite
-      found = {name: float('nan') if line[name] is None else float(line[name])
+      found = {name: line[name] if isinstance(line[name], (int, float)) else math.nan
                for name in names}
       told = diagnostics.collapse_warning(
           found, num_examples=examples, feature_size=sizes['feature'],

@@ -33,13 +33,14 @@ def of_study(root: str, made: str) -> str:
         found['cells'], figure=found['figure'], title=found['title'],
         subtitle=f'change of {tally.FIGURES[found["figure"]]} top-1')
     # the first run of each cell: seeds of one cell look alike
-    runs = [(str(cell['name']), journal_lib.read(os.path.join(
-        root, cell['runs'][0]['workdir']))) for cell in found['cells'] if cell['runs']]
+    folders = {str(cell['name']): os.path.join(root, cell['runs'][0]['workdir'])
+               for cell in found['cells'] if cell['runs']}
     settings = list(found['settings'].items())
     published, title = found['published'], found['title']
   except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
     raise UserError(f'{file} is damaged: the command of the study writes it again'
                     ) from error
+  runs = [(name, journal_lib.read(folder)) for name, folder in folders.items()]
   return several.page(
       f'Study: {title}', [several.Table('', head, lines)], runs, drawing=picture,
       made=f'{root} · {made}', settings=settings, about=[

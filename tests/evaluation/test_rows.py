@@ -65,5 +65,11 @@ def test_an_evaluation_with_a_workdir_of_its_own(tmp_path):
   assert (row.name, row.workdir) == ('finetune_0.1', str(tmp_path / 'mine'))
 
 
+def test_a_retrieval_has_no_accuracy(tmp_path, caplog):
+  write(tmp_path, {'task': 'retrieve', 'byol': {'retrieve_map_at_r': 40.0},
+                   'protocol': {'step': 20}})
+  assert rows.of_run(epath.Path(tmp_path)) == [] and not caplog.text
+
+
 def test_nothing_there(tmp_path):
   assert rows.of_run(epath.Path(tmp_path)) == []

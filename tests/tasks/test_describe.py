@@ -46,6 +46,8 @@ def test_bounds(method, bound):
     ({'projection_std': 0.01, 'feature_rank': 20.0, 'projection_rank': 20.0},
      'the run has collapsed'),
     ({'projection_std': None, 'feature_rank': None, 'projection_rank': None},
+     'has diverged'),
+    ({'projection_std': 'x', 'feature_rank': [], 'projection_rank': 1.0},
      'has diverged')])
 def test_warnings(line, told):
   warnings = facts(config(), [{'step': 5} | line, {'step': 6, 'loss': 1.0}]).warnings
