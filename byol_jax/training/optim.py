@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 Schedule = Callable[[jax.Array], jax.Array]  # step -> value
@@ -37,13 +38,19 @@ def warmup_cosine(peak: float, warmup_steps: int, total_steps: int, *,
   Returns:
     A schedule.
   """
+  if steps_an_epoch:
+    # The first steps of all epochs but the first, whole numbers: quotients of float32
+    # would miss some by one. A sum of halves rounds down.
+    epochs = np.arange(1, math.floor(total_steps / steps_an_epoch) + 2)
+    firsts = np.ceil(epochs * steps_an_epoch - 0.5).astype(np.int32)
+
   def schedule(step):
-    step = _as_float(step)
+    index, step = step, _as_float(step)
     warm = step / max(warmup_steps, 1) * peak
     now = step
-    if steps_an_epoch:  # the first step of the epoch; a sum of halves rounds down
-      now = jnp.floor((step + 0.5) / steps_an_epoch) * steps_an_epoch
-      now = jnp.maximum(now, warmup_steps)
+    if steps_an_epoch:
+      now = jnp.searchsorted(firsts, index, side='right') * steps_an_epoch
+      now = jnp.maximum(_as_float(now), warmup_steps)
     progress = (now - warmup_steps) / max(total_steps - warmup_steps, 1)
     progress = jnp.clip(progress, 0.0, 1.0)
     cosine = (peak - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
@@ -156,22 +163,32 @@ def _scale_by_schedule_at_step(
       lambda params: optax.EmptyState(), update)
 
 
-def _scale_by_trust_ratio(coefficient: float) -> optax.GradientTransformation:
+def _scale_by_trust_ratio(
+    coefficient: float, clip_by: Schedule | None,
+) -> optax.GradientTransformationExtraArgs:
   """Multiplies each leaf by coefficient ||p|| / ||u||, by 1 if a norm is 0.
 
   `optax.scale_by_trust_ratio` does the same but takes norms that can be
   differentiated, which costs a pass over parameters and gradients.
-  """
-  def scale(update, param):
-    update_norm, param_norm = (
-        jnp.sqrt(jnp.sum(jnp.square(x))) for x in (update, param))
-    is_zero = (update_norm == 0) | (param_norm == 0)
-    ratio = coefficient * param_norm / jnp.where(is_zero, 1, update_norm)
-    return jnp.where(is_zero, 1, ratio) * update
 
-  def update(updates, state, params):
+  Args:
+    coefficient: eta.
+    clip_by: the learning rate, by which the factor is divided and then at most 1; None
+      for the factor as it is.
+  """
+  def update(updates, state, params, *, step, **unused):
+    del unused
+    def scale(update, param):
+      update_norm, param_norm = (
+          jnp.sqrt(jnp.sum(jnp.square(x))) for x in (update, param))
+      is_zero = (update_norm == 0) | (param_norm == 0)
+      ratio = coefficient * param_norm / jnp.where(is_zero, 1, update_norm)
+      if clip_by is not None:
+        ratio = jnp.minimum(ratio / clip_by(step).astype(ratio.dtype), 1)
+      return jnp.where(is_zero, 1, ratio) * update
     return jax.tree.map(scale, updates, params), state
-  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+  return optax.GradientTransformationExtraArgs(
+      lambda params: optax.EmptyState(), update)
 
 
 def lars(
@@ -179,6 +196,7 @@ def lars(
     *,
     weight_decay: float,
     trust_coefficient: float = 1e-3,
+    trust_clip: bool = False,
     momentum: float = 0.9,
     rate_in_momentum: bool = False,
     decay_all: bool = False,
@@ -202,6 +220,9 @@ def lars(
     learning_rate: a schedule of the global step.
     weight_decay: added to the gradient before its norm is taken.
     trust_coefficient: eta.
+    trust_clip: whether the factor of an adapted leaf is min(eta ||p|| / ||g|| / rate, 1),
+      so that with the rate it is at most either: LARC (NVIDIA's apex), and LARS in
+      solo-learn's recipes.
     momentum: heavy ball, no Nesterov.
     rate_in_momentum: see above.
     decay_all: whether biases and norms decay, too.
@@ -213,7 +234,8 @@ def lars(
   last = [optax.trace(momentum), _scale_by_schedule_at_step(learning_rate, rates)]
   return optax.chain(
       optax.add_decayed_weights(weight_decay, None if decay_all else adapted),
-      optax.masked(_scale_by_trust_ratio(trust_coefficient), adapted),
+      optax.masked(_scale_by_trust_ratio(
+          trust_coefficient, learning_rate if trust_clip else None), adapted),
       *(last[::-1] if rate_in_momentum else last))
 
 

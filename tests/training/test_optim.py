@@ -292,6 +292,26 @@ def test_lars_with_the_rate_inside_the_momentum(x64):
         after, jax.tree.map(lambda p, v: p - v, before, v), rtol=1e-12)
 
 
+def test_lars_that_is_clipped_by_the_rate(x64):
+  """solo-learn's: trust <- min(trust / rate, 1); p <- p - rate x momentum."""
+  optimizer = optim.lars(_rate, weight_decay=0.1, trust_coefficient=0.3,
+                         trust_clip=True)
+  v, clipped = jax.tree.map(jnp.zeros_like, _draw(0)), []
+  for step, before, grads, after in _steps(optimizer):
+    def speed(v, g, p, adapted, step=step):
+      if adapted:
+        g = g + 0.1 * p
+        trust = 0.3 * np.linalg.norm(p) / np.linalg.norm(g)
+        clipped.append(trust > _rate(step))
+        g = g * (1.0 if clipped[-1] else trust / _rate(step))
+      return 0.9 * v + g
+    v = jax.tree.map(speed, v, grads, before, optim.adapted(before))
+    chex.assert_trees_all_close(
+        after, jax.tree.map(lambda p, v, s=step: p - _rate(s) * v, before, v),
+        rtol=1e-12)
+  assert True in clipped and False in clipped
+
+
 def test_heads_have_rates_of_their_own(x64):
   make = lambda **rates: optim.sgd(_rate, weight_decay=0.0, momentum=0.0,
                                    rates=optim.Rates(**rates))
@@ -315,6 +335,21 @@ def test_a_rate_that_falls_once_an_epoch_and_ends_above_0(x64):
     epoch = step // 10
     expected = 0.5 + 1.5 * 0.5 * (1 + np.cos(np.pi * epoch / 10))
     np.testing.assert_allclose(schedule(step), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize('images, batch, epochs', [
+    (1_281_167, 256, 800), (1_281_167, 512, 100), (50_000, 512, 800), (1_000, 3, 50)])
+def test_epochs_begin_at_their_step_in_32_bits(images, batch, epochs):
+  """An epoch's first step is that nearest to epoch x images / batch, halves down."""
+  total = epochs * images // batch
+  schedule = jax.jit(optim.warmup_cosine(1.0, 0, total, steps_an_epoch=images / batch))
+  first = np.array([-((batch - 2 * k * images) // (2 * batch)) for k in range(1, epochs)])
+  steps = np.stack([first - 1, first])
+  rates = np.asarray(schedule(steps), np.float64)
+  epoch = np.arange(epochs)
+  expected = 0.5 * (1 + np.cos(np.pi * epoch * images / batch / total))
+  np.testing.assert_allclose(rates, [expected[:-1], expected[1:]], atol=2e-6)
+  assert (rates[0] > rates[1]).all()
 
 
 def test_tau_can_stay_or_end_below_1(x64):
