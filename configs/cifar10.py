@@ -16,13 +16,15 @@ simsiam, and the number of epochs, 200 by default; without blur, as usual at 32 
                                                            128-d output, 200 400 800
   simsiam   the paper, appendix D                          91.8 linear, 800 epochs
 
-None of these was run with this code yet.
+solo-learn clips the factor of its LARS: --config.train.trust_clip=True makes byol's the
+same. None of these was run with this code yet.
 """
 
 from byol_jax.config import augmentations
 from byol_jax.config import base
 
 _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+_NOTEBOOK_STD = (0.2023, 0.1994, 0.2010)  # the mean of each image's
 
 
 def get_config(argument='byol'):
@@ -53,7 +55,7 @@ def get_config(argument='byol'):
   elif method == 'moco':
     augmentations.apply(c, 'moco_v2')
     c.data.crop_area = (0.08, 1.0)
-    c.data.mean, c.data.std = _MEAN, _STD
+    c.data.mean, c.data.std = _MEAN, _NOTEBOOK_STD
     c.method.temperature, c.method.queue, c.method.symmetric = 0.1, 4096, True
     c.network.projector_layers, c.network.projection_size = 1, 128
     c.network.bn_groups = 8

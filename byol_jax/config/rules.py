@@ -202,8 +202,9 @@ def _of_methods(config: ml_collections.ConfigDict) -> _Rules:
 def _of_optimizers(config: ml_collections.ConfigDict) -> _Rules:
   train = config.train
   return (
-      ('train.rate_in_momentum', train.rate_in_momentum and train.optimizer != 'lars',
-       f', but train.optimizer={train.optimizer} does not read it: leave it out'),
+      *((f'train.{key}', train[key] and train.optimizer != 'lars',
+         f', but train.optimizer={train.optimizer} does not read it: leave it out')
+        for key in ('rate_in_momentum', 'trust_clip')),
       ('train.weight_decay', train.weight_decay is None and train.optimizer != 'lars',
        ', which is chosen for train.optimizer=lars: set it'),
       ('train.base_learning_rate', train.base_learning_rate is None

@@ -186,7 +186,7 @@ def make_optimizer(config: ml_collections.ConfigDict, num_images: int):
     optimizer = optim.sgd(learning_rate, **options)
   else:
     optimizer = optim.lars(
-        learning_rate, trust_coefficient=c.trust_coefficient,
+        learning_rate, trust_coefficient=c.trust_coefficient, trust_clip=c.trust_clip,
         rate_in_momentum=c.rate_in_momentum, **options)
   ema_rate = optim.ema_rate(c.tau_base, total, schedule.tau_power(config),
                             tau_end=c.tau_end)

@@ -125,6 +125,7 @@ def test_missing_key_is_named():
     ('network.bn_groups=48', 'a sub-batch of 64 images does not fall'),
     ('network.bn_groups=64', 'a sub-batch of 64 images does not fall'),
     ('train.optimizer=sgd train.rate_in_momentum=True', 'train.optimizer=sgd does not'),
+    ('train.optimizer=sgd train.trust_clip=True', 'train.optimizer=sgd does not'),
     ('train.optimizer=sgd train.base_learning_rate=None',
      'config key train.base_learning_rate is None, which is chosen for'),
 ])

@@ -85,6 +85,8 @@ _add(
     optimizer=('lars', choice('lars', 'sgd'), 'the optimizer'),
     momentum=(0.9, share(), "the optimizer's"),
     trust_coefficient=(1e-3, number(above=0, at_most=1000), "LARS's"),
+    trust_clip=(False, flag(), 'LARS: whether a weight takes at most the plain '
+                "gradient's step, as in solo-learn's recipes"),
     rate_in_momentum=(False, flag(), "LARS: whether the rate multiplies the gradient "
                       "before the momentum, as in SimCLR's code"),
     decay_all=(False, flag(), 'whether biases and norms decay, too (MoCo, SimSiam)'),
