@@ -4,7 +4,8 @@
   python -m byol_jax.main --config=configs/imagenette.py
 
 ResNet-18, batch 256, 1000 epochs. DeepMind reports about 92.3 % of the online
-probe, 4 h on one V100. Not run with this code yet.
+probe, 4 h on one V100. Its network is --config.network.padding=same, with a projection
+at the first shortcut, too; here it is torchvision's. Not run with this code yet.
 """
 
 from byol_jax.config import base

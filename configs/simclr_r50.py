@@ -10,7 +10,8 @@ Needs `imagenet2012` prepared by TFDS. Argument: the number of epochs, 1000 by d
   linear evaluation, top-1    64.6   66.5   68.2   68.9    69.3
 
 (Chen et al. 2020, table B.1, batch 4096, linear rule.) The head has two layers, as in
-the paper; the authors' code has three by default, --config.network.projector_layers=3
+the paper, and as in the authors' code a batch normalization behind the last one. That
+code has three layers by default, --config.network.projector_layers=3
 (66.5 at 100 epochs, Chen and He 2020, table 4). The paper's decay is 1e-6, the code's
 README has 1e-4. Small batches want the square-root rule:
 --config.train.rate_scaling=sqrt --config.train.base_learning_rate=0.075. Negatives and
