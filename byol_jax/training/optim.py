@@ -220,9 +220,8 @@ def lars(
     learning_rate: a schedule of the global step.
     weight_decay: added to the gradient before its norm is taken.
     trust_coefficient: eta.
-    trust_clip: whether the factor of an adapted leaf is min(eta ||p|| / ||g|| / rate, 1),
-      so that with the rate it is at most either: LARC (NVIDIA's apex), and LARS in
-      solo-learn's recipes.
+    trust_clip: whether the factor of an adapted leaf is divided by the rate, and then
+      at most 1, as in LARC (NVIDIA's apex) and in solo-learn's recipes.
     momentum: heavy ball, no Nesterov.
     rate_in_momentum: see above.
     decay_all: whether biases and norms decay, too.
