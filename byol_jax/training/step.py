@@ -7,6 +7,7 @@ axis that gradients and metrics are averaged over; None runs unmapped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -257,11 +258,12 @@ def _gradients(state, batch, make_views, model, method, axis_name):
       lambda x: jnp.zeros(x.shape, x.dtype),
       jax.eval_shape(lambda s, b: one(s, jax.tree.map(lambda x: x[0], b))[1],
                      state, batch))
-  # XLA puts convolutions into the form that its CPU libraries know in the program itself
-  # and not in the body of a loop, where gradients take a hundred times as long
-  is_unrolled = jax.default_backend() == 'cpu' and num_sub_batches <= _MOST_UNROLLED
-  (state, sums), _ = jax.lax.scan(
-      accumulate, (state, zeros), batch, unroll=num_sub_batches if is_unrolled else 1)
+  # XLA brings convolutions into the form of its CPU libraries in the program itself and
+  # not in the body of a loop, where gradients take a hundred times as long
+  loop = functools.partial(jax.lax.scan, accumulate)
+  (state, sums), _ = jax.lax.platform_dependent(
+      (state, zeros), batch, default=loop,
+      cpu=functools.partial(loop, unroll=num_sub_batches <= _MOST_UNROLLED))
   return state, jax.tree.map(lambda x: x / num_sub_batches, sums)
 
 

@@ -206,6 +206,15 @@ def test_accumulation_is_not_one_large_batch(state, x64):
   assert abs(ours['loss'] - large['loss']) > 1e-3
 
 
+@pytest.mark.parametrize('platform, sub_batches, loops', [
+    ('cpu', 4, 0), ('tpu', 4, 1), ('cuda', 4, 1), ('cpu', 1, 0), ('tpu', 1, 0)])
+def test_accumulation_is_no_loop_on_a_cpu(state, platform, sub_batches, loops):
+  """There a loop's gradients of convolutions are a hundred times as slow."""
+  traced = _update().trace(state, _views(sub_batches, dtype=np.float32))
+  lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+  assert lowered.count('stablehlo.while') == loops
+
+
 # ---------------------------------------------------------------- the target
 @pytest.mark.parametrize('tau, step', [(1, STEP_OF_TAU_1), (0, STEP_OF_TAU_0)])
 def test_target_at_tau_1_and_tau_0(state, tau, step):
