@@ -51,7 +51,6 @@ TESTED_ELSEWHERE = {
     'methods/method.py': 'training/test_methods.py',
     # a table: each of its methods is made
     'methods/names.py': 'methods/test_byol.py',
-    # a perceptron: its layers are those of the networks' projector and predictor
     # values that stand for what a pickle names: pickles of all kinds are read
     'weights/pickled.py': 'weights/test_unpickle.py',
     # its checkpoints are damaged, going or diverged there

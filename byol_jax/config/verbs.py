@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import shlex
 from typing import NamedTuple
 
-from byol_jax.config import command
 from byol_jax.config import kinds
 from byol_jax.errors import UserError
 
@@ -21,12 +20,10 @@ class Verb(NamedTuple):
     needed: the names and keys of the arguments that it needs, in order; one word for
       both where they are separated by a space.
     more: likewise, of those that may follow.
-    always: what the long command has in any case.
   """
   help: str
   needed: tuple[str, ...]
   more: tuple[str, ...] = ()
-  always: tuple[str, ...] = ()
 
   def usage(self, name: str) -> str:
     """Returns a line about it."""
@@ -60,17 +57,11 @@ VERBS = {
 _CONFIGS = {'pretrain': 'folder'}  # where they are not called as the verb
 
 
-def known() -> dict[str, Verb]:
-  """Returns the verbs whose config this version has."""
-  return {name: verb for name, verb in VERBS.items()
-          if command.find(f'configs/{_CONFIGS.get(name, name)}.py')}
-
-
 def help_text() -> str:
   """Returns the lines of --help about short commands."""
   return '\n'.join([
       'Short commands; each prints the long one that it stands for:',
-      *(verb.usage(name) for name, verb in known().items()),
+      *(verb.usage(name) for name, verb in VERBS.items()),
       '  A short command takes all flags of the long one, behind it.'])
 
 
@@ -87,9 +78,9 @@ def expanded(argv: Sequence[str]) -> list[str] | None:
     return None
   name, rest = argv[1], list(argv[2:])
   name, colon, argument = name.partition(':')
-  if name not in known():
+  if name not in VERBS:
     raise UserError(f'unknown command {kinds.shown(name)}'
-                    f'{kinds.nearest(name, list(known()))}: --help lists all')
+                    f'{kinds.nearest(name, list(VERBS))}: --help lists all')
   verb = VERBS[name]
   given = []
   while rest and not rest[0].startswith('-'):
@@ -103,7 +94,7 @@ def expanded(argv: Sequence[str]) -> list[str] | None:
     # images, which are not the run's
     flags.insert(1, f'--config.data.source={SOURCE}')
   config = f'configs/{_CONFIGS.get(name, name)}.py{colon}{argument}'
-  return [argv[0], f'--config={config}', *flags, *verb.always, *rest]
+  return [argv[0], f'--config={config}', *flags, *rest]
 
 
 def shown(argv: Sequence[str]) -> str:

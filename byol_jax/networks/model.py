@@ -97,7 +97,7 @@ def make_model(
   """Builds the networks (defaults: paper, section 3.3).
 
   Args:
-    architecture: an entry of `resnet.ARCHITECTURES`.
+    architecture: an entry of `architectures.ARCHITECTURES`.
     width: see `resnet.ResNet`, as are `stem`, `padding`, `last_gamma` and
       `embedding`.
     stem: the first layers.

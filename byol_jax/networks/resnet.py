@@ -139,11 +139,11 @@ class ResNet(hk.Module):
     """Builds the encoder.
 
     Args:
-      architecture: an entry of `ARCHITECTURES`.
+      architecture: an entry of `architectures.ARCHITECTURES`.
       norm: makes the normalization layers.
       width: multiplies the channels of every layer, the stem included
         (paper, section 3.3; torchvision's wide ResNets are other networks).
-      stem: a key of `STEMS`.
+      stem: a key of `architectures.STEMS`.
       padding: 'torch': symmetric, so that weights are exchanged with
         torchvision and timm unchanged; 'same': as in DeepMind's networks,
         asymmetric at stride 2, and basic blocks project the first shortcut.

@@ -29,8 +29,8 @@ class Parts(NamedTuple):
     counts: {text: number} of the pairs that are in neither.
     by: what was dealt, in words.
   """
-  kept: Pairs
-  held_out: Pairs
+  kept: np.ndarray
+  held_out: np.ndarray
   counts: dict[str, int]
   by: str
 

@@ -34,7 +34,7 @@ class Program(NamedTuple):
 
   Attributes:
     init: () -> TrainState of step 0, jitted.
-    update: (state, shared, batch) -> (state, metrics), for `mapped.pmap_update`:
+    update: (state, shared, batch) -> (state, metrics), for `mapped.pmap_step`:
       `shared` and `batch` as batch.py describes them.
     make_views: (shared, step, batch) -> `Views`.
     method: the method of learning.

@@ -53,7 +53,7 @@ class Weights(NamedTuple):
     params: {module: {name: float32 array}}.
     state: running averages, likewise; None for an untrained encoder, which gets
       them from images (`Encoder.calibrate`).
-    network: 'online' or 'target'.
+    network: 'online', 'target' or 'untrained'.
     step: training steps done.
     path: the path as the user named it.
     digest: the digest of the arrays.

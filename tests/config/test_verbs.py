@@ -33,7 +33,7 @@ def test_a_short_command_stands_for_a_long_one(short, long):
   assert verbs.expanded(['byol_jax', *short.split()]) == ['byol_jax', *long.split()]
 
 
-@pytest.mark.parametrize('name', verbs.known())
+@pytest.mark.parametrize('name', verbs.VERBS)
 def test_each_verb_makes_a_valid_command(name):
   verb = verbs.VERBS[name]
   for count in range(len(verb.needed), len(verb.needed + verb.more) + 1):

@@ -15,7 +15,7 @@ from byol_jax.data.sources.table import Encoded
 
 
 class Streamed(NamedTuple):
-  """Feeds encoded images: two random crops of each travel.
+  """Feeds encoded images: the random crops of each view travel, and of a jigsaw.
 
   Attributes:
     data: the images.
