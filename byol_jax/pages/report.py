@@ -66,8 +66,8 @@ def page(journal: Journal, facts: Facts, results: Sequence[headline.Result],
       pictures_lib.views(pictures), pictures_lib.nearest(pictures),
       pictures_lib.mapped(pictures), _by_class(journal), _bad(journal),
       _settings(journal, facts), _sessions(journal), template.missing([
-          *(problem for problem in journal.problems if not (
-              _is_evaluation(journal) and 'metrics.jsonl' in problem)),
+          *(problem.text for problem in journal.problems if not (
+              _is_evaluation(journal) and problem.file == 'metrics.jsonl')),
           *pictures.missing])]
   about = [_state(journal, facts), *map(template.warning, facts.warnings),
            tag('p', facts.healthy, class_='good') if facts.healthy else None,

@@ -41,7 +41,7 @@ def page(title: str, tables: Sequence[Table], runs: Sequence[tuple[str, Journal]
   charts = [curve for name in curves.SIDE_BY_SIDE if (curve := _curve(name, shown))]
   more = (f'{len(runs) - len(shown)} more runs are left out of the charts. '
           if len(runs) > len(shown) else '')
-  problems = [f'{name}: {problem}' for name, journal in runs
+  problems = [f'{name}: {problem.text}' for name, journal in runs
               for problem in journal.problems]
   chapters = [
       template.chapter('Figures', tag('div', *(template.table(

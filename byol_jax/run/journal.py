@@ -30,6 +30,12 @@ _SESSIONS = 'sessions.jsonl'
 _MOST_BYTES = 1 << 28  # of one file; a run's are a thousand times smaller
 
 
+class Problem(NamedTuple):
+  """A file that is missing or damaged, and a sentence about it."""
+  file: str
+  text: str
+
+
 class Journal(NamedTuple):
   """The small files of a workdir.
 
@@ -40,14 +46,14 @@ class Journal(NamedTuple):
     metrics: the lines of metrics.jsonl, by ascending step; None for values that are
       not finite.
     sessions: the lines of sessions.jsonl; runs of older versions have none.
-    problems: sentences about files that are missing or damaged.
+    problems: what is missing or damaged.
   """
   workdir: str
   config: dict[str, Any]
   results: dict[str, Any]
   metrics: list[dict[str, Any]]
   sessions: list[dict[str, Any]]
-  problems: list[str]
+  problems: list[Problem]
 
   def last(self, name: str) -> tuple[int, float] | None:
     """Returns the step and value of the newest line that has a finite value."""
@@ -71,9 +77,9 @@ def read(folder: str | os.PathLike, workdir: str = '') -> Journal:
   steps = {line['step']: line for line in metrics
            if isinstance(line.get('step'), int)}
   if len(steps) < len(metrics):
-    problems.append(
-        f'metrics.jsonl: left out {wording.count(len(metrics) - len(steps), "line")} '
-        'without a step, or with one that stands twice')
+    left_out = wording.count(len(metrics) - len(steps), 'line')
+    problems.append(Problem('metrics.jsonl', f'metrics.jsonl: left out {left_out} '
+                            'without a step, or with one that stands twice'))
   return Journal(
       workdir or os.fspath(folder), files_lib.flatten(config), results,
       [steps[step] for step in sorted(steps)],
@@ -103,19 +109,19 @@ def begin_session(folder: str, start_step: int) -> None:
                      error)
 
 
-def _object(path: epath.Path, problems: list[str]) -> dict[str, Any]:
+def _object(path: epath.Path, problems: list[Problem]) -> dict[str, Any]:
   """Returns a JSON object; {} and a problem for anything else."""
   data = _bytes(path, problems)
   if data is None:
     return {}
   found = files_lib.parse_json(data)
   if not isinstance(found, Mapping):
-    problems.append(f'{path.name} is damaged: left out')
+    problems.append(Problem(path.name, f'{path.name} is damaged: left out'))
     return {}
   return dict(found)
 
 
-def _lines(path: epath.Path, problems: list[str]) -> list[dict[str, Any]]:
+def _lines(path: epath.Path, problems: list[Problem]) -> list[dict[str, Any]]:
   """Returns the JSON objects of a file, one a line; counts the other lines."""
   data = _bytes(path, problems)
   found = [files_lib.parse_json(line) for line in (data or b'').splitlines()
@@ -124,8 +130,9 @@ def _lines(path: epath.Path, problems: list[str]) -> list[dict[str, Any]]:
   kept = [{name: value if _is_usable(value) else None for name, value in line.items()}
           for line in found if isinstance(line, dict)]
   if len(kept) < len(found):
-    problems.append(f'{path.name}: left out {len(found) - len(kept)} of '
-                    f'{wording.count(len(found), "line")} as damaged')
+    lines = wording.count(len(found), 'line')
+    problems.append(Problem(path.name, f'{path.name}: left out '
+                            f'{len(found) - len(kept)} of {lines} as damaged'))
   return kept
 
 
@@ -137,17 +144,19 @@ def _is_usable(value: Any) -> bool:
     return False
 
 
-def _bytes(path: epath.Path, problems: list[str]) -> bytes | None:
+def _bytes(path: epath.Path, problems: list[Problem]) -> bytes | None:
   """Returns the content of a file; None and a problem if there is none to read."""
   try:
     if path.exists() and path.stat().length > _MOST_BYTES:
-      problems.append(f'{path.name} is larger than {_MOST_BYTES >> 20} MiB: left out')
+      problems.append(Problem(path.name, f'{path.name} is larger than '
+                              f'{_MOST_BYTES >> 20} MiB: left out'))
       return None
     return path.read_bytes()
   except FileNotFoundError:
     if path.name != _SESSIONS:  # older versions did not write it
-      problems.append(f'there is no {path.name}'
-                      + (' yet' if path.name == 'results.json' else ''))
+      problems.append(Problem(path.name, f'there is no {path.name}' + (
+          ' yet' if path.name == 'results.json' else '')))
   except Exception as error:  # untyped, of a bucket
-    problems.append(f'{path.name} cannot be read ({type(error).__name__})')
+    problems.append(Problem(
+        path.name, f'{path.name} cannot be read ({type(error).__name__})'))
   return None

@@ -37,6 +37,7 @@ _STALE_BEATS = 4  # beats without a sign of life
 _SETTLE_SECONDS = 2.0  # without flock: two that wrote at a time then see who was last
 _MOST_BYTES = 4096
 _BUCKET_SECONDS = 60.0  # for one read or write with all its tries
+IN_USE = 'is in use by'  # of the message, by which a study knows it
 
 
 @contextlib.contextmanager
@@ -252,7 +253,7 @@ def _name(holder: dict[str, Any]) -> str:
 
 
 def _in_use(path: str, holder: dict[str, Any]) -> InUse:
-  return InUse(f'workdir {path} is in use by {_name(holder)}: wait for its '
+  return InUse(f'workdir {path} {IN_USE} {_name(holder)}: wait for its '
                'end, stop it, or name another --workdir')
 
 

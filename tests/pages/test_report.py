@@ -5,6 +5,7 @@ import html_page
 from byol_jax.pages import pictures
 from byol_jax.pages import report
 from byol_jax.run.journal import Journal
+from byol_jax.run.journal import Problem
 
 
 def page(**fields):
@@ -14,7 +15,7 @@ def page(**fields):
 
 
 def test_nothing_is_known():
-  found = page(problems=['there is no config.json'])
+  found = page(problems=[Problem('config.json', 'there is no config.json')])
   assert found.says('pretrain: nothing is logged yet.')
   assert found.says('there is no config.json') and found.runs_nothing()
 

@@ -30,7 +30,7 @@ def test_damaged_and_missing_files_are_named(tmp_path):
       b'{"step": 2, "lo')
   found = journal.read(tmp_path)
   assert found.config == {} and [line['step'] for line in found.metrics] == [1]
-  told = '; '.join(found.problems)
+  told = '; '.join(problem.text for problem in found.problems)
   assert 'config.json is damaged' in told and 'there is no results.json yet' in told
   assert 'metrics.jsonl: left out 3 of 6 lines as damaged' in told
   assert 'left out 2 lines without a step' in told

@@ -65,9 +65,9 @@ def decode(data: bytes, at_least: int = 0, how: Reading = DEFAULT) -> np.ndarray
         return pixels
     try:
       return pillow.decode(data, how)
-    except BadImage as error:
-      if str(error).startswith('too large'):
-        raise
+    except reading.TooLarge:
+      raise
+    except BadImage:
       pixels_alone = metadata.without(data)
       if pixels_alone == data:
         raise
@@ -167,13 +167,14 @@ def _shrink(height: int, width: int, at_least: int) -> int:
 
 
 def _check_scans(data: bytes, at_least: int, how: Reading) -> None:
-  """Raises BadImage if a JPEG is too large, or drawn so often that it takes seconds."""
+  """Raises TooLarge if a JPEG is, or is drawn so often that it takes seconds."""
   scans, height, width = jpeg.drawing(data)
   shrink = _shrink(height, width, at_least)
   reading.check_size(height, width, how.max_pixels * (_MAX_SHRUNK if shrink > 1 else 1))
   most = _MAX_DRAWN * how.max_pixels // reading.MAX_PIXELS
   if scans * height * width > most:
-    raise BadImage(f'too large: {scans} scans of {width} x {height} pixels, at most '
-                   f'{most:,} pixels are drawn (config key data.max_pixels)')
+    raise reading.TooLarge(
+        f'too large: {scans} scans of {width} x {height} pixels, at most {most:,} '
+        'pixels are drawn (config key data.max_pixels)')
 
 

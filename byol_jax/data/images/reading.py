@@ -46,6 +46,10 @@ class BadImage(Exception):
   """
 
 
+class TooLarge(BadImage):
+  """The picture has more pixels than are read, whatever stands beside them."""
+
+
 def turn(pixels: int) -> contextlib.AbstractContextManager:
   """Makes large images wait for one another, so that only one takes memory at a time.
 
@@ -61,10 +65,10 @@ def turn(pixels: int) -> contextlib.AbstractContextManager:
 
 
 def check_size(height: int, width: int, most: int) -> None:
-  """Raises BadImage if an image has more than `most` pixels, or an endless side."""
+  """Raises TooLarge if an image has more than `most` pixels, or an endless side."""
   if height * width > most:
-    raise BadImage(f'too large: {width} x {height} pixels, at most {most:,} are read '
+    raise TooLarge(f'too large: {width} x {height} pixels, at most {most:,} are read '
                    '(config key data.max_pixels)')
   if max(height, width) > _MAX_SIDE:
-    raise BadImage(f'too large: {width} x {height} pixels, at most {_MAX_SIDE:,} a '
+    raise TooLarge(f'too large: {width} x {height} pixels, at most {_MAX_SIDE:,} a '
                    'side are read')
