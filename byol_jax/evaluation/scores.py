@@ -15,7 +15,8 @@ from byol_jax.errors import UserError
 
 _Z = 1.959964  # for a 95 % interval
 METRICS = ('top1', 'mean_per_class')
-FIGURES = ('top1', 'top5', 'mean_per_class')
+# the figures of an evaluation, and their titles
+FIGURES = {'top1': 'top-1', 'top5': 'top-5', 'mean_per_class': 'mean per class'}
 
 
 class Classifier(NamedTuple):

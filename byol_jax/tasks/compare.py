@@ -13,16 +13,15 @@ import numpy as np
 from byol_jax.errors import UserError
 from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import rows as rows_lib
+from byol_jax.evaluation import scores
 from byol_jax.evaluation import tally
 from byol_jax.evaluation.rows import Row
 from byol_jax.pages import several
-from byol_jax.tasks import report
+from byol_jax.tasks import output
 from byol_jax.tasks import side_by_side
 
 _console = logging.getLogger('byol_jax')
 
-# metrics with a table each; the last one's is left out unless choices were made by it
-_METRICS = {'top1': 'top-1', 'top5': 'top-5', 'mean_per_class': 'mean per class'}
 # keys of a protocol, beside the classifier's, that should be alike in one column
 _SHARED = ('network', 'metric', 'images', 'image_size', 'center_share', 'data')
 # a classifier's keys that may differ: its results, and keys that one run alone has
@@ -54,16 +53,16 @@ def run(config: ml_collections.ConfigDict, workdir: str | None) -> None:
                     'a results.json; evaluate them first, for example with '
                     '--config=configs/knn.py --config.weights=WORKDIR')
   tables = [_table([row for row in rows if row.metric == metric])
-            for metric in _METRICS if any(row.metric == metric for row in rows)]
+            for metric in scores.FIGURES if any(row.metric == metric for row in rows)]
   print('\n\n'.join(tally.table(table, texts=3) for table in tables))
   differences = _differences(rows)
   for line in differences:
     print(line)
   if workdir:
-    report.write(workdir, side_by_side.of_runs(
+    output.write(workdir, side_by_side.of_runs(
         [str(place) for place in places],
         [several.Table('', table[0], table[1:], texts=3) for table in tables],
-        differences, report.made()))
+        differences, output.made()))
 
 
 def _folders(workdirs: str) -> list[epath.Path]:
@@ -125,7 +124,7 @@ def _table(rows: list[Row]) -> list[list[str]]:
           _mean(list(of_columns[column].values())) if column in of_columns else '-'
           for column in columns)])
   head = ['workdir', 'step', 'encoder', *(
-      f'{column} {_METRICS[rows[0].metric]}' for column in columns)]
+      f'{column} {scores.FIGURES[rows[0].metric]}' for column in columns)]
   return [head, *lines]
 
 

@@ -44,6 +44,7 @@ from byol_jax.run import watchdog as watchdog_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.tasks import begin
 from byol_jax.tasks import data as data_lib
+from byol_jax.tasks import output
 from byol_jax.tasks import report
 from byol_jax.training.step import TrainState
 
@@ -113,7 +114,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     _finish(opened, state, encoder, neighbours, results, results_path)
     if page:
       page.write((state.online_params, state.online_state), is_last=True)
-      _console.info('report: %s', os.path.join(workdir, report.NAME))
+      _console.info('report: %s', os.path.join(workdir, output.REPORT))
 
 
 # ------------------------------------------------------------------------ loop

@@ -26,7 +26,7 @@ from byol_jax.pages import pictures as pictures_lib
 from byol_jax.pages import preview
 from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import describe
-from byol_jax.tasks import report
+from byol_jax.tasks import output
 from byol_jax.tasks import showing
 from byol_jax.training import build
 
@@ -69,8 +69,8 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   page = preview.page(
       found, views, warnings=warnings,
       schedule=describe.schedule_lines(resolved or config, total),
-      changed=describe.changed(config), made=report.made())
-  report.write(workdir, page, NAME)
+      changed=describe.changed(config), made=output.made())
+  output.write(workdir, page, NAME)
   for warning in warnings:
     _console.warning('%s', warning)
   _console.info('%s looked at in %.1f s, %d of them odd',

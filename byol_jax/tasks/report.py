@@ -9,7 +9,6 @@ from collections.abc import Callable
 import contextlib
 import logging
 import os
-import time
 from typing import Any
 
 from etils import epath
@@ -17,7 +16,6 @@ import jax
 import ml_collections
 import numpy as np
 
-from byol_jax import __version__
 from byol_jax import errors
 from byol_jax import wording
 from byol_jax.config import keys as keys_lib
@@ -42,6 +40,7 @@ from byol_jax.storage import files as files_lib
 from byol_jax.tasks import begin
 from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import describe
+from byol_jax.tasks import output
 from byol_jax.tasks import showing
 from byol_jax.tasks import side_by_side
 from byol_jax.training import build
@@ -50,9 +49,7 @@ from byol_jax.weights import load as weights_lib
 
 _console = logging.getLogger('byol_jax')
 
-NAME = 'report.html'
 _WHILE_RUNNING = 512  # images whose features are shown before the run ends
-_METRICS = {'top1': 'top-1', 'top5': 'top-5', 'mean_per_class': 'mean per class'}
 _FILES = ('config.json', 'metrics.jsonl', 'results.json')
 
 
@@ -91,13 +88,13 @@ class Page:
       pictures = _pictures(self._showing, opened.program, opened.config, features)
       journal = journal_lib.read(self._folder, opened.workdir)
       page = _page(journal, opened.config, pictures, self._folder)
-      files_lib.write_bytes(os.path.join(self._folder, NAME), page.encode())
+      files_lib.write_bytes(os.path.join(self._folder, output.REPORT), page.encode())
       if not (self._told or is_last):
-        _console.info('report so far: %s', os.path.join(opened.workdir, NAME))
+        _console.info('report so far: %s', os.path.join(opened.workdir, output.REPORT))
     except Exception as error:  # a page is not worth a run, whatever is wrong with it
       if not self._told:
-        _console.warning('cannot write %s in %s (%s); going on without it', NAME,
-                         opened.workdir, errors.one_line(error))
+        _console.warning('cannot write %s in %s (%s); going on without it',
+                         output.REPORT, opened.workdir, errors.one_line(error))
     self._told = True
 
 
@@ -115,21 +112,10 @@ def run(config: ml_collections.ConfigDict, workdir: str | None) -> None:
                         'task=report takes it from the run')
   root = _root(config.weights)
   if os.path.exists(os.path.join(root, 'study.json')):
-    page = side_by_side.of_study(root, made())
+    page = side_by_side.of_study(root, output.made())
   else:
     page = _of_run(config, journal_lib.read(root))
-  write(workdir or root, page)
-
-
-def write(folder: str, page: str, name: str = NAME) -> None:
-  """Writes a page to FOLDER/NAME, and tells where it is.
-
-  Raises:
-    UserError: it cannot be written.
-  """
-  path = os.path.join(folder, name)
-  files_lib.write_for_user(path, page.encode())
-  _console.info('%s: %s', name.partition('.')[0], path)
+  output.write(workdir or root, page)
 
 
 def _root(path: str) -> str:
@@ -254,18 +240,13 @@ def _page(journal: journal_lib.Journal, config: ml_collections.ConfigDict | None
     facts = facts._replace(changed=changed)
   damaged: list[epath.Path] = []
   found = results(folder, damaged.append)
-  told = tuple(problem.split()[0] for problem in journal.problems)
+  told = [problem.file for problem in journal.problems]
   for path in dict.fromkeys(damaged):
     rows_lib.leave_out(path)
     if path.parent != epath.Path(folder) or path.name not in told:
       missing.append(f'{path} is damaged: left out')
   pictures = pictures._replace(missing=missing)
-  return report.page(journal, facts, found, pictures, made())
-
-
-def made() -> str:
-  """Returns when and by what a page is made."""
-  return f'page of {time.strftime("%Y-%m-%d %H:%M:%S")}, byol_jax {__version__}'
+  return report.page(journal, facts, found, pictures, output.made())
 
 
 def results(folder: str, tell: Callable[[epath.Path], None]) -> list[headline.Result]:
@@ -281,7 +262,7 @@ def results(folder: str, tell: Callable[[epath.Path], None]) -> list[headline.Re
         figures_lib.kinds(row.encoder)[row.encoder] + (
             ' target' if row.network == 'target' else ''),
         {'knn': 'k-NN', 'linear': 'linear'}.get(row.task, row.task),
-        _METRICS[row.metric], row.value, row.std,
+        scores.FIGURES[row.metric], row.value, row.std,
         scores.interval(row.value, row.n) if (
             row.n and row.metric == 'top1' and 0 <= row.value <= 100) else None,
         row.n, f'{where}results.json {row.encoder}.{row.task}_{row.metric}',

@@ -18,7 +18,7 @@ from byol_jax.data.sources import folder as folder_lib
 from byol_jax.errors import UserError
 from byol_jax.pages import gallery
 from byol_jax.retrieval import index as index_lib
-from byol_jax.tasks import report
+from byol_jax.tasks import output
 
 _console = logging.getLogger('byol_jax')
 
@@ -67,8 +67,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | None) -> str:
   _console.info('%s', _table(searches[:_TOLD]))
   if len(searches) > _TOLD:
     _console.info('and %s', wording.count(len(searches) - _TOLD, 'more query'))
-  report.write(place, _csv(searches, index.columns), HITS)
-  report.write(place, gallery.page('What looks alike', searches[:_ON_THE_PAGE],
+  output.write(place, _csv(searches, index.columns), HITS)
+  output.write(place, gallery.page('What looks alike', searches[:_ON_THE_PAGE],
                                    _about(c, index, len(searches))), PAGE)
   return place
 
@@ -122,7 +122,7 @@ def _about(c: ml_collections.ConfigDict, index: index_lib.Index,
     lines.append(f'Only those with: {c.where}')
   if queries > _ON_THE_PAGE:
     lines.append(f'The first {_ON_THE_PAGE} of {queries:,} queries; {HITS} has all.')
-  return [*lines, report.made()]
+  return [*lines, output.made()]
 
 
 def _csv(searches: list[Search], columns: list[str]) -> str:

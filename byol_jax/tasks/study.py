@@ -37,7 +37,7 @@ from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
 from byol_jax.tasks import data as data_lib
-from byol_jax.tasks import report
+from byol_jax.tasks import output
 from byol_jax.tasks import side_by_side
 from byol_jax.weights import init_from
 
@@ -46,7 +46,6 @@ _console = logging.getLogger('byol_jax')
 _TRIES = 2  # of a run that the machine failed
 _TELL_SECONDS = 60.0  # between two lines about a run
 _WAIT_SECONDS = 5.0  # before another look at runs that other processes hold
-_IN_USE = 'is in use by'  # of the lock's message
 _BASE = ('"""The config that the cells of a study start from."""\n\n'
          'from byol_jax.config import base\n\n\ndef get_config():\n  return base()\n')
 
@@ -294,7 +293,7 @@ class _Work:
                       'with labels')
     if found is not None or self._leaving.is_asked():
       return
-    if ended.code == 2 and _IN_USE in ended.message:
+    if ended.code == 2 and lock_lib.IN_USE in ended.message:
       self._tries[at.name] -= 1  # the child of a study that was killed was faster
       raise lock_lib.InUse(ended.message)
     if ended.code == 0:
@@ -349,14 +348,14 @@ def _write(study: _Study, failed: Mapping[str, child.Ended]) -> list[dict[str, A
           + '\n![](study.svg)\n\nAll cells have these settings, beside what '
           'study.json says of each:\n\n```json\n'
           f'{json.dumps(files_lib.plain(settings), indent=2)}\n```\n')
-  page = lambda: side_by_side.of_study(study.workdir, report.made())
+  page = lambda: side_by_side.of_study(study.workdir, output.made())
   for name, data in (
       ('study.json', {
           'axis': asked.axis if not asked.grid else None, 'title': study.axis.title,
           'published': study.axis.source, 'figure': asked.figure,
           'settings': settings, 'left_out': study.left_out, 'cells': rows}),
       ('study.md', text), ('study.svg', picture),
-      (report.NAME, page)):  # it reads study.json
+      (output.REPORT, page)):  # it reads study.json
     path = os.path.join(study.workdir, name)
     with files_lib.writing(path):
       if isinstance(data, dict):
