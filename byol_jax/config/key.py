@@ -23,6 +23,8 @@ class Key(NamedTuple):
       when they go on. Such a key says where files are, how fast to go, what to write.
     of_the_weights: whether the key describes the encoder or how its images are
       prepared. Tasks that take `weights` take its value from them.
+    of_the_data: whether the key names images or says how they are read. With
+      data.source=same, evaluations that do not set it take the run's.
   """
   default: Any
   kind: Kind
@@ -31,6 +33,7 @@ class Key(NamedTuple):
   tasks: tuple[str, ...] = names.TASKS
   free: tuple[str, ...] = ()
   of_the_weights: bool = False
+  of_the_data: bool = False
 
   def described(self, name: str) -> str:
     """Returns the lines of --help for the key."""
@@ -52,16 +55,18 @@ class Sections:
     self.titles: dict[str, str] = {}
 
   def add(self, section: str, tasks: tuple[str, ...], *, free: tuple[str, ...] = (),
-          of_the_weights: bool = False, **keys: tuple[Any, ...]) -> None:
+          of_the_weights: bool = False, of_the_data: bool = False,
+          **keys: tuple[Any, ...]) -> None:
     """Adds keys to a section, each as a tuple of Key's first fields.
 
     Args:
       section: its name and, once, its title behind a colon.
-      tasks, free, of_the_weights: the same for all the keys; see `Key`.
+      tasks, free, of_the_weights, of_the_data: the same for all the keys; see `Key`.
       **keys: (default, kind, help) or (default, kind, help, was).
     """
     section, _, title = section.partition(': ')
     self.titles.setdefault(section, title)
     for name, key in keys.items():
       self.keys[f'{section}.{name}'.removeprefix('.')] = Key(
-          *key, tasks=tasks, free=free, of_the_weights=of_the_weights)
+          *key, tasks=tasks, free=free, of_the_weights=of_the_weights,
+          of_the_data=of_the_data)

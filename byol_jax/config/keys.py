@@ -78,6 +78,11 @@ def of_the_weights() -> tuple[str, ...]:
   return tuple(name for name, key in KEYS.items() if key.of_the_weights)
 
 
+def of_the_data() -> tuple[str, ...]:
+  """Returns the keys that evaluations of a run's own images take from the run."""
+  return tuple(name for name, key in KEYS.items() if key.of_the_data)
+
+
 def was() -> dict[str, Any]:
   """Returns each key's value for a config that is older than the key."""
   return {name: list(value) if isinstance(value, tuple) else value

@@ -15,7 +15,7 @@ from byol_jax.data.images import decode
 from byol_jax.data.images import looking
 from byol_jax.data.sources import auto
 from byol_jax.data.sources import labels as labels_lib
-from byol_jax.data.sources import names
+from byol_jax.data.sources import names as source_names
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
@@ -154,13 +154,11 @@ def of_weights(config: ml_collections.ConfigDict,
   result = config.copy_and_resolve_references().unlock()
   default = keys_lib.base().data
   if config.data.source == 'same':
-    for key in ('source', 'path', 'test_path', 'tfds_name', 'train_split',
-                'test_split', 'fake_images', 'fake_classes', 'resident',
-                'max_bad_images', 'max_pixels', 'list_root', 'path_column',
-                'image_column', 'label_column', 'class_folders', 'rules'):
+    for name in keys_lib.of_the_data():
+      key = name.removeprefix('data.')
       if key == 'source' or config.data[key] == default[key]:
         result.data[key] = trained.data[key]
-    source = names.CATALOGUE.get(trained.data.source)  # none of foreign weights
+    source = source_names.CATALOGUE.get(trained.data.source)  # none of foreign weights
     is_drawn = source is not None and source.seeded  # from the run's seed
     result.seed = trained.seed if is_drawn else config.seed
   for key in ('image_size', 'gray_range', 'background'):

@@ -119,3 +119,11 @@ def test_a_config_without_a_key_had_what_was_then():
       'data.rules', 'method.temperature', 'network.precision',
       'network.projector_layers'}
   assert was['network.precision'] == 'bfloat16'
+
+
+def test_what_evaluations_take_from_a_run_about_its_images():
+  """All of the section but speed, and what the weights bring or the task decides."""
+  data = {name for name in keys.KEYS if name.startswith('data.')}
+  assert set(keys.of_the_data()) == data - set(keys.of_the_weights()) - {
+      'data.eval_image_size', 'data.threads', 'data.prefetch', 'data.gray_range',
+      'data.background'}

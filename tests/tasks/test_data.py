@@ -138,7 +138,8 @@ def test_classes_of_one_image_are_told(tmp_path, caplog, labels, warns):
 # ------------------------------------------------------------------- of an evaluation
 def _trained(source='npz', **data):
   config = _config(source=source, path='/pretrained.npz', image_size=24,
-                   resident='yes', max_bad_images=3, test_split='', **data)
+                   resident='yes', max_bad_images=3, test_split='',
+                   resident_limit_mib=5, **data)
   config.seed = 5
   return config
 
@@ -149,7 +150,7 @@ def test_the_same_images_as_the_pretraining():
   found = data_lib.of_weights(asked, _trained())
   assert (found.data.source, found.data.path) == ('npz', '/pretrained.npz')
   assert found.data.test_split == '' and found.data.max_bad_images == 3
-  assert found.data.image_size == 24
+  assert found.data.image_size == 24 and found.data.resident_limit_mib == 5
   assert found.data.resident == 'auto'  # it was 'yes'
   assert found.seed == 9 and asked.data.source == 'same'  # the argument stays
 

@@ -19,7 +19,7 @@ from byol_jax.config.kinds import share
 from byol_jax.config.kinds import text
 from byol_jax.config.kinds import whole
 from byol_jax.data.images import crops
-from byol_jax.data.sources import names as names_lib
+from byol_jax.data.sources import names as source_names
 from byol_jax.views import recipes
 
 SECTIONS = key.Sections()
@@ -30,35 +30,36 @@ _MEAN = number(at_least=0, at_most=1, words='from 0 to 1, as pixels are')
 _STD = number(at_least=1e-3, at_most=1, words='from 0.001 to 1, as pixels are')
 
 _add(
-    'data: the images (docs/input.md)', names.TASKS,
-    source=('fashion_sample', choice(*names_lib.SOURCES, 'same'),
+    'data: the images (docs/input.md)', names.TASKS, of_the_data=True,
+    source=('fashion_sample', choice(*source_names.SOURCES, 'same'),
             'where they come from; same, in evaluations: from where the weights do'),
     tfds_name=('', text(), 'the data set, with source=tfds'),
     train_split=('train', text(), 'the part to learn from'),
     test_split=('test', text(), 'the part to test with; empty: none'),
-    eval_image_size=(0, _SIDE, 'side of an evaluated image, pixels; 0: image_size'),
     resident=('auto', choice('auto', 'yes', 'no'), 'whether they live on the device'),
     resident_limit_mib=(1024, POSITIVE, 'resident=auto streams what is larger, MiB'),
     fake_images=(1024, POSITIVE, 'number of images, with source=fake'),
     fake_classes=(10, CLASSES, 'number of classes, with source=fake; 0: no labels'))
-_add(
-    'data', names.TASKS, free=names.TASKS,
-    path=('', path(), "the folder or file; TFDS's data_dir"),
-    test_path=('', path(), 'the test part, with source=list, tar, parquet'),
-    threads=(0, whole(at_least=0, at_most=1024), 'decoding threads; 0: one a core'))
-_add('data', names.TASKS, max_pixels=(
+_add('data', names.TASKS, eval_image_size=(
+    0, _SIDE, 'side of an evaluated image, pixels; 0: image_size'))
+_add('data', names.TASKS, free=names.TASKS, threads=(
+    0, whole(at_least=0, at_most=1024), 'decoding threads; 0: one a core'))
+_add('data', names.TASKS, of_the_data=True, max_pixels=(
     80_000_000, whole(above=0, at_most=2**31 - 1), 'larger images are left out'))
-_add('data', names.TASKS, free=names.PRETRAIN, max_bad_images=(
+_add('data', names.TASKS, free=names.PRETRAIN, of_the_data=True, max_bad_images=(
     None, automatic(COUNT), 'files of no use; None: 100 or 0.1 %, at most a tenth'))
 _add(
-    'data', names.TASKS, free=names.TASKS,  # the images found are compared
+    # the images found are compared
+    'data', names.TASKS, free=names.TASKS, of_the_data=True,
+    path=('', path(), "the folder or file; TFDS's data_dir"),
+    test_path=('', path(), 'the test part, with source=list, tar, parquet'),
     list_root=('', path(), "where relative paths of a list start; empty: the list's "
                'folder'),
     path_column=('', text(), "title of a list's column of paths; empty: known ones"),
     rules=('0.2', choice(*names.RULES), 'the version by whose rules folders and lists '
            'are read; a run keeps those that it began with', '0.1'))
 _add(
-    'data', names.TASKS,
+    'data', names.TASKS, of_the_data=True,
     image_column=('', text(), 'column of the images, with source=parquet; ending of '
                   'their names, with source=tar; empty: the only one'),
     label_column=('', text(), 'column of the labels in a list or in Parquet files, or '
