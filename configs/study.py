@@ -17,7 +17,7 @@ import os
 import runpy
 
 from byol_jax.config import cells
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 
 
 def _of_method(argument, own, name):
@@ -37,7 +37,7 @@ def get_config(argument='methods'):
   base = runpy.run_path(path)['get_config']
   c = base(*[its_argument] * bool(colon))
   settings = {}
-  for name in names.METHODS:
+  for name in method_names.METHODS:
     if name != c.method.name:
       try:
         other = base(_of_method(its_argument, c.method.name, name))

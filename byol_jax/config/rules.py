@@ -12,7 +12,7 @@ from byol_jax.config import keys as keys_lib
 from byol_jax.config import kinds
 from byol_jax.config import names as task_names
 from byol_jax.config import shard as shard_lib
-from byol_jax.data.sources import names as names_lib
+from byol_jax.data.sources import names as source_names
 from byol_jax.errors import UserError
 from byol_jax.methods import names as method_names
 from byol_jax.networks import architectures
@@ -74,7 +74,7 @@ def _of_tasks(config: ml_collections.ConfigDict) -> _Rules:
   return (
       ('data.source', data.source == 'same' and task not in task_names.EVALUATING,
        f': task={task} knows of no other data; name one of '
-       f'{", ".join(names_lib.SOURCES)}'),
+       f'{", ".join(source_names.SOURCES)}'),
       ('weights', task in task_names.EVALUATING and not config.weights,
        f': task={task} takes --config.weights=WORKDIR, WORKDIR/checkpoints/STEP or an '
        'exported file'),
@@ -110,7 +110,7 @@ def _of_images(config: ml_collections.ConfigDict) -> _Rules:
   narrowest = min(architecture.stem_channels, architecture.channels[0] // (
       4 if architecture.bottleneck else 1))
   smallest = architectures.minimum_image_size(architecture, network.stem)
-  source = names_lib.CATALOGUE.get(data.source)  # none for 'same'
+  source = source_names.CATALOGUE.get(data.source)  # none for 'same'
   needs = source.needs if source else {}
   has_tiles = config.method.jigsaw and (
       'jigsaw' in method_names.METHODS[config.method.name].reads)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from byol_jax.evaluation import scores
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 
 UNTRAINED, RAW_PIXELS = 'untrained', 'raw_pixels'
 _BASELINES = {UNTRAINED: 'untrained encoder', RAW_PIXELS: 'raw pixels'}
@@ -18,9 +18,9 @@ def kinds(method: str) -> dict[str, str]:
   """Returns the kinds of encoders in results.json, and their names in tables.
 
   Args:
-    method: the method that trained the encoder, which is its kind: `names.kind`.
+    method: the method that trained the encoder, which is its kind: `method_names.kind`.
   """
-  return {method: names.title(method)} | _BASELINES
+  return {method: method_names.title(method)} | _BASELINES
 
 
 def method_of(results: Mapping[str, Any]) -> str:

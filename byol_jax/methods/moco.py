@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from byol_jax.methods import losses
 from byol_jax.methods import method
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 
 
 def make(settings: method.Settings = method.DEFAULTS) -> method.Method:
@@ -73,7 +73,7 @@ def make(settings: method.Settings = method.DEFAULTS) -> method.Method:
     return {'queue': queue, 'pointer': (pointer + len(keys)) % size}
 
   return method.Method(
-      title=names.title('infomin' if weight else 'moco'), online_views=views,
+      title=method_names.title('infomin' if weight else 'moco'), online_views=views,
       target_views=key_views, joint_statistics=False, loss=loss, init=init,
       advance=advance, tiles=weight > 0, shuffled=settings.shuffle,
       meaning=method.Meaning(0.0, chance=len(views) * math.log(size + 1)),

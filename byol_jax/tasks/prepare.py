@@ -26,7 +26,7 @@ from byol_jax.data.images.decode import BadImage
 from byol_jax.data.records import descriptions
 from byol_jax.data.records import locks
 from byol_jax.data.records import writing
-from byol_jax.data.sources import names as names_lib
+from byol_jax.data.sources import names as source_names
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.errors import UserError
@@ -83,7 +83,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None = None) -> None:
     raise UserError('task=prepare is the work of one process, here are '
                     f'{jax.process_count()}: leave out --distributed, and share '
                     'the work with --config.shard (docs/clusters.md)')
-  if not names_lib.CATALOGUE[data.source].encoded:
+  if not source_names.CATALOGUE[data.source].encoded:
     raise UserError(f'config key data.source is {data.source!r}, which needs no '
                     'preparation: it is read into memory')
   parts, class_names = [], None

@@ -30,7 +30,7 @@ from byol_jax.evaluation import figures
 from byol_jax.evaluation import final
 from byol_jax.evaluation import monitor as monitor_lib
 from byol_jax.evaluation import splits
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 from byol_jax.run import bad_images
 from byol_jax.run import checkpoint
 from byol_jax.run import console as console_lib
@@ -234,7 +234,7 @@ def _finish(opened: begin.Run, state: TrainState, encoder: encode.Encoder,
         mapped.replicate((untrained.online_params, untrained.online_state)),
         splits.Split(opened.train, opened.test, most=config.evaluation.final_images,
                      seed=config.seed),
-        method=names.kind(config.method), k=config.evaluation.knn_k,
+        method=method_names.kind(config.method), k=config.evaluation.knn_k,
         temperature=config.evaluation.knn_temperature,
         image_size=opened.program.eval_spec.image_size, seed=config.seed)
     if neighbours:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import json
 from typing import Any, NamedTuple
 
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 from byol_jax.networks import architectures
 from byol_jax.storage import files as files_lib
 from byol_jax.training import build
@@ -114,7 +114,7 @@ def text(weights: load.Weights, checked: Mapping[str, Any], images: str,
       library='timm' if same else 'pytorch', licence=licence_of(weights, licence),
       method=weights.kind, architecture=weights.describe()['architecture'],
       trained='trained elsewhere' if weights.is_foreign else
-      f'pretrained with {names.title(weights.kind)}', size=size,
+      f'pretrained with {method_names.title(weights.kind)}', size=size,
       network=weights.network, step=weights.step)
   auto, output, fc = 'AutoModel', 'pooler_output', 'Identity()'
   if config.network.embedding:  # a head that others take for a classifier

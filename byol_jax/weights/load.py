@@ -26,7 +26,7 @@ from byol_jax.config import rules
 from byol_jax.config import schedule
 from byol_jax.devices import trees as trees_lib
 from byol_jax.errors import UserError
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 from byol_jax.networks import resnet
 from byol_jax.run import checkpoint
 from byol_jax.storage import files as files_lib
@@ -74,7 +74,7 @@ class Weights(NamedTuple):
   @property
   def kind(self) -> str:
     """Returns the kind of the encoder in results.json: its method, or 'pretrained'."""
-    return 'pretrained' if self.is_foreign else names.kind(self.config.method)
+    return 'pretrained' if self.is_foreign else method_names.kind(self.config.method)
 
   def describe(self) -> dict[str, Any]:
     """Returns the entries about the weights in a protocol."""

@@ -15,7 +15,7 @@ from byol_jax.config import schedule
 from byol_jax.devices import grid as grid_lib
 from byol_jax.devices import mapped
 from byol_jax.errors import UserError
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 from byol_jax.storage import files as files_lib
 from byol_jax.training import batch as batch_lib
 from byol_jax.training import build
@@ -30,7 +30,7 @@ CASES = [(path, '') for path in PATHS] + [
     (os.path.join(ROOT, 'configs', 'imagenet_r50.py'), f':{epochs}')
     for epochs in (40, 100, 300, 1000)] + [
     (os.path.join(ROOT, 'configs', name), f':{method}')
-    for name in ('fashion.py', 'cifar10.py') for method in names.METHODS] + [
+    for name in ('fashion.py', 'cifar10.py') for method in method_names.METHODS] + [
     (os.path.join(ROOT, 'configs', 'cifar10.py'), argument)
     for argument in (':400', ':simclr-1000')]
 SIZES = {'imagenet': 1281167, 'simclr': 1281167, 'moco': 1281167, 'infomin': 1281167,
@@ -110,7 +110,7 @@ def test_arguments_of_studies():
   assert config.data.source == 'fashion_sample'
   # the cells of a method are those of the file with this method
   settings = cells.by_method(config.study.by_method)
-  assert set(settings) == set(names.METHODS) - {'byol'}
+  assert set(settings) == set(method_names.METHODS) - {'byol'}
   for method, changes in settings.items():
     mine = cells.make(config, method, changes, 0)
     alone, _ = load(f'{ROOT}/configs/fashion.py:{method}')

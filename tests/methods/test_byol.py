@@ -11,7 +11,7 @@ import pytest
 from byol_jax.methods import byol
 from byol_jax.methods import losses
 from byol_jax.methods import method as method_lib
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 from byol_jax.networks.model import Outputs
 
 
@@ -164,15 +164,15 @@ def test_what_the_loss_means():
 
 def test_every_name_is_a_file_with_a_method():
   import importlib
-  for name, entry in names.METHODS.items():
+  for name, entry in method_names.METHODS.items():
     method = importlib.import_module(entry.module).make()
     assert isinstance(method, method_lib.Method) and method.title == entry.title, name
     assert method.joint_statistics == entry.joint_statistics
-    assert method.online_views and names.title(name) == method.title
+    assert method.online_views and method_names.title(name) == method.title
 
 
 def test_what_results_call_a_method():
-  assert names.kind({'name': 'moco', 'jigsaw': 0.0}) == 'moco'
-  assert names.kind({'name': 'moco', 'jigsaw': 0.5}) == 'infomin'
-  assert names.kind({'name': 'byol'}) == 'byol'
-  assert names.title('infomin') == 'InfoMin' and names.title('other') == 'other'
+  assert method_names.kind({'name': 'moco', 'jigsaw': 0.0}) == 'moco'
+  assert method_names.kind({'name': 'moco', 'jigsaw': 0.5}) == 'infomin'
+  assert method_names.kind({'name': 'byol'}) == 'byol'
+  assert method_names.title('infomin') == 'InfoMin' and method_names.title('other') == 'other'

@@ -13,7 +13,7 @@ from byol_jax import main as main_lib
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import schedule
 from byol_jax.errors import UserError
-from byol_jax.methods import names
+from byol_jax.methods import names as method_names
 from byol_jax.networks import architectures
 from byol_jax.run import checkpoint
 from byol_jax.training import build
@@ -160,7 +160,7 @@ def test_a_config_of_an_older_version_means_what_it_meant(stored, meant):
   assert complete.evaluation.knn_k == 20
 
 
-@pytest.mark.parametrize('method', names.METHODS)
+@pytest.mark.parametrize('method', method_names.METHODS)
 def test_the_resolved_config_of_every_method_is_accepted(method):
   config = keys_lib.base().unlock()
   config.method.name = method

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from byol_jax.data.sources import names
+from byol_jax.data.sources import names as source_names
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
@@ -15,7 +15,7 @@ def open_source(source: str, split: str = 'train', **wanted: Any) -> table.Data 
   """Opens one split of a data set.
 
   Args:
-    source: one of `names.SOURCES`.
+    source: one of `source_names.SOURCES`.
     split: 'train' or 'test'; for 'folder' also the name of another part, for
       'tfds' any TFDS split.
     **wanted: the fields of `table.Request`. A source reads the fields that it needs.
@@ -28,20 +28,20 @@ def open_source(source: str, split: str = 'train', **wanted: Any) -> table.Data 
       cannot be used. The message names the path.
     TransientError: a bucket cannot be reached, or storage fails for a minute.
   """
-  if source not in names.CATALOGUE:
-    raise UserError(
-        f'config.data.source={source!r} is not one of {", ".join(names.SOURCES)}')
-  needs, is_local = names.CATALOGUE[source].needs, names.CATALOGUE[source].local
+  known = source_names.CATALOGUE.get(source)
+  if known is None:
+    raise UserError(f'config.data.source={source!r} is not one of '
+                    f'{", ".join(source_names.SOURCES)}')
   for key in ('path', 'test_path'):
-    if is_local and wanted.get(key) and paths_lib.in_bucket(wanted[key]):
+    if known.local and wanted.get(key) and paths_lib.in_bucket(wanted[key]):
       raise UserError(f'config key data.{key} is {wanted[key]!r}, but data.source='
                       f"'{source}' reads local files: mount the bucket, or make "
                       'records with configs/prepare.py and copy those there')
   request = table.Request(**wanted)
   if request.path and paths_lib.in_bucket(request.path):
     paths_lib.require(request.path)
-  if not request.path and 'path' in needs:
+  if not request.path and 'path' in known.needs:
     raise UserError(
-        f'config.data.source={source!r} needs config.data.path: {needs["path"]}')
+        f'config.data.source={source!r} needs config.data.path: {known.needs["path"]}')
   module = importlib.import_module(f'byol_jax.data.sources.{source}')
   return module.open_split(request, split)

@@ -7,26 +7,26 @@ import subprocess
 import sys
 
 from byol_jax.config import keys as keys_lib
-from byol_jax.data.sources import names
+from byol_jax.data.sources import names as source_names
 from byol_jax.data.sources import table
 
 
 def test_each_source_is_a_file_with_one_function():
-  for name in names.SOURCES:
+  for name in source_names.SOURCES:
     module = importlib.import_module(f'byol_jax.data.sources.{name}')
     parameters = inspect.signature(module.open_split).parameters
     assert list(parameters)[:2] == ['request', 'split'], name
 
 
 def test_each_file_with_that_function_is_in_the_catalogue():
-  folder = pathlib.Path(names.__file__).parent
+  folder = pathlib.Path(source_names.__file__).parent
   assert {path.stem for path in folder.glob('*.py')
-          if '\ndef open_split(' in path.read_text()} == set(names.SOURCES)
+          if '\ndef open_split(' in path.read_text()} == set(source_names.SOURCES)
 
 
 def test_needs_are_config_keys_and_fields_of_the_request():
   data = keys_lib.base().data
-  for source in names.CATALOGUE.values():
+  for source in source_names.CATALOGUE.values():
     assert all(key in data and key in table.Request._fields for key in source.needs)
 
 

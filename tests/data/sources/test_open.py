@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from byol_jax.data import sources
-from byol_jax.data.sources import names
+from byol_jax.data.sources import names as source_names
 from byol_jax.data.sources import open as open_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
@@ -29,7 +29,7 @@ def test_a_new_source_is_one_file_and_one_line(tmp_path, monkeypatch):
       "  return None if split == 'test' else request\n")
   monkeypatch.setattr(sources, '__path__', [*sources.__path__, str(tmp_path)])
   monkeypatch.setitem(
-      names.CATALOGUE, 'toy', names.Source({'path': 'a toy'}, local=True))
+      source_names.CATALOGUE, 'toy', source_names.Source({'path': 'a toy'}, local=True))
   try:
     assert open_lib.open_source('toy', path='x', seed=3) == table.Request('x', seed=3)
     assert open_lib.open_source('toy', 'test', path='x') is None
