@@ -44,13 +44,7 @@ def fit(train_features: np.ndarray, train_labels: np.ndarray, *, k: int,
 
   def scores(features: np.ndarray) -> np.ndarray:
     similarities, rows = nearest(train_features, features, k)
-    # relative to the nearest, so that no temperature overflows
-    weights = np.exp((similarities - similarities[:, :1]).astype(np.float64)
-                     / temperature)
-    votes = np.zeros((len(features), num_classes))
-    np.add.at(votes, (np.arange(len(features))[:, None], train_labels[rows]),
-              weights)
-    return votes
+    return votes(similarities, train_labels[rows], temperature, num_classes)
 
   return Classifier(scores, {}, {
       'method': 'weighted k-nearest neighbours, exact',
@@ -62,6 +56,27 @@ def fit(train_features: np.ndarray, train_labels: np.ndarray, *, k: int,
       'feature_size': size,
       'num_classes': num_classes,
   })
+
+
+def votes(similarities: np.ndarray, labels: np.ndarray, temperature: float,
+          num_classes: int) -> np.ndarray:
+  """Computes the votes of each query's neighbours for their classes.
+
+  Args:
+    similarities: [M, k] cosines, descending.
+    labels: int [M, k] of the neighbours, in [0, num_classes).
+    temperature: T in the weight exp(cosine / T).
+    num_classes: number of classes.
+
+  Returns:
+    float64 [M, num_classes]; the nearest one's weight is 1.
+  """
+  # relative to the nearest, so that no temperature overflows
+  weights = np.exp((similarities - similarities[:, :1]).astype(np.float64)
+                   / temperature)
+  result = np.zeros((len(labels), num_classes))
+  np.add.at(result, (np.arange(len(labels))[:, None], labels), weights)
+  return result
 
 
 def nearest(train: np.ndarray, queries: np.ndarray,

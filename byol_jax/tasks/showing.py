@@ -18,9 +18,10 @@ from byol_jax.data.images import thumbnail
 from byol_jax.data.sources import table
 from byol_jax.devices import mapped
 from byol_jax.evaluation import confusion
+from byol_jax.evaluation import knn
+from byol_jax.evaluation import overview
 from byol_jax.evaluation.features import Features
 from byol_jax.pages import pictures as pictures_lib
-from byol_jax.pages import sample
 from byol_jax.training import build
 
 _VIEWED, _QUERIES, _NEAREST = 12, 8, 6  # images
@@ -100,8 +101,8 @@ class Showing:
     if len(rows) < 2:
       return []
     labels = None if self.data.labels is None else np.asarray(self.data.labels[rows])
-    asked = sample.queries(labels, len(rows), _QUERIES)
-    found, cosines = sample.nearest(x, asked, _NEAREST)
+    asked = overview.queries(labels, len(rows), _QUERIES)
+    found, cosines = overview.nearest(x, asked, _NEAREST)
     return [
         pictures_lib.Query(*self.shown(rows[[query]]), list(zip(
             self.shown(rows[of_query]), of_query_cosines.tolist())))
@@ -110,7 +111,7 @@ class Showing:
   def map(self, features: Features) -> pictures_lib.Map | None:
     """Returns the map of features; None where there is nothing to see."""
     rows, x = features
-    plane = sample.plane(x)
+    plane = overview.plane(x)
     if plane is None:
       return None
     drawn = np.unique(np.linspace(0, len(rows) - 1, _ON_THE_MAP).astype(int))
@@ -127,10 +128,8 @@ class Showing:
     """Returns `confusion.by_class` of k-NN, each image against all the others."""
     rows, x = features
     labels = np.asarray(self.data.labels[rows])
-    found, cosines = sample.nearest(x, range(len(rows)), k)
-    weights = np.exp((cosines - cosines[:, :1]).astype(np.float64) / temperature)
-    votes = np.zeros((len(rows), labels.max() + 1))
-    np.add.at(votes, (np.arange(len(rows))[:, None], labels[found]), weights)
+    found, cosines = overview.nearest(x, range(len(rows)), k)
+    votes = knn.votes(cosines, labels[found], temperature, labels.max() + 1)
     return confusion.by_class(
         votes.argmax(axis=1), labels, self.data.class_names,
         f'k-NN, each of {wording.count(len(rows), "training image")} against the '

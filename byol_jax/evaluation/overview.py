@@ -1,4 +1,4 @@
-"""Computes what a page shows of features: nearest images, and a map of two axes."""
+"""Computes what people look at of features: nearest images, a map of two axes."""
 
 from __future__ import annotations
 
