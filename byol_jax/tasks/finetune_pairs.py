@@ -24,7 +24,9 @@ from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import stages as stages_lib
+from byol_jax.evaluation import subject as subject_lib
 from byol_jax.evaluation.features import Features
+from byol_jax.evaluation.features import Store
 from byol_jax.evaluation.place import Place
 from byol_jax.retrieval import batches
 from byol_jax.retrieval import compound
@@ -103,50 +105,78 @@ def _learn(named: subject.Named, place: Place, train: table.Data,
            counts: dict[str, int], stages: stages_lib.Stages) -> dict[str, Any]:
   """Learns with each kind of encoder, and returns the content of results.json."""
   config, method = named.config, named.weights.kind
-  rows, store = np.arange(train.size), named.store()
   from_scratch = config.pairs.train == 'scratch'
   kinds = [figures_lib.UNTRAINED if from_scratch else method]
   if config.evaluation.baselines:
     kinds = list(figures_lib.kinds(method))
-  results: dict[str, Any] = {'method': method}
-  log, hows = None, {}
-  settings = _settings(config)
+  store, results, hows = named.store(), {'method': method}, {}
+  first = _encoded(named, kinds[0], train, store)
+  log, parts = _divided(config, train, test, first[1], items, pairs, counts)
   for kind in kinds:
-    encoder = named.subject(kind, store, train, rows)
-    found = encoder.features(train, rows, is_test=False)
-    checks.check_finite(found.x)
-    x = _scattered(found, len(rows))
-    if log is None:
-      readable = np.zeros(len(rows), bool)
-      readable[found.rows] = True
-      log = pairs_lib.divided(config, train, test, x, readable, items, pairs,
-                              counts)
-      parts = groups_lib.divide(log.train, log.groups, config.pairs.holdout,
-                                config.seed, by_time=False)
+    encoder, found = first if kind == kinds[0] else _encoded(named, kind, train, store)
     prefix = f'{kind.replace("_", " ")}, ' if len(kinds) > 1 else ''
     task = learn.Task(log.train, parts.kept, parts.held_out, log.items, log.groups,
                       stages, prefix)
-    learned, networks = learn.learn_head(x, task, settings), encoder.networks
-    frozen = lambda data, rows, is_test, encoder=encoder: encoder.features(
-        data, rows, is_test=is_test)
-    measured = _figures(frozen, {
-        'without': lambda x: x, 'standardized': head_lib.finished(learned.first),
-        'with': head_lib.finished(learned.head)}, log, train, test)
-    if config.pairs.train != 'head':
-      networks, learned = learn.learn_encoder(
-          train, networks, named.encoder,
-          lambda decay: evaluate.trainable(named.weights.config, decay), learned, task,
-          settings, _beside(named))
-      measured['head'] = measured['with']
-      measured |= _figures(
-          lambda data, rows, _: named.encoder(networks, data, rows),  # noqa: B023
-          {'with': head_lib.finished(learned.head)}, log, train, test)
+    measured, learned, networks = _of_kind(
+        named, encoder, _scattered(found, train.size), task, log, train, test)
     name = 'scratch' if from_scratch else kind
     results[name], hows[name] = measured, learned.how
     if kind == kinds[0]:
       _save(named, place, networks, head_lib.finished(learned.head))
   return results | {'counts': log.counts,
                     'protocol': _protocol(named, train, log, parts.by, hows)}
+
+
+def _encoded(named: subject.Named, kind: str, train: table.Data, store: Store,
+             ) -> tuple[subject_lib.Subject, Features]:
+  """Returns one kind of encoder, and its features of all training images."""
+  rows = np.arange(train.size)
+  encoder = named.subject(kind, store, train, rows)
+  found = encoder.features(train, rows, is_test=False)
+  checks.check_finite(found.x)
+  return encoder, found
+
+
+def _divided(config: ml_collections.ConfigDict, train: table.Data,
+             test: table.Data | None, found: Features, items: batches.Items,
+             pairs: Pairs, counts: dict[str, int],
+             ) -> tuple[pairs_lib.Log, groups_lib.Parts]:
+  """Returns the pairs to learn from and to test on, and the held-out ones of the first.
+
+  `found` are the features of the first encoder, of the images that can be read.
+  """
+  readable = np.zeros(train.size, bool)
+  readable[found.rows] = True
+  log = pairs_lib.divided(config, train, test, _scattered(found, train.size), readable,
+                          items, pairs, counts)
+  return log, groups_lib.divide(log.train, log.groups, config.pairs.holdout,
+                                config.seed, by_time=False)
+
+
+def _of_kind(named: subject.Named, encoder: subject_lib.Subject, x: np.ndarray,
+             task: learn.Task, log: pairs_lib.Log, train: table.Data,
+             test: table.Data | None,
+             ) -> tuple[dict[str, dict[str, Any]], learn.Learned, Any]:
+  """Learns with one kind of encoder; returns figures, what was learned, networks.
+
+  `x` are the features of all training images, zero for those that cannot be read.
+  """
+  config, settings = named.config, _settings(named.config)
+  learned, networks = learn.learn_head(x, task, settings), encoder.networks
+  measured = _figures(
+      lambda data, rows, is_test: encoder.features(data, rows, is_test=is_test),
+      {'without': lambda x: x, 'standardized': head_lib.finished(learned.first),
+       'with': head_lib.finished(learned.head)}, log, train, test)
+  if config.pairs.train != 'head':
+    networks, learned = learn.learn_encoder(
+        train, networks, named.encoder,
+        lambda decay: evaluate.trainable(named.weights.config, decay), learned, task,
+        settings, _beside(named))
+    measured['head'] = measured['with']
+    measured |= _figures(
+        lambda data, rows, _: named.encoder(networks, data, rows),
+        {'with': head_lib.finished(learned.head)}, log, train, test)
+  return measured, learned, networks
 
 
 def _protocol(named: subject.Named, train: table.Data, log: pairs_lib.Log,
