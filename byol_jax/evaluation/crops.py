@@ -81,7 +81,7 @@ class Crops:
   time, each by one process.
   """
 
-  def __init__(self, encoder: encode.Encoder, networks: Any, data: table.Data, *,
+  def __init__(self, encoder: encode.Inference, networks: Any, data: table.Data, *,
                seed: int):
     """Builds the source.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,8 +22,19 @@ _CALIBRATION_BATCH = 256
 _CROPPED = 1.0  # images that the host has cropped are used whole
 
 
-class Encoder:
-  """An encoder in inference mode over data sets, on the devices of all processes.
+class Runtime(NamedTuple):
+  """Another program that computes features, of the weights that it was made for.
+
+  Attributes:
+    features: normalized float32 [n, 3, S, S] -> float32 [n, D].
+    precision: its arithmetic and its name, for protocols and keys of features.
+  """
+  features: Callable[[np.ndarray], np.ndarray]
+  precision: str
+
+
+class Inference:
+  """Runs networks over data sets in inference mode, on the devices of all processes.
 
   Each process takes a part of the images; every image counts once. A device always
   takes the same number of images at a time, and the same images share a call on any
@@ -35,28 +46,24 @@ class Encoder:
     center_share: the central crop's share of the shorter side.
     batch_size: images that a device takes in one call.
     threads: decoding threads; 0 for one a core.
-    is_ours: whether the model computes, and no other program in its place.
+    runtime: what computes in place of the model; None: the model does.
   """
 
   def __init__(self, model: Model, spec: views_lib.ViewSpec, *,
                center_share: float, batch_size: int, threads: int = 0,
-               compute: Callable[[np.ndarray], np.ndarray] | None = None):
-    """Builds the encoder; see the attributes. `model` is built with axis_name=None.
-
-    `compute` takes the place of the model for the only networks that will be given:
-    normalized float32 [n, 3, S, S] -> float32 [n, D].
-    """
+               runtime: Runtime | None = None):
+    """Builds it; see the attributes. `model` is built with axis_name=None."""
     self.model, self.spec, self.center_share = model, spec, center_share
     self.batch_size, self.threads = batch_size, threads
-    self.feature_size, self.is_ours = model.feature_size, compute is None
+    self.feature_size, self.runtime = model.feature_size, runtime
     self._looked_at: dict[int, tuple[table.Data, np.ndarray]] = {}
 
     def encode(share):
-      if compute is not None:
+      if runtime is not None:
         prepare = jax.jit(lambda images: views_lib.for_evaluation(
             images, spec, share).transpose(0, 3, 1, 2))
         # one by one: it is compiled once, however many come
-        return lambda _, images: compute(np.concatenate(
+        return lambda _, images: runtime.features(np.concatenate(
             [prepare(image[None]) for image in images]))
       def features(networks, images):
         images = views_lib.for_evaluation(images, spec, share)

@@ -66,7 +66,7 @@ def measure(
   return figures, protocol, by_class
 
 
-def final(encoder: encode.Encoder, trained: Any, untrained: Any, split: splits.Split,
+def final(encoder: encode.Inference, trained: Any, untrained: Any, split: splits.Split,
           *, method: str, k: int, temperature: float, image_size: int,
           seed: int) -> dict[str, Any]:
   """Measures the trained encoder, the untrained one and raw pixels.

@@ -82,7 +82,7 @@ class Grid(NamedTuple):
 def fit(
     data: table.Data,
     networks: Any,
-    encoder: encode.Encoder,
+    encoder: encode.Inference,
     make_model: Callable[[float], Model],
     grid: Grid,
     choice: scores_lib.Choice,

@@ -36,7 +36,7 @@ _QUERIES = 512  # at most; enough for accuracies within about two points
 class Neighbours:
   """k-NN accuracy on some training images, against others."""
 
-  def __init__(self, encoder: encode.Encoder, train: table.Data, *, examples: int,
+  def __init__(self, encoder: encode.Inference, train: table.Data, *, examples: int,
                k: int, temperature: float, seed: int):
     """Chooses the images.
 

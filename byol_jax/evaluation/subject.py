@@ -24,8 +24,8 @@ from byol_jax.weights import onnx
 def make_encoder(weights: weights_lib.Weights, *, image_size: int, center_share: float,
                  batch_size: int, threads: int = 0,
                  crop_area: tuple[float, float] | None = None,
-                 runtime: str = 'jax') -> encode.Encoder:
-  """Builds an `Encoder` for some weights; see `build.eval_view`.
+                 runtime: str = 'jax') -> encode.Inference:
+  """Builds an `Inference` for some weights; see `build.eval_view`.
 
   `crop_area` is that of evaluations on random crops; None: the run's. With the runtime
   'onnx' onnxruntime computes the features, of these weights alone.
@@ -35,9 +35,12 @@ def make_encoder(weights: weights_lib.Weights, *, image_size: int, center_share:
   spec, share = build.eval_view(weights.config, image_size, center_share)
   if crop_area:
     spec = spec._replace(area=tuple(crop_area))
-  return encode.Encoder(build.make_model(weights.config, 0, None), spec,
-                        center_share=share, batch_size=batch_size, threads=threads,
-                        compute=onnx.features(weights) if runtime == 'onnx' else None)
+  other = None
+  if runtime == 'onnx':
+    other = encode.Runtime(onnx.features(weights), 'float32, onnxruntime')
+  return encode.Inference(
+      build.make_model(weights.config, 0, None), spec, center_share=share,
+      batch_size=batch_size, threads=threads, runtime=other)
 
 
 class Subject(NamedTuple):
@@ -51,7 +54,7 @@ class Subject(NamedTuple):
     store: keeps its features.
   """
   kind: str
-  encoder: encode.Encoder
+  encoder: encode.Inference
   networks: Any
   key: dict[str, Any]
   store: features_lib.Store
@@ -77,7 +80,7 @@ class Subject(NamedTuple):
         self.key | {'is_test': is_test}, data, rows, title)
 
 
-def make(kind: str, weights: weights_lib.Weights, encoder: encode.Encoder,
+def make(kind: str, weights: weights_lib.Weights, encoder: encode.Inference,
          store: features_lib.Store, data: table.Data, rows: np.ndarray) -> Subject:
   """Makes the trained encoder, or one of its baselines, ready to be measured.
 
@@ -99,10 +102,10 @@ def make(kind: str, weights: weights_lib.Weights, encoder: encode.Encoder,
 
 
 def preparation(weights: weights_lib.Weights,
-                encoder: encode.Encoder) -> dict[str, Any]:
+                encoder: encode.Inference) -> dict[str, Any]:
   """Returns how images are prepared, for protocols and for the keys of features."""
   spec = encoder.spec
   return {'image_size': spec.image_size, 'center_share': encoder.center_share,
           'mean': list(spec.mean), 'std': list(spec.std),
-          'precision': weights.config.network.precision} | (
-              {} if encoder.is_ours else {'precision': 'float32, onnxruntime'})
+          'precision': encoder.runtime.precision if encoder.runtime else (
+              weights.config.network.precision)}

@@ -198,7 +198,7 @@ def learn_head(x: np.ndarray, task: Task, settings: Settings) -> Learned:
 
 
 def learn_encoder(
-    data: table.Data, networks: Any, encoder: encode.Encoder,
+    data: table.Data, networks: Any, encoder: encode.Inference,
     make_model: Callable[[float], Model], learned: Learned, task: Task,
     settings: Settings, beside: compound.Compound | None = None,
 ) -> tuple[Any, Learned]:
@@ -256,7 +256,7 @@ def learn_encoder(
       'statistics': 'frozen' if settings.freeze_statistics else 'of the global batch'})
 
 
-def _trainer(data: table.Data, networks: Any, encoder: encode.Encoder,
+def _trainer(data: table.Data, networks: Any, encoder: encode.Inference,
              make_model: Callable[[float], Model], learned: Learned, task: Task,
              settings: Settings, beside: compound.Compound | None) -> trainer.Trainer:
   """Returns what trains encoder and head; for arguments see `learn_encoder`."""

@@ -82,7 +82,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
       return
     state, shared = begin.put_on_devices(opened, folder, saved, state)
 
-    encoder = encode.Encoder(  # runs over data sets, as in evaluations
+    encoder = encode.Inference(  # runs over data sets, as in evaluations
         opened.program.unmapped_model, opened.program.eval_spec,
         center_share=opened.config.data.center_share,
         batch_size=opened.config.evaluation.batch_size,
@@ -195,7 +195,7 @@ def _measure_every(config: ml_collections.ConfigDict, num_images: int) -> int:
       config.evaluation.every_epochs * num_images / config.train.batch_size))
 
 
-def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
+def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Inference,
                   ) -> tuple[monitor_lib.Monitor, monitor_lib.Neighbours | None]:
   """Makes the monitor: it measures the first images of epoch 0 in step 0's views."""
   config, program, train = opened.config, opened.program, opened.train
@@ -222,7 +222,7 @@ def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Encoder,
 
 
 # ---------------------------------------------------------------------- finish
-def _finish(opened: begin.Run, state: TrainState, encoder: encode.Encoder,
+def _finish(opened: begin.Run, state: TrainState, encoder: encode.Inference,
             neighbours: monitor_lib.Neighbours | None, results: dict[str, Any],
             results_path: str) -> None:
   """Measures the trained encoder beside its baselines, and writes results.json."""

@@ -56,7 +56,7 @@ _FILES = ('config.json', 'metrics.jsonl', 'results.json')
 class Page:
   """The page of a run that goes on; every process makes the same calls."""
 
-  def __init__(self, opened: begin.Run, folder: str, encoder: encode.Encoder):
+  def __init__(self, opened: begin.Run, folder: str, encoder: encode.Inference):
     """Makes nothing yet.
 
     Args:

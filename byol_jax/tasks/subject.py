@@ -39,7 +39,7 @@ class Named(NamedTuple):
   """
   config: ml_collections.ConfigDict
   weights: weights_lib.Weights
-  encoder: encode.Encoder
+  encoder: encode.Inference
   data: ml_collections.ConfigDict
   workdir: str
   is_named: bool

@@ -41,7 +41,7 @@ _TRANSFORMERS = {'hidden_act': 'relu', 'downsample_in_first_stage': False,
                  'downsample_in_bottleneck': False, 'num_channels': 3}
 
 
-class Encoder(NamedTuple):
+class Recognized(NamedTuple):
   """An encoder by torchvision's names, and what is known of it.
 
   Attributes:
@@ -95,7 +95,7 @@ def parse(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def read(path: str, arrays: Mapping[str, np.ndarray],
-         metadata: Mapping[str, str]) -> Encoder:
+         metadata: Mapping[str, str]) -> Recognized:
   """Finds an encoder in a file that `parse` has read.
 
   Args:
@@ -131,7 +131,7 @@ def read(path: str, arrays: Mapping[str, np.ndarray],
                      "taking ImageNet's mean and deviation, and a centre crop of "
                      '0.875', path)
   config = {f'network.{key}': value for key, value in network.items()} | prepared
-  return Encoder(config, encoder, 'online', 0)
+  return Recognized(config, encoder, 'online', 0)
 
 
 def folder_file(path: str) -> str:
@@ -159,7 +159,7 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
   return found.hexdigest()[:16]
 
 
-def _ours(arrays: Mapping[str, np.ndarray], said: str) -> Encoder:
+def _ours(arrays: Mapping[str, np.ndarray], said: str) -> Recognized:
   try:
     about = json.loads(said)
     config, network = files_lib.flatten(about['config']), about['network']
@@ -172,7 +172,7 @@ def _ours(arrays: Mapping[str, np.ndarray], said: str) -> Encoder:
   encoder = torch_lib.recognized(arrays)[0]
   if config.get('network.embedding'):
     encoder |= torch_lib.head(arrays)
-  return Encoder(config, encoder, network, step)
+  return Recognized(config, encoder, network, step)
 
 
 def _beside(path: str) -> dict[str, dict[str, Any]]:

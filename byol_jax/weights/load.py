@@ -52,7 +52,7 @@ class Weights(NamedTuple):
       data.source=same where no run of ours has made it.
     params: {module: {name: float32 array}}.
     state: running averages, likewise; None for an untrained encoder, which gets
-      them from images (`Encoder.calibrate`).
+      them from images (`Inference.calibrate`).
     network: 'online', 'target' or 'untrained'.
     step: training steps done.
     path: the path as the user named it.

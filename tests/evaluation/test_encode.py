@@ -37,7 +37,7 @@ def _encoder():
       lambda images, is_training: 255 * images.mean((1, 2))[:, :1]))
   model = Model(None, None, forward, None, 1)
   spec = views_lib.ViewSpec(image_size=4, mean=(0.,) * 3, std=(1.,) * 3)
-  return encode.Encoder(model, spec, center_share=1.0, batch_size=2, threads=2)
+  return encode.Inference(model, spec, center_share=1.0, batch_size=2, threads=2)
 
 
 def assert_in_step(data, found, rows):
@@ -79,7 +79,7 @@ def test_an_encoder_without_statistics_gets_them_from_images_that_can_be_read():
     return mean
   forward = hk.without_apply_rng(hk.transform_with_state(forward))
   spec = views_lib.ViewSpec(image_size=4, mean=(0.,) * 3, std=(1.,) * 3)
-  encoder = encode.Encoder(Model(None, None, forward, None, 1), spec, center_share=1.0,
+  encoder = encode.Inference(Model(None, None, forward, None, 1), spec, center_share=1.0,
                            batch_size=2, threads=2)
   state = {'~': {'mean': np.zeros((), np.float32)}}
   data = encoded()

@@ -61,11 +61,11 @@ def test_a_run_looks_at_no_test_image_before_its_end(tmp_path, monkeypatch, caps
   np.savez(tmp_path / 'data.npz', x_train=images, y_train=np.arange(64) % 4,
            x_test=images[:20], y_test=np.arange(20) % 4)
   encoded = []
-  encode = pretrain.encode.Encoder.__call__
+  encode = pretrain.encode.Inference.__call__
   def note(self, networks, data, rows):
     encoded.append((len(data.images), len(rows)))
     return encode(self, networks, data, rows)
-  monkeypatch.setattr(pretrain.encode.Encoder, '__call__', note)
+  monkeypatch.setattr(pretrain.encode.Inference, '__call__', note)
   monkeypatch.setattr(pretrain.final, 'final', lambda *_, **__: {
       'protocol': {'images': ''}})
   assert main_lib.main([
