@@ -33,6 +33,7 @@ from byol_jax.run import checkpoint
 from byol_jax.run import console as console_lib
 from byol_jax.run import restore as restore_lib
 from byol_jax.run import workdir as workdir_lib
+from byol_jax.storage import files as files_lib
 from byol_jax.tasks import data as data_lib
 from byol_jax.training import build
 from byol_jax.training.step import TrainState
@@ -43,6 +44,8 @@ _console = logging.getLogger('byol_jax')
 # keys of the target network
 _OF_TARGET = ('train.tau_base', 'train.tau_end', 'train.tau_batch_size',
               'train.target_init')
+# keys that say how something was done by the version that began a run: their values
+_KEPT = {'data.rules': task_names.RULES, 'train.unroll': (False, True)}
 _SMALL = 50 << 20  # bytes that any run writes beside its checkpoints
 
 
@@ -79,21 +82,33 @@ class Run(NamedTuple):
     return meta
 
 
-def announce(config: ml_collections.ConfigDict,
+def as_begun(config: ml_collections.ConfigDict,
              workdir: str) -> ml_collections.ConfigDict:
-  """Checks that the devices can share the batch, and logs devices and precision.
+  """Takes what a run that goes on began with, and logs the devices and the precision.
 
   Returns:
-    The config with the chosen precision.
+    The config with the precision, the values of `_KEPT`, and where the run starts from
+    an encoder that encoder's preparation of images.
+
+  Raises:
+    UserError: the devices cannot share the batch, or there is no such encoder.
   """
-  batch_size = config.train.batch_size
-  rules.check_devices(batch_size, config.train.accumulation_steps,
+  rules.check_devices(config.train.batch_size, config.train.accumulation_steps,
                       jax.device_count(), config.network.bn_groups)
-  each = batch_size // jax.device_count()
-  old = {} if jax.process_index() else workdir_lib.begun(workdir)
+  with hosts.together('workdir'):
+    old = {} if jax.process_index() else workdir_lib.begun(workdir)
+  old = hosts.gather_json(old)[0]
   config, precision = _with_precision(config, old)
-  config = _with_rules(config, old)
-  workdir_lib.warn_of_environment(old, compiler.environment())
+  _tell_devices(config.train.batch_size, precision)
+  config = _with_kept(config, old)
+  if not jax.process_index():
+    workdir_lib.warn_of_environment(old, compiler.environment())
+  with hosts.together('init_from'):
+    return init_from.with_preparation(config, old)
+
+
+def _tell_devices(batch_size: int, precision: str) -> None:
+  each = batch_size // jax.device_count()
   _console.log(
       console_lib.EVERY_PROCESS,
       'byol_jax %s, jax %s, process %d of %d: %d local of %d %s devices; batch '
@@ -101,25 +116,24 @@ def announce(config: ml_collections.ConfigDict,
       jax.process_index(), jax.process_count(), jax.local_device_count(),
       jax.device_count(), jax.devices()[0].platform, batch_size,
       each * jax.local_device_count(), each, precision)
-  return config
 
 
-def _begun(old: dict[str, Any], key: str, allowed: Sequence[str]) -> str:
-  """Returns the value that process 0's run began with; '' for a new run."""
-  names = ('', *allowed)
-  value = (keys_lib.was() | old)[key] if old else ''
-  return names[hosts.from_first(names.index(value) if value in names else 0)]
+def _begun(old: dict[str, Any], key: str, allowed: Sequence[Any]) -> Any:
+  """Returns the value that the run began with; None for a new run."""
+  value = (keys_lib.was() | old)[key] if old else None
+  return value if value in allowed else None
 
 
-def _with_rules(config: ml_collections.ConfigDict,
-                old: dict[str, Any]) -> ml_collections.ConfigDict:
-  """Returns the config with the rules of reading that the run began with, if any."""
-  begun = _begun(old, 'data.rules', task_names.RULES)
-  if begun and begun != config.data.rules:
-    config = config.copy_and_resolve_references()
-    config.data.rules = begun
-    _console.info('the images are read by the rules of version %s, as this run began '
-                  '(config key data.rules)', begun)
+def _with_kept(config: ml_collections.ConfigDict,
+               old: dict[str, Any]) -> ml_collections.ConfigDict:
+  """Returns the config with the values of `_KEPT` that the run began with, if any."""
+  for key, allowed in _KEPT.items():
+    begun, now = _begun(old, key, allowed), files_lib.flatten(config)[key]
+    if begun is not None and begun != now:
+      config = config.copy_and_resolve_references()
+      config.update_from_flattened_dict({key: begun})
+      _console.info('config key %s is %s, as this run began (a new one has %s)', key,
+                    begun, now)
   return config
 
 
@@ -130,31 +144,32 @@ def _with_precision(config: ml_collections.ConfigDict, old: dict[str, Any],
   Returns:
     The config with the precision, and a text about it for the console.
   """
-  # on every process, whatever its config says: `hosts.agree` compares configs later
-  begun = _begun(old, 'network.precision', ('bfloat16', 'float32'))
   if config.network.precision != 'auto':
     return config, config.network.precision
+  begun = _begun(old, 'network.precision', ('bfloat16', 'float32'))
   here = schedule.precision('auto', jax.devices()[0].platform)
   config = config.copy_and_resolve_references()
   config.network.precision = begun or here
-  return config, here if begun in ('', here) else (
+  return config, here if begun in (None, here) else (
       f'{begun} as this run began (a new one would take {here} here)')
 
 
 def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
-  """Opens the data, resolves the schedule by it, and logs the facts found."""
-  if config.init_from:
-    begun = {} if jax.process_index() else workdir_lib.begun(workdir)
-    begun = hosts.gather_json(begun)[0]
-    with hosts.together('init_from'):
-      config = init_from.with_preparation(config, begun)
+  """Opens the data, resolves the schedule by it, and logs the facts found.
+
+  Args:
+    config: as `as_begun` returns it.
+    workdir: the run's.
+
+  Raises:
+    UserError: the data cannot be used, or the processes do not agree about the run.
+  """
   with hosts.together('data'):
     config = data_lib.with_source(config)
     train, test = data_lib.open_data(config)
     num_images = train.size
     config = schedule.resolve(config, num_images)
-  total_steps = schedule.total_steps(config, num_images)
-  labelled, num_classes = train.labels is not None, table.num_classes(train)
+  num_classes = table.num_classes(train)
   found = {'images': num_images, 'classes': num_classes,
            'fingerprint': fingerprint.fingerprint(train)}
   hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
@@ -165,32 +180,40 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
       large.watching(train, config.data.image_size), program.spec.crop,
       seed=config.seed, batch_size=config.train.batch_size,
       threads=config.data.threads, prefetch=config.data.prefetch)
+  opened = Run(config, workdir, train, test, found,
+               schedule.total_steps(config, num_images), program, feed)
+  _tell_run(opened)
+  return opened
+
+
+def _tell_run(opened: Run) -> None:
+  """Logs data, schedule and method, and what of the config nothing reads."""
+  config, train, test = opened.config, opened.train, opened.test
+  method, labelled = opened.program.method, train.labels is not None
   _console.info(
-      '%s: %s%s, %s%s', train.name, wording.count(num_images, 'training image'),
+      '%s: %s%s, %s%s', train.name, wording.count(train.size, 'training image'),
       f' of {table.described_classes(train)}' if labelled else ', no labels: no '
-      'probe, no k-NN', 'streamed' if feed.bad() is not None else 'on the device',
-      f'; {test.size} to test' if test is not None else
+      'probe, no k-NN', 'streamed' if opened.feed.bad() is not None else
+      'on the device', f'; {test.size} to test' if test is not None else
       '; no test part' if labelled else '')
   _console.info(
       'schedule: %s = %s, %g of warm-up, base learning rate %g, weight decay %g%s',
       wording.count(config.train.epochs, 'epoch', 'g'),
-      wording.count(total_steps, 'step'), config.train.warmup_epochs,
+      wording.count(opened.total_steps, 'step'), config.train.warmup_epochs,
       config.train.base_learning_rate, config.train.weight_decay, ', tau from '
       f'{config.train.tau_base ** schedule.tau_power(config):g}' if (
-          program.method.target_views) else '')
-  method = program.method
+          method.target_views) else '')
   _console.info('method: %s, loss %s%s', method.title, method.meaning,
                 f': {method.note}' if method.note else '')
   if unread := [] if method.target_views else list(rules.touched(config, _OF_TARGET)):
     _console.warning('%s has no target network here, and nothing reads config key %s',
                      method.title, ', '.join(unread))
   if ('queue' in method_names.METHODS[config.method.name].reads
-      and config.method.queue > num_images):
+      and config.method.queue > train.size):
     _console.warning(
         'config key method.queue is %d, more than the %s: each image is among its own '
         "negatives; MoCo's authors take 4096 for 50,000 images", config.method.queue,
-        wording.count(num_images, 'image'))
-  return Run(config, workdir, train, test, found, total_steps, program, feed)
+        wording.count(train.size, 'image'))
 
 
 def open_workdir(opened: Run, stack: contextlib.ExitStack,

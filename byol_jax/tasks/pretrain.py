@@ -67,7 +67,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     leaving = stack.enter_context(signals.on_signals())
     if jax.process_count() > 1:
       leaving.now = signals.Now.AFTER_SAVING  # together, after the first steps
-    opened = begin.open_data(begin.announce(config, workdir), workdir)
+    opened = begin.open_data(begin.as_begun(config, workdir), workdir)
 
     # The saved config is compared with this run before anything is compiled, and the
     # state is restored before the feed starts at its step.

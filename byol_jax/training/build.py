@@ -87,7 +87,8 @@ def build(config: ml_collections.ConfigDict, num_images: int,
         learning_rate=learning_rate, ema_rate=ema_rate,
         make_views=functools.partial(make_views, shared),
         axis_name=mapped.AXIS,
-        skip_nonfinite=config.safety.on_nonfinite == 'skip')
+        skip_nonfinite=config.safety.on_nonfinite == 'skip',
+        unroll=config.train.unroll)
 
   return Program(init, update, make_views, method, unmapped_model, spec,
                  eval_view(config)[0])

@@ -29,7 +29,7 @@ Batch = Mapping[str, jax.Array]
 Metrics = Mapping[str, jax.Array]
 MakeViews = Callable[[jax.Array, Batch], Views]
 
-_MOST_UNROLLED = 16  # sub-batches; each is compiled by itself
+_MOST_UNROLLED = 16  # sub-batches: each is compiled anew
 
 
 class TrainState(NamedTuple):
@@ -228,7 +228,8 @@ def _spread(moments: jax.Array) -> jax.Array:
   return jnp.mean(std) * std.shape[-1]**0.5
 
 
-def _gradients(state, batch, make_views, model, method, axis_name):
+def _gradients(state, batch, make_views, model, method, axis_name,
+               unroll=True):
   """Computes gradients and metrics, averaged over the sub-batches, and the state.
 
   Each sub-batch has its own batch statistics and is augmented when its turn
@@ -258,12 +259,10 @@ def _gradients(state, batch, make_views, model, method, axis_name):
       lambda x: jnp.zeros(x.shape, x.dtype),
       jax.eval_shape(lambda s, b: one(s, jax.tree.map(lambda x: x[0], b))[1],
                      state, batch))
-  # XLA brings convolutions into the form of its CPU libraries in the program itself and
-  # not in the body of a loop, where gradients take a hundred times as long
   loop = functools.partial(jax.lax.scan, accumulate)
   (state, sums), _ = jax.lax.platform_dependent(
-      (state, zeros), batch, default=loop,
-      cpu=functools.partial(loop, unroll=num_sub_batches <= _MOST_UNROLLED))
+      (state, zeros), batch, default=loop, cpu=functools.partial(
+          loop, unroll=unroll and num_sub_batches <= _MOST_UNROLLED))
   return state, jax.tree.map(lambda x: x / num_sub_batches, sums)
 
 
@@ -279,6 +278,7 @@ def update(
     make_views: MakeViews,
     axis_name: str | None = None,
     skip_nonfinite: bool = False,
+    unroll: bool = True,
 ) -> tuple[TrainState, Metrics]:
   """Does one step of a run (paper, algorithm 1).
 
@@ -296,13 +296,17 @@ def update(
     axis_name: the mapped axis.
     skip_nonfinite: whether a step whose loss or gradient is not finite leaves
       everything but the step as it was.
+    unroll: whether a CPU runs up to 16 sub-batches without a loop. XLA brings
+      convolutions into the form of its CPU libraries in the program itself, not in the
+      body of a loop, where their gradients take a hundred times as long. Both round
+      differently.
 
   Returns:
     The state after the step, and metrics, equal on all devices.
   """
   before, step = state, state.step
   state, (grads, metrics) = _gradients(
-      state, batch, make_views, model, method, axis_name)
+      state, batch, make_views, model, method, axis_name, unroll)
   grads, metrics = norm.average_over((grads, metrics), axis_name)
 
   trained = (state.online_params, state.probe_params)

@@ -12,7 +12,7 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'data.path', 'data.test_path', 'data.prefetch', 'data.max_bad_images',
                 'prepare.', 'preflight.', 'task')
 _FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules',  # images are compared
-               'shard')
+               'shard', 'train.unroll')
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
                     'export.', 'study.', 'report.', 'preview.', 'retrieve.', 'weights',
                     'index.', 'search.', 'pairs.')
@@ -117,7 +117,7 @@ def test_a_config_without_a_key_had_what_was_then():
   was, now = keys.was(), files_lib.flatten(keys.base())
   assert {name for name in now if now[name] != was[name]} == {
       'data.rules', 'method.temperature', 'network.precision',
-      'network.projector_layers'}
+      'network.projector_layers', 'train.unroll'}
   assert was['network.precision'] == 'bfloat16'
 
 

@@ -38,12 +38,12 @@ def test_devices_that_cannot_share_the_batch(config, tmp_path):
   assert jax.device_count() == 8
   config.train.batch_size = 12
   with pytest.raises(UserError, match='train.batch_size'):
-    begin.announce(config, str(tmp_path))
+    begin.as_begun(config, str(tmp_path))
 
 
 def test_what_is_announced(config, tmp_path, caplog):
   caplog.set_level('INFO', 'byol_jax')
-  assert begin.announce(config, str(tmp_path)).network.precision == 'float32'
+  assert begin.as_begun(config, str(tmp_path)).network.precision == 'float32'
   assert ('8 local of 8 cpu devices; batch 16, 16 a process, 2 a device, float32'
           in caplog.text)
 
@@ -61,10 +61,24 @@ def test_auto_is_the_precision_that_the_run_began_with(config, tmp_path, began_w
     network = {'precision': began_with} if began_with else {'width': 1}
     (tmp_path / 'config.json').write_text(json.dumps({'network': network}))
     (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
-  assert begin.announce(config, str(tmp_path)).network.precision == expected
+  assert begin.as_begun(config, str(tmp_path)).network.precision == expected
   assert config.network.precision == 'auto'  # the argument stays
   assert ('(a new one would take float32 here)' in caplog.text) == (
       expected == 'bfloat16')
+
+
+@pytest.mark.parametrize('began_with, unroll, rules', [
+    (None, True, '0.2'), ({}, False, '0.1'),  # a version without the keys
+    ({'train': {'unroll': True}, 'data': {'rules': '0.1'}}, True, '0.1')])
+def test_a_run_keeps_the_ways_of_the_version_that_began_it(config, tmp_path, began_with,
+                                                          unroll, rules, caplog):
+  caplog.set_level('INFO', 'byol_jax')
+  if began_with is not None:
+    (tmp_path / 'config.json').write_text(json.dumps({'seed': 0} | began_with))
+    (tmp_path / 'checkpoints' / '3').mkdir(parents=True)
+  found = begin.as_begun(config, str(tmp_path))
+  assert (found.train.unroll, found.data.rules) == (unroll, rules)
+  assert ('train.unroll is False, as this run began' in caplog.text) != unroll
 
 
 # ----------------------------------------------------------------------------- the data

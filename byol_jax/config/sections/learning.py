@@ -95,3 +95,6 @@ _add(
                     "factor of the predictor's rate (paper, table 21)"),
     predictor_schedule=('cosine', choice('cosine', 'constant'),
                         "constant: the predictor's rate stays (SimSiam)"))
+_add('train', names.LEARNING, free=names.PRETRAIN, of_the_weights=True, unroll=(
+    True, flag(), 'on a CPU: whether sub-batches, up to 16, are compiled without a '
+    'loop; a run keeps what it began with', False))
