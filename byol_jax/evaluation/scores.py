@@ -100,8 +100,9 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
   diverged = int(np.sum(~np.isfinite(scores).all(axis=1)))
   if diverged:
     raise UserError(f'the classifier has diverged: {diverged} of {len(scores)} test '
-                    'images have scores that are not finite; list smaller learning '
-                    'rates')
+                    'images have scores that are not finite; lower the learning rates '
+                    'of its section of the config, such as '
+                    '--config.linear_eval.learning_rates')
   correct = _among(scores, labels, 1)
   top1 = float(np.mean(correct))
   figures = {'top1': 100 * top1}

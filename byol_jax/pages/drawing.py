@@ -31,8 +31,8 @@ def svg(rows: Sequence[Mapping[str, Any]], *, figure: str, title: str,
   """Returns the drawing: bars for one line of cells, lines for several.
 
   Args:
-    rows: of `tally.summary`. Those without a line are not drawn; those without figures
-      have their place, and nothing else.
+    rows: of `tally.summary`. A row without a line is not drawn; one without figures
+      has its place, and nothing else.
     figure: one of `tally.FIGURES`.
     title: what was varied.
     subtitle: what was measured, and how.

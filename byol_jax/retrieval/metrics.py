@@ -43,7 +43,7 @@ def rank(similarities: np.ndarray, relevant: np.ndarray,
 
   Args:
     similarities: [N], to each image of the gallery; -inf for one that is left out.
-      Of equal ones the lower row counts as nearer.
+      The lower row of equal ones counts as nearer.
     relevant: int [R], different rows of the gallery.
     weights: float [R]; None: all 1.
 

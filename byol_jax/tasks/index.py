@@ -79,7 +79,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     store = _table(named, folder, catalogue.kinds)
     counts = _update(catalogue, store, encoded)
     if not store.size:
-      raise UserError(f'{data.name} has no image that can be read')
+      raise UserError(f'{data.name} has no image that can be read: mend the files, or '
+                      'name another --config.data.path')
     about |= _finish(config, folder, store, is_changed=any(counts.values()))
     about |= {'complete': True, 'images': store.size, 'data': data.name}
     files_lib.write_json(os.path.join(folder, index_lib.ABOUT), about)

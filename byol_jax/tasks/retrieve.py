@@ -131,7 +131,8 @@ def _features(named: subject.Named, encoder: Any, part: Part) -> features_lib.Fe
   found = encoder.features(part.data, np.arange(part.data.size),
                            is_test=part.split == named.data.data.test_split)
   if not len(found.rows):
-    raise UserError(f'{part.data.name} has no image that can be read')
+    raise UserError(f'{part.data.name} has no image that can be read: mend the files, '
+                    'or name another --config.data.path')
   checks.check_finite(found.x, part.split)
   return found
 

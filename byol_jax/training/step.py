@@ -229,7 +229,7 @@ def _spread(moments: jax.Array) -> jax.Array:
 
 
 def _gradients(state, batch, make_views, model, method, axis_name,
-               unroll=True):
+               unroll=True) -> tuple[TrainState, tuple[Any, Metrics]]:
   """Computes gradients and metrics, averaged over the sub-batches, and the state.
 
   Each sub-batch has its own batch statistics and is augmented when its turn

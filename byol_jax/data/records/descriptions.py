@@ -50,7 +50,8 @@ def read_metadata(folder: str) -> dict[str, Any] | None:
     return None
   if metadata.get('version') != VERSION:
     raise UserError(f'{folder!r} was prepared in version '
-                    f'{metadata.get("version")}, this program reads {VERSION}')
+                    f'{metadata.get("version")}, this program reads {VERSION}: prepare '
+                    'it again')
   _check_kinds(path, metadata, _OF_WHOLE)
   for shard in metadata['shards']:
     _check_kinds(path, shard, _OF_SHARD_IN_WHOLE)
@@ -89,13 +90,15 @@ def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
     except FileNotFoundError:
       said = None
   if said is None:
-    raise UserError(f'shard {file!r} or its .json is missing')
+    raise UserError(f'shard {file!r} or its .json is missing: prepare again, which '
+                    'makes what is missing')
   if size != shard['bytes']:
     raise UserError(f'shard {file!r} has {size} bytes, not {shard["bytes"]}: it '
-                    'is damaged')
+                    'is damaged; remove it, and prepare again')
   if (said['sha256'] != shard['sha256']
       or len(said['names']) != shard['images']):
-    raise UserError(f'shard {file!r} is of another data set than {METADATA}')
+    raise UserError(f'shard {file!r} is of another data set than {METADATA}: remove '
+                    'it, and prepare again')
   return said
 
 

@@ -28,7 +28,8 @@ def read(path: str, count: int, skip: int = 0) -> list[list[str]]:
     if len(words) == count:
       rows.append([word.strip() for word in words])
     elif words:
-      raise UserError(f'{path!r}, line {number}, has {len(words)} words, not {count}')
+      raise UserError(f'{path!r}, line {number}, has {len(words)} words, not {count}: '
+                      'take the file as the data set comes')
   if not rows:
-    raise UserError(f'{path!r} lists no images')
+    raise UserError(f'{path!r} lists no images: take the file as the data set comes')
   return rows
