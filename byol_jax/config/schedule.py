@@ -49,9 +49,10 @@ def resolve(config: ml_collections.ConfigDict, num_images: int,
   if num_images < train.batch_size:
     raise UserError(
         f'the data set has {num_images} images, fewer than config key '
-        f'train.batch_size = {train.batch_size}: set '
-        f'--config.train.batch_size={2 ** int(math.log2(max(num_images, 2)))} '
-        'or less')
+        f'train.batch_size = {train.batch_size}: ' + (
+            'set --config.train.batch_size='
+            f'{2 ** int(math.log2(num_images))} or less' if num_images > 1 else
+            'two are the least'))
   if train.epochs is None:
     automatic = 100.0 * math.sqrt(1281167 / num_images)
     train.epochs = float(round(min(max(automatic, 100.0), 1000.0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 import contextlib
 import errno
 import functools
@@ -87,6 +87,29 @@ def names(path: str) -> list[str]:
       return sorted(retry.insist(look, repr(path)))
     except (FileNotFoundError, NotADirectoryError):
       return []
+
+
+def folders(path: str, names: Collection[str]) -> set[str]:
+  """Returns those of the names in a folder that are folders, also behind links.
+
+  In a bucket each look takes long: a name with a dot is taken for a file's.
+  """
+  if in_bucket(path):
+    return {name for name in names
+            if '.' not in name and is_dir(os.path.join(path, name))}
+  def look() -> set[str]:
+    found = set()
+    with os.scandir(path) as entries:
+      for entry in entries:
+        with contextlib.suppress(OSError):  # a link to itself
+          if entry.is_dir():
+            found.add(entry.name)
+    return found
+  with reading(path):
+    try:
+      return retry.insist(look, repr(path)).intersection(names)
+    except (FileNotFoundError, NotADirectoryError):
+      return set()
 
 
 def require(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -57,7 +58,10 @@ def open_source(data: ml_collections.ConfigDict, split: str, *, seed: int = 0,
       image_column=data.image_column or None, label_column=data.label_column or None,
       class_folders=data.class_folders, rules=data.rules, max_bad=data.max_bad_images,
       tfds_name=data.tfds_name or None, image_size=data.image_size,
-      num_images=data.fake_images, num_classes=data.fake_classes)
+      num_images=data.fake_images, num_classes=data.fake_classes,
+      train_split=data.train_split, test_split=data.test_split)
+  if 'class_names' not in wanted and split != data.train_split:
+    wanted['class_names'] = _classes(data, request | wanted)
   is_test = split == data.test_split
   opened = open_lib.open_source(
       data.source, split, seed=seed + is_test, **request | wanted)
@@ -70,6 +74,18 @@ def open_source(data: ml_collections.ConfigDict, split: str, *, seed: int = 0,
   opened = opened._replace(how=decode.Reading(
       data.max_pixels, tuple(data.gray_range), data.background))
   return opened if is_test else looking.watching(opened)
+
+
+def _classes(data: ml_collections.ConfigDict,
+             request: dict[str, Any]) -> tuple[str, ...] | None:
+  """Returns the classes of the training part, by which others are numbered, if any."""
+  source = source_names.CATALOGUE.get(data.source)
+  if source is None or not source.by_training or not data.train_split:
+    return None
+  with contextlib.suppress(UserError):  # there may be no such part
+    opened = open_lib.open_source(data.source, data.train_split, **request)
+    return None if opened is None else opened.class_names
+  return None
 
 
 def open_split(data: ml_collections.ConfigDict, split: str,

@@ -175,3 +175,19 @@ def test_other_images():
   assert (found.data.source, found.data.path) == ('folder', '/other')
   assert found.data.test_split == 'test' and found.data.max_bad_images is None
   assert found.data.image_size == 24 and found.seed == 0
+
+
+# --------------------------------------------------------------------------- one part
+@pytest.mark.parametrize('labels, expected', [
+    (('cat', 'dog', 'emu'), ('cat', 'dog', 'emu')), ((1, 2, 3), ('1', '2', '3')),
+    ((0, 1, 2), None)])
+def test_a_part_alone_is_numbered_by_the_training_part(tmp_path, labels, expected):
+  for part, chosen in (('train', labels), ('test', labels[1:])):
+    for label in chosen:
+      Image.new('RGB', (8, 8)).save(tmp_path / f'{part}{label}.png')
+    (tmp_path / f'{part}.csv').write_text('path,label\n' + ''.join(
+        f'{part}{label}.png,{label}\n' for label in chosen))
+  config = _config(source='list', path=str(tmp_path / 'train.csv'),
+                   test_path=str(tmp_path / 'test.csv'))
+  opened = data_lib.open_source(config.data, 'test')
+  assert opened.class_names == expected and opened.labels.tolist() == [1, 2]

@@ -83,6 +83,7 @@ def index(path: str, wanted: Wanted) -> Index:
     for name in _column(file, wanted.name):
       names.add((name or '').encode())
     for label in _column(file, wanted.label):
+      label = label.strip() if isinstance(label, str) else label
       if label is not None and label not in known:
         known[label] = len(known)
         labels.add(str(label).encode())
@@ -179,7 +180,7 @@ class RowGroups:
           _File(path, size) if paths_lib.in_bucket(path) else path,
           metadata=self._meta[file]) as reader:
         found = reader.read_row_group(group, columns=[self._image], use_threads=False)
-    return _leaf(found.combine_chunks().column(0), self._image)
+    return _leaf(found.combine_chunks().column(0))
 
 
 class _File(io.RawIOBase):
@@ -238,12 +239,13 @@ def _chunks(meta: Any, leaf: str) -> list[Any]:
   return [meta.row_group(k).column(column) for k in range(meta.num_row_groups)]
 
 
-def _leaf(column: Any, leaf: str) -> Any:
-  """Returns the values of 'image.bytes' from those of 'image'; null where that is."""
-  for _ in leaf.split('.')[1:]:
+def _leaf(column: Any) -> Any:
+  """Returns the values of 'image.bytes' from those of 'image'; null where that is.
+
+  Of a struct nothing but the one field was read. A dot may also be of a column's name.
+  """
+  while str(column.type).startswith('struct<'):
     column = column.flatten()[0]
-    if isinstance(column, list):  # of a chunked column
-      column, = column
   return column
 
 
@@ -252,7 +254,7 @@ def _column(file: Any, leaf: str, groups: Sequence[int] | None = None,
   """Yields the values of a column, None for null."""
   if leaf:
     for batch in file.iter_batches(rows, groups, columns=[leaf], use_threads=False):
-      yield from _leaf(batch.column(0), leaf).to_pylist()
+      yield from _leaf(batch.column(0)).to_pylist()
 
 
 def _places(path: str, file: Any, leaf: str) -> Index:

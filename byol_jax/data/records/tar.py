@@ -117,7 +117,8 @@ def _samples(members: Iterator[_Member]) -> Iterator[dict[bytes, _Member]]:
     folder, slash, name = member.name.rpartition(b'/')
     base, _, ending = name.partition(b'.')
     # a file of the system: a dot first (macOS), WebDataset's description
-    if not base or base.startswith(b'_') or b'__MACOSX' in folder:
+    if (not base or base.startswith(b'__') and base.endswith(b'__')
+        or b'__MACOSX' in folder):
       continue
     if (folder, base) != key or ending.lower() in sample:
       if sample:

@@ -43,7 +43,8 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
   Several that commas join are one, whose classes are those of all by their names.
   """
   listings = [list_folder(path, split, rules=request.rules,
-                          class_folders=request.class_folders)
+                          class_folders=request.class_folders,
+                          called=(request.train_split, request.test_split))
               for path in parts.split_paths(request.path)]
   if len(listings) > 1:
     listings = several.joined([x for x in listings if x], request.class_names)
@@ -68,7 +69,8 @@ def encoded(listing: Listing, name: str, max_bad: int | None) -> table.Encoded:
 
 
 def list_folder(path: str, split: str, *, rules: str = _RULES,
-                class_folders: str = 'top') -> Listing | None:
+                class_folders: str = 'top',
+                called: tuple[str, str] = ('train', 'test')) -> Listing | None:
   """Lists a folder's images: flat, one folder a class, or split into parts.
 
   Layouts:
@@ -106,6 +108,8 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
       no folders of the system; a single subfolder of a test part is a class.
     class_folders: 'top' as above; with 'leaf' each folder that holds images itself is a
       class; with 'none' there are no labels.
+    called: the folders of the training part and of the test part, where they have other
+      names than those above.
 
   Returns:
     The listing, in the order of the paths' bytes; None where `split` is 'test' and
@@ -118,15 +122,15 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
   """
   _check_folder(path)
   walk = walk_lib.Walk(rules)
-  train, tests, others = _parts(path, walk)
-  if split == 'train':
+  train, tests, others = _parts(path, walk, called)
+  if split in ('train', called[0]):
     root = train
     if others:
       _console.info('%s: passed over %s beside the parts %s', path,
                     layout.named(others),
                     ', '.join(map(os.path.basename, [train, *tests])))
   elif split == 'test':
-    root = _test_part(path, tests, rules)
+    root = _test_part(path, tests, rules, train)
     if root is None:
       return None
   else:
@@ -165,10 +169,16 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
                  class_names)
 
 
-def _test_part(path: str, tests: list[str], rules: str) -> str | None:
-  """Returns the first test part that has classes, or else images; None without."""
+def _test_part(path: str, tests: list[str], rules: str, train: str) -> str | None:
+  """Returns the first test part that has classes, or else images; None without.
+
+  Classes are folders of which the training part has one, too: not test/images.
+  """
+  known = None if rules == '0.1' or len(tests) < 2 else set(
+      walk_lib.Walk(rules).class_folders(train))
   for part in tests:
-    if walk_lib.Walk(rules).class_folders(part):
+    classes = walk_lib.Walk(rules).class_folders(part)
+    if classes and (not known or known & set(classes)):
       return part
   for part in tests:
     if next(walk_lib.Walk(rules).files(part), None):
@@ -212,7 +222,8 @@ def _check_folder(path: str) -> None:
     raise UserError(f'image folder {path!r} {state}: check config.data.path')
 
 
-def _parts(path: str, walk: walk_lib.Walk) -> tuple[str, list[str], set[str]]:
+def _parts(path: str, walk: walk_lib.Walk, called: tuple[str, str],
+           ) -> tuple[str, list[str], set[str]]:
   """Finds the training part and the test parts.
 
   Returns:
@@ -221,6 +232,11 @@ def _parts(path: str, walk: walk_lib.Walk) -> tuple[str, list[str], set[str]]:
   """
   folders, has_images = walk.scan(path)
   train, tests = layout.parts(folders, walk.rules)
+  if walk.rules != '0.1' and called != ('train', 'test'):
+    train = called[0] if called[0] in folders else train
+    if called[1] in folders and train is not None:
+      tests = [called[1], *tests]
+    tests = [name for name in dict.fromkeys(tests) if name != train]
   others = folders - {train, *tests, _OF_THE_DISK}
   if train is None or not tests and (others or has_images):
     return path, [], set()

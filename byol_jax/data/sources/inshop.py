@@ -31,6 +31,8 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
   # one number for a product in all parts
   products = np.unique([row[1] for row in rows], return_inverse=True)[1]
   chosen = [i for i, row in enumerate(rows) if row[2] == split]
+  if not chosen:
+    raise UserError(f'{path!r} lists no image of the part {split!r}')
   images = os.path.join(request.path, 'Img')
   root = images if os.path.isdir(images) else request.path
   return folder.encoded(

@@ -172,7 +172,8 @@ def of_shards(request: table.Request, split: str, files: Sequence[str],
   every = Texts({text: file for text, (_, file) in lines.items()},
                 np.concatenate(numbers), files.__getitem__)
   if declared is None:
-    labels, class_names = of_texts(request.path, every, split, request.class_names)
+    labels, class_names = of_texts(request.path, every, request.role(split),
+                                    request.class_names)
   else:
     labels, class_names = _of_declared(every, declared)
     if request.class_names not in (None, declared):

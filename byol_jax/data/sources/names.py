@@ -19,17 +19,19 @@ class Source(NamedTuple):
   local: bool = False    # reads files of this machine, none in a bucket
   encoded: bool = False  # files or records, decoded when needed: prepare takes them
   seeded: bool = False   # its images are drawn from the seed
+  by_training: bool = False  # labels of all parts are numbered by the training part
 
 
 CATALOGUE: Mapping[str, Source] = {
     'fashion_sample': Source(),
     'fashion_mnist': Source(local=True),
-    'npz': Source({'path': 'an .npz file'}, local=True),
+    'npz': Source({'path': 'an .npz file'}, local=True, by_training=True),
     'folder': Source({'path': 'a folder of images'}, local=True, encoded=True),
     'list': Source({'path': 'a text or CSV file that lists images'}, local=True,
-                   encoded=True),
-    'tar': Source({'path': 'a tar file, or several'}, encoded=True),
-    'parquet': Source({'path': 'a Parquet file, or several'}, encoded=True),
+                   encoded=True, by_training=True),
+    'tar': Source({'path': 'a tar file, or several'}, encoded=True, by_training=True),
+    'parquet': Source({'path': 'a Parquet file, or several'}, encoded=True,
+                      by_training=True),
     'sop': Source({'path': 'the folder of Stanford Online Products'}, local=True,
                   encoded=True),
     'inshop': Source({'path': 'the folder of DeepFashion In-shop'}, local=True,

@@ -140,7 +140,7 @@ def _checked_labels(
     texts, which = np.unique(np.char.strip(labels), return_inverse=True)
     return labels_lib.of_texts(where, labels_lib.Texts(
         dict.fromkeys(texts.tolist(), 0), which.astype(np.int32),
-        lambda _: where), split, request.class_names)
+        lambda _: where), request.role(split), request.class_names)
   if not np.issubdtype(labels.dtype, np.integer):
     raise UserError(f'{where} has dtype {labels.dtype}, expected integers or names')
   if labels.min() < labels_lib.NONE or labels.max() >= 2**63:
@@ -148,7 +148,8 @@ def _checked_labels(
         f'{where} has labels from {labels.min()} to {labels.max()}: they must '
         'count from 0, or be -1 for no label')
   labels = labels.astype(np.int64)
-  if request.class_names is None and (split != 'train' or request.rules == '0.1'):
-    table.check_largest(int(labels.max()), size if split == 'train' else None, where)
+  is_train = request.role(split) == 'train'
+  if request.class_names is None and not (is_train and request.rules != '0.1'):
+    table.check_largest(int(labels.max()), size if is_train else None, where)
     return labels.astype(np.int32), None
   return labels_lib.number(labels, where, request.class_names)

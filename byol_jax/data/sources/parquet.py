@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ from byol_jax.storage import retry
 _console = logging.getLogger('byol_jax')
 
 ENDINGS = ('.parquet', '.pq')
-# types of labels beside texts; fractions as pandas writes whole numbers with gaps
+# types of labels beside texts; fractions that are whole numbers, as pandas may write
 _OF_LABELS = ('int', 'uint', 'bool', 'float', 'double', 'dictionary<values=string')
 _SLOW = 4 << 20  # bytes that are decoded for a single image: more are worth a word
 
@@ -116,6 +117,11 @@ def _columns(path: str, request: table.Request) -> _Columns:
   """Finds the columns of one file."""
   file = parquet.opened(path)
   schema = file.schema_arrow
+  twice = [name for name, count in collections.Counter(schema.names).items()
+           if count > 1]
+  if twice:
+    raise UserError(f'{path} has two columns named {twice[0]!r}: give each a name of '
+                    'its own')
   features = _features(schema)
   image = _image(path, schema, features, request.image_column or '')
   kind = schema.field(image).type

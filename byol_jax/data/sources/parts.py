@@ -35,7 +35,7 @@ _RANGE = re.compile(r'(\d+)\.\.(\d+)')
 _OF = re.compile(r'(\d+)-of-(\d+)')  # train-00003-of-00016.parquet
 _POINTER = b'version https://git-lfs'
 _MOST_FILES = 1_000_000
-_DEPTH = 4  # folders within a folder of shards
+_DEPTH = 16  # folders within a folder of shards
 _TOLD = 5
 
 
@@ -63,12 +63,24 @@ def candidates(request: table.Request, split: str,
     files = [path for path, _ in _found(request.test_path, endings, 'test_path')]
     return [_complete(request.test_path, files)]
   found = _found(request.path, endings, 'path')
+  if split == 'train' and request.test_path:
+    tests = {os.path.normpath(path) for path, _ in _found(
+        request.test_path, endings, 'test_path')}
+    found = [one for one in found if os.path.normpath(one[0]) not in tests]
+    if not found:
+      raise UserError(f'config key data.test_path is {request.test_path!r}, which is '
+                      'all of data.path: there is nothing to train on')
   parts: dict[str, list[str]] = {}
   for path, below in found:
     parts.setdefault(_part(below), []).append(path)
   train = next((parts[name] for name in TRAIN if name in parts), None)
   if split == 'train':
     if train is None:
+      if '' in parts and (like := [parts[name][0] for name in TEST if name in parts]):
+        _console.warning(
+            '%s: files such as %s look like another part, and all are trained on: set '
+            'config key data.path to the training files, or call them train',
+            request.path, wording.quoted(map(os.path.basename, like), _TOLD))
       return [_complete(request.path, [path for path, _ in found])]
     if other := parts.get(''):
       _console.info('%s: passed over %s beside the parts %s', request.path,
@@ -119,8 +131,8 @@ def saying_what_to_do(files: Sequence[str]) -> Iterator[None]:
   try:
     yield
   except FileNotFoundError as error:
-    raise UserError(f'{error.filename or files[0]} is missing: check config.data.path, '
-                    'or copy it again') from error
+    raise UserError(f'{error.filename or files[0]} is missing: check config.data.path '
+                    'and test_path, or copy it again') from error
   except OSError as error:
     raise paths_lib.refused(error.filename or files[0], error) from error
   except ValueError as error:
@@ -161,7 +173,10 @@ def split_paths(path: str) -> list[str]:
   if ',' not in path or not paths_lib.in_bucket(path) and os.path.exists(path):
     return [path]
   parts = re.split(r',(?![^{}]*\})', path)
-  return [part.strip() for part in parts if part.strip()]
+  paths = [part.strip() for part in parts if part.strip()]
+  if not paths:
+    raise UserError(f'config key data.path is {path!r}, which names nothing')
+  return paths
 
 
 def is_pattern(path: str) -> bool:
@@ -180,8 +195,8 @@ def expanded(path: str) -> Iterator[str]:
   if numbers := _RANGE.fullmatch(braces[1]):
     first, last = int(numbers[1]), int(numbers[2])
     if not 0 <= last - first < _MOST_FILES:
-      raise UserError(f'config key data.path has the range {braces[0]!r}: the smaller '
-                      'number comes first')
+      raise UserError(f'{path!r} has the range {braces[0]!r}: the smaller number comes '
+                      'first (config key data.path or data.test_path)')
     middles = (f'{k:0{len(numbers[1])}d}' for k in range(first, last + 1))
   else:
     middles = braces[1].split(',')
@@ -223,26 +238,48 @@ def _globbed(path: str) -> list[str]:
     return sorted(glob.glob(path, recursive=True), key=os.fsencode)
   folder, _, last = path.rpartition('/')
   if re.search(r'[*?\[]', folder):
-    raise UserError(f'config key data.path is {path!r}: in a bucket only the last part '
-                    'may have * or ?')
+    raise UserError(f'{path!r}: in a bucket only the last part may have * or ? (config '
+                    'key data.path or data.test_path)')
   return [f'{folder}/{name}' for name in paths_lib.names(folder)
           if fnmatch.fnmatchcase(name, last)]
 
 
-def walked(root: str, endings: tuple[str, ...], folder: str = '') -> Iterator[str]:
-  """Yields the files of a folder with one of the endings, folder by folder, sorted."""
-  names = [name.rstrip('/') for name in paths_lib.names(os.path.join(root, folder))
-           if not name.startswith('.')]
-  for name in sorted(names, key=os.fsencode):
-    if name.lower().endswith(endings):
+def walked(root: str, endings: tuple[str, ...]) -> Iterator[str]:
+  """Yields the files of a folder with one of the endings, folder by folder, sorted.
+
+  A link to a folder is passed over whose files come anyhow: one below `root`, or one
+  that another link leads to.
+  """
+  yield from _walked(root, endings, '', set())
+
+
+def _walked(root: str, endings: tuple[str, ...], folder: str,
+            seen: set[str]) -> Iterator[str]:
+  path = os.path.join(root, folder)
+  names = sorted((name.rstrip('/') for name in paths_lib.names(path)
+                  if not name.startswith('.')), key=os.fsencode)
+  folders = paths_lib.folders(path, names)
+  for name in names:
+    if name.lower().endswith(endings) and name not in folders:
       yield os.path.join(folder, name)
   if folder.count('/') < _DEPTH:
-    for name in sorted(names, key=os.fsencode):
+    for name in names:
       below = os.path.join(folder, name)
-      # in a bucket each look takes long, and names of files have endings
-      if ('.' not in name and name.lower() not in layout.SYSTEM
-          and paths_lib.is_dir(os.path.join(root, below))):
-        yield from walked(root, endings, below)
+      if (name in folders and name.lower() not in layout.SYSTEM
+          and not _comes_anyhow(root, below, seen)):
+        yield from _walked(root, endings, below, seen)
+
+
+def _comes_anyhow(root: str, below: str, seen: set[str]) -> bool:
+  """Returns whether a folder is a link to one that is walked without it; notes it."""
+  path = os.path.join(root, below)
+  if paths_lib.in_bucket(root) or not os.path.islink(path):
+    return False
+  there, top = os.path.realpath(path), os.path.realpath(root)
+  if there in seen or os.path.commonpath([there, top]) in (there, top):
+    return True
+  seen.add(there)
+  return False
 
 
 def _part(below: str) -> str:

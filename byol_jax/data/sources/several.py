@@ -26,10 +26,10 @@ def joined(listings: Sequence[Any], class_names: tuple[str, ...] | None) -> list
   """
   if not listings:
     return []
-  root = os.path.commonpath([os.path.abspath(x.root) for x in listings])
+  root = os.path.commonpath([os.path.realpath(x.root) for x in listings])
   files = []
   for one in listings:
-    below = os.path.relpath(one.root, root)
+    below = os.path.relpath(os.path.realpath(one.root), root)
     files += one.files if below == '.' else [f'{below}/{file}' for file in one.files]
   unlabelled = [x.root for x in listings if x.labels is None]
   if unlabelled:

@@ -42,6 +42,12 @@ class Request(NamedTuple):
   num_images: int = 1024  # for 'fake', as are the two below
   num_classes: int = 10  # 0 for no labels
   seed: int = 0
+  train_split: str = 'train'  # the name of the part whose labels number the classes
+  test_split: str = 'test'  # that of the part to test with
+
+  def role(self, split: str) -> str:
+    """Returns 'train' for the part whose labels number the classes, else 'test'."""
+    return 'train' if split == self.train_split else 'test'
 
 
 class Images(NamedTuple):
@@ -142,8 +148,13 @@ def take(data: Data, rows: np.ndarray) -> Data:
   """
   labels = None if data.labels is None else data.labels[rows]
   if isinstance(data, Images):
-    # images that replace bad ones stay
-    return data._replace(images=data.images[rows], labels=labels, bad=None, names=None)
+    if data.bad is None:  # what images replace those that were bad stays as it is
+      return data._replace(images=data.images[rows], labels=labels, names=None)
+    names = lazy.Names(lambda index: data.names[int(rows[index])], len(rows))
+    bad = bad_lib.BadImages(names, data.name, len(rows))  # all were told before
+    why = data.bad.reasons()
+    bad.learn({k: why[row] for k, row in enumerate(rows.tolist()) if row in why})
+    return data._replace(images=data.images[rows], labels=labels, bad=bad, names=names)
   names = lazy.Names(lambda index: data.names[int(rows[index])], len(rows))
   return data._replace(
       read=lambda index: data.read(int(rows[index])), size=len(rows),

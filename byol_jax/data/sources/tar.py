@@ -54,7 +54,7 @@ def _opened(request: table.Request, split: str, files: list[str]) -> table.Encod
                       request.label_column or '')
   with parts.saying_what_to_do(files):
     found = index_lib.indexes(files, lambda path: tar.index(path, wanted), 'tar',
-                              how=repr(wanted), local=True)
+                              how=f'2 {wanted!r}', local=True)
   names = parts.texts_of(found, 'name')
   _tell_without(request, files, found, len(names))
   if not len(names):

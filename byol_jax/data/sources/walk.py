@@ -95,13 +95,13 @@ class Walk:
             (links if entry.is_symlink() else todo).append(name + '/')
         elif self._is_image(entry):
           yield name
-        elif entry.is_file():
+        elif _is_file(entry):
           self.passed.file(name)
 
   def _is_image(self, entry: os.DirEntry) -> bool:
     """Returns whether an entry is named like an image, and is a file or any link."""
     return (entry.name.lower().endswith(self.endings)
-            and (entry.is_symlink() or entry.is_file()))
+            and (entry.is_symlink() or _is_file(entry)))
 
 
 def entries(path: str,
@@ -121,6 +121,14 @@ def entries(path: str,
       raise failures.of_storage(f'cannot list folder {path!r}: {error.strerror}',
                                 error) from error
     unreadable.append(path)
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+  """Returns whether an entry is a file or a link to one; False for a broken link."""
+  try:
+    return entry.is_file()
+  except OSError:  # a link to itself, or to where one may not look
+    return False
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -33,3 +33,12 @@ def read(path: str, count: int, skip: int = 0) -> list[list[str]]:
   if not rows:
     raise UserError(f'{path!r} lists no images: take the file as the data set comes')
   return rows
+
+
+def number(path: str, text: str) -> int:
+  """Returns a whole number of a list; raises UserError if it is none."""
+  try:
+    return int(text)
+  except ValueError:
+    raise UserError(f'{path!r} has {text[:40]!r} in the place of a whole number: take '
+                    'the file as the data set comes') from None

@@ -1,8 +1,10 @@
 """CUB-200-2011 as its folder comes, split for metric learning."""
 
 import numpy as np
+import pytest
 
 from byol_jax.data.sources import open as open_lib
+from byol_jax.errors import UserError
 
 
 def test_halves_of_the_classes(tmp_path):
@@ -17,3 +19,15 @@ def test_halves_of_the_classes(tmp_path):
   np.testing.assert_array_equal(train.labels, [0, 99])
   np.testing.assert_array_equal(test.labels, [0, 99])
   assert test.read(0) == b'c'
+
+
+@pytest.mark.parametrize('labels, message', [
+    ('1 1\n', 'image 2 of images.txt has no line'),
+    ('1 1\n2 x\n', "has 'x' in the place of a whole number")])
+def test_mistakes(tmp_path, labels, message):
+  (tmp_path / 'images.txt').write_text('1 001.A/a.jpg\n2 100.B/b.jpg\n')
+  (tmp_path / 'image_class_labels.txt').write_text(labels)
+  with pytest.raises(UserError, match=message):
+    open_lib.open_source('cub', path=str(tmp_path))
+  (tmp_path / 'image_class_labels.txt').write_text('1 1\n2 100\n')
+  assert open_lib.open_source('cub', 'test', path=str(tmp_path)) is None

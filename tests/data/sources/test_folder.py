@@ -272,3 +272,29 @@ def test_a_storage_that_fails_for_a_moment(tmp_path, monkeypatch):
   failures = iter([OSError(5, 'Input/output error')] * 100)
   with pytest.raises(TransientError, match='a.png.*Input/output'):
     open_lib.open_source('folder', path=root).read(0)
+
+
+def test_a_test_part_without_classes_beside_one_with_some(tmp_path):
+  root = _make(tmp_path, *(f'{part}/{c}/{k}.png' for part in ('train', 'val')
+                           for c in ('n01', 'n02') for k in range(2)),
+               'test/images/1.png', 'test/images/2.png')
+  listing = folder.list_folder(root, 'test')
+  assert listing.labels.tolist() == [0, 0, 1, 1] and listing.root.endswith('val')
+
+
+def test_parts_by_the_names_that_a_config_gives(tmp_path):
+  root = _make(tmp_path, *(f'{part}/{c}/{part}.png' for part in ('train', 'mine', 'held')
+                           for c in ('cat', 'dog')))
+  files = {}
+  for names in (('train', 'test'), ('train', 'held'), ('mine', 'held')):
+    for split in names:
+      if split != 'test':
+        opened = open_lib.open_source('folder', split, path=root, train_split=names[0],
+                                      test_split=names[1])
+        files[names, split] = list(opened.names), opened.class_names
+  both = ('cat', 'dog')
+  assert files[('train', 'held'), 'train'] == (['cat/train.png', 'dog/train.png'], both)
+  assert files[('train', 'held'), 'held'] == (['cat/held.png', 'dog/held.png'], both)
+  assert files[('mine', 'held'), 'mine'] == (['cat/mine.png', 'dog/mine.png'], both)
+  assert files[('mine', 'held'), 'held'] == (['cat/held.png', 'dog/held.png'], both)
+  assert len(files[('train', 'test'), 'train'][0]) == 6  # no test part: all is trained on

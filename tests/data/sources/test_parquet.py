@@ -192,3 +192,20 @@ def test_tables_without_one_image_a_row_are_refused(tmp_path):
   refused(r'b\.parquet has other columns than .*a\.parquet', tmp_path / 'two')
   tiny_shards.write_parquet(path, made, labels=('x', 'y', 'z'))
   refused('other classes than the training', class_names=('cat', 'dog', 'emu'))
+
+
+@pytest.mark.parametrize('compression', ['none', 'snappy'])
+def test_dots_in_names_and_spaces_in_labels(tmp_path, compression):
+  pyarrow_parquet.write_table(pyarrow.table({
+      'img.jpg': [b'1', b'2', b'3'], 'meta.label': ['b', 'b ', 'a']}),
+      tmp_path / 'a.parquet', compression=compression)
+  opened = _open(tmp_path / 'a.parquet', label_column='meta.label')
+  assert opened.class_names == ('a', 'b') and opened.labels.tolist() == [1, 1, 0]
+  assert opened.read(1) == b'2'
+
+
+def test_two_columns_of_one_name(tmp_path):
+  columns = pyarrow.table([[b'1'], [b'2']], names=['image', 'image'])
+  pyarrow_parquet.write_table(columns, tmp_path / 'a.parquet')
+  with pytest.raises(UserError, match="two columns named 'image'"):
+    _open(tmp_path / 'a.parquet')

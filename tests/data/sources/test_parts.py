@@ -101,3 +101,31 @@ def test_a_pointer_of_git_lfs_is_told(tmp_path):
   with pytest.raises(UserError, match='a.tar is a pointer of Git LFS: git lfs pull'):
     with parts.saying_what_to_do([str(path)]):
       raise ValueError('cut short')
+
+
+def test_folders_with_dots_and_links(tmp_path):
+  _files(tmp_path, 'a/part.1/x.tar', 'a/part2/y.tar', 'a/b/c/d/e/f/g/z.tar',
+         'a/w.tar/v.tar', 'out/u.tar')
+  (tmp_path / 'a/latest').symlink_to('part2')
+  (tmp_path / 'a/part2/up').symlink_to('..')
+  (tmp_path / 'a/other').symlink_to(tmp_path / 'out')
+  (tmp_path / 'a/third').symlink_to(tmp_path / 'out')
+  assert _found(tmp_path, 'a') == [[
+      'a/b/c/d/e/f/g/z.tar', 'a/other/u.tar', 'a/part.1/x.tar', 'a/part2/y.tar',
+      'a/w.tar/v.tar']]
+
+
+def test_what_is_tested_on_is_not_trained_on(tmp_path, caplog):
+  _files(tmp_path, 'a/x-0.tar', 'a/holdout.tar', 'b/trainval-0.tar', 'b/test-0.tar')
+  holdout = str(tmp_path / 'a/./holdout.tar')
+  assert _found(tmp_path, 'a', test_path=holdout) == [['a/x-0.tar']]
+  with pytest.raises(UserError, match='data.test_path is .* nothing to train on'):
+    _found(tmp_path, 'a/holdout.tar', test_path=holdout)
+  assert not caplog.text
+  assert _found(tmp_path, 'b') == [['b/test-0.tar', 'b/trainval-0.tar']]
+  assert "files such as 'test-0.tar' look like another part" in caplog.text
+
+
+def test_a_path_of_commas():
+  with pytest.raises(UserError, match="data.path is ' , ', which names nothing"):
+    parts.split_paths(' , ')

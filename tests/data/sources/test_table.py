@@ -61,3 +61,11 @@ def test_ids_are_no_labels():
   for label, num_images in ((100_000, 5), (200_000, 200_000), (2**31, None)):
     with pytest.raises(UserError, match=f'x has a label {label}.*count from 0'):
       table.check_largest(label, num_images, 'x')
+
+
+def test_some_of_decoded_images_keep_the_bad_ones():
+  known = bad.BadImages(['a', 'b', 'c', 'd'], 'x', 3)
+  known.add(2, 'damaged')
+  some = table.take(_images()._replace(bad=known, names=list('abcd')), np.array([3, 2]))
+  assert some.bad.reasons() == {1: 'damaged'} and list(some.names) == ['d', 'c']
+  assert table.take(_images(), np.array([0])).bad is None

@@ -156,3 +156,22 @@ def test_a_tar_that_changes_while_it_is_read_is_said(tmp_path):
   path.unlink()
   with pytest.raises(UserError, match='image 1 of .*x.tar'):
     source.read(1)
+
+
+def test_names_of_cameras_and_of_webdataset(tmp_path):
+  with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+    for name in ('_MG_0001.jpg', '__key__', '__a.jpg', 'x.jpg', '._x.jpg'):
+      _add(tar, name, b'1')
+  assert list(_open(tmp_path / 'a.tar').names) == ['_MG_0001.jpg', '__a.jpg', 'x.jpg']
+
+
+@pytest.mark.parametrize('split', ['val', 'validation', 'test'])
+def test_another_part_has_the_numbers_of_training(tmp_path, split):
+  for part, labels in (('train', range(6)), (split, (1, 3, 5))):
+    with tarfile.open(tmp_path / f'{part}.tar', 'w') as tar:
+      for k, label in enumerate(labels):
+        _add(tar, f'{k}.jpg', b'1')
+        _add(tar, f'{k}.cls', str(label).encode())
+  assert _open(tmp_path, split).labels.tolist() == [1, 3, 5]
+  # the part that learns may have another name
+  assert _open(tmp_path, split, train_split=split).class_names == ('1', '3', '5')

@@ -19,3 +19,9 @@ def test_mistakes(tmp_path, text, message):
     words.read(str(tmp_path / 'a'), 2)
   with pytest.raises(UserError, match='as the data set comes'):
     words.read(str(tmp_path / 'b'), 2)
+
+
+def test_numbers():
+  assert words.number('a', '12') == 12
+  with pytest.raises(UserError, match="'a' has 'x' in the place of a whole number"):
+    words.number('a', 'x')
