@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from byol_jax.data import fingerprint
+from byol_jax.data.images import decode
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.run import console as console_lib
@@ -161,6 +162,11 @@ class Store:
         sizes.append(len(x))
         width = x.shape[1]
         bad |= its_bad
+      # a plug-in was installed since, or a larger image is read
+      if any(_is_good(data, int(row)) for row in list(bad)[:_PROBES]):
+        _console.warning('images that were left out can be read now: computing all '
+                         'features again')
+        ends, width, sizes, bad = [], 0, [], {}
     ends, width, sizes, bad = hosts.gather_json([ends, width, sizes, bad])[0]
     if ends and data.bad is not None:
       data.bad.learn(bad)
@@ -209,6 +215,16 @@ def _same(folder: epath.Path, ends: list[int], width: int, sizes: list[int],
     same = now.shape == kept.shape and bool(np.allclose(
         now, kept, rtol=0, atol=1e-2 * scale, equal_nan=True))
   return bool(hosts.from_first(same))
+
+
+def _is_good(data: table.Data, row: int) -> bool:
+  if isinstance(data, table.Images):
+    return False
+  try:
+    decode.decode(data.read(row), how=data.how)
+  except (decode.BadImage, OSError):
+    return False
+  return True
 
 
 def _read(folder: epath.Path, start: int, end: int, width: int) -> np.ndarray:

@@ -13,7 +13,6 @@ import ml_collections
 import numpy as np
 
 from byol_jax import wording
-from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
@@ -68,9 +67,8 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   with hosts.together('data'):
     train, test = data_lib.open_data(named.data)
     _check(train, test, config)
-  with named.opened(
-      data=fingerprint.fingerprint(train),
-      test='' if test is None else fingerprint.fingerprint(test)) as place:
+    found = subject.facts(data=train, test=test)
+  with named.opened(**found) as place:
     results = place.results()
     if results is not None:
       _console.info('measured before: %s', place.named('results.json'))

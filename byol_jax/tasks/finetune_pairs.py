@@ -17,7 +17,6 @@ import ml_collections
 import numpy as np
 
 from byol_jax.config import schedule
-from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.errors import UserError
@@ -68,12 +67,11 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     train, test = data_lib.open_data(named.data)
     items = pairs_lib.items(config, train, named.data.data.train_split)
     pairs, counts = pairs_lib.read(config, train, items)
+    found = subject.facts(data=train, test=test)
   digest = hashlib.sha256(b''.join(
       np.ascontiguousarray(x).tobytes()
       for x in (*pairs, *items.owners) if x is not None))
-  with named.opened(
-      data=fingerprint.fingerprint(train), pairs=digest.hexdigest()[:16],
-      test='' if test is None else fingerprint.fingerprint(test)) as place:
+  with named.opened(pairs=digest.hexdigest()[:16], **found) as place:
     results = place.results()
     if results is None:
       stages = stages_lib.Stages(place.workdir, place.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import hashlib
 import logging
 import os
 from typing import Any, NamedTuple
@@ -47,13 +48,17 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
   with hosts.together('data'):
     gallery, queries = _open(named)
   parts = {'gallery': gallery} | ({'queries': queries} if queries else {})
-  found = {part: fingerprint.fingerprint(of.data) for part, of in parts.items()}
+  found = subject.facts(**{part: of.data for part, of in parts.items()})
   # a query is not its own result; of files the names alone would be compared here
   if found.get('queries') == found['gallery'] and gallery.data.root is None:
     queries = None
-  if config.retrieve.pairs:
-    with hosts.together('pairs'):
+  with hosts.together('pairs'):
+    if config.retrieve.pairs:
       found['pairs'] = _digest(config.retrieve.pairs)
+    if config.retrieve.product:
+      found['product'] = hashlib.sha256(b'\0'.join(
+          str(value).encode() for of in parts.values()
+          for value in _values(named, of, np.arange(of.data.size)))).hexdigest()[:16]
   with named.opened(**found) as place:
     results = place.results()
     if results is None:
@@ -78,8 +83,9 @@ def _open(named: subject.Named) -> tuple[Part, Part | None]:
     raise UserError(f'config key retrieve.{key} is {splits[0]!r}: the data set has no '
                     'such part; a folder without parts is train')
 
-  # by default test; a folder without parts is searched as it is
-  splits = [c.gallery] if c.gallery != 'test' else ['test', 'train']
+  # by default the test part; a folder without parts is searched as it is
+  test, train = data.test_split or 'test', data.train_split
+  splits = [c.gallery] if c.gallery != 'test' else [test, train]
   gallery = opened('gallery', splits, data)
   if not (c.queries or c.queries_path):
     return gallery, None

@@ -14,6 +14,7 @@ import numpy as np
 from byol_jax import __version__
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import rules
+from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.evaluation import encode
@@ -24,6 +25,8 @@ from byol_jax.tasks import data as data_lib
 from byol_jax.weights import load as weights_lib
 
 _console = logging.getLogger('byol_jax')
+
+_FILES = '_files'  # of a fact: it is of the files' sizes and bytes
 
 
 class Named(NamedTuple):
@@ -47,10 +50,13 @@ class Named(NamedTuple):
   def opened(self, folder: str = '', **found: str,
              ) -> contextlib.AbstractContextManager[place_lib.Place]:
     """Opens the workdir, or a folder in it; `found` holds facts about the data."""
+    # an older version did not look at files
+    looked = {f'data_found.{key}': said for key, said in found.items()
+              if key.endswith(_FILES)}
     return place_lib.opened(
         folder or self.workdir, is_named=self.is_named or bool(folder),
         config=self.config.to_dict(), found=self._found(found),
-        free_keys=self.free_keys, defaults=keys_lib.was())
+        free_keys=self.free_keys, defaults=keys_lib.was() | looked)
 
   def settings(self, **found: str) -> dict[str, Any]:
     """Returns what config.json holds in a workdir that `opened` opened."""
@@ -93,6 +99,16 @@ class Named(NamedTuple):
     if task in ('linear_eval', 'finetune', 'finetune_pairs'):
       protocol |= {'crop_area': list(spec.area), 'crop_aspect': list(spec.aspect)}
     return protocol
+
+
+def facts(**parts: table.Data | None) -> dict[str, str]:
+  """Returns the facts about parts of the images by which results are known again."""
+  result = {}
+  for part, data in parts.items():
+    result[part] = '' if data is None else fingerprint.fingerprint(data)
+    if data is not None and (files := fingerprint.files(data)):
+      result[part + _FILES] = files
+  return result
 
 
 def load(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> Named:

@@ -52,3 +52,19 @@ def test_the_state_of_files(tmp_path):
   assert fingerprint.file_states(data, [1]) == [None]
   assert fingerprint.file_states(_encoded(), range(2)) == []
   assert fingerprint.file_states(Images(_IMAGES, None, None, 'x'), range(2)) == []
+
+
+def test_files_of_the_same_names(tmp_path):
+  def opened(folder, sizes, fill=b'x'):
+    for name, size in sizes.items():
+      (tmp_path / folder).mkdir(exist_ok=True)
+      (tmp_path / folder / name).write_bytes(fill * size)
+    names = list(sizes)
+    return Encoded(lambda i: (tmp_path / folder / names[i]).read_bytes(), len(names),
+                   None, names, None, folder, bad.BadImages(names, folder),
+                   root=str(tmp_path / folder))
+  one = fingerprint.files(opened('one', {'a': 5, 'b': 6}))
+  assert fingerprint.files(opened('copy', {'a': 5, 'b': 6})) == one != ''
+  assert fingerprint.files(opened('larger', {'a': 5, 'b': 7})) != one
+  assert fingerprint.files(opened('other', {'a': 5, 'b': 6}, b'y')) != one
+  assert fingerprint.files(_encoded()) == ''  # records are known by what they hold

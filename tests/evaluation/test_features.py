@@ -110,3 +110,17 @@ def test_other_features_are_computed_again(tmp_path, caplog):
       x=2 * encode(data, rows).x))
   assert 'computing them again' in caplog.text
   np.testing.assert_array_equal(again, 2 * first)
+
+
+def test_images_that_can_be_read_since(tmp_path, caplog, monkeypatch):
+  """A plug-in was installed, or config key data.max_pixels was raised."""
+  rows = np.arange(6)
+  def store(broken):
+    return features_lib.joined(list(features_lib.Store(str(tmp_path), 8).parts(
+        lambda data, rows: encode(data, rows, broken), {'encoder': 'x'}, images(6), rows,
+        'images')))
+  assert store((2,)).rows.tolist() == [0, 1, 3, 4, 5]
+  assert store(()).rows.tolist() == [0, 1, 3, 4, 5]  # kept: it is no picture still
+  monkeypatch.setattr(features_lib.decode, 'decode', lambda data, how: data)
+  assert store(()).rows.tolist() == [0, 1, 2, 3, 4, 5]
+  assert 'left out can be read now' in caplog.text

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+from PIL import Image
 import pytest
 from tiny import call
 from tiny import FEW
@@ -264,3 +265,22 @@ def test_labels_that_no_classifier_can_learn(run, tmp_path, capsys):
   assert code == 2 and 'has the label 1, which is not one of the 2 classes' in said
   code, said = measure('knn', '--config.data.rules=0.1', **gap)
   assert code == 0 and 'no training image for 1 class of the test images' in said
+
+
+def test_another_folder_with_the_same_names_is_measured(run, tmp_path, capsys):
+  """As those of ImageNet-C have; sizes differ, so they are not decoded into memory."""
+  rng = np.random.default_rng(0)
+  for folder in ('a', 'b'):
+    for part, count in (('train', 6), ('test', 3)):
+      for label in ('x', 'y'):
+        (tmp_path / folder / part / label).mkdir(parents=True)
+        for k in range(count):
+          Image.fromarray(rng.integers(0, 256, (20 + k, 30, 3), np.uint8)).save(
+              tmp_path / folder / part / label / f'{k}.png')
+  said = []
+  for folder in ('a', 'b', 'a'):
+    assert call('knn', f'--config.weights={run}', '--config.data.source=folder',
+                f'--config.data.path={tmp_path / folder}', '--config.evaluation.knn_k=3',
+                '--config.evaluation.baselines=False') == 0
+    said.append(capsys.readouterr().out)
+  assert ['measured before' in out for out in said] == [False, False, True]

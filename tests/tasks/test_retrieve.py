@@ -106,6 +106,21 @@ def test_queries_that_are_the_gallery_are_no_results(run, tmp_path):
   assert results(tmp_path / 'same')['byol'] == results(tmp_path / 'one')['byol']
 
 
+def test_a_product_column_that_has_changed_is_measured_again(run, photos, tmp_path,
+                                                             capsys):
+  (tmp_path / 'l.csv').write_text((photos / 'list.csv').read_text())
+  arguments = ['retrieve', f'--config.weights={run}', '--config.data.source=list',
+               f'--config.data.path={tmp_path / "l.csv"}',
+               f'--config.data.list_root={photos}', '--config.retrieve.gallery=train',
+               '--config.evaluation.baselines=False', '--config.retrieve.product=sku',
+               f'--workdir={tmp_path / "r"}']
+  assert call(*arguments) == 0 == call(*arguments)
+  assert 'measured before' in capsys.readouterr().out
+  (tmp_path / 'l.csv').write_text((tmp_path / 'l.csv').read_text().replace('p3', 'p4'))
+  assert call(*arguments) == 2
+  assert 'the data of' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('arguments,message', [
     (['--config.data.source=folder', '--config.data.path={photos}',
       '--config.retrieve.queries=test'], 'a folder without parts is train'),
