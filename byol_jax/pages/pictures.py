@@ -156,8 +156,11 @@ def mapped(pictures: Pictures) -> Markup | None:
   places = (found.points - low) / wide * 0.94 + 0.03
   marks, targets = [], []
   for i, ((x, y), label) in enumerate(zip(places, found.labels)):
-    marks.append(chart.mark(number.get(label, 6 if label else 0), 400 * x,
-                            300 * (1 - y), r=3))
+    if label and label not in number:
+      marks.append(tag('circle', cx=f'{400 * x:.1f}', cy=f'{300 * (1 - y):.1f}', r=2,
+                       class_='soft'))
+    else:
+      marks.append(chart.mark(number.get(label, 0), 400 * x, 300 * (1 - y), r=3))
     row, column = divmod(i, MAP_COLUMNS)
     targets.append(tag(
         'b', title=f'{found.names[i]}{": " if label else ""}{label}',
@@ -176,7 +179,7 @@ def mapped(pictures: Pictures) -> Markup | None:
           'div', tag('div', drawing, *targets, class_='map', style=Markup(
               f'--sheet:url({template.data_uri(found.sheet)})')),
           tag('div', *key, tag(
-              'span', f'and {wording.count(more, "more class", ",")}, without a mark')
+              'span', f'and {wording.count(more, "more class", ",")}, as gray dots')
               if more > 0 else None, class_='key soft') if key else None,
           class_='mapped'),
       about=template.joined([

@@ -132,16 +132,19 @@ def _bar(share: float) -> Markup:
 def _bad(journal: Journal) -> Markup | None:
   """Returns the images that were left out, with the reasons."""
   told = _section(journal, 'left_out') or _section(journal, 'protocol').get('left_out')
-  rows = [[part, name, why] for part, of in (
-      told.items() if isinstance(told, dict) else ()) if isinstance(of, dict)
-      for name, why in of.items()]
+  told = told if isinstance(told, dict) else {}
+  if told and all(isinstance(why, str) for why in told.values()):
+    told = {'': told}  # task=embed reads one part
+  rows = [[part, name, why] for part, of in told.items() if isinstance(of, dict)
+          for name, why in of.items()]
   if not rows:
     return None
   more = len(rows) - _MOST_BAD
   return template.chapter(
       'Images left out', template.table(['part', 'image', 'reason'], rows[:_MOST_BAD]),
       f'and {more:,} more, which results.json names' if more > 0 else None,
-      about=f'{wording.count(len(rows), "image")} cannot be used; others stood in.')
+      about=f'{wording.count(len(rows), "image")} cannot be used'
+      f'{"" if _is_evaluation(journal) else "; others stood in"}.')
 
 
 def _settings(journal: Journal, facts: Facts) -> Markup | None:

@@ -123,7 +123,7 @@ def batch_size(wanted: int, num_pairs: int) -> int:
   if num_pairs < 2:
     raise UserError(f'{num_pairs} pair is left to learn from: there must be two, each '
                     'with a negative in the other')
-  return min(wanted, 2 ** int(np.log2(num_pairs)))
+  return wanted if num_pairs >= wanted else 2 ** int(np.log2(num_pairs))
 
 
 class Feed:

@@ -139,7 +139,7 @@ def _labelled(opened: table.Data | None, task: str) -> table.Data | None:
     return opened
   told = (f'{opened.name}: {(~has_label).sum():,} of {opened.size:,} images have no '
           'label')
-  if task in task_names.LEARNING or not has_label.any():
+  if task in (*task_names.LEARNING, 'report') or not has_label.any():
     _console.warning('%s: the labels of the others are not used, so there is no probe',
                      told)
     return opened._replace(labels=None, class_names=None)

@@ -141,7 +141,8 @@ def _classes(train: table.Data, shown: showing.Showing) -> list[tuple[str, int]]
   """Returns the classes and their images; none where labels come with the images."""
   if train.labels is None or isinstance(train.labels, lazy.Labels):
     return []
-  counts = np.bincount(train.labels, minlength=table.num_classes(train))
+  counts = np.bincount(train.labels[train.labels >= 0],
+                       minlength=table.num_classes(train))
   return [(shown.label(i), int(n)) for i, n in enumerate(counts)]
 
 

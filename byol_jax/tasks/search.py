@@ -103,7 +103,11 @@ def _searches(index: index_lib.Index, c: ml_collections.ConfigDict,
         continue
       files.append(data)
       queries.append(gallery.Found(path, thumbnail.jpeg(pixels, gallery.SIDE), {}))
-    for query, hits in zip(queries, index.search(files, c.k, where)):
+    try:
+      found = index.search(files, c.k, where)
+    except decode.BadImage as error:  # the encoder's own limit of pixels
+      raise UserError(f'config key search.query is {c.query!r}: {error}') from error
+    for query, hits in zip(queries, found):
       yield Search(query, [_found(hit) for hit in hits])
 
 

@@ -45,7 +45,9 @@ class Showing:
     self._views: Sequence[tuple[pictures_lib.Shown, list[bytes]]] = ()
 
   def label(self, number: int) -> str:
-    """Returns the name of a class."""
+    """Returns the name of a class; '' of a label below 0, which stands for none."""
+    if number < 0:
+      return ''
     names = self.data.class_names
     return str(names[number] if names and number < len(names) else number)
 

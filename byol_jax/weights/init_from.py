@@ -157,4 +157,4 @@ def _another(weights: load.Weights) -> UserError:
       f'config key init_from is {weights.path!r}, whose encoder is another network '
       f'than this run\'s: set --config.network.name={n.name} '
       f'--config.network.width={n.width:g} --config.network.stem={n.stem} '
-      f'--config.network.padding={n.padding}')
+      f'--config.network.padding={n.padding} --config.network.embedding={n.embedding}')

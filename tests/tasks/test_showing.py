@@ -56,3 +56,8 @@ def test_by_class_leaves_the_image_itself_out(data):
   alone = showing.Showing(data, 'train').by_class(
       Features(np.array([0, 11]), x[[0, 11]]), 3, 0.07)
   assert sum(right for *_, right in alone['classes']) == 0
+
+
+def test_an_image_without_a_label_has_no_class(data):
+  shown = showing.Showing(data._replace(class_names=('a', 'b', 'c', 'd')), 'train')
+  assert [shown.label(k) for k in (0, 3, -1)] == ['a', 'd', '']
