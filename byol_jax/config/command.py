@@ -109,6 +109,10 @@ def made(path: str, values: Mapping[str, Any], flags: Mapping[str, Any]) -> Comm
   rules.check_keys(config)
   with config.ignore_type():  # values are checked below; a file may have other types
     config.update_from_flattened_dict(dict(values))
+  if config.task in task_names.EVALUATING and not config.data.own:
+    config.data.own = ','.join(
+        key.removeprefix('data.') for key in keys_lib.of_the_data()
+        if key in values and values[key] == keys_lib.KEYS[key].default)
   rules.validate(config)
   config.update_from_flattened_dict({
       key: kinds.at_home(value) for key, value in files_lib.flatten(config).items()

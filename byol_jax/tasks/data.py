@@ -170,9 +170,10 @@ def of_weights(config: ml_collections.ConfigDict,
   result = config.copy_and_resolve_references().unlock()
   default = keys_lib.base().data
   if config.data.source == 'same':
+    own = config.data.own.split(',')
     for name in keys_lib.of_the_data():
       key = name.removeprefix('data.')
-      if key == 'source' or config.data[key] == default[key]:
+      if key == 'source' or config.data[key] == default[key] and key not in own:
         result.data[key] = trained.data[key]
     source = source_names.CATALOGUE.get(trained.data.source)  # none of foreign weights
     is_drawn = source is not None and source.seeded  # from the run's seed

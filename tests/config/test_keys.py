@@ -12,7 +12,7 @@ _FREE_IN_0_1 = ('log.', 'checkpoint.', 'evaluation.', 'safety.', 'data.threads',
                 'data.path', 'data.test_path', 'data.prefetch', 'data.max_bad_images',
                 'prepare.', 'preflight.', 'task')
 _FREE_SINCE = ('data.list_root', 'data.path_column', 'data.rules',  # images are compared
-               'shard', 'train.unroll')
+               'shard', 'train.unroll', 'data.own')
 _NEVER_LOOKED_AT = ('linear_eval.', 'logistic.', 'finetune.', 'embed.', 'compare.',
                     'export.', 'study.', 'report.', 'preview.', 'retrieve.', 'weights',
                     'index.', 'search.', 'pairs.')
@@ -126,4 +126,4 @@ def test_what_evaluations_take_from_a_run_about_its_images():
   data = {name for name in keys.KEYS if name.startswith('data.')}
   assert set(keys.of_the_data()) == data - set(keys.of_the_weights()) - {
       'data.eval_image_size', 'data.threads', 'data.prefetch', 'data.gray_range',
-      'data.background'}
+      'data.background', 'data.own'}

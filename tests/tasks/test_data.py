@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from byol_jax.config import command
 from byol_jax.config import keys as keys_lib
 from byol_jax.data.sources import table
 from byol_jax.errors import UserError
@@ -161,6 +162,18 @@ def test_keys_that_are_set_count():
       _trained())
   assert found.data.path == '/moved.npz' and found.data.train_split == 'a'
   assert found.data.source == 'npz' and found.data.resident == 'no'
+
+
+def test_a_default_that_is_asked_for_counts():
+  trained = _trained(train_split='train[:10%]')
+  asked = command.parse(['main', '--config=knn', '--config.weights=x', '--config.data.train_split=train',
+                         '--config.data.class_folders=top']).config
+  assert asked.data.own == 'train_split,class_folders'
+  assert data_lib.of_weights(asked, trained).data.train_split == 'train'
+  asked = command.parse(['main', '--config=knn', '--config.weights=x']).config
+  assert data_lib.of_weights(asked, trained).data.train_split == 'train[:10%]'
+  assert command.parse(['main', '--config=fashion', '--config.data.train_split=train']
+                       ).config.data.own == ''
 
 
 def test_fake_images_are_drawn_by_the_pretrainings_seed():

@@ -66,6 +66,9 @@ _add(
                   "a field of a tar's .json; empty: known ones; 'none': no labels"),
     class_folders=('top', choice('top', 'leaf', 'none'), 'which sub-folders are '
                    'classes: those of the first level, those with images, or none'))
+_add('data', names.EVALUATING, free=names.EVALUATING, own=(
+    '', text(), "source=same: keys of this section, joined by commas, that are not the "
+    "run's though they have their defaults; flags with a default set it"))
 _add('data', names.LEARNING, free=names.LEARNING, prefetch=(
     2, whole(above=0, at_most=1024), 'batches begun ahead on the host, and as many '
     'waiting on the devices: 6 S^2 bytes an image of S pixels'))
