@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import functools
@@ -89,27 +89,32 @@ def names(path: str) -> list[str]:
       return []
 
 
-def folders(path: str, names: Collection[str]) -> set[str]:
-  """Returns those of the names in a folder that are folders, also behind links.
+def entries(path: str) -> tuple[list[str], set[str]]:
+  """Returns the names in a folder, sorted, and those of folders, also behind links.
 
   In a bucket each look takes long: a name with a dot is taken for a file's.
+
+  Raises:
+    UserError, TransientError: as `reading`.
   """
   if in_bucket(path):
-    return {name for name in names
-            if '.' not in name and is_dir(os.path.join(path, name))}
-  def look() -> set[str]:
-    found = set()
-    with os.scandir(path) as entries:
-      for entry in entries:
+    found = [name.rstrip('/') for name in names(path)]
+    return found, {name for name in found
+                   if '.' not in name and is_dir(os.path.join(path, name))}
+  def look() -> dict[str, bool]:
+    found = {}
+    with os.scandir(path) as scanned:
+      for entry in scanned:
+        found[entry.name] = False
         with contextlib.suppress(OSError):  # a link to itself
-          if entry.is_dir():
-            found.add(entry.name)
+          found[entry.name] = entry.is_dir()
     return found
   with reading(path):
     try:
-      return retry.insist(look, repr(path)).intersection(names)
+      found = retry.insist(look, repr(path))
     except (FileNotFoundError, NotADirectoryError):
-      return set()
+      found = {}
+  return sorted(found), {name for name, is_folder in found.items() if is_folder}
 
 
 def require(path: str) -> None:

@@ -51,3 +51,14 @@ def test_what_may_not_be_read_says_how_to_log_in(path, number, has_advice):
   error = paths_lib.refused(path, OSError(number, 'no'))
   assert str(error).startswith(f'cannot read {path}: no')
   assert ('log in (gcloud auth' in str(error)) == has_advice
+
+
+def test_entries_and_which_are_folders(tmp_path):
+  (tmp_path / 'b.d').mkdir()
+  (tmp_path / 'a').touch()
+  (tmp_path / 'link').symlink_to('b.d')
+  (tmp_path / 'loop').symlink_to('loop')
+  assert paths_lib.entries(str(tmp_path)) == (
+      ['a', 'b.d', 'link', 'loop'], {'b.d', 'link'})
+  assert paths_lib.entries(str(tmp_path / 'none')) == paths_lib.entries(
+      str(tmp_path / 'a')) == ([], set())

@@ -256,9 +256,8 @@ def walked(root: str, endings: tuple[str, ...]) -> Iterator[str]:
 def _walked(root: str, endings: tuple[str, ...], folder: str,
             seen: set[str]) -> Iterator[str]:
   path = os.path.join(root, folder)
-  names = sorted((name.rstrip('/') for name in paths_lib.names(path)
-                  if not name.startswith('.')), key=os.fsencode)
-  folders = paths_lib.folders(path, names)
+  names, folders = paths_lib.entries(path)
+  names = sorted((name for name in names if not name.startswith('.')), key=os.fsencode)
   for name in names:
     if name.lower().endswith(endings) and name not in folders:
       yield os.path.join(folder, name)
