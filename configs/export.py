@@ -12,8 +12,8 @@ names another format:
   --config=configs/export.py:all    all three
 
 Each is checked after it was written: OUT/export.json says how far the features of
-others are from ours. Without --workdir OUT is RUN/evaluations/export-STEP. See
-docs/weights.md.
+others are from ours. Without --workdir OUT is RUN/evaluations/export-STEP, or
+export_timm-STEP with that argument. See docs/weights.md.
 """
 
 from byol_jax.config import base
