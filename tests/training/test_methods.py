@@ -79,7 +79,7 @@ _NETWORKS = {
     'simclr': {'form': architectures.HEADS['simclr']},
     'simsiam': {'form': architectures.HEADS['simsiam'], 'use_predictor': True},
     'moco': {'form': architectures.HEADS['moco'], 'bn_groups': 4},
-    'infomin': {'form': architectures.HEADS['moco'], 'bn_groups': 2, 'jigsaw': True},
+    'infomin': {'form': architectures.HEADS['moco'], 'bn_groups': 2},
 }
 _TILES = (9, 6, 6, 3)
 _ALWAYS = ('simclr', 'moco')  # negatives of the batch, and a queue with shuffled keys
