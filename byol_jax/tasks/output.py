@@ -1,4 +1,4 @@
-"""What tasks write for people to read: pages, and files beside them."""
+"""Writes what tasks give people to read: pages, and files beside them."""
 
 from __future__ import annotations
 

@@ -178,13 +178,14 @@ def _scale_by_trust_ratio(
   """
   def update(updates, state, params, *, step, **unused):
     del unused
+    rate = None if clip_by is None else clip_by(step)
     def scale(update, param):
       update_norm, param_norm = (
           jnp.sqrt(jnp.sum(jnp.square(x))) for x in (update, param))
       is_zero = (update_norm == 0) | (param_norm == 0)
       ratio = coefficient * param_norm / jnp.where(is_zero, 1, update_norm)
-      if clip_by is not None:
-        ratio = jnp.minimum(ratio / clip_by(step).astype(ratio.dtype), 1)
+      if rate is not None:
+        ratio = jnp.minimum(ratio / rate.astype(ratio.dtype), 1)
       return jnp.where(is_zero, 1, ratio) * update
     return jax.tree.map(scale, updates, params), state
   return optax.GradientTransformationExtraArgs(
