@@ -102,11 +102,16 @@ class Named(NamedTuple):
 
 
 def facts(**parts: table.Data | None) -> dict[str, str]:
-  """Returns the facts about parts of the images by which results are known again."""
+  """Returns the facts about parts of the images by which results are known again.
+
+  Process 0 compares them, and looks at the files alone.
+  """
   result = {}
   for part, data in parts.items():
     result[part] = '' if data is None else fingerprint.fingerprint(data)
-    if data is not None and (files := fingerprint.files(data)):
+    if data is None or jax.process_index():
+      continue
+    if files := fingerprint.files(data):
       result[part + _FILES] = files
   return result
 
