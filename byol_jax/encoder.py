@@ -39,7 +39,7 @@ class Encoder:
     apply: (params, state, images, is_training) -> (features [n, D], state), pure, for
       normalized images [n, S, S, 3] float32 (`views.for_evaluation`).
     image_size: S, pixels.
-    feature_size: D, before BYOL's heads.
+    feature_size: D, before the heads.
     digest: identifies the arrays; features of one digest can be compared.
   """
 

@@ -16,16 +16,16 @@ def apply(config: ml_collections.ConfigDict, name: str) -> None:
 
   Args:
     config: changed in place.
-    name: a key of `recipes.RECIPES`.
+    name: a key of `recipes.AUGMENTATIONS`.
 
   Raises:
     UserError: there is no such name.
   """
-  if name not in recipes.RECIPES:
+  if name not in recipes.AUGMENTATIONS:
     raise UserError(f'there are no augmentations {name!r}'
-                    f'{kinds.nearest(name, list(recipes.RECIPES))}: one of '
-                    f'{", ".join(recipes.RECIPES)}')
-  chosen = recipes.RECIPES[name]
+                    f'{kinds.nearest(name, list(recipes.AUGMENTATIONS))}: one of '
+                    f'{", ".join(recipes.AUGMENTATIONS)}')
+  chosen = recipes.AUGMENTATIONS[name]
   config.augment.view1.update(chosen.view1._asdict())
   config.augment.view2.update(chosen.view2._asdict())
   config.data.crop_area = chosen.area

@@ -102,7 +102,7 @@ class Monitor:
       n = views.shape[1]
       # one pass: with running statistics the views do not meet
       both = views[:2].reshape(-1, *views.shape[2:])
-      said = step_lib.features(*online, both, model)
+      said = step_lib.evaluated(*online, both, model)
       goal = said.projection[n:]
       if method.target_views:
         goal = model.target.apply(*target, views[1], False)[0].projection

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 
 import jax
+import jax.numpy as jnp
 
 from byol_jax.methods import losses
 from byol_jax.methods import method
@@ -59,9 +60,12 @@ def make(settings: method.Settings = method.DEFAULTS) -> method.Method:
       z1, z2 = jax.lax.stop_gradient((z1, z2))
     if settings.optimal_predictor:
       p1, p2 = losses.best_linear(p1, p2, z2, z1, axis_name)
+    if beta == 0:
+      return jnp.mean(losses.regression_loss(p1, z2)
+                      + losses.regression_loss(p2, z1)), {}
     value, top1 = losses.infonce_loss(p1, p2, z1, z2, temperature=temperature,
                                       beta=beta, axis_name=axis_name)
-    return value, {} if top1 is None else {'contrast_top1': 100 * top1}
+    return value, {'contrast_top1': 100 * top1}
 
   # by chance cosines are 0: 4, and the logarithm of 2 N - 1 ones in each direction
   chance = 4 + 4 * beta * temperature * math.log(max(2 * settings.examples - 1, 1))

@@ -66,6 +66,12 @@ def gather(x: jax.Array, axis_name: str | None) -> jax.Array:
   return jax.lax.all_gather(x, axis_name, tiled=True)
 
 
+def own_rows(n: int, size: int, axis_name: str | None) -> jax.Array:
+  """Returns where this device's `n` examples are in the gathered `size`: int32 [n]."""
+  first = 0 if size == n else n * jax.lax.axis_index(axis_name)
+  return first + jnp.arange(n)
+
+
 def similarities(x: jax.Array, y: jax.Array) -> jax.Array:
   """Computes the products [n, m] of rows [n, P] and [m, P], in full precision.
 
@@ -99,8 +105,7 @@ def log_denominators(
   """
   n = phi1.shape[0]
   all1, all2 = gather(psi1, axis_name), gather(psi2, axis_name)
-  first = 0 if all1.shape[0] == n else n * jax.lax.axis_index(axis_name)
-  own = first + jnp.arange(n)
+  own = own_rows(n, all1.shape[0], axis_name)
   itself = own[:, None] == jnp.arange(all1.shape[0])
 
   def denominator(phi, same, other):
@@ -118,7 +123,7 @@ def log_denominators(
 def infonce_loss(
     phi1: jax.Array, phi2: jax.Array, psi1: jax.Array, psi2: jax.Array, *,
     temperature: float, beta: float, axis_name: str | None,
-) -> tuple[jax.Array, jax.Array | None]:
+) -> tuple[jax.Array, jax.Array]:
   """Computes BYOL's interpolation to a contrastive loss (section 5, appendix F.4).
 
   L = 4 - InfoNCE(v, v') - InfoNCE(v', v), with cosines S and B examples,
@@ -140,13 +145,11 @@ def infonce_loss(
 
   Returns:
     This device's mean, a scalar. And the share (0 to 1) of images whose other view is
-    the nearest one; None with beta = 0, which compares no images.
+    the nearest one.
   """
   chex.assert_rank(phi1, 2)
   chex.assert_equal_shape([phi1, phi2, psi1, psi2])
   positive = regression_loss(phi1, psi2) + regression_loss(phi2, psi1)
-  if beta == 0:
-    return jnp.mean(positive), None
   one, two, top1 = log_denominators(
       *map(l2_normalize, (phi1, phi2, psi1, psi2)), temperature=temperature,
       axis_name=axis_name)
@@ -187,8 +190,8 @@ def ntxent_loss(
 ) -> tuple[jax.Array, jax.Array]:
   """Computes SimCLR's loss (arXiv:2002.05709, equation 1), the *sum* of both views.
 
-  The paper's algorithm 1 averages over 2 N views; its code sums the two views of an
-  image and averages over N images: twice that. This is the code's.
+  SimCLR's algorithm 1 averages over 2 N views. Its authors' code sums the two views of
+  an image and averages over N images, which is twice that. This is the code's.
 
   Args:
     projection1: [n, P], of view 1 on this device.
@@ -273,11 +276,11 @@ def pair_loss(
 
   def direction(one, other, mask, log_q):
     others = gather(other, axis_name)
-    first = 0 if others.shape[0] == n else n * jax.lax.axis_index(axis_name)
     logits = similarities(one, others) / temperature - gather(log_q, axis_name)
     logits = jnp.where(mask, -jnp.inf, logits)
-    own = jnp.take_along_axis(logits, (first + jnp.arange(n))[:, None], axis=1)[:, 0]
-    return jax.nn.logsumexp(logits, axis=1) - own
+    own = own_rows(n, others.shape[0], axis_name)
+    positives = jnp.take_along_axis(logits, own[:, None], axis=1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=1) - positives
 
   both = 0.5 * (direction(a, p, masks[0], log_frequency[1])
                 + direction(p, a, masks[1], log_frequency[0]))

@@ -44,6 +44,8 @@ class Outputs(NamedTuple):
 class Model(NamedTuple):
   """The networks: transformed functions (images, is_training, views=1) -> Outputs.
 
+  `views` says how many parts of the batch are normalized by themselves (`norm.py`).
+
   `online` and `target` share the names of their parameters; the target has no
   predictor. `online` takes `tiles` [n, T, s, s, 3] where the model has a jigsaw.
   `encoder` is their first part, and returns the features alone.

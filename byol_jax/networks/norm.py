@@ -95,10 +95,11 @@ class BatchNorm(hk.Module):
     """Normalizes x.
 
     Args:
-      x: [views * n, ..., C]; the examples of one view are contiguous.
+      x: [views * n, ..., C], one view after the other.
       is_training: use (and record) the batch's statistics rather than the
         running averages.
-      views: how many views the batch holds.
+      views: how many parts the batch holds, each with statistics of its own: one for
+        each view or tile, or 1 for all together.
 
     Returns:
       An array like x.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from byol_jax.methods import losses
+from byol_jax.methods import method
 from byol_jax.networks.model import Model
 from byol_jax.training import supervised
 from byol_jax.views import make as views_lib
@@ -52,11 +53,11 @@ class Compound(NamedTuple):
           target_params, target_state, images, True, 2)
       loss = losses.byol_loss(*jnp.split(online.prediction, 2),
                               *jnp.split(target.projection, 2))
-      target_params = {
-          module: jax.tree.map(
-              lambda t, p: self.tau * t + (1 - self.tau) * jax.lax.stop_gradient(p),
-              leaves, params[module])
-          for module, leaves in target_params.items()}
+      # before the optimizer, one step later than in pretraining: a pass returns
+      # statistics, and the target is one of them
+      target_params = method.moving_average(
+          target_params, {module: jax.lax.stop_gradient(params[module])
+                          for module in target_params}, jnp.float32(1 - self.tau))
       anchor, _, _, positive = jnp.split(online.features, 4)
       return ({'pairs': jnp.concatenate([anchor, positive]), 'byol': loss},
               {'online': state, 'target': (target_params, target_state)})

@@ -66,7 +66,7 @@ def build(config: ml_collections.ConfigDict, num_images: int,
   spec = view_spec(config)
   learning_rate, ema_rate, optimizer = make_optimizer(config, num_images)
   method = make_method(config)
-  model = make_model(config, num_classes, mapped.AXIS, config.network.bn_groups)
+  model = make_model(config, num_classes, mapped.AXIS, pretrains=True)
   unmapped_model = make_model(config, num_classes, None)
   make_views = functools.partial(views_lib.make, spec=spec)
 
@@ -144,8 +144,8 @@ def eval_view(config: ml_collections.ConfigDict, image_size: int = 0,
 
 
 def make_model(config: ml_collections.ConfigDict, num_classes: int,
-               axis_name: str | None, bn_groups: int = 1) -> model_lib.Model:
-  """Builds the networks of a config; `bn_groups` is for pretraining alone."""
+               axis_name: str | None, pretrains: bool = False) -> model_lib.Model:
+  """Builds the networks of a config; only pretraining follows network.bn_groups."""
   n = config.network
   form = method_names.heads(config.method.name, n.heads)
   if n.projector_layers is not None:
@@ -157,7 +157,8 @@ def make_model(config: ml_collections.ConfigDict, num_classes: int,
       form=form, projector_hidden_size=n.projector_hidden_size,
       projection_size=n.projection_size,
       predictor_hidden_size=n.predictor_hidden_size, use_predictor=n.predictor,
-      bn_decay_rate=n.bn_decay_rate, bn_eps=n.bn_eps, bn_groups=bn_groups,
+      bn_decay_rate=n.bn_decay_rate, bn_eps=n.bn_eps,
+      bn_groups=n.bn_groups if pretrains else 1,
       num_classes=num_classes,
       precision=model_lib.PRECISIONS[n.precision], axis_name=axis_name)
 

@@ -134,38 +134,16 @@ def _loss(
   Returns:
     The total loss, and the other results of the pass.
   """
-  images = views.images
-  chex.assert_rank(images, 5)
   online_params, probe_params = trained
-
-  def run(network, params, net_state, which, **tiles):
-    """Runs a network on some views as one batch; outputs [V, n, .]."""
-    if max(which) >= len(images):
-      raise ValueError(f'{method.title} sees view {max(which)}, but there are only '
-                       f'{len(images)}, counted from 0')
-    chosen = (images if which == tuple(range(len(images)))
-              else jnp.stack([images[i] for i in which]))
-    shuffled = method.shuffled and network is model.target
-    if shuffled:
-      chosen = _in_order(chosen, views.order, axis_name)
-    groups = 1 if method.joint_statistics else len(which)
-    outputs, net_state = network.apply(
-        params, net_state, chosen.reshape(-1, *chosen.shape[2:]), True, groups, **tiles)
-    jigsaw, outputs = outputs.jigsaw, jax.tree.map(
-        lambda x: x.reshape(len(which), -1, *x.shape[1:]),
-        outputs._replace(jigsaw=None))
-    if shuffled:
-      outputs = jax.tree.map(
-          lambda x: _in_order(x, views.order, axis_name, back=True), outputs)
-    return outputs._replace(jigsaw=jigsaw), net_state
-
-  online, online_state = run(
-      model.online, online_params, state.online_state, method.online_views,
+  forward = functools.partial(_forward, views=views, method=method, axis_name=axis_name)
+  online, online_state = forward(
+      model.online, online_params, state.online_state, which=method.online_views,
       **({'tiles': views.tiles} if method.tiles else {}))
   target, target_state = None, state.target_state
   if method.target_views:
-    target, target_state = run(
-        model.target, state.target_params, target_state, method.target_views)
+    target, target_state = forward(
+        model.target, state.target_params, target_state, which=method.target_views,
+        shuffled=method.shuffled)
 
   outputs = Pass(online, target)
   loss, metrics = method.loss(outputs, state.carried, axis_name)
@@ -191,6 +169,54 @@ def _loss(
                 'probe_top1': 100 * losses.accuracy(logits, labels)}
   return total, _Said(online_state, target_state,
                       jax.lax.stop_gradient(outputs), metrics)
+
+
+def _forward(
+    network: hk.TransformedWithState,
+    params: hk.Params,
+    net_state: hk.State,
+    *,
+    views: Views,
+    which: tuple[int, ...],
+    method: Method,
+    axis_name: str | None,
+    shuffled: bool = False,
+    **tiles: jax.Array,
+) -> tuple[Outputs, hk.State]:
+  """Runs a network on some views as one batch.
+
+  Args:
+    network: the online or the target network.
+    params: its parameters.
+    net_state: its running averages.
+    views: of the sub-batch.
+    which: the views that it sees, counted from 0.
+    method: says whether they are normalized together.
+    axis_name: the mapped axis.
+    shuffled: whether it sees the examples in the order of `views.order`.
+    **tiles: of a jigsaw, for the online network.
+
+  Returns:
+    Fields [V, n, .] in the order of the examples, and the new running averages.
+  """
+  images = views.images
+  chex.assert_rank(images, 5)
+  if max(which) >= len(images):
+    raise ValueError(f'{method.title} sees view {max(which)}, but there are only '
+                     f'{len(images)}, counted from 0')
+  chosen = (images if which == tuple(range(len(images)))
+            else jnp.stack([images[i] for i in which]))
+  if shuffled:
+    chosen = _in_order(chosen, views.order, axis_name)
+  outputs, net_state = network.apply(
+      params, net_state, chosen.reshape(-1, *chosen.shape[2:]), True,
+      1 if method.joint_statistics else len(which), **tiles)
+  jigsaw, outputs = outputs.jigsaw, jax.tree.map(
+      lambda x: x.reshape(len(which), -1, *x.shape[1:]), outputs._replace(jigsaw=None))
+  if shuffled:
+    outputs = jax.tree.map(
+        lambda x: _in_order(x, views.order, axis_name, back=True), outputs)
+  return outputs._replace(jigsaw=jigsaw), net_state
 
 
 def _in_order(x: jax.Array, order: jax.Array, axis_name: str | None, *,
@@ -342,8 +368,8 @@ def update(
   return state._replace(step=step + 1), metrics
 
 
-def features(params: hk.Params, state: hk.State, images: jax.Array,
-             model: Model) -> Outputs:
+def evaluated(params: hk.Params, state: hk.State, images: jax.Array,
+              model: Model) -> Outputs:
   """Runs the online network in inference mode (running statistics).
 
   Args:

@@ -1,6 +1,7 @@
 """The augmentations by name: BYOL's T and T', and those of other methods.
 
-A name in RECIPES stands for two recipes and the crops that go with them, as published.
+A name in AUGMENTATIONS stands for two recipes and the crops that go with them, as
+published.
 `config.augmentations.apply` writes them into a config. What differs from the originals
 is in docs/augmentations.md.
 """
@@ -100,7 +101,7 @@ def _byol(**changes: float) -> Augmentation:
   return Augmentation(T._replace(**changes), T_PRIME._replace(**changes))
 
 
-RECIPES: dict[str, Augmentation] = {
+AUGMENTATIONS: dict[str, Augmentation] = {
     'byol': _byol(),
     'simclr_v1': _simclr(SIMCLR_V1),
     'simclr_v2': _simclr(SIMCLR_V2),

@@ -10,14 +10,14 @@ from byol_jax.training import build
 from byol_jax.views import recipes
 
 
-@pytest.mark.parametrize('name', recipes.RECIPES)
+@pytest.mark.parametrize('name', recipes.AUGMENTATIONS)
 def test_a_config_becomes_the_recipe(name):
   config = base()
   config.data.source = 'fake'
   before = config.data.to_dict()
   augmentations.apply(config, name)
   rules.validate(config)
-  spec, chosen = build.view_spec(config), recipes.RECIPES[name]
+  spec, chosen = build.view_spec(config), recipes.AUGMENTATIONS[name]
   assert spec.recipes == chosen[:2]
   assert (spec.area, spec.sampler) == (chosen.area, chosen.sampler)
   assert spec.mean == (before['mean'] if chosen.normalized else (0, 0, 0))

@@ -95,7 +95,7 @@ def _program(use_predictor, target, beta):
   def outputs(state, both):
     """What diagnostics.collapse_measures takes, and the targets in training."""
     networks = (state.online_params, state.online_state)
-    one, two = (step_lib.features(*networks, view, model) for view in both)
+    one, two = (step_lib.evaluated(*networks, view, model) for view in both)
     if not method.target_views:
       return (one.features, one.projection, two.projection, one.prediction,
               two.projection, two.projection)

@@ -279,7 +279,7 @@ def test_features_use_the_running_statistics(state):
   batch = _views(1, dtype=np.float32)
   new, _ = _update()(state, batch)
   images = batch['views'][0, :, 0]
-  encode = jax.jit(lambda s, x: step_lib.features(
+  encode = jax.jit(lambda s, x: step_lib.evaluated(
       s.online_params, s.online_state, x, _make_model()))
   outputs = encode(new, images)
   assert outputs.features.shape == (BATCH, 8)

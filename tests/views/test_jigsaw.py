@@ -18,7 +18,7 @@ from byol_jax.views import recipes
 _FILE = pathlib.Path(__file__).parents[1] / 'fixtures' / 'torch_ops.npz'
 KEY = jax.random.PRNGKey(0)
 SMALL = crops.Jigsaw(size=30, tile=7)
-NEUTRAL = recipes.RECIPES['table17/crop_only'].view1
+NEUTRAL = recipes.AUGMENTATIONS['table17/crop_only'].view1
 
 
 def _u(n, *, flip=0.9, rows=0.0, columns=0.0, order=None):

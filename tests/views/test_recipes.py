@@ -27,7 +27,7 @@ def _jitter(recipe):
     ('infomin', (.8, .8, .8, .2), (.5, .5), (.2, 1), 'torchvision'),
     ('simsiam', (.4, .4, .4, .1), (.5, .5), (.2, 1), 'torchvision')])
 def test_the_published_values(name, jitter, blur, area, sampler):
-  chosen = recipes.RECIPES[name]
+  chosen = recipes.AUGMENTATIONS[name]
   for recipe in chosen[:2]:
     assert _jitter(recipe) == pytest.approx(jitter)
     assert (recipe.flip, recipe.jitter, recipe.grayscale) == (0.5, 0.8, 0.2)
@@ -54,11 +54,11 @@ def test_the_strength_scales_the_jitter_only():
 
 
 def test_the_rows_of_table_17():
-  rows = {name.partition('/')[2]: chosen for name, chosen in recipes.RECIPES.items()
+  rows = {name.partition('/')[2]: chosen for name, chosen in recipes.AUGMENTATIONS.items()
           if name.startswith('table17/')}
   assert len(rows) == 13
   for name, chosen in rows.items():
-    assert chosen[2:] == recipes.RECIPES['byol'][2:]  # crops never change
+    assert chosen[2:] == recipes.AUGMENTATIONS['byol'][2:]  # crops never change
     if name.startswith('remove_'):
       changed = [[field for field in recipes.Recipe._fields
                   if getattr(recipe, field) != getattr(of, field)]
@@ -74,7 +74,7 @@ def test_the_rows_of_table_17():
 
 def test_crop_only_is_the_crop():
   """Nothing else is done, and the crop is that of the full recipe."""
-  only = recipes.RECIPES['table17/crop_only']
+  only = recipes.AUGMENTATIONS['table17/crop_only']
   images = np.random.default_rng(0).integers(0, 256, (4, 24, 30, 3)).astype(np.uint8)
   batch = {name: jnp.arange(4) for name in ('rows', 'examples')}
   def views(spec):
@@ -95,4 +95,4 @@ def test_crop_only_is_the_crop():
 
 
 def test_names_of_samplers():
-  assert {chosen.sampler for chosen in recipes.RECIPES.values()} == set(crops.SAMPLERS)
+  assert {chosen.sampler for chosen in recipes.AUGMENTATIONS.values()} == set(crops.SAMPLERS)
