@@ -47,9 +47,8 @@ def main():
   queries, _ = _features(rng, args.test, args.size)
 
   start = time.perf_counter()
-  knn.fit(x, y, k=config.evaluation.knn_k,
-          temperature=config.evaluation.knn_temperature,
-          num_classes=_CLASSES).scores(queries)
+  voting = knn.Voting(config.evaluation.knn_k, config.evaluation.knn_temperature)
+  knn.fit(x, y, voting, num_classes=_CLASSES).scores(queries)
   knn_s = time.perf_counter() - start
 
   start = time.perf_counter()

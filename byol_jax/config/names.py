@@ -4,6 +4,8 @@ PRETRAIN = ('pretrain',)
 LEARNING = ('pretrain', 'preflight', 'preview')  # they build the train step
 CHOOSING = ('linear_eval', 'logistic', 'finetune')  # on held-out training images
 MEASURING = ('knn',) + CHOOSING
+TUNING = ('finetune', 'finetune_pairs')  # they train the encoder
+ON_CROPS = ('linear_eval',) + TUNING
 # Their results lie beside the weights, in a folder of the config's name.
 BESIDE = MEASURING + ('finetune_pairs', 'retrieve', 'embed', 'index', 'export')
 EVALUATING = BESIDE + ('report',)  # these take `weights`

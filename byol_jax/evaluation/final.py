@@ -24,32 +24,29 @@ CALIBRATION_IMAGES = 2048                 # for the untrained encoder's statisti
 
 
 def measure(
-    features: features_lib.Encode, split: splits.Split, *, k: int,
-    temperature: float, seed: int,
+    features: features_lib.Encode, split: splits.Split, *, voting: knn.Voting,
+    seed: int,
 ) -> tuple[dict[str, float], dict[str, Any], dict[str, Any]]:
   """Measures the k-NN and linear accuracy of one encoder's features.
 
   Args:
     features: (data, rows) -> Features.
     split: the images.
-    k: neighbours.
-    temperature: the temperature of their votes.
+    voting: how neighbours vote.
     seed: the seed of the linear probe's held-out part.
 
   Returns:
     Figures in percent, their protocols, and `confusion.by_class` of the k-NN.
   """
   train, test = features(*split.train), features(*split.test)
-  train_labels, test_labels = (
-      data.labels[of.rows] for (data, _), of in (
-          (split.train, train), (split.test, test)))
+  train_labels = split.train[0].labels[train.rows]
+  test_labels = split.test[0].labels[test.rows]
   classes = table.num_classes(split.train[0])
   queries, test_labels = checks.check_labelled(test.x, test_labels, classes, 'test')
   # with one image of each class there is nothing to choose on
   can_choose = np.bincount(train_labels).max(initial=0) > 1
   classifiers = {
-      'knn': knn.fit(train.x, train_labels, k=min(k, len(train_labels)),
-                     temperature=temperature, num_classes=classes),
+      'knn': knn.fit(train.x, train_labels, voting, num_classes=classes),
       'linear': logistic.fit(
           train.x, train_labels, logistic.Penalties(
               L2_GRID if can_choose else L2_GRID[len(L2_GRID) // 2:][:1],
@@ -67,7 +64,7 @@ def measure(
 
 
 def final(encoder: encode.Inference, trained: Any, untrained: Any, split: splits.Split,
-          *, method: str, k: int, temperature: float, image_size: int,
+          *, method: str, voting: knn.Voting, image_size: int,
           seed: int) -> dict[str, Any]:
   """Measures the trained encoder, the untrained one and raw pixels.
 
@@ -77,8 +74,7 @@ def final(encoder: encode.Inference, trained: Any, untrained: Any, split: splits
     untrained: likewise at step 0; its statistics are made here.
     split: the images.
     method: the name of the method that trained it.
-    k: neighbours of the k-NN.
-    temperature: the temperature of their votes.
+    voting: how neighbours vote.
     image_size: the size of the encoder's input.
     seed: the seed of all random choices.
 
@@ -102,8 +98,7 @@ def final(encoder: encode.Inference, trained: Any, untrained: Any, split: splits
       'data': data.name,
   }
   for name, features in kinds.items():
-    results[name], how, by_class = measure(features, split, k=k,
-                                           temperature=temperature, seed=seed)
+    results[name], how, by_class = measure(features, split, voting=voting, seed=seed)
     if name == method:
       results['by_class'] = by_class
     protocol[f'{name}_classifiers'] = how

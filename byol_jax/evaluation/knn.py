@@ -7,6 +7,8 @@ exp(cosine / temperature). Exact search; nothing is learned.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,19 +23,48 @@ _TILE = 32_768  # training rows on the devices at a time
 _QUERIES = 512  # test rows a device takes at a time; with a tile they bound the memory
 
 
-def fit(train_features: np.ndarray, train_labels: np.ndarray, *, k: int,
-        temperature: float, num_classes: int) -> Classifier:
+class Voting(NamedTuple):
+  """The rule of the vote.
+
+  Attributes:
+    k: how many neighbours vote; all, where there are fewer.
+    temperature: T above 0 in the weight exp(cosine / T).
+  """
+  k: int
+  temperature: float
+
+  def votes(self, similarities: np.ndarray, labels: np.ndarray,
+            num_classes: int) -> np.ndarray:
+    """Computes the votes of each query's neighbours for their classes.
+
+    Args:
+      similarities: [M, k] cosines, descending.
+      labels: int [M, k] of the neighbours, in [0, num_classes).
+      num_classes: number of classes.
+
+    Returns:
+      float64 [M, num_classes]; the nearest one's weight is 1.
+    """
+    # relative to the nearest, so that no temperature overflows
+    weights = np.exp((similarities - similarities[:, :1]).astype(np.float64)
+                     / self.temperature)
+    result = np.zeros((len(labels), num_classes))
+    np.add.at(result, (np.arange(len(labels))[:, None], labels), weights)
+    return result
+
+
+def fit(train_features: np.ndarray, train_labels: np.ndarray, voting: Voting, *,
+        num_classes: int) -> Classifier:
   """Makes the k-NN classifier, a weighted vote of the k nearest training images.
 
   Args:
     train_features: [N, D].
     train_labels: [N], in [0, num_classes).
-    k: neighbours, at most N.
-    temperature: T above 0 in the weight exp(cosine / T).
+    voting: the rule of the vote.
     num_classes: number of classes.
 
   Returns:
-    The classifier, of features [M, D].
+    The classifier, of features [M, D]; its protocol has the k that votes.
 
   Raises:
     UserError: features are not finite, or labels out of range.
@@ -41,42 +72,22 @@ def fit(train_features: np.ndarray, train_labels: np.ndarray, *, k: int,
   train_features, train_labels = checks.check_labelled(
       train_features, train_labels, num_classes, 'training')
   num_train, size = train_features.shape
+  k = min(voting.k, num_train)
 
   def scores(features: np.ndarray) -> np.ndarray:
     similarities, rows = nearest(train_features, features, k)
-    return votes(similarities, train_labels[rows], temperature, num_classes)
+    return voting.votes(similarities, train_labels[rows], num_classes)
 
   return Classifier(scores, {}, {
       'method': 'weighted k-nearest neighbours, exact',
       'similarity': 'cosine',
       'weight': 'exp(cosine / temperature)',
       'k': k,
-      'temperature': float(temperature),
+      'temperature': float(voting.temperature),
       'train_images': num_train,
       'feature_size': size,
       'num_classes': num_classes,
   })
-
-
-def votes(similarities: np.ndarray, labels: np.ndarray, temperature: float,
-          num_classes: int) -> np.ndarray:
-  """Computes the votes of each query's neighbours for their classes.
-
-  Args:
-    similarities: [M, k] cosines, descending.
-    labels: int [M, k] of the neighbours, in [0, num_classes).
-    temperature: T in the weight exp(cosine / T).
-    num_classes: number of classes.
-
-  Returns:
-    float64 [M, num_classes]; the nearest one's weight is 1.
-  """
-  # relative to the nearest, so that no temperature overflows
-  weights = np.exp((similarities - similarities[:, :1]).astype(np.float64)
-                   / temperature)
-  result = np.zeros((len(labels), num_classes))
-  np.add.at(result, (np.arange(len(labels))[:, None], labels), weights)
-  return result
 
 
 def nearest(train: np.ndarray, queries: np.ndarray,

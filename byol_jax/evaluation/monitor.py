@@ -37,15 +37,14 @@ class Neighbours:
   """k-NN accuracy on some training images, against others."""
 
   def __init__(self, encoder: encode.Inference, train: table.Data, *, examples: int,
-               k: int, temperature: float, seed: int):
+               voting: knn.Voting, seed: int):
     """Chooses the images.
 
     Args:
       encoder: runs networks over images.
       train: labelled training images, two or more.
       examples: how many neighbours to choose from; no more are queries.
-      k: neighbours that vote.
-      temperature: the temperature of their votes.
+      voting: how neighbours vote.
       seed: the seed of the choice.
     """
     self._encoder, self._train = encoder, train
@@ -53,11 +52,11 @@ class Neighbours:
     self._rows = encode.subset(train.size, examples + num_queries, seed)
     self._is_query = np.isin(np.arange(len(self._rows)), encode.subset(
         len(self._rows), num_queries, seed + 1))
-    self._k, self._temperature = k, temperature
+    self._voting = voting
     self.description = (
         f'{wording.count(num_queries, "training image")} against '
         f'{wording.count(len(self._rows) - num_queries, "other")}, '
-        f'k {min(k, len(self._rows) - num_queries)}')
+        f'k {min(voting.k, len(self._rows) - num_queries)}')
 
   def top1(self, networks: Any) -> float | None:
     """Returns the accuracy in percent; None if too many images cannot be read."""
@@ -67,8 +66,8 @@ class Neighbours:
     if asked.all() or not asked.any():
       return None
     classifier = knn.fit(
-        x[~asked], labels[~asked], k=min(self._k, int(np.sum(~asked))),
-        temperature=self._temperature, num_classes=table.num_classes(self._train))
+        x[~asked], labels[~asked], self._voting,
+        num_classes=table.num_classes(self._train))
     return scores.top_k_accuracy(
         classifier.scores(x[asked]), labels[asked], 1)
 

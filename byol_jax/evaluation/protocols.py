@@ -82,19 +82,17 @@ class Fitted(NamedTuple):
 
 
 class Knn(NamedTuple):
-  """k-NN: how many neighbours vote, and the temperature of their votes."""
-  k: int
-  temperature: float
+  """k-NN, which learns nothing."""
+  voting: knn.Voting
 
   def fit(self, train: Training) -> Fitted:
     """Takes the training images as neighbours."""
     rows, x, y = train.features()
-    k = min(self.k, len(x))  # as pretraining does
-    if k < self.k:
+    if len(x) < self.voting.k:
       _console.warning('config key evaluation.knn_k is %d, more than the %d training '
-                       'images: all of them vote', self.k, k)
-    return Fitted(knn.fit(x, y, k=k, temperature=self.temperature,
-                          num_classes=train.num_classes), rows, train.test_features)
+                       'images: all of them vote', self.voting.k, len(x))
+    return Fitted(knn.fit(x, y, self.voting, num_classes=train.num_classes), rows,
+                  train.test_features)
 
 
 class Logistic(NamedTuple):

@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from byol_jax import wording
+from byol_jax.config import names as task_names
 from byol_jax.data.sources import table
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
@@ -21,6 +22,7 @@ from byol_jax.evaluation import checks
 from byol_jax.evaluation import confusion
 from byol_jax.evaluation import figures as figures_lib
 from byol_jax.evaluation import finetune
+from byol_jax.evaluation import knn
 from byol_jax.evaluation import linear
 from byol_jax.evaluation import logistic
 from byol_jax.evaluation import protocols
@@ -99,9 +101,11 @@ def _check(train: table.Data, test: table.Data | None,
                     'measures are in metrics.jsonl')
   if isinstance(train.labels, np.ndarray):  # else they come with the images
     checks.check_classes(train.labels)
-  if task == 'knn' and test is not None and config.evaluation.seeds > 1:
-    raise UserError(f'config key evaluation.seeds is {config.evaluation.seeds}: k-NN '
-                    'has nothing random, all would be the same; leave it out')
+  if (task not in task_names.CHOOSING and test is not None
+      and config.evaluation.seeds > 1):
+    raise UserError(f'config key evaluation.seeds is {config.evaluation.seeds}: '
+                    f'task={task} has nothing random, all would be the same; leave it '
+                    'out')
 
 
 def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
@@ -130,8 +134,8 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
     classifiers[kind] = each[0].how if len(each) == 1 else [one.how for one in each]
   last = each[-1]
   count = str(last.num_train)
-  if task == 'finetune':
-    count = f'{each[0].how["labelled_images"]} of {count}'
+  if (labelled := each[0].how.get('labelled_images')) is not None:
+    count = f'{labelled} of {count}'
   left_out = data_lib.left_out(train=train, test=test)
   return results | {'task': task, 'protocol': named.protocol() | {
       'data': train.name,
@@ -175,7 +179,7 @@ def _kinds(named: subject.Named) -> tuple[str, ...]:
   if not config.evaluation.baselines:
     return kinds[:1]
   # raw pixels have no network to fine-tune
-  return kinds[:-1] if config.task == 'finetune' else kinds
+  return kinds[:-1] if config.task in task_names.TUNING else kinds
 
 
 def _metric(named: subject.Named) -> str:
@@ -191,7 +195,8 @@ def _protocol(named: subject.Named) -> Any:
   """Returns the protocol of `protocols` that the task names, with its values."""
   config = named.config
   if config.task == 'knn':
-    return protocols.Knn(config.evaluation.knn_k, config.evaluation.knn_temperature)
+    c = config.evaluation
+    return protocols.Knn(knn.Voting(c.knn_k, c.knn_temperature))
   if config.task == 'logistic':
     c = config.logistic
     return protocols.Logistic(logistic.Penalties(

@@ -28,6 +28,7 @@ from byol_jax.devices import prefetch as prefetch_lib
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import figures
 from byol_jax.evaluation import final
+from byol_jax.evaluation import knn
 from byol_jax.evaluation import monitor as monitor_lib
 from byol_jax.evaluation import splits
 from byol_jax.methods import names as method_names
@@ -203,8 +204,8 @@ def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Inference,
   neighbours = None
   if train.labels is not None and size > 1:
     neighbours = monitor_lib.Neighbours(
-        encoder, train, examples=options.examples, k=options.knn_k,
-        temperature=options.knn_temperature, seed=config.seed)
+        encoder, train, examples=options.examples,
+        voting=knn.Voting(options.knn_k, options.knn_temperature), seed=config.seed)
     every = wording.count(_measure_every(config, size), 'step')
     _console.info('k-NN every %s: %s', every, neighbours.description)
   examples = min(options.examples, size)
@@ -226,23 +227,23 @@ def _finish(opened: begin.Run, state: TrainState, encoder: encode.Inference,
             neighbours: monitor_lib.Neighbours | None, results: dict[str, Any],
             results_path: str) -> None:
   """Measures the trained encoder beside its baselines, and writes results.json."""
-  config = opened.config
-  if config.evaluation.final and opened.train.labels is not None:
+  config, options = opened.config, opened.config.evaluation
+  if options.final and opened.train.labels is not None:
     untrained = opened.program.init()
     results |= final.final(
         encoder, (state.online_params, state.online_state),
         mapped.replicate((untrained.online_params, untrained.online_state)),
-        splits.Split(opened.train, opened.test, most=config.evaluation.final_images,
+        splits.Split(opened.train, opened.test, most=options.final_images,
                      seed=config.seed),
-        method=method_names.kind(config.method), k=config.evaluation.knn_k,
-        temperature=config.evaluation.knn_temperature,
+        method=method_names.kind(config.method),
+        voting=knn.Voting(options.knn_k, options.knn_temperature),
         image_size=opened.program.eval_spec.image_size, seed=config.seed)
     if neighbours:
       results['protocol']['during_training'] = (
           f'knn_top1 of metrics.jsonl: {neighbours.description}')
     _console.info('\n%s\n(%s)', figures.results_table(results),
                   results['protocol']['images'])
-  elif config.evaluation.final:
+  elif options.final:
     results['protocol'] = {'images': 'no labels: nothing to measure accuracy on'}
   for part in (opened.train, opened.test):
     if part is not None:

@@ -28,6 +28,7 @@ from byol_jax.errors import TransientError
 from byol_jax.errors import UserError
 from byol_jax.evaluation import encode
 from byol_jax.evaluation import figures as figures_lib
+from byol_jax.evaluation import knn
 from byol_jax.evaluation import rows as rows_lib
 from byol_jax.evaluation import scores
 from byol_jax.evaluation import subject as subject_lib
@@ -188,9 +189,9 @@ def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDic
   pictures = _pictures(shown, program, resolved, features)
   if (features and len(features.rows) > 1 and train.labels is not None
       and 'by_class' not in journal.results):
-    k, temperature = trained.evaluation.knn_k, trained.evaluation.knn_temperature
-    journal = journal._replace(results=journal.results | {
-        'by_class': shown.by_class(features, k, temperature)})
+    options = trained.evaluation
+    journal = journal._replace(results=journal.results | {'by_class': shown.by_class(
+        features, knn.Voting(options.knn_k, options.knn_temperature))})
   return journal, pictures._replace(missing=[*missing, *pictures.missing])
 
 

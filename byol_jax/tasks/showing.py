@@ -126,12 +126,12 @@ class Showing:
         [str(name) for name in table.names_of(self.data, rows[drawn], self._split)],
         self.labels(rows[drawn]), self._sheet[1], len(rows))
 
-  def by_class(self, features: Features, k: int, temperature: float) -> dict[str, Any]:
+  def by_class(self, features: Features, voting: knn.Voting) -> dict[str, Any]:
     """Returns `confusion.by_class` of k-NN, each image against all the others."""
     rows, x = features
     labels = np.asarray(self.data.labels[rows])
-    found, cosines = overview.nearest(x, range(len(rows)), k)
-    votes = knn.votes(cosines, labels[found], temperature, labels.max() + 1)
+    found, cosines = overview.nearest(x, range(len(rows)), voting.k)
+    votes = voting.votes(cosines, labels[found], labels.max() + 1)
     return confusion.by_class(
         votes.argmax(axis=1), labels, self.data.class_names,
         f'k-NN, each of {wording.count(len(rows), "training image")} against the '

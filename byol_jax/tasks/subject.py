@@ -13,6 +13,7 @@ import numpy as np
 
 from byol_jax import __version__
 from byol_jax.config import keys as keys_lib
+from byol_jax.config import names as task_names
 from byol_jax.config import rules
 from byol_jax.data import fingerprint
 from byol_jax.data.sources import table
@@ -92,11 +93,11 @@ class Named(NamedTuple):
     task, spec = self.config.task, self.encoder.spec
     protocol = self.weights.describe() | {
         'encoder': 'frozen: running statistics, features before the heads'
-        if not task.startswith('finetune') else 'the beginning of the training',
+        if task not in task_names.TUNING else 'the beginning of the training',
     } | subject_lib.preparation(self.weights, self.encoder) | {
         'splits': [self.data.data.train_split, self.data.data.test_split],
         'version': __version__, 'jax': jax.__version__}
-    if task in ('linear_eval', 'finetune', 'finetune_pairs'):
+    if task in task_names.ON_CROPS:
       protocol |= {'crop_area': list(spec.area), 'crop_aspect': list(spec.aspect)}
     return protocol
 

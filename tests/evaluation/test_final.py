@@ -5,6 +5,7 @@ import pytest
 
 from byol_jax.data.sources.table import Images
 from byol_jax.evaluation import final
+from byol_jax.evaluation import knn
 from byol_jax.evaluation import splits
 from byol_jax.evaluation.features import Features
 
@@ -18,7 +19,7 @@ def test_a_class_for_each_image_does_not_end_the_run():
   features = lambda data, rows: Features(
       rows, data.images[rows].reshape(len(rows), -1) / 255)
   split = splits.Split(images(6), images(6), most=None, seed=0)
-  figures, protocol, by_class = final.measure(features, split, k=20, temperature=.07, seed=0)
+  figures, protocol, by_class = final.measure(features, split, voting=knn.Voting(20, .07), seed=0)
   assert set(figures) == {'knn_top1', 'linear_top1'}
   assert protocol['linear']['l2'] == 1e-3 and protocol['knn']['k'] == 6
   right, count = (sum(row[i] for row in by_class['classes']) for i in (2, 1))

@@ -17,10 +17,9 @@ def clusters(num, classes=8, size=12, seed=0, noise=1.2):
   return features.astype(np.float32), labels
 
 
-def accuracy(train, test, **settings):
-  settings = dict(k=20, temperature=.07, num_classes=8) | settings
-  classifier = knn.fit(*train, **settings)
-  features, labels = checks.check_labelled(*test, settings['num_classes'], 'test')
+def accuracy(train, test, k=20, temperature=.07, num_classes=8):
+  classifier = knn.fit(*train, knn.Voting(k, temperature), num_classes=num_classes)
+  features, labels = checks.check_labelled(*test, num_classes, 'test')
   return (scores.measure(classifier.scores(features), labels)
           | {'protocol': classifier.protocol})
 

@@ -26,7 +26,8 @@ def make_data(n):
 
 
 def neighbours(encoder, train):
-  return monitor.Neighbours(encoder, train, examples=20, k=5, temperature=0.07, seed=0)
+  return monitor.Neighbours(encoder, train, examples=20,
+                            voting=monitor.knn.Voting(5, 0.07), seed=0)
 
 
 def test_queries_are_training_images_and_no_neighbours(monkeypatch):
@@ -35,9 +36,9 @@ def test_queries_are_training_images_and_no_neighbours(monkeypatch):
   assert knn.description == '20 training images against 20 others, k 5'
   fitted, asked = [], []
   fit = monitor.knn.fit
-  def fit_and_note(features, labels, **more):
+  def fit_and_note(features, labels, voting, **more):
     fitted.append(len(labels))
-    classifier = fit(features, labels, **more)
+    classifier = fit(features, labels, voting, **more)
     def scores(queries):
       asked.append(len(queries))
       return classifier.scores(queries)

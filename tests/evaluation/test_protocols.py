@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from byol_jax.data.sources import table
+from byol_jax.evaluation import knn
 from byol_jax.evaluation import linear
 from byol_jax.evaluation import logistic
 from byol_jax.evaluation import protocols
@@ -36,7 +37,7 @@ def _train(tmp_path):
 
 
 @pytest.mark.parametrize('protocol', [
-    protocols.Knn(3, 0.07), protocols.Logistic(logistic.Penalties([1e-3], False)),
+    protocols.Knn(knn.Voting(3, 0.07)), protocols.Logistic(logistic.Penalties([1e-3], False)),
     protocols.Linear('auto', linear.Schedule((.1, .01), 20)),
     protocols.Linear('cached', linear.Schedule((1.,), 20))],
     ids=['knn', 'logistic', 'linear, auto', 'linear, cached'])

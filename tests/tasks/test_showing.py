@@ -7,6 +7,7 @@ import pytest
 from byol_jax.config import base
 from byol_jax.config import schedule
 from byol_jax.data.sources import open as open_lib
+from byol_jax.evaluation import knn
 from byol_jax.evaluation.features import Features
 from byol_jax.tasks import showing
 from byol_jax.training import build
@@ -51,10 +52,11 @@ def test_one_image(data):
 def test_by_class_leaves_the_image_itself_out(data):
   labels = np.asarray(data.labels)
   x = np.eye(2)[labels] + np.random.default_rng(0).normal(size=(12, 2)) / 100
-  found = showing.Showing(data, 'train').by_class(Features(np.arange(12), x), 3, 0.07)
+  found = showing.Showing(data, 'train').by_class(
+      Features(np.arange(12), x), knn.Voting(3, 0.07))
   assert found['of'] == 12 and found['confused'] == []
   alone = showing.Showing(data, 'train').by_class(
-      Features(np.array([0, 11]), x[[0, 11]]), 3, 0.07)
+      Features(np.array([0, 11]), x[[0, 11]]), knn.Voting(3, 0.07))
   assert sum(right for *_, right in alone['classes']) == 0
 
 
