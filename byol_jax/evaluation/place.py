@@ -87,7 +87,7 @@ def opened(path: str, *, is_named: bool, config: dict[str, Any], found: dict[str
     is_named: whether the user has named it: then it is taken, or refused.
     config: the evaluation's config, as a dict.
     found: facts about the encoder and the data.
-    free_keys: beginnings of the keys that may differ in the same evaluation.
+    free_keys: the keys that may differ in the same evaluation.
     defaults: the defaults of all keys, flat.
 
   Yields:

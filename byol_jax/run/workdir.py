@@ -123,7 +123,7 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
     workdir: the bucket that the folder stands for; else the same folder.
     config: resolved, as a dict.
     found: number, classes and fingerprint of the data; other images are another run.
-    free_keys: beginnings of the keys that may change.
+    free_keys: the keys that may change.
     defaults: as for `require_same`.
 
   Raises:
@@ -205,7 +205,7 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
     old: the earlier config, maybe of an older version.
     new: the present config.
     where: the place of the earlier config, for messages.
-    free_keys: beginnings of the keys that may differ.
+    free_keys: the keys that may differ.
     defaults: {'data.path': value, ...}, for keys that an older version did not have.
       These values keep the old behaviour.
 
@@ -216,7 +216,7 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
   new = dict(defaults) | files_lib.flatten(json.loads(json.dumps(new)))
   differ = [key for key in sorted(old.keys() | new.keys())
             if old.get(key) != new.get(key)
-            and not key.startswith((f'{ENVIRONMENT}.', *free_keys))]
+            and key not in free_keys and not key.startswith(f'{ENVIRONMENT}.')]
   changed = [key for key in differ if key.startswith('data_found.')]
   if changed and changed == differ:
     raise AnotherRun(

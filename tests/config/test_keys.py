@@ -105,14 +105,6 @@ def test_what_describes_the_encoder():
   assert set(keys.of_the_weights()) == _that_begin(_OF_THE_WEIGHTS)
 
 
-@pytest.mark.parametrize('task', task_names.TASKS)
-def test_no_free_key_hides_another(task):
-  """Names of keys are compared as beginnings."""
-  free = keys.free(task)
-  assert not [name for name in keys.KEYS
-              if name not in free and name.startswith(free)]
-
-
 def test_a_config_without_a_key_had_what_was_then():
   was, now = keys.was(), files_lib.flatten(keys.base())
   assert {name for name in now if now[name] != was[name]} == {
