@@ -5,6 +5,7 @@ And who is tested where: tests/ mirrors byol_jax/, file for file.
 
 import ast
 import pathlib
+import re
 
 TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = TESTS.parent / 'byol_jax'
@@ -135,3 +136,14 @@ def test_every_module_has_a_test_file_of_its_name():
   assert without == TESTED_ELSEWHERE.keys(), (
       'tests/ mirrors byol_jax/: the test of run/lock.py is tests/run/test_lock.py')
   assert all((TESTS / test).is_file() for test in TESTED_ELSEWHERE.values())
+
+
+def test_every_room_says_what_is_in_it():
+  for room in sorted(path.parent for path in ROOT.rglob('__init__.py')):
+    if room == ROOT or 'samples' in room.parts:
+      continue
+    said = ast.get_docstring(ast.parse((room / '__init__.py').read_text('utf-8')))
+    assert said, f'{room} has no docstring: name its files in the order of reading'
+    gone = [file for file in re.findall(r'[a-z_]+\.py', said)
+            if not (room / file).exists()]
+    assert not gone, f'{room}/__init__.py names {gone}, which are gone'

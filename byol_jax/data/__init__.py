@@ -1,4 +1,8 @@
-"""Images: sources, decoding, their order."""
+"""Images: from where they come to the batches of one host. Nothing here knows jax.
+
+Read in the way of an image: sources/ finds it, records/ reads it where one file holds
+many, images/ decodes it, feed/ says which comes when and makes batches.
+"""
 
 
 def __getattr__(name: str):

@@ -1,4 +1,9 @@
-"""Finding what looks alike: figures, indexes, and what people click."""
+"""Finding what looks alike: figures, indexes, and what people click.
+
+neighbours.py searches, metrics.py says how good a ranking is. index.py is a catalogue
+that can be asked, kept by store.py. learn.py learns from pairs.py, by a head on frozen
+features (head.py) or the encoder with it; batches.py draws the pairs.
+"""
 
 from typing import Any
 

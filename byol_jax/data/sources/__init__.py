@@ -1,0 +1,6 @@
+"""What config key data.source names: one file a source.
+
+table.py says what a source is asked for and what it returns. names.py is the catalogue,
+open.py opens a source by its name, auto.py finds the name for a path. labels.py numbers
+the classes of all sources, parts.py divides files into parts such as train and test.
+"""
