@@ -138,7 +138,7 @@ def measure(folder, epochs, seed):
   print(f'{size} products teach, {len(names) - size} test; {len(images)} drawings '
         'pretrain', flush=True)
   weights = weights_lib.load(pretrain(folder, images, epochs, seed), 'online')
-  encoder = subject.make_encoder(weights, image_size=_SIDE, center_share=1.0,
+  inference = subject.make_inference(weights, image_size=_SIDE, center_share=1.0,
                                  batch_size=256)
   images = table.Images(images, None, None, 'drawings')
   for asked, moved in (('as drawn', None), ('moved and scaled', rng)):
@@ -146,7 +146,7 @@ def measure(folder, epochs, seed):
         [drawn(pngs['google'][name], moved) for name in names]
         + [drawn(pngs['twitter'][name]) for name in names]), None, None, 'shops')
     for kind in reversed(figures.kinds('byol')):
-      x = subject.make(kind, weights, encoder, features_lib.Store(None, 256), images,
+      x = subject.make(kind, weights, inference, features_lib.Store(None, 256), images,
                        np.arange(images.size)).features(
                            shops, np.arange(shops.size), is_test=False).x
       yield asked, kind, 'none', recalls(x, size)

@@ -70,7 +70,7 @@ def _cpu_seconds() -> float:
 def ours(source, threads: int, steps: int) -> None:
   for _ in stream.train_batches(
       source, CropSpec(_SIZE), seed=0, start_step=0, num_steps=steps,
-      batch_size=_BATCH, rows_of_host=np.arange(_BATCH), threads=threads):
+      batch_size=_BATCH, examples_of_host=np.arange(_BATCH), threads=threads):
     pass
 
 
@@ -196,13 +196,13 @@ def make_smaller(path: str, short_side: int, folder: str, **how):
   config.data.source, config.data.path, config.data.test_split = 'folder', path, ''
   config.prepare.update(output=folder, short_side=short_side, **how)
   prepare.run(config)
-  records = open_lib.open_source('prepared', path=folder, split='train')
+  records = open_lib.open_part('prepared', path=folder, split='train')
   files = os.path.join(folder, 'files')
   os.makedirs(files)
   for k in range(records.size):
     with open(os.path.join(files, f'{k:08d}.jpg'), 'wb') as f:
       f.write(records.read(k))
-  return records, open_lib.open_source('folder', path=files)
+  return records, open_lib.open_part('folder', path=files)
 
 
 def measure(own, source, threads: int, seconds: float,
@@ -285,7 +285,7 @@ def main() -> int:
                       help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
   try:
-    source = open_lib.open_source('folder', path=arguments.images)
+    source = open_lib.open_part('folder', path=arguments.images)
   except UserError as error:
     print(f'benchmarks/input.py: {error}', file=sys.stderr)
     return 2

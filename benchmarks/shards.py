@@ -18,7 +18,7 @@ def _write_folder(files: list[bytes], folder: str) -> table.Encoded:
   for k, data in enumerate(files):
     with open(f'{folder}/{k:08d}.jpg', 'wb') as f:
       f.write(data)
-  return open_lib.open_source('folder', path=folder)
+  return open_lib.open_part('folder', path=folder)
 
 
 def _write_tars(files: list[bytes], folder: str) -> table.Encoded:
@@ -28,7 +28,7 @@ def _write_tars(files: list[bytes], folder: str) -> table.Encoded:
         info = tarfile.TarInfo(f'{k:08d}.jpg')
         info.size = len(data)
         tar.addfile(info, io.BytesIO(data))
-  return open_lib.open_source('tar', path=folder)
+  return open_lib.open_part('tar', path=folder)
 
 
 def _write_parquet(files: list[bytes], folder: str, compression: str) -> table.Encoded:
@@ -42,7 +42,7 @@ def _write_parquet(files: list[bytes], folder: str, compression: str) -> table.E
         pyarrow.table({'image': column}), f'{folder}/{first:08d}.parquet',
         compression=compression, row_group_size=100, use_dictionary=False)
   records.KEPT = 20 << 20  # as if there were more than fit
-  return open_lib.open_source('parquet', path=folder)
+  return open_lib.open_part('parquet', path=folder)
 
 
 def _write_tfrecord(files: list[bytes], folder: str) -> table.Encoded:
@@ -53,7 +53,7 @@ def _write_tfrecord(files: list[bytes], folder: str) -> table.Encoded:
           'image': tfds.features.Image(shape=(None, None, 3), encoding_format='jpeg')}),
       split_datasets={'train': [(k, {'image': data}) for k, data in enumerate(files)]},
       file_format='tfrecord')
-  return open_lib.open_source('tfds', path=folder, tfds_name='jpegs')
+  return open_lib.open_part('tfds', path=folder, tfds_name='jpegs')
 
 
 # Parquet as `datasets` writes it today, and as it did before, in row groups of 100

@@ -51,7 +51,8 @@ def soak(source, minutes: float, threads: int) -> dict[str, object]:
     stop = threading.Event()
     host = stream.train_batches(
         source, CropSpec(224), seed=0, start_step=step, num_steps=10**6,
-        batch_size=_BATCH, rows_of_host=np.arange(_BATCH), threads=threads, stop=stop)
+        batch_size=_BATCH, examples_of_host=np.arange(_BATCH), threads=threads,
+        stop=stop)
     batches = prefetch_lib.prefetch(
         ({key: x[None] for key, x in batch.items()} for batch in host), stop=stop)
     for _ in range(100):  # then it is closed, and opened at its step
@@ -92,7 +93,7 @@ def main() -> int:
                       help='prepare the images first; 0: as they are')
   arguments = parser.parse_args()
   try:
-    source = open_lib.open_source('folder', path=arguments.images)
+    source = open_lib.open_part('folder', path=arguments.images)
   except UserError as error:
     print(f'benchmarks/soak.py: {error}', file=sys.stderr)
     return 2

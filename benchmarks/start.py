@@ -102,12 +102,12 @@ def _read(path: str) -> None:
   decode.decode_views(_image(), np.full((1, 4), .5), warm[0], CropSpec(64))
   before, start, cpu = _peak(), time.perf_counter(), time.process_time()
   waited = _waited()
-  data = open_lib.open_source('auto', path=path)
+  data = open_lib.open_part('auto', path=path)
   fingerprint.fingerprint(data)
   opened = time.perf_counter()
   batches = stream.train_batches(
       data, CropSpec(64), seed=0, start_step=0, num_steps=1, batch_size=_BATCH,
-      rows_of_host=np.arange(_BATCH))
+      examples_of_host=np.arange(_BATCH))
   next(batches)
   print(json.dumps({
       'images': data.size, 'opened_s': round(opened - start, 1),

@@ -46,15 +46,16 @@ class Encoder:
   def __init__(self, weights: weights_lib.Weights, image_size: int,
                center_share: float, batch_size: int, runtime: str = 'jax'):
     """Makes an encoder; programs call `load`."""
-    self._encoder = encoder = subject.make_encoder(
+    self._inference = inference = subject.make_inference(
         weights, image_size=image_size, center_share=center_share,
         batch_size=batch_size, runtime=runtime)
     data = weights.config.data
     self._how = decode.Reading(data.max_pixels, tuple(data.gray_range), data.background)
     self.params, self.state = weights.params, weights.state
     self.digest = weights.digest
-    self.apply = encoder.model.encoder.apply
-    self.feature_size, self.image_size = encoder.feature_size, encoder.spec.image_size
+    self.apply = inference.model.encoder.apply
+    self.feature_size = inference.feature_size
+    self.image_size = inference.spec.image_size
     self._networks = mapped.replicate((self.params, self.state))
 
   def __call__(self, images: Any, *, skip_bad: bool = False,
@@ -84,7 +85,7 @@ class Encoder:
     if is_array and images.ndim != 4:
       images, is_array = list(images), False
     features, kept = [np.zeros((0, self.feature_size), np.float32)], []
-    at_a_time = self._encoder.batch_size * jax.local_device_count()
+    at_a_time = self._inference.batch_size * jax.local_device_count()
     for start in range(0, len(images), at_a_time):
       rows = range(len(images))[start:start + at_a_time]
       if is_array:
@@ -95,7 +96,7 @@ class Encoder:
       if len(rows):
         with backend.explained('load it with a smaller batch_size or image_size',
                                lambda: len(features) > 1):
-          features.append(self._encoder.of_pixels(
+          features.append(self._inference.of_pixels(
               self._networks, pixels, are_cropped=not is_array))
     found = np.concatenate(features)
     return (found, np.array(kept, np.int64)) if skip_bad else found
@@ -109,7 +110,7 @@ class Encoder:
       name = f' ({os.fspath(item)!r})' if isinstance(item, (str, os.PathLike)) else ''
       try:
         decode.center(given.pixels(item, self._how, folder.read_file),
-                      pixels[row - rows.start], self._encoder.center_share)
+                      pixels[row - rows.start], self._inference.center_share)
       except decode.BadImage as error:
         if not skip_bad:
           raise decode.BadImage(f'images[{row}]{name} is {error}') from error

@@ -56,34 +56,34 @@ def asked(value: str, environment: Mapping[str, str] = os.environ) -> Shard | No
   number, _, count = value.partition('/')
   if number != 'auto':
     return Shard(int(number), int(count))
-  said = f'config key shard is {value!r}, '
+  prefix = f'config key shard is {value!r}, '
   if 'SLURM_ARRAY_TASK_ID' in environment:
-    here, first, tasks = (_whole(environment, f'SLURM_ARRAY_TASK_{name}', said)
+    here, first, tasks = (_whole(environment, f'SLURM_ARRAY_TASK_{name}', prefix)
                           for name in ('ID', 'MIN', 'COUNT'))
     step = int(environment.get('SLURM_ARRAY_TASK_STEP') or 1)
     number = (here - first) // step + 1
     if not 1 <= number <= tasks or (count and int(count) != tasks):
       raise UserError(
-          f'{said}but this Slurm array has {tasks} tasks, this one {here} from {first} '
-          'on: submit a whole array, as in --array=1-16 (shards that are there are '
-          'skipped), or name the shard, as in --config.shard=3/16')
+          f'{prefix}but this Slurm array has {tasks} tasks, this one {here} from '
+          f'{first} on: submit a whole array, as in --array=1-16 (shards that are '
+          'there are skipped), or name the shard, as in --config.shard=3/16')
     return Shard(number, tasks)
   if 'JOB_COMPLETION_INDEX' in environment:
-    number = _whole(environment, 'JOB_COMPLETION_INDEX', said) + 1
+    number = _whole(environment, 'JOB_COMPLETION_INDEX', prefix) + 1
     if not count:
-      raise UserError(f"{said}but Kubernetes does not say how many there are: set the "
-                      "Job's completions, as in --config.shard=auto/16")
+      raise UserError(f'{prefix}but Kubernetes does not say how many there are: set '
+                      "the Job's completions, as in --config.shard=auto/16")
     if number > int(count):
-      raise UserError(f"{said}but this is completion {number - 1}, counted from 0: set "
-                      "the Job's completions")
+      raise UserError(f'{prefix}but this is completion {number - 1}, counted from 0: '
+                      "set the Job's completions")
     return Shard(number, int(count))
-  raise UserError(f'{said}but there is neither SLURM_ARRAY_TASK_ID nor '
+  raise UserError(f'{prefix}but there is neither SLURM_ARRAY_TASK_ID nor '
                   'JOB_COMPLETION_INDEX: name the shard, as in --config.shard=3/16')
 
 
-def _whole(environment: Mapping[str, str], name: str, said: str) -> int:
+def _whole(environment: Mapping[str, str], name: str, prefix: str) -> int:
   value = environment.get(name, '')
   if not value.isdecimal():
-    raise UserError(f'{said}but {name} is {value!r}: name the shard, as in '
+    raise UserError(f'{prefix}but {name} is {value!r}: name the shard, as in '
                     '--config.shard=3/16')
   return int(value)

@@ -114,10 +114,11 @@ class BadImages:
       path = os.path.join(self._root or '', str(self._names[first[0]]))
       return (f'{count} of {len(self._names)} images of {self._where} cannot be used, '
               f'all for one cause: {cause}. The first is {path!r}')
-    told = '; '.join(f'{", ".join(of)} ({why})' for why, of in names.items())
+    listed = '; '.join(
+        f'{", ".join(examples)} ({why})' for why, examples in names.items())
     more = f'; and {count - _TOLD} more' if count > _TOLD else ''
     return (f'{count} of {len(self._names)} images of {self._where} cannot be '
-            f'used: {told}{more}')
+            f'used: {listed}{more}')
 
   def report(self) -> dict[str, str]:
     """Returns the reasons by `unique_names`, in the order in which images were met."""

@@ -128,12 +128,12 @@ def _quota(membership: str, root: str) -> float:
     for depth in range(len(parts) + 1):
       if controllers:  # version 1
         folder = os.path.join(root, 'cpu', *parts[:depth])
-        said = [_read(os.path.join(folder, f'cpu.cfs_{name}_us'))
+        limits = [_read(os.path.join(folder, f'cpu.cfs_{name}_us'))
                 for name in ('quota', 'period')]
       else:  # version 2: 'max 100000', or '150000 100000'
-        said = _read(os.path.join(root, *parts[:depth], 'cpu.max')).split()
+        limits = _read(os.path.join(root, *parts[:depth], 'cpu.max')).split()
       with contextlib.suppress(ValueError, ZeroDivisionError):
-        time_us, period_us = map(int, said)
+        time_us, period_us = map(int, limits)
         quota = min(quota, time_us / period_us if time_us > 0 else math.inf)
   return quota
 

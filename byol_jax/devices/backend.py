@@ -59,9 +59,9 @@ def check_flags() -> None:
       os._exit(0)
   os.close(writing)
   with open(reading, encoding='utf-8', errors='replace') as f:
-    said = f.readline().rpartition('] ')[2].strip()
+    message = f.readline().rpartition('] ')[2].strip()
   if os.waitpid(child, 0)[1]:
-    raise UserError(f'XLA_FLAGS={flags!r} cannot be read ({said}): mend or unset it')
+    raise UserError(f'XLA_FLAGS={flags!r} cannot be read ({message}): mend or unset it')
 
 
 def require() -> None:

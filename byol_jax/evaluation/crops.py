@@ -81,20 +81,20 @@ class Crops:
   time, each by one process.
   """
 
-  def __init__(self, encoder: encode.Inference, networks: Any, data: table.Data, *,
+  def __init__(self, inference: encode.Inference, networks: Any, data: table.Data, *,
                seed: int):
     """Builds the source.
 
     Args:
-      encoder: says how images are prepared; its model is run.
+      inference: says how images are prepared; its model is run.
       networks: (params, state) of the encoder, replicated.
       data: labelled images.
       seed: the seed of order and crops.
     """
-    self._feed = feed = Feed(data, encoder.spec, seed=seed, threads=encoder.threads)
+    self._feed = feed = Feed(data, inference.spec, seed=seed, threads=inference.threads)
     self.labels = feed.labels
-    self.feature_size = encoder.feature_size
-    self._each = encoder.batch_size * jax.local_device_count()
+    self.feature_size = inference.feature_size
+    self._each = inference.batch_size * jax.local_device_count()
     self._shared = {'networks': networks}
     if 'images' in (shared := feed.shared()):
       self._shared['images'] = mapped.replicate(shared['images'])
@@ -103,9 +103,9 @@ class Crops:
     def encoded(shared, batch):
       # `examples` are positions in the whole run, so each step has others
       crops = feed.views(shared, key, 0, batch)
-      return encoder.model.encoder.apply(*shared['networks'], crops, False)[0]
+      return inference.model.encoder.apply(*shared['networks'], crops, False)[0]
 
-    self._encode = mapped.map_batches(encoded, encoder.batch_size)
+    self._encode = mapped.map_batches(encoded, inference.batch_size)
 
   def batches(self, rows: np.ndarray, start_step: int, num_steps: int,
               batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -63,13 +63,13 @@ def measure(
   return figures, protocol, by_class
 
 
-def final(encoder: encode.Inference, trained: Any, untrained: Any, split: splits.Split,
-          *, method: str, voting: knn.Voting, image_size: int,
+def final(inference: encode.Inference, trained: Any, untrained: Any,
+          split: splits.Split, *, method: str, voting: knn.Voting, image_size: int,
           seed: int) -> dict[str, Any]:
   """Measures the trained encoder, the untrained one and raw pixels.
 
   Args:
-    encoder: runs networks over images.
+    inference: runs networks over images.
     trained: (params, state) of the online network.
     untrained: likewise at step 0; its statistics are made here.
     split: the images.
@@ -84,11 +84,11 @@ def final(encoder: encode.Inference, trained: Any, untrained: Any, split: splits
   """
   side = min(image_size, RAW_PIXELS_SIZE)
   data, rows = split.train
-  untrained = encoder.calibrate(untrained, data, rows[:CALIBRATION_IMAGES])
+  untrained = inference.calibrate(untrained, data, rows[:CALIBRATION_IMAGES])
   kinds = {
-      method: lambda *images: encoder(trained, *images),
-      figures_lib.UNTRAINED: lambda *images: encoder(untrained, *images),
-      figures_lib.RAW_PIXELS: lambda *images: encoder.pixels(*images, side),
+      method: lambda *images: inference(trained, *images),
+      figures_lib.UNTRAINED: lambda *images: inference(untrained, *images),
+      figures_lib.RAW_PIXELS: lambda *images: inference.pixels(*images, side),
   }
   results, protocol = {'method': method}, {
       'encoder': 'online network, running statistics, features before the heads',

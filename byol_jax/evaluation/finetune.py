@@ -82,7 +82,7 @@ class Grid(NamedTuple):
 def fit(
     data: table.Data,
     networks: Any,
-    encoder: encode.Inference,
+    inference: encode.Inference,
     make_model: Callable[[float], Model],
     grid: Grid,
     choice: scores_lib.Choice,
@@ -96,7 +96,7 @@ def fit(
   Args:
     data: the labelled images.
     networks: (params, state) of the encoder to start from.
-    encoder: prepares images, and runs an encoder over held-out ones.
+    inference: prepares images, and runs an encoder over held-out ones.
     make_model: decay rate of the running averages -> the networks, for use in a
       mapped function.
     grid: the values to try.
@@ -114,9 +114,9 @@ def fit(
       devices cannot share a batch.
   """
   head = supervised.linear_head(
-      encoder.feature_size, num_classes, jax.tree.leaves(networks[0])[0].dtype,
+      inference.feature_size, num_classes, jax.tree.leaves(networks[0])[0].dtype,
       choice.seed)
-  feed = crops.Feed(data, encoder.spec, seed=choice.seed, threads=encoder.threads)
+  feed = crops.Feed(data, inference.spec, seed=choice.seed, threads=inference.threads)
   trained = trainer.Trainer(
       feed, networks, head, make_model, supervised.classification,
       encoder_rate=grid.encoder_rate, seed=choice.seed, stages=stages)
@@ -136,7 +136,7 @@ def fit(
 
     def quality(label: str, point: dict[str, float]) -> scores_lib.Quality:
       (params, head), statistics = train(kept, label, point)
-      rows, x = encoder((params, statistics), others, np.arange(len(held_out)))
+      rows, x = inference((params, statistics), others, np.arange(len(held_out)))
       return scores_lib.quality(choice.metric, _logits(head, x), others.labels[rows])
 
     chosen, figures = _choose(points, quality, len(kept), stages, name)

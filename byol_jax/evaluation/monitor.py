@@ -36,18 +36,18 @@ _QUERIES = 512  # at most; enough for accuracies within about two points
 class Neighbours:
   """k-NN accuracy on some training images, against others."""
 
-  def __init__(self, encoder: encode.Inference, train: table.Data, *, examples: int,
+  def __init__(self, inference: encode.Inference, train: table.Data, *, examples: int,
                voting: knn.Voting, seed: int):
     """Chooses the images.
 
     Args:
-      encoder: runs networks over images.
+      inference: runs networks over images.
       train: labelled training images, two or more.
       examples: how many neighbours to choose from; no more are queries.
       voting: how neighbours vote.
       seed: the seed of the choice.
     """
-    self._encoder, self._train = encoder, train
+    self._inference, self._train = inference, train
     num_queries = min(_QUERIES, examples, train.size // 2)
     self._rows = encode.subset(train.size, examples + num_queries, seed)
     self._is_query = np.isin(np.arange(len(self._rows)), encode.subset(
@@ -60,7 +60,7 @@ class Neighbours:
 
   def top1(self, networks: Any) -> float | None:
     """Returns the accuracy in percent; None if too many images cannot be read."""
-    rows, x = self._encoder(networks, self._train, self._rows)
+    rows, x = self._inference(networks, self._train, self._rows)
     labels = np.asarray(self._train.labels[rows])
     asked = self._is_query[np.isin(self._rows, rows)]
     if asked.all() or not asked.any():
@@ -101,12 +101,11 @@ class Monitor:
       n = views.shape[1]
       # one pass: with running statistics the views do not meet
       both = views[:2].reshape(-1, *views.shape[2:])
-      said = step_lib.evaluated(*online, both, model)
-      goal = said.projection[n:]
+      features, projection, prediction, _ = step_lib.evaluated(*online, both, model)
+      goal = projection[n:]
       if method.target_views:
         goal = model.target.apply(*target, views[1], False)[0].projection
-      return said.features[:n], said.projection[:n], said.projection[n:], (
-          said.prediction[:n]), goal
+      return features[:n], projection[:n], projection[n:], prediction[:n], goal
 
     self._outputs = mapped.map_batches(outputs)
 

@@ -59,7 +59,7 @@ class Training(NamedTuple):
 
     Training on crops would replace bad images by others.
     """
-    return self.subject.encoder.readable(self.data, self.rows)
+    return self.subject.inference.readable(self.data, self.rows)
 
   def test_features(self, data: table.Data, rows: np.ndarray) -> Features:
     """Returns the frozen encoder's features of test images, checked."""
@@ -133,13 +133,13 @@ class Linear(NamedTuple):
 
 def _crops(train: Training, rows: np.ndarray):
   """Returns the source of a linear evaluation's batches, and its held-out features."""
-  data, encoder, networks = (
-      table.take(train.data, rows), train.subject.encoder, train.subject.networks)
-  source = crops.Crops(encoder, networks, data, seed=train.choice.seed)
+  data, inference, networks = (
+      table.take(train.data, rows), train.subject.inference, train.subject.networks)
+  source = crops.Crops(inference, networks, data, seed=train.choice.seed)
   checks.check_classes(source.labels)
 
   def held_out(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    rows, x = encoder(networks, data, rows)
+    rows, x = inference(networks, data, rows)
     return checks.check_labelled(x, data.labels[rows], train.num_classes, 'training')
 
   return source, held_out
@@ -156,13 +156,13 @@ class Finetune(NamedTuple):
     rows = train.readable()
     labelled = rows[splits.labelled_rows(
         train.data.labels[rows], self.labels, train.choice.seed)]
-    encoder = train.subject.encoder
+    inference = train.subject.inference
     classifier, networks = finetune.fit(
-        table.take(train.data, labelled), train.subject.networks, encoder,
+        table.take(train.data, labelled), train.subject.networks, inference,
         self.make_model, self.grid, train.choice, num_classes=train.num_classes,
         stages=train.stages, name=train.name)
     return Fitted(_with(classifier, labels=self.labels), rows,
-                  lambda data, rows: encoder(networks, data, rows))
+                  lambda data, rows: inference(networks, data, rows))
 
 
 def _with(classifier: Classifier, **more: Any) -> Classifier:

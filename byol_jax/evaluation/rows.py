@@ -107,15 +107,16 @@ def _rows(results: dict[str, Any], path: epath.Path, workdir: str, seed: str,
   rows = []
   for kind in reversed(figures.kinds(figures.method_of(results))):
     measured = results.get(kind, {})
-    for told in ([task] if task else _OF_THE_RUN):
+    for task_name in ([task] if task else _OF_THE_RUN):
       for metric in scores.FIGURES:
-        value, std = (measured.get(f'{told}_{metric}{end}') for end in ('', '_std'))
+        value, std = (measured.get(f'{task_name}_{metric}{end}')
+                      for end in ('', '_std'))
         if value is not None:
           how = (protocol.get('classifiers', {}).get(kind, {}) if task else
-                 protocol.get(f'{kind}_classifiers', {}).get(told, {}))
+                 protocol.get(f'{kind}_classifiers', {}).get(task_name, {}))
           how = dict(_of_first_seed(how))
           rows.append(Row(
-              workdir, step, kind, protocol.get('network', 'online'), told, name,
+              workdir, step, kind, protocol.get('network', 'online'), task_name, name,
               number, metric, float(value), None if std is None else float(std),
               how.get('test_images'), seed, group, protocol, how))
   return rows

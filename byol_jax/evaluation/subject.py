@@ -21,10 +21,10 @@ from byol_jax.weights import load as weights_lib
 from byol_jax.weights import onnx
 
 
-def make_encoder(weights: weights_lib.Weights, *, image_size: int, center_share: float,
-                 batch_size: int, threads: int = 0,
-                 crop_area: tuple[float, float] | None = None,
-                 runtime: str = 'jax') -> encode.Inference:
+def make_inference(weights: weights_lib.Weights, *, image_size: int,
+                   center_share: float, batch_size: int, threads: int = 0,
+                   crop_area: tuple[float, float] | None = None,
+                   runtime: str = 'jax') -> encode.Inference:
   """Builds an `Inference` for some weights; see `build.eval_view`.
 
   `crop_area` is that of evaluations on random crops; None: the run's. With the runtime
@@ -48,13 +48,13 @@ class Subject(NamedTuple):
 
   Attributes:
     kind: one of `figures.kinds`.
-    encoder: prepares images and runs networks over them.
+    inference: prepares images and runs networks over them.
     networks: (params, state) on the devices; None for raw pixels.
     key: identifies its features.
     store: keeps its features.
   """
   kind: str
-  encoder: encode.Inference
+  inference: encode.Inference
   networks: Any
   key: dict[str, Any]
   store: features_lib.Store
@@ -66,8 +66,8 @@ class Subject(NamedTuple):
     For the title '' the progress line shows kind, number and part.
     """
     if self.kind == figures.RAW_PIXELS:
-      return self.encoder.pixels(
-          data, rows, min(self.encoder.spec.image_size, final.RAW_PIXELS_SIZE))
+      return self.inference.pixels(
+          data, rows, min(self.inference.spec.image_size, final.RAW_PIXELS_SIZE))
     title = title or (f'{self.kind.replace("_", " ")}, features of {len(rows)} '
                       f'{"test" if is_test else "training"} images')
     return features_lib.joined(list(self.parts(data, rows, is_test, title)))
@@ -76,11 +76,11 @@ class Subject(NamedTuple):
             title: str) -> Iterator[features_lib.Features]:
     """Yields the features of networks part by part, as `Store.parts` does."""
     return self.store.parts(
-        lambda data, rows: self.encoder(self.networks, data, rows),
+        lambda data, rows: self.inference(self.networks, data, rows),
         self.key | {'is_test': is_test}, data, rows, title)
 
 
-def make(kind: str, weights: weights_lib.Weights, encoder: encode.Inference,
+def make(kind: str, weights: weights_lib.Weights, inference: encode.Inference,
          store: features_lib.Store, data: table.Data, rows: np.ndarray) -> Subject:
   """Makes the trained encoder, or one of its baselines, ready to be measured.
 
@@ -95,17 +95,17 @@ def make(kind: str, weights: weights_lib.Weights, encoder: encode.Inference,
     digest = (f'untrained {weights.config.seed} {digest} '
               f'{hashlib.sha256(rows.tobytes()).hexdigest()[:16]}')
     before = weights_lib.untrained(weights)
-    networks = mapped.replicate(jax.tree.map(np.asarray, encoder.calibrate(
+    networks = mapped.replicate(jax.tree.map(np.asarray, inference.calibrate(
         (before.params, before.state), data, rows)))
-  key = {'encoder': digest} | preparation(weights, encoder)
-  return Subject(kind, encoder, networks, key, store)
+  key = {'encoder': digest} | preparation(weights, inference)
+  return Subject(kind, inference, networks, key, store)
 
 
 def preparation(weights: weights_lib.Weights,
-                encoder: encode.Inference) -> dict[str, Any]:
+                inference: encode.Inference) -> dict[str, Any]:
   """Returns how images are prepared, for protocols and for the keys of features."""
-  spec = encoder.spec
-  return {'image_size': spec.image_size, 'center_share': encoder.center_share,
+  spec = inference.spec
+  return {'image_size': spec.image_size, 'center_share': inference.center_share,
           'mean': list(spec.mean), 'std': list(spec.std),
-          'precision': encoder.runtime.precision if encoder.runtime else (
+          'precision': inference.runtime.precision if inference.runtime else (
               weights.config.network.precision)}

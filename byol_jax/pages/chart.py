@@ -110,21 +110,21 @@ def curves(title: str, lines: Sequence[Line], *, x_end: float | None = None,
   for number, line in enumerate(thinned):
     parts += _line(line, number, x_of, y_of)
   if len(lines) == 1:
-    parts += _told(thinned[0], x_of, y_of, (left, _WIDTH - _RIGHT))
+    parts += _readings(thinned[0], x_of, y_of, (left, _WIDTH - _RIGHT))
   drawing = tag('svg', *parts, viewBox=f'0 0 {_WIDTH} {_HEIGHT}', role='img',
                 aria_label=title, width=_WIDTH)
-  told = [about] if about else []
+  notes = [about] if about else []
   if log:
-    told.append('logarithmic axis')
+    notes.append('logarithmic axis')
   if missing:
-    told.append(f'a gap stands for {wording.count(missing, "value")} not finite')
-  if any(len(line.points) < len(of.points) for line, of in zip(thinned, lines)):
-    told.append(f'thinned to {_MOST_POINTS} points a line')
+    notes.append(f'a gap stands for {wording.count(missing, "value")} not finite')
+  if any(len(thin.points) < len(line.points) for thin, line in zip(thinned, lines)):
+    notes.append(f'thinned to {_MOST_POINTS} points a line')
   return tag('figure', tag('h3', title), drawing,
              tag('div', *(tag('span', key_mark(number), ' ', line.name)
                           for number, line in enumerate(lines)),
                  class_='row soft') if len(lines) > 1 else None,
-             tag('figcaption', '; '.join(told)) if told else None,
+             tag('figcaption', '; '.join(notes)) if notes else None,
              class_='card chart')
 
 
@@ -137,7 +137,7 @@ def _names(y: axis.Axis) -> list[tuple[float, str]]:
   return list(zip(ticks, names))
 
 
-def _told(line: Line, x_of, y_of, ends: tuple[float, float]) -> list[Markup]:
+def _readings(line: Line, x_of, y_of, ends: tuple[float, float]) -> list[Markup]:
   """Returns the last value, and a place for each value that the pointer asks for."""
   known = [point for point in line.points if point[1] is not None]
   if not known:
@@ -197,7 +197,7 @@ def key_mark(number: int) -> Markup:
              style='display:inline;vertical-align:-2px', aria_hidden='true')
 
 
-def mark(number: int, x: float, y: float, told: str | None = None,
+def mark(number: int, x: float, y: float, tooltip: str | None = None,
          r: float = _RADIUS) -> Markup:
   """Returns the mark of a line or class: 8 shapes, then the same hollow, in 10 colours.
 
@@ -224,16 +224,16 @@ def mark(number: int, x: float, y: float, told: str | None = None,
        f'm{-r} {-r}l{r} {h:.1f}l{r} {-h:.1f}l{-h:.1f} {r}l{h:.1f} {r}'
        f'l{-r} {-h:.1f}l{-r} {h:.1f}l{h:.1f} {-r}z',
        f'm{-1.4 * r:.1f} {-h:.1f}h{2.8 * r:.1f}v{2 * h:.1f}h{-2.8 * r:.1f}z')[shape]
-  return path(f'M{x:.1f} {y:.1f}{d}', kind, told)
+  return path(f'M{x:.1f} {y:.1f}{d}', kind, tooltip)
 
 
-def path(d: str, kind: str, told: str | None = None, **attributes) -> Markup:
+def path(d: str, kind: str, tooltip: str | None = None, **attributes) -> Markup:
   """Returns a path, with a text under the pointer."""
   # not by `tag`: a path may be long, and `escape` cuts
   return Markup(f'<path class="{kind}" d="{d}"' + ''.join(
       f' {key.replace("_", "-")}="{escape(value)}"'
       for key, value in attributes.items()) + '>'
-      + ('' if told is None else tag('title', told)) + '</path>')
+      + ('' if tooltip is None else tag('title', tooltip)) + '</path>')
 
 
 def text(x: float, y: float, words: str, kind: str, anchor: str = 'start',

@@ -103,8 +103,8 @@ def _tops(results: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
     if result.metric == 'top-1' and 0 <= result.value <= 100:  # not of a damaged file
       where = result.key.partition('results.json')[0]
       found.setdefault((result.what, where), []).append(result)
-  return {key: sorted(of, key=lambda result: not result.is_trained)
-          for key, of in found.items() if any(result.is_trained for result in of)}
+  return {key: sorted(group, key=lambda result: not result.is_trained)
+          for key, group in found.items() if any(result.is_trained for result in group)}
 
 
 def _accuracies(results: Sequence[Result]) -> list[Markup]:
@@ -143,31 +143,32 @@ def _last(journal: Journal, loss: str) -> list[Markup]:
 
 def _race(results: Sequence[Result]) -> Markup | None:
   """Returns the accuracies on one axis, so that a gain is seen as a distance."""
-  tops = {key: of for key, of in _tops(results).items()
-          if any(not result.is_trained for result in of)}
+  tops = {key: group for key, group in _tops(results).items()
+          if any(not result.is_trained for result in group)}
   if not tops:
     return None
-  shown = [end for of in tops.values() for result in of
+  shown = [end for group in tops.values() for result in group
            for end in (result.value, *(result.interval or ()))]
   low, high = min(shown), max(shown)
   step = axis.steps(low, max(high, low + 1), 5)
   low, high = step * (low // step), step * -(-high // step)
   at = lambda value: f'{100 * (value - low) / max(high - low, step):.2f}%'
-  names = list(dict.fromkeys(result.encoder for of in tops.values() for result in of))
+  names = list(dict.fromkeys(
+      result.encoder for group in tops.values() for result in group))
   cells = []
-  for (what, _), of in tops.items():
+  for (what, _), group in tops.items():
     marks = []
-    for result in reversed(of):  # the trained encoder on top
+    for result in reversed(group):  # the trained encoder on top
       number = names.index(result.encoder)
       if result.is_trained and result.interval:
         begin, end = result.interval
         marks.append(tag('i', style=f'left:{at(begin)};width:calc({at(end)} - '
                                     f'{at(begin)})'))
-      told = f'{result.encoder}: {result.value:.2f} %'
-      marks.append(tag('svg', chart.mark(number, 9, 9, told, r=6), width=18, height=18,
-                       style=f'left:{at(result.value)}'))
+      tooltip = f'{result.encoder}: {result.value:.2f} %'
+      marks.append(tag('svg', chart.mark(number, 9, 9, tooltip, r=6), width=18,
+                       height=18, style=f'left:{at(result.value)}'))
     cells += [tag('span', what, class_='name'), tag('div', *marks, class_='track'),
-              tag('span', figure(of[0].value, '.1f', ' %'), class_='value')]
+              tag('span', figure(group[0].value, '.1f', ' %'), class_='value')]
   ticks = [tag('small', f'{low + i * step:g} %', style=f'left:{at(low + i * step)}')
            for i in range(round((high - low) / step) + 1)]
   key = [tag('span', chart.key_mark(i), ' ', name) for i, name in enumerate(names)]

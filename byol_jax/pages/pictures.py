@@ -74,14 +74,14 @@ class Map(NamedTuple):
     names: n names.
     labels: n classes; '' without labels.
     sheet: the thumbnails (`thumbnail.sheet` of `MAP_COLUMNS` and `MAP_SIDE`).
-    of: how many features the axes come from.
+    num_images: how many images the axes come from.
   """
   points: np.ndarray
   shares: tuple[float, float]
   names: Sequence[str]
   labels: Sequence[str]
   sheet: bytes
-  of: int
+  num_images: int
 
 
 class Pictures(NamedTuple):
@@ -170,7 +170,7 @@ def mapped(pictures: Pictures) -> Markup | None:
   key = [tag('span', chart.key_mark(i), f' {label} ({count[label]:,})')
          for label, i in number.items()]
   more = len(count) - len(number)
-  drawn = ('' if len(found.points) == found.of else
+  drawn = ('' if len(found.points) == found.num_images else
            f'{len(found.points)} of them are drawn. ')
   drawing = tag('svg', *marks, viewBox='0 0 400 300', role='img',
                 aria_label='map of features')
@@ -183,8 +183,9 @@ def mapped(pictures: Pictures) -> Markup | None:
               if more > 0 else None, class_='key soft') if key else None,
           class_='mapped'),
       about=template.joined([
-          f'Features of {wording.count(found.of, "image", ",")} on the two axes along '
-          'which they vary most (PCA of features of length 1): ', template.figure(
+          f'Features of {wording.count(found.num_images, "image", ",")} on the two '
+          'axes along which they vary most (PCA of features of length 1): ',
+          template.figure(
               100 * found.shares[0], '.1f', ' %'), ' and ', template.figure(
                   100 * found.shares[1], '.1f', ' %'),
           f' of the variance. {drawn}The pointer on a mark shows the image. ',

@@ -26,7 +26,7 @@ class Found(NamedTuple):
     looked_at: how many.
     odd: images with what is odd about each.
     duplicates: groups of names of images with the same bytes.
-    told: sentences of the reader: what it found, and what it does not take.
+    messages: sentences of the reader: what it found, and what it does not take.
   """
   first: Sequence[pictures_lib.Shown]
   parts: Sequence[tuple[str, str, int, int]]
@@ -35,7 +35,7 @@ class Found(NamedTuple):
   looked_at: int
   odd: Sequence[tuple[pictures_lib.Shown, str]]
   duplicates: Sequence[Sequence[str]]
-  told: Sequence[str]
+  messages: Sequence[str]
 
 
 def page(found: Found, views: pictures_lib.Pictures, *,
@@ -62,7 +62,7 @@ def page(found: Found, views: pictures_lib.Pictures, *,
               'The first images, as they are decoded.')),
       pictures_lib.views(views), _kinds(found), _classes(found), _odd(found),
       template.chapter('What the reader says', tag('ul', *(
-          tag('li', text) for text in found.told)) if found.told else (
+          tag('li', text) for text in found.messages)) if found.messages else (
               'Nothing was passed over.')),
       template.chapter(
           'Schedule', template.table([], schedule) if schedule else None,
@@ -102,13 +102,13 @@ def _kinds(found: Found) -> Markup:
     rows.append(['others', '-', f'{rest:,}'])
   sides = sorted((min(width, height), max(width, height), n)
                  for _, width, height, n in found.kinds if width)
-  told = (f' Shorter sides go from {sides[0][0]:,} to {sides[-1][0]:,} pixels, longer '
-          f'ones up to {max(side for _, side, _ in sides):,}.') if sides else ''
+  sizes = (f' Shorter sides go from {sides[0][0]:,} to {sides[-1][0]:,} pixels, longer '
+           f'ones up to {max(side for _, side, _ in sides):,}.') if sides else ''
   return template.chapter(
       'Formats and sizes', template.table(['format', 'pixels', 'images'], rows,
                                           numbers=(1, 2)),
       about=f'Of {wording.count(found.looked_at, "image", ",")}, spread over the '
-            f'training part.{told}')
+            f'training part.{sizes}')
 
 
 def _classes(found: Found) -> Markup | None:

@@ -131,12 +131,13 @@ def _bar(share: float) -> Markup:
 
 def _bad(journal: Journal) -> Markup | None:
   """Returns the images that were left out, with the reasons."""
-  told = _section(journal, 'left_out') or _section(journal, 'protocol').get('left_out')
-  told = told if isinstance(told, dict) else {}
-  if told and all(isinstance(why, str) for why in told.values()):
-    told = {'': told}  # task=embed reads one part
-  rows = [[part, name, why] for part, of in told.items() if isinstance(of, dict)
-          for name, why in of.items()]
+  left_out = _section(journal, 'left_out') or _section(
+      journal, 'protocol').get('left_out')
+  left_out = left_out if isinstance(left_out, dict) else {}
+  if left_out and all(isinstance(why, str) for why in left_out.values()):
+    left_out = {'': left_out}  # task=embed reads one part
+  rows = [[part, name, why] for part, reasons in left_out.items()
+          if isinstance(reasons, dict) for name, why in reasons.items()]
   if not rows:
     return None
   more = len(rows) - _MOST_BAD
@@ -175,15 +176,15 @@ def _sessions(journal: Journal) -> Markup | None:
     return None
   parts = []
   for line in journal.sessions:
-    said = lambda name, line=line: str(line.get(name, '?'))
+    field = lambda name, line=line: str(line.get(name, '?'))
     # a command breaks between its words, not within --config
-    words = [tag('span', word) for word in said('command').split(' ')]
-    parts += [template.joined([tag('strong', said('began').replace('T', ' ', 1)),
-                               f' from step {said("from_step")}']),
+    words = [tag('span', word) for word in field('command').split(' ')]
+    parts += [template.joined([tag('strong', field('began').replace('T', ' ', 1)),
+                               f' from step {field("from_step")}']),
               tag('pre', template.joined(words, ' ')),
-              tag('p', f'byol_jax {said("version")}, jax {said("jax")}, Python '
-                  f'{said("python")}; {said("device")}, processes: '
-                  f'{said("processes")}', class_='soft')]
+              tag('p', f'byol_jax {field("version")}, jax {field("jax")}, Python '
+                  f'{field("python")}; {field("device")}, processes: '
+                  f'{field("processes")}', class_='soft')]
   if not parts:
     parts.append('The version that made this run did not note its command: the keys '
                  'that differ from their defaults say what was asked for.')

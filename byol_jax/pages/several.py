@@ -45,8 +45,8 @@ def page(title: str, tables: Sequence[Table], runs: Sequence[tuple[str, Journal]
               for problem in journal.problems]
   chapters = [
       template.chapter('Figures', tag('div', *(template.table(
-          of.head, of.lines, caption=of.title or None,
-          numbers=range(of.texts, len(of.head))) for of in tables),
+          table.head, table.lines, caption=table.title or None,
+          numbers=range(table.texts, len(table.head))) for table in tables),
           tag('div', Markup(drawing), class_='wide') if drawing else None,
           class_='beside'), *about),
       template.chapter('Curves', tag('div', *charts, class_='cards'), about=(

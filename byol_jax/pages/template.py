@@ -51,12 +51,12 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     **attributes: their values are escaped; `class_` is class, `data_key` is data-key.
       One that is None is left out, one that is True has no value.
   """
-  told = ''.join(
+  written = ''.join(
       f' {key.rstrip("_").replace("_", "-")}' + (
           '' if value is True else f'="{escape(value)}"')
       for key, value in attributes.items() if value is not None and value is not False)
   inside = ''.join(escape(child) for child in children if child is not None)
-  return Markup(f'<{name}{told}>' + ('' if name in _EMPTY else f'{inside}</{name}>'))
+  return Markup(f'<{name}{written}>' + ('' if name in _EMPTY else f'{inside}</{name}>'))
 
 
 def joined(parts: Sequence[Any], between: str = '') -> Markup:

@@ -119,8 +119,8 @@ def fit(x: np.ndarray, batches: batches_lib.Batches, first: dict[str, np.ndarray
   used, places = np.unique(batches.images, return_inverse=True)
   places = dict(zip(used.tolist(), range(len(used))))
   x = jnp.asarray(x[used])  # images without a pair need no room on the device
-  told = f'{name}, {total} steps of {batches.batch_size}, {len(grid)} heads'
-  with stages.opened(told) as stage:
+  stage_name = f'{name}, {total} steps of {batches.batch_size}, {len(grid)} heads'
+  with stages.opened(stage_name) as stage:
     step, state = stage.restore(state)
     state = jax.tree.map(jnp.array, state)
     bar = console_lib.Progress(f'{name}: steps', total - step, 'step/s')

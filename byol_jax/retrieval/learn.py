@@ -198,7 +198,7 @@ def learn_head(x: np.ndarray, task: Task, settings: Settings) -> Learned:
 
 
 def learn_encoder(
-    data: table.Data, networks: Any, encoder: encode.Inference,
+    data: table.Data, networks: Any, inference: encode.Inference,
     make_model: Callable[[float], Model], learned: Learned, task: Task,
     settings: Settings, beside: compound.Compound | None = None,
 ) -> tuple[Any, Learned]:
@@ -207,7 +207,7 @@ def learn_encoder(
   Args:
     data: the images.
     networks: (params, state) of the encoder to start from.
-    encoder: says how images are prepared, and runs it.
+    inference: says how images are prepared, and runs it.
     make_model: as for `finetune.fit`.
     learned: the head, and the temperature.
     task: the pairs.
@@ -220,7 +220,7 @@ def learn_encoder(
   Raises:
     UserError: all candidates diverge, or the devices cannot share a batch.
   """
-  train = _trainer(data, networks, encoder, make_model, learned, task, settings,
+  train = _trainer(data, networks, inference, make_model, learned, task, settings,
                    beside)
 
   def fit(rows: np.ndarray, rate: float, name: str):
@@ -241,7 +241,7 @@ def learn_encoder(
       trained, head = fit(task.kept, candidate, f'encoder, rate {candidate:g}')
       figures[f'rate {candidate:g}'] = _rank(
           task, lambda rows, networks=trained, head=head: _embedded(
-              encoder(networks, data, rows), rows, head), data.size)
+              inference(networks, data, rows), rows, head), data.size)
     rate = min(rates, key=lambda rate: figures[f'rate {rate:g}'])
     _console.info('%sencoder: rate %g, by a mean rank of %.1f on %d held-out pairs',
                   task.name, rate, figures[f'rate {rate:g}'], len(task.held_out))
@@ -256,14 +256,14 @@ def learn_encoder(
       'statistics': 'frozen' if settings.freeze_statistics else 'of the global batch'})
 
 
-def _trainer(data: table.Data, networks: Any, encoder: encode.Inference,
+def _trainer(data: table.Data, networks: Any, inference: encode.Inference,
              make_model: Callable[[float], Model], learned: Learned, task: Task,
              settings: Settings, beside: compound.Compound | None) -> trainer.Trainer:
   """Returns what trains encoder and head; for arguments see `learn_encoder`."""
   feed = batches_lib.Feed(
-      data, beside.spec if beside else encoder.spec, task.pairs, task.items,
+      data, beside.spec if beside else inference.spec, task.pairs, task.items,
       task.groups, seed=settings.seed, popularity=settings.popularity,
-      threads=encoder.threads, all_views=beside is not None)
+      threads=inference.threads, all_views=beside is not None)
   temperature = None if 'log_temperature' in learned.head else learned.temperature
   loss = supervised.pairs(temperature, mapped.AXIS)
   if beside:

@@ -32,13 +32,13 @@ def sharing(bad: BadImages | None) -> Callable[[], None] | None:
   if bad is None or jax.process_count() == 1:
     return None
   bad.together = True
-  told = 0
+  reported = 0
 
   def share() -> None:
-    nonlocal told
+    nonlocal reported
     count = len(bad)  # images met from here on are for the next call
-    if hosts.gather(np.array([count > told])).any():
+    if hosts.gather(np.array([count > reported])).any():
       for reasons in hosts.gather_json(bad.reasons()):
         bad.learn(reasons)
-    told = count
+    reported = count
   return share

@@ -48,14 +48,14 @@ def run(command: Sequence[str], log: str, leaving: signals.Leaving, *,
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         env=dict(environment), start_new_session=True)
-  told, handed_on = time.monotonic(), False
+  reported_at, handed_on = time.monotonic(), False
   try:
     while child.poll() is None:
       if leaving.is_asked() and not handed_on:
         child.send_signal(leaving.number or signal.SIGTERM)
         handed_on = True
-      if time.monotonic() - told > every_seconds:
-        told = time.monotonic()
+      if time.monotonic() - reported_at > every_seconds:
+        reported_at = time.monotonic()
         if lines := _lines(log, begin):
           tell(lines[-1][:_MOST_SHOWN])
       time.sleep(_POLL_SECONDS)

@@ -63,10 +63,10 @@ def check(manifest: Any) -> None:
   if not isinstance(manifest, dict) or not _is_whole(manifest):
     raise DamagedError('its manifest is damaged or missing')
   if manifest.get('format') != FORMAT:
-    said = str(manifest.get('format'))[:_MOST_SHOWN]
+    format_name = str(manifest.get('format'))[:_MOST_SHOWN]
     raise UserError(
-        f'the checkpoint has format {said}, this byol_jax reads format {FORMAT}: '
-        'use the version of byol_jax that wrote it')
+        f'the checkpoint has format {format_name}, this byol_jax reads format '
+        f'{FORMAT}: use the version of byol_jax that wrote it')
   # a right sum does not prove that `make` wrote it
   if not isinstance(manifest.get('meta'), dict) or not isinstance(
       manifest.get('leaves'), dict) or not all(
@@ -96,9 +96,9 @@ def leaves(manifest: Mapping[str, Any]) -> dict[str, Leaf]:
 
 def check_array(manifest: Mapping[str, Any], name: str, array: np.ndarray) -> None:
   """Raises DamagedError if a leaf that was read is not the one written."""
-  said = manifest['leaves'][name]
-  if (list(array.shape) != said['shape'] or str(array.dtype) != said['dtype']
-      or crc32(array) != said['crc32']):
+  leaf = manifest['leaves'][name]
+  if (list(array.shape) != leaf['shape'] or str(array.dtype) != leaf['dtype']
+      or crc32(array) != leaf['crc32']):
     raise DamagedError(f'{name} is not the array that was saved')
 
 

@@ -5,7 +5,7 @@
     if batch is None:
       break                               # a signal came meanwhile; all is saved
     state, metrics, asked = update(state, shared, batch, session.asked())
-    session.began(step, state, metrics, asked)
+    session.note(step, state, metrics, asked)
     due = session.due()
     if due.log: ... session.lap()
     if due.measure: ... session.pausing(measure, state)
@@ -147,7 +147,7 @@ class Session:
     """Returns the signal to send to the other processes with the next step."""
     return self._signals[self._leaving.is_asked()]
 
-  def began(self, step: int, state: Any, metrics: Any, asked: jax.Array) -> None:
+  def note(self, step: int, state: Any, metrics: Any, asked: jax.Array) -> None:
     """Notes a step that is on the devices, and checks the steps before it."""
     self._step, self._state, self._metrics = step, state, metrics
     self._in_flight.append((step, metrics, asked))

@@ -70,13 +70,13 @@ class Watchdog:
         self._end()
 
   def _end(self) -> None:
-    said = (f'byol_jax: process {os.getpid()} ends itself: {self._doing} has '
-            f'taken more than {self._seconds:g} s (config key '
-            'safety.step_timeout); the same command goes on from the last '
-            f'checkpoint. What each thread was doing: {self._dump_path}')
-    ending.end(errors.EXIT_CODE, lambda: self._tell(said))
+    message = (f'byol_jax: process {os.getpid()} ends itself: {self._doing} has '
+               f'taken more than {self._seconds:g} s (config key '
+               'safety.step_timeout); the same command goes on from the last '
+               f'checkpoint. What each thread was doing: {self._dump_path}')
+    ending.end(errors.EXIT_CODE, lambda: self._tell(message))
 
-  def _tell(self, said: str) -> None:
+  def _tell(self, message: str) -> None:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     stacks = '\n'.join(
         f'Thread {names.get(ident, "?")}:\n'
@@ -84,6 +84,6 @@ class Watchdog:
         for ident, frame in sys._current_frames().items())
     with contextlib.suppress(Exception):
       with open(self._dump_path, 'a', encoding='utf-8') as f:
-        f.write(f'{time.ctime()}  {said}\n{stacks}\n')
+        f.write(f'{time.ctime()}  {message}\n{stacks}\n')
     with contextlib.suppress(Exception):
-      print(f'{said}\n{stacks}', file=sys.stderr, flush=True)
+      print(f'{message}\n{stacks}', file=sys.stderr, flush=True)

@@ -97,7 +97,7 @@ def check_space(path: str, needed_bytes: int) -> None:
         '--workdir')
 
 
-def begun(workdir: str) -> dict[str, Any]:
+def old_config(workdir: str) -> dict[str, Any]:
   """Returns the flat config.json of a run that has saved something; {} without.
 
   May be called before the workdir is locked. `compare` reports a bad file.

@@ -5,7 +5,7 @@ linear_eval, logistic and finetune. embed.py, export.py, index.py, search.py,
 retrieve.py and finetune_pairs.py use an encoder. study.py makes many runs, compare.py
 and report.py show some. preview.py, preflight.py and prepare.py come before a run.
 
-No tasks but shared by some: data.py (opens images), subject.py (loads the encoder),
+No tasks but shared by some: data.py (opens images), named.py (loads the encoder),
 catalogue.py, pairs.py, shards.py, describe.py, showing.py, side_by_side.py and
 output.py (pages).
 """

@@ -49,8 +49,8 @@ _KEPT = {'data.rules': task_names.RULES, 'train.unroll': (False, True)}
 _SMALL = 50 << 20  # bytes that any run writes beside its checkpoints
 
 
-class Run(NamedTuple):
-  """A run whose data is open.
+class Setup(NamedTuple):
+  """A run whose data is open, before its workdir is.
 
   Attributes:
     config: the resolved config.
@@ -96,7 +96,7 @@ def as_begun(config: ml_collections.ConfigDict,
   rules.check_devices(config.train.batch_size, config.train.accumulation_steps,
                       jax.device_count(), config.network.bn_groups)
   with hosts.together('workdir'):
-    old = {} if jax.process_index() else workdir_lib.begun(workdir)
+    old = {} if jax.process_index() else workdir_lib.old_config(workdir)
   old = hosts.gather_json(old)[0]
   config, precision = _with_precision(config, old)
   _tell_devices(config.train.batch_size, precision)
@@ -118,7 +118,7 @@ def _tell_devices(batch_size: int, precision: str) -> None:
       each * jax.local_device_count(), each, precision)
 
 
-def _begun(old: dict[str, Any], key: str, allowed: Sequence[Any]) -> Any:
+def _old_value(old: dict[str, Any], key: str, allowed: Sequence[Any]) -> Any:
   """Returns the value that the run began with; None for a new run."""
   value = (keys_lib.was() | old)[key] if old else None
   return value if value in allowed else None
@@ -128,7 +128,7 @@ def _with_kept(config: ml_collections.ConfigDict,
                old: dict[str, Any]) -> ml_collections.ConfigDict:
   """Returns the config with the values of `_KEPT` that the run began with, if any."""
   for key, allowed in _KEPT.items():
-    begun, now = _begun(old, key, allowed), files_lib.flatten(config)[key]
+    begun, now = _old_value(old, key, allowed), files_lib.flatten(config)[key]
     if begun is not None and begun != now:
       config = config.copy_and_resolve_references()
       config.update_from_flattened_dict({key: begun})
@@ -146,7 +146,7 @@ def _with_precision(config: ml_collections.ConfigDict, old: dict[str, Any],
   """
   if config.network.precision != 'auto':
     return config, config.network.precision
-  begun = _begun(old, 'network.precision', ('bfloat16', 'float32'))
+  begun = _old_value(old, 'network.precision', ('bfloat16', 'float32'))
   here = schedule.precision('auto', jax.devices()[0].platform)
   config = config.copy_and_resolve_references()
   config.network.precision = begun or here
@@ -154,7 +154,7 @@ def _with_precision(config: ml_collections.ConfigDict, old: dict[str, Any],
       f'{begun} as this run began (a new one would take {here} here)')
 
 
-def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
+def set_up(config: ml_collections.ConfigDict, workdir: str) -> Setup:
   """Opens the data, resolves the schedule by it, and logs the facts found.
 
   Args:
@@ -180,26 +180,26 @@ def open_data(config: ml_collections.ConfigDict, workdir: str) -> Run:
       large.watching(train, config.data.image_size), program.spec.crop,
       seed=config.seed, batch_size=config.train.batch_size,
       threads=config.data.threads, prefetch=config.data.prefetch)
-  opened = Run(config, workdir, train, test, found,
-               schedule.total_steps(config, num_images), program, feed)
-  _tell_run(opened)
-  return opened
+  setup = Setup(config, workdir, train, test, found,
+                schedule.total_steps(config, num_images), program, feed)
+  _tell_run(setup)
+  return setup
 
 
-def _tell_run(opened: Run) -> None:
+def _tell_run(setup: Setup) -> None:
   """Logs data, schedule and method, and what of the config nothing reads."""
-  config, train, test = opened.config, opened.train, opened.test
-  method, labelled = opened.program.method, train.labels is not None
+  config, train, test = setup.config, setup.train, setup.test
+  method, labelled = setup.program.method, train.labels is not None
   _console.info(
       '%s: %s%s, %s%s', train.name, wording.count(train.size, 'training image'),
       f' of {table.described_classes(train)}' if labelled else ', no labels: no '
-      'probe, no k-NN', 'streamed' if opened.feed.bad() is not None else
+      'probe, no k-NN', 'streamed' if setup.feed.bad() is not None else
       'on the device', f'; {test.size} to test' if test is not None else
       '; no test part' if labelled else '')
   _console.info(
       'schedule: %s = %s, %g of warm-up, base learning rate %g, weight decay %g%s',
       wording.count(config.train.epochs, 'epoch', 'g'),
-      wording.count(opened.total_steps, 'step'), config.train.warmup_epochs,
+      wording.count(setup.total_steps, 'step'), config.train.warmup_epochs,
       config.train.base_learning_rate, config.train.weight_decay, ', tau from '
       f'{config.train.tau_base ** schedule.tau_power(config):g}' if (
           method.target_views) else '')
@@ -216,48 +216,48 @@ def _tell_run(opened: Run) -> None:
         wording.count(train.size, 'image'))
 
 
-def open_workdir(opened: Run, stack: contextlib.ExitStack,
+def open_workdir(setup: Setup, stack: contextlib.ExitStack,
                  ) -> tuple[str, checkpoint.Checkpoints]:
   """Opens the workdir for this run alone: its folder, and its checkpoints."""
-  config, is_first = opened.config, jax.process_index() == 0
+  config, is_first = setup.config, jax.process_index() == 0
   with hosts.together('workdir'):
     folder = stack.enter_context(
-        workdir_lib.opened(opened.workdir, is_first=is_first))
+        workdir_lib.opened(setup.workdir, is_first=is_first))
     if is_first:
-      workdir_lib.compare(folder, opened.workdir, config.to_dict(), opened.found,
+      workdir_lib.compare(folder, setup.workdir, config.to_dict(), setup.found,
                           keys_lib.free('pretrain'), keys_lib.was())
   # process 0 sets aside what cannot be opened
   checkpoints = hosts.in_turn('checkpoints', lambda: stack.enter_context(
       contextlib.closing(checkpoint.Checkpoints(
-          os.path.join(opened.workdir, 'checkpoints'), config.checkpoint.keep,
+          os.path.join(setup.workdir, 'checkpoints'), config.checkpoint.keep,
           keep_every=config.checkpoint.keep_every))))
   return folder, checkpoints
 
 
-def put_on_devices(opened: Run, folder: str, saved: checkpoint.Opened | None,
+def put_on_devices(setup: Setup, folder: str, saved: checkpoint.Opened | None,
                    state: TrainState | None) -> tuple[TrainState, Any]:
   """Puts the state, restored or new, and the shared arrays onto the devices."""
-  config, program = opened.config, opened.program
+  config, program = setup.config, setup.program
   with hosts.together('workdir'):
     if jax.process_index() == 0:
       size = sum(math.prod(x.shape) * x.dtype.itemsize
                  for x in jax.tree.leaves(jax.eval_shape(program.init)))
       # a checkpoint is written before the one that it replaces is removed
-      workdir_lib.check_space(opened.workdir,
+      workdir_lib.check_space(setup.workdir,
                               _SMALL + (1 if saved else 2) * size)
-      workdir_lib.record(folder, config.to_dict(), opened.found,
+      workdir_lib.record(folder, config.to_dict(), setup.found,
                          compiler.environment())
   if saved:
-    _console.info('resuming %s at step %d', opened.workdir, saved.step)
-    if opened.feed.bad() is not None:
+    _console.info('resuming %s at step %d', setup.workdir, saved.step)
+    if setup.feed.bad() is not None:
       with hosts.together('bad images'):  # earlier sessions count, too
-        opened.feed.bad().learn(saved.meta.get('bad_images', {}))
+        setup.feed.bad().learn(saved.meta.get('bad_images', {}))
   else:
     state = program.init()
     if config.init_from:
       with hosts.together('init_from'):
         state = init_from.initialize(state, config.init_from)
-  shared = {'key': jax.random.PRNGKey(config.seed)} | opened.feed.shared()
+  shared = {'key': jax.random.PRNGKey(config.seed)} | setup.feed.shared()
   return mapped.replicate(state), mapped.replicate(shared)
 
 
@@ -267,9 +267,9 @@ def restore(checkpoints: checkpoint.Checkpoints, like: Any, meta: dict[str, Any]
 
   It must be of the config and the data that `meta` has.
   """
-  def check(opened: checkpoint.Opened) -> None:
+  def check(saved: checkpoint.Opened) -> None:
     workdir_lib.require_same(
-        *(m['config'] | {'data_found': m['data_found']} for m in (opened.meta, meta)),
-        f'the checkpoint of step {opened.step} in workdir {workdir}',
+        *(m['config'] | {'data_found': m['data_found']} for m in (saved.meta, meta)),
+        f'the checkpoint of step {saved.step} in workdir {workdir}',
         keys_lib.free('pretrain'), keys_lib.was())
   return restore_lib.together(checkpoints, like, check)

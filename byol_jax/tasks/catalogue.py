@@ -17,7 +17,7 @@ from byol_jax.data.sources import columns as columns_lib
 from byol_jax.data.sources import table
 from byol_jax.evaluation import embed
 from byol_jax.retrieval import store as store_lib
-from byol_jax.tasks import subject
+from byol_jax.tasks import named as named_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -41,7 +41,7 @@ class Catalogue(NamedTuple):
   columns: dict[str, Sequence[Any]]
 
 
-def make(named: subject.Named, data: table.Data, rows: np.ndarray, *,
+def make(named: named_lib.Named, data: table.Data, rows: np.ndarray, *,
          has_columns: bool = True) -> Catalogue:
   """Finds by what each image, and its columns, will be known to have changed.
 
@@ -71,7 +71,7 @@ def make(named: subject.Named, data: table.Data, rows: np.ndarray, *,
   return Catalogue(data, row_of, stamps, kinds, columns)
 
 
-def _columns(named: subject.Named, data: table.Data, split: str,
+def _columns(named: named_lib.Named, data: table.Data, split: str,
              ) -> tuple[dict[str, str], dict[str, Sequence[Any]]]:
   """Returns kinds and values [N] of the columns: those of a list, or the label."""
   source = named.data.data

@@ -32,7 +32,7 @@ def with_source(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return config
 
 
-def open_source(data: ml_collections.ConfigDict, split: str, *, seed: int = 0,
+def open_part(data: ml_collections.ConfigDict, split: str, *, seed: int = 0,
                 key: str = '', **wanted: Any) -> table.Data | None:
   """Opens one part as the source gives it; None where there is no such part.
 
@@ -46,7 +46,7 @@ def open_source(data: ml_collections.ConfigDict, split: str, *, seed: int = 0,
       values.
 
   Raises:
-    UserError: there is no such part, and there must be; or as `open.open_source`.
+    UserError: there is no such part, and there must be; or as `open.open_part`.
   """
   if data.source == 'same':
     raise UserError("config key data.source is 'same', but these weights come from "
@@ -63,7 +63,7 @@ def open_source(data: ml_collections.ConfigDict, split: str, *, seed: int = 0,
   if 'class_names' not in wanted and split != data.train_split:
     wanted['class_names'] = _classes(data, request | wanted)
   is_test = split == data.test_split
-  opened = open_lib.open_source(
+  opened = open_lib.open_part(
       data.source, split, seed=seed + is_test, **request | wanted)
   if opened is None and key:
     raise UserError(f'config key {key} is {split!r}: the data set has no such part')
@@ -83,19 +83,19 @@ def _classes(data: ml_collections.ConfigDict,
   if source is None or not source.by_training or not data.train_split:
     return None
   with contextlib.suppress(UserError):  # there may be no such part
-    opened = open_lib.open_source(data.source, data.train_split, **request)
+    opened = open_lib.open_part(data.source, data.train_split, **request)
     return None if opened is None else opened.class_names
   return None
 
 
-def open_split(data: ml_collections.ConfigDict, split: str,
+def load_part(data: ml_collections.ConfigDict, split: str,
                **asked: Any) -> table.Data | None:
   """Opens one part, and decodes it where it is small enough to live on the device.
 
-  For arguments see `open_source`.
+  For arguments see `open_part`.
   """
   limit = data.resident_limit_mib << 20
-  opened = open_source(data, split, max_bytes=limit, **asked)
+  opened = open_part(data, split, max_bytes=limit, **asked)
   return None if opened is None else resident.make_resident(
       opened, data.resident, limit, data.image_size, data.threads)
 
@@ -108,13 +108,13 @@ def open_data(config: ml_collections.ConfigDict,
     UserError: there is no training part, or the parts do not belong together.
   """
   data = config.data
-  train = _labelled(open_split(data, data.train_split, key='data.train_split',
+  train = _labelled(load_part(data, data.train_split, key='data.train_split',
                                seed=config.seed), config.task)
   if isinstance(train.labels, np.ndarray):
     labels_lib.warn_of_singles(train.labels, train.name)
   test = None
   if data.test_split and train.labels is not None:
-    test = _labelled(open_split(data, data.test_split, seed=config.seed,
+    test = _labelled(load_part(data, data.test_split, seed=config.seed,
                                 class_names=train.class_names), config.task)
     if test is not None and test.labels is None:
       test = None
@@ -137,13 +137,13 @@ def _labelled(opened: table.Data | None, task: str) -> table.Data | None:
   has_label = opened.labels != labels_lib.NONE
   if has_label.all():
     return opened
-  told = (f'{opened.name}: {(~has_label).sum():,} of {opened.size:,} images have no '
-          'label')
+  message = (f'{opened.name}: {(~has_label).sum():,} of {opened.size:,} images have no '
+             'label')
   if task in (*task_names.LEARNING, 'report') or not has_label.any():
     _console.warning('%s: the labels of the others are not used, so there is no probe',
-                     told)
+                     message)
     return opened._replace(labels=None, class_names=None)
-  _console.warning('%s: they are left out', told)
+  _console.warning('%s: they are left out', message)
   return table.take(opened, np.flatnonzero(has_label))
 
 

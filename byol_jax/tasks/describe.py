@@ -35,7 +35,7 @@ def facts(config: ml_collections.ConfigDict, journal: Journal) -> report.Facts:
   """
   images = journal.config.get('data_found.images')
   images = images if isinstance(images, int) and images > 0 else None
-  told, least = changed(config), config.train.batch_size
+  changed_keys, least = changed(config), config.train.batch_size
   config = schedule.resolve(config, max(images or least, least))
   method = build.make_method(config)
   model = build.make_model(config, 0, None)
@@ -50,7 +50,7 @@ def facts(config: ml_collections.ConfigDict, journal: Journal) -> report.Facts:
       groups=[('Schedule', schedule_lines(config, total)),
               ('Data', _data_lines(config, journal.config)),
               ('Network', _network_lines(config, sizes['feature']))],
-      changed=told)
+      changed=changed_keys)
 
 
 def changed(config: ml_collections.ConfigDict) -> list[tuple[str, Any, Any]]:
@@ -86,10 +86,10 @@ def schedule_lines(config: ml_collections.ConfigDict,
 def _loss(method: Method) -> str:
   """Returns a sentence about the logged loss."""
   low, high, chance = method.meaning
-  told = f'from {low:g}' + ('' if high is None else f' to {high:g}')
+  text = f'from {low:g}' + ('' if high is None else f' to {high:g}')
   if chance is not None:
-    told += f', {chance:.3g} by chance'
-  return told + (f'; {method.note}' if method.note else '')
+    text += f', {chance:.3g} by chance'
+  return text + (f'; {method.note}' if method.note else '')
 
 
 def _bounds(method: Method, sizes: Mapping[str, int],
@@ -114,11 +114,11 @@ def _health(journal: Journal, sizes: Mapping[str, int],
       # null stands for what is not finite
       found = {name: line[name] if isinstance(line[name], (int, float)) else math.nan
                for name in names}
-      told = diagnostics.collapse_warning(
+      warning = diagnostics.collapse_warning(
           found, num_examples=examples, feature_size=sizes['feature'],
           projection_size=sizes['projection'])
       at = f'Step {line["step"]:,}: '
-      return ([f'{at}{told}'], '') if told else (
+      return ([f'{at}{warning}'], '') if warning else (
           [], f'{at}no sign of a collapse')
   return [], ''
 

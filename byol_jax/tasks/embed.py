@@ -24,8 +24,8 @@ from byol_jax.evaluation.features import Features
 from byol_jax.evaluation.place import Place
 from byol_jax.storage import paths as paths_lib
 from byol_jax.tasks import data as data_lib
+from byol_jax.tasks import named as named_lib
 from byol_jax.tasks import shards as shards_lib
-from byol_jax.tasks import subject
 
 _console = logging.getLogger('byol_jax')
 
@@ -39,7 +39,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     The folder that holds them.
   """
   shard = shard_lib.asked(config.shard)
-  named = subject.load(config, workdir, name)
+  named = named_lib.load(config, workdir, name)
   with hosts.together('data'):
     data = _data(named)
   shards = shards_lib.Shards(named, data, grows=False)
@@ -62,26 +62,26 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   return place.workdir
 
 
-def _data(named: subject.Named) -> table.Data:
+def _data(named: named_lib.Named) -> table.Data:
   """Opens the images; those of shards are not decoded before they are encoded."""
   config = named.config
-  opened = data_lib.open_source if config.shard else data_lib.open_split
+  opened = data_lib.open_part if config.shard else data_lib.load_part
   return opened(named.data.data, config.embed.split, key='embed.split',
                 seed=named.data.seed)
 
 
-def _encoded(named: subject.Named, data: table.Data, rows: np.ndarray,
+def _encoded(named: named_lib.Named, data: table.Data, rows: np.ndarray,
              shard: shard_lib.Shard | None = None, own: str = '') -> Iterator[Features]:
   """Yields features part by part, kept in the store of all tasks or in one's `own`."""
   split = named.config.embed.split
-  encoder = named.subject(
+  subject = named.subject(
       named.weights.kind, named.store(always=True, own=own), data, rows)
-  return encoder.parts(
+  return subject.parts(
       data, rows, is_test=split == named.data.data.test_split,
       title=f'{data.name}, {split}' + (f', shard {shard}' if shard else ''))
 
 
-def _merged(named: subject.Named, data: table.Data,
+def _merged(named: named_lib.Named, data: table.Data,
             shards: shards_lib.Shards) -> Iterator[Features]:
   """Yields the features of all shards, read from their files."""
   if paths_lib.in_bucket(named.workdir):
@@ -100,12 +100,12 @@ def _formats(config: ml_collections.ConfigDict) -> list[str]:
   return [x.strip() for x in config.embed.formats.split(',')]
 
 
-def _written(named: subject.Named, place: Place, data: table.Data,
+def _written(named: named_lib.Named, place: Place, data: table.Data,
              parts: Iterator[Features]) -> dict[str, Any]:
   """Writes the files with the features as they come; returns what results.json says."""
   config = named.config
   split, is_first = config.embed.split, jax.process_index() == 0
-  size, images = named.encoder.feature_size, 0
+  size, images = named.inference.feature_size, 0
   with contextlib.ExitStack() as stack:
     with hosts.together('embeddings'):
       writer = stack.enter_context(embed.Writer(

@@ -32,7 +32,7 @@ from byol_jax.evaluation import stages as stages_lib
 from byol_jax.evaluation.subject import Subject
 from byol_jax.networks.model import Model
 from byol_jax.tasks import data as data_lib
-from byol_jax.tasks import subject
+from byol_jax.tasks import named as named_lib
 from byol_jax.training import build
 
 _console = logging.getLogger('byol_jax')
@@ -55,7 +55,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
 
   Args:
     config: a valid config, whose task is one of `names.MEASURING`.
-    workdir: the place of the results; None: see `subject.load`.
+    workdir: the place of the results; None: see `named_lib.load`.
     name: the config file's name.
 
   Returns:
@@ -65,11 +65,11 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     UserError: a mistake that the user can mend.
     TransientError: the machine or its storage failed.
   """
-  named = subject.load(config, workdir, name)
+  named = named_lib.load(config, workdir, name)
   with hosts.together('data'):
     train, test = data_lib.open_data(named.data)
     _check(train, test, config)
-    found = subject.facts(data=train, test=test)
+    found = named_lib.facts(data=train, test=test)
   with named.opened(**found) as place:
     results = place.results()
     if results is not None:
@@ -108,7 +108,7 @@ def _check(train: table.Data, test: table.Data | None,
                     'out')
 
 
-def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
+def _measure(named: named_lib.Named, train: table.Data, test: table.Data | None,
              stages: stages_lib.Stages) -> dict[str, Any]:
   """Returns the content of results.json: every kind of encoder, with every seed."""
   config, task = named.config, named.config.task
@@ -145,12 +145,12 @@ def _measure(named: subject.Named, train: table.Data, test: table.Data | None,
   } | ({'left_out': left_out} if left_out else {})}
 
 
-def _one(task: str, protocol: Any, encoder: Subject, split: splits.Split,
+def _one(task: str, protocol: Any, subject: Subject, split: splits.Split,
          choice: scores_lib.Choice, stages: stages_lib.Stages, name: str) -> Measured:
   """Measures one encoder with one seed."""
   data, rows = split.train
   fitted = protocol.fit(protocols.Training(
-      encoder, data, rows, choice, stages, name, table.num_classes(data)))
+      subject, data, rows, choice, stages, name, table.num_classes(data)))
   # the test images are used here, and not before
   test, rows = split.test
   rows, inputs = fitted.features(test, rows)
@@ -172,7 +172,7 @@ def _one(task: str, protocol: Any, encoder: Subject, split: splits.Split,
 
 
 # ------------------------------------------------------------- from the config
-def _kinds(named: subject.Named) -> tuple[str, ...]:
+def _kinds(named: named_lib.Named) -> tuple[str, ...]:
   """Returns the kinds of encoders that are measured."""
   config = named.config
   kinds = tuple(figures_lib.kinds(named.weights.kind))
@@ -182,7 +182,7 @@ def _kinds(named: subject.Named) -> tuple[str, ...]:
   return kinds[:-1] if config.task in task_names.TUNING else kinds
 
 
-def _metric(named: subject.Named) -> str:
+def _metric(named: named_lib.Named) -> str:
   """Returns the metric of choices; for 'auto' the data set's usual one."""
   metric = named.config.evaluation.metric
   if metric != 'auto':
@@ -191,7 +191,7 @@ def _metric(named: subject.Named) -> str:
   return 'mean_per_class' if name in _MEAN_PER_CLASS else 'top1'
 
 
-def _protocol(named: subject.Named) -> Any:
+def _protocol(named: named_lib.Named) -> Any:
   """Returns the protocol of `protocols` that the task names, with its values."""
   config = named.config
   if config.task == 'knn':

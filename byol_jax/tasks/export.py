@@ -24,7 +24,7 @@ from byol_jax.evaluation import place as place_lib
 from byol_jax.evaluation import rows as rows_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.tasks import data as data_lib
-from byol_jax.tasks import subject
+from byol_jax.tasks import named as named_lib
 from byol_jax.weights import agreement
 from byol_jax.weights import card
 from byol_jax.weights import find
@@ -88,12 +88,12 @@ FORMATS = {
 def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> str:
   """Writes the formats of the config and export.json, each below WORKDIR.
 
-  For arguments and errors see `subject.load`.
+  For arguments and errors see `named_lib.load`.
 
   Returns:
     WORKDIR.
   """
-  named = subject.load(config, workdir, name)
+  named = named_lib.load(config, workdir, name)
   with hosts.together('export'):
     if jax.process_index() == 0:
       try:
@@ -103,7 +103,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   return named.workdir
 
 
-def _write(named: subject.Named) -> None:
+def _write(named: named_lib.Named) -> None:
   """Writes and checks each format in turn, then says how exact they are."""
   weights, options = named.weights, named.config.export
   sample = agreement.sample(weights, *_pictures(named))
@@ -139,13 +139,13 @@ def _tell(who: str, found: dict[str, float] | str) -> None:
       ': this is not the same encoder' if is_far else '')
 
 
-def _pictures(named: subject.Named) -> tuple[list[np.ndarray], str]:
+def _pictures(named: named_lib.Named) -> tuple[list[np.ndarray], str]:
   """Returns images to check an export with, uint8 [H, W, 3], and what they are."""
   config = named.data
   found = []
   if config.data.source != 'same':  # of foreign weights
     try:
-      data = data_lib.open_source(config.data, config.data.train_split,
+      data = data_lib.open_part(config.data, config.data.train_split,
                                   seed=config.seed)
       for row in range(min(_LOOKED_AT, data.size) if data else 0):
         if len(found) < _IMAGES and (image := _picture(data, row)) is not None:
@@ -156,7 +156,7 @@ def _pictures(named: subject.Named) -> tuple[list[np.ndarray], str]:
     except (UserError, TransientError) as error:
       _console.warning('the export is checked with noise, as its images cannot be '
                        'opened: %s', error)
-  side = round(_SIDE * named.encoder.spec.image_size)
+  side = round(_SIDE * named.inference.spec.image_size)
   draw = np.random.default_rng(0).integers
   return [draw(0, 256, (side, side, 3), np.uint8) for _ in range(_IMAGES)], (
       f'{_IMAGES} images of noise')

@@ -37,8 +37,8 @@ from byol_jax.retrieval import neighbours
 from byol_jax.retrieval.pairs import Pairs
 from byol_jax.tasks import data as data_lib
 from byol_jax.tasks import evaluate
+from byol_jax.tasks import named as named_lib
 from byol_jax.tasks import pairs as pairs_lib
-from byol_jax.tasks import subject
 from byol_jax.training import build
 from byol_jax.weights import find
 from byol_jax.weights import load as weights_lib
@@ -61,13 +61,13 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
 
   For arguments and errors see `evaluate.run`.
   """
-  named = subject.load(config, workdir, name)
+  named = named_lib.load(config, workdir, name)
   _check(named)
   with hosts.together('data'):
     train, test = data_lib.open_data(named.data)
     items = pairs_lib.items(config, train, named.data.data.train_split)
     pairs, counts = pairs_lib.read(config, train, items)
-    found = subject.facts(data=train, test=test)
+    found = named_lib.facts(data=train, test=test)
   digest = hashlib.sha256(b''.join(
       np.ascontiguousarray(x).tobytes()
       for x in (*pairs, *items.owners) if x is not None))
@@ -83,7 +83,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     _console.info('encoder: %s', place.named(f'encoder{find.SUFFIX}'))
 
 
-def _check(named: subject.Named) -> None:
+def _check(named: named_lib.Named) -> None:
   """Raises UserError for keys that do not fit together."""
   c = named.config.pairs
   if c.train != 'head' and named.config.evaluation.baselines:
@@ -98,7 +98,7 @@ def _check(named: subject.Named) -> None:
 
 
 # ---------------------------------------------------------------------- learning
-def _learn(named: subject.Named, place: Place, train: table.Data,
+def _learn(named: named_lib.Named, place: Place, train: table.Data,
            test: table.Data | None, items: batches.Items, pairs: Pairs,
            counts: dict[str, int], stages: stages_lib.Stages) -> dict[str, Any]:
   """Learns with each kind of encoder, and returns the content of results.json."""
@@ -111,12 +111,12 @@ def _learn(named: subject.Named, place: Place, train: table.Data,
   first = _encoded(named, kinds[0], train, store)
   log, parts = _divided(config, train, test, first[1], items, pairs, counts)
   for kind in kinds:
-    encoder, found = first if kind == kinds[0] else _encoded(named, kind, train, store)
+    subject, found = first if kind == kinds[0] else _encoded(named, kind, train, store)
     prefix = f'{kind.replace("_", " ")}, ' if len(kinds) > 1 else ''
     task = learn.Task(log.train, parts.kept, parts.held_out, log.items, log.groups,
                       stages, prefix)
     measured, learned, networks = _of_kind(
-        named, encoder, _scattered(found, train.size), task, log, train, test)
+        named, subject, _scattered(found, train.size), task, log, train, test)
     name = 'scratch' if from_scratch else kind
     results[name], hows[name] = measured, learned.how
     if kind == kinds[0]:
@@ -125,14 +125,14 @@ def _learn(named: subject.Named, place: Place, train: table.Data,
                     'protocol': _protocol(named, train, log, parts.by, hows)}
 
 
-def _encoded(named: subject.Named, kind: str, train: table.Data, store: Store,
+def _encoded(named: named_lib.Named, kind: str, train: table.Data, store: Store,
              ) -> tuple[subject_lib.Subject, Features]:
   """Returns one kind of encoder, and its features of all training images."""
   rows = np.arange(train.size)
-  encoder = named.subject(kind, store, train, rows)
-  found = encoder.features(train, rows, is_test=False)
+  subject = named.subject(kind, store, train, rows)
+  found = subject.features(train, rows, is_test=False)
   checks.check_finite(found.x)
-  return encoder, found
+  return subject, found
 
 
 def _divided(config: ml_collections.ConfigDict, train: table.Data,
@@ -151,7 +151,7 @@ def _divided(config: ml_collections.ConfigDict, train: table.Data,
                                 config.seed, by_time=False)
 
 
-def _of_kind(named: subject.Named, encoder: subject_lib.Subject, x: np.ndarray,
+def _of_kind(named: named_lib.Named, subject: subject_lib.Subject, x: np.ndarray,
              task: learn.Task, log: pairs_lib.Log, train: table.Data,
              test: table.Data | None,
              ) -> tuple[dict[str, dict[str, Any]], learn.Learned, Any]:
@@ -160,24 +160,24 @@ def _of_kind(named: subject.Named, encoder: subject_lib.Subject, x: np.ndarray,
   `x` are the features of all training images, zero for those that cannot be read.
   """
   config, settings = named.config, _settings(named.config)
-  learned, networks = learn.learn_head(x, task, settings), encoder.networks
+  learned, networks = learn.learn_head(x, task, settings), subject.networks
   measured = _figures(
-      lambda data, rows, is_test: encoder.features(data, rows, is_test=is_test),
+      lambda data, rows, is_test: subject.features(data, rows, is_test=is_test),
       {'without': lambda x: x, 'standardized': head_lib.finished(learned.first),
        'with': head_lib.finished(learned.head)}, log, train, test)
   if config.pairs.train != 'head':
     networks, learned = learn.learn_encoder(
-        train, networks, named.encoder,
+        train, networks, named.inference,
         lambda decay: evaluate.trainable(named.weights.config, decay), learned, task,
         settings, _beside(named))
     measured['head'] = measured['with']
     measured |= _figures(
-        lambda data, rows, _: named.encoder(networks, data, rows),
+        lambda data, rows, _: named.inference(networks, data, rows),
         {'with': head_lib.finished(learned.head)}, log, train, test)
   return measured, learned, networks
 
 
-def _protocol(named: subject.Named, train: table.Data, log: pairs_lib.Log,
+def _protocol(named: named_lib.Named, train: table.Data, log: pairs_lib.Log,
               chosen_by: str, hows: dict[str, Any]) -> dict[str, Any]:
   """Returns how was learned and measured, for results.json."""
   config = named.config
@@ -202,7 +202,7 @@ def _settings(config: ml_collections.ConfigDict) -> learn.Settings:
       **{key: c[key] for key in learn.Settings._fields if key in c})
 
 
-def _beside(named: subject.Named) -> compound.Compound | None:
+def _beside(named: named_lib.Named) -> compound.Compound | None:
   """Returns BYOL beside the pairs, with the run's heads, target and views."""
   weight, trained = named.config.pairs.byol_weight, named.weights.config
   if not weight:
@@ -210,12 +210,12 @@ def _beside(named: subject.Named) -> compound.Compound | None:
   with hosts.together('weights'):
     networks = whole.read(named.weights)
   spec = build.view_spec(trained)._replace(
-      image_size=named.encoder.spec.image_size, jigsaw=None)
+      image_size=named.inference.spec.image_size, jigsaw=None)
   return compound.Compound(
       weight, trained.train.tau_base ** schedule.tau_power(trained), networks, spec)
 
 
-def _save(named: subject.Named, place: Place, networks: Any,
+def _save(named: named_lib.Named, place: Place, networks: Any,
           head: head_lib.Head) -> None:
   """Writes the encoder with the head inside."""
   params, state = jax.tree.map(np.asarray, networks)

@@ -26,9 +26,9 @@ from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
 from byol_jax.tasks import catalogue as catalogue_lib
 from byol_jax.tasks import data as data_lib
+from byol_jax.tasks import named as named_lib
 from byol_jax.tasks import shards as shards_lib
 from byol_jax.tasks import showing
-from byol_jax.tasks import subject
 from byol_jax.weights import load as weights_lib
 
 _console = logging.getLogger('byol_jax')
@@ -48,7 +48,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     Its folder.
   """
   shard = shard_lib.asked(config.shard)
-  named = subject.load(config, workdir, name)
+  named = named_lib.load(config, workdir, name)
   if jax.process_count() > 1:
     raise UserError('task=index runs in one process: leave out --distributed, or '
                     'make the index in shards (docs/clusters.md)')
@@ -56,7 +56,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
     raise UserError(f'--workdir={named.workdir}: an index is made in a local folder; '
                     'copy it to a bucket afterwards')
   source, split = named.data.data, config.index.split
-  data = data_lib.open_source(source, split, key='index.split',
+  data = data_lib.open_part(source, split, key='index.split',
                               seed=named.data.seed)
   shards = shards_lib.Shards(named, data, grows=True)
   if shard:
@@ -92,22 +92,22 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
   return named.workdir
 
 
-def _table(named: subject.Named, folder: str,
+def _table(named: named_lib.Named, folder: str,
            kinds: dict[str, str]) -> store_lib.Store:
   return store_lib.create(
-      os.path.join(folder, index_lib.TABLE), named.encoder.feature_size,
+      os.path.join(folder, index_lib.TABLE), named.inference.feature_size,
       named.config.index.dtype, kinds)
 
 
-def _begun(named: subject.Named, folder: str) -> dict[str, Any]:
+def _begun(named: named_lib.Named, folder: str) -> dict[str, Any]:
   """Writes index.json and the encoder, or checks that they are of this encoder."""
   c, weights = named.config, named.weights
   about = {
       'format': index_lib.FORMAT, 'digest': weights.digest, 'network': weights.network,
       'weights': os.path.abspath(weights.path), 'step': weights.step,
-      'image_size': named.encoder.spec.image_size,
-      'center_share': named.encoder.center_share,
-      'feature_size': named.encoder.feature_size, 'dtype': c.index.dtype,
+      'image_size': named.inference.spec.image_size,
+      'center_share': named.inference.center_share,
+      'feature_size': named.inference.feature_size, 'dtype': c.index.dtype,
       'thumbnail': c.index.thumbnail, 'similarity': 'cosine'}
   path = os.path.join(folder, index_lib.ABOUT)
   if os.path.exists(path):
@@ -178,20 +178,20 @@ def _of_shards(folders: list[str], catalogue: catalogue_lib.Catalogue,
   yield list(wanted), [None] * len(wanted), [None] * len(wanted)
 
 
-def _encoded(named: subject.Named, catalogue: catalogue_lib.Catalogue,
+def _encoded(named: named_lib.Named, catalogue: catalogue_lib.Catalogue,
              names: list[str]) -> Iterator[_Part]:
   """Encodes some images."""
   if not names:
     return
-  data, encoder = catalogue.data, named.encoder
+  data, inference = catalogue.data, named.inference
   rows = np.array([catalogue.rows[name] for name in names])
   networks = subject_lib.make(
-      named.weights.kind, named.weights, encoder, named.store(), data, rows).networks
-  at_a_time = encoder.batch_size * jax.local_device_count()
+      named.weights.kind, named.weights, inference, named.store(), data, rows).networks
+  at_a_time = inference.batch_size * jax.local_device_count()
   progress = console_lib.Progress('index', len(names))
   for part in _chunks(names, at_a_time * max(_CHUNK // at_a_time, 1)):
     rows = np.array([catalogue.rows[name] for name in part])
-    found = encoder(networks, data, rows)
+    found = inference(networks, data, rows)
     checks.check_finite(found.x, 'catalogue')
     x = found.x / np.maximum(np.linalg.norm(found.x, axis=1, keepdims=True), 1e-12)
     vector = dict(zip(found.rows.tolist(), x))

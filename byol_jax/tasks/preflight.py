@@ -86,11 +86,11 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> bool:
   rules.check_devices(batch_size, steps, len(devices), config.network.bn_groups)
   report_path = epath.Path(workdir) / 'preflight.json'
   key = _key(config)
-  said = files_lib.read_json(report_path) or {}
-  if said.get('key') == key:
+  cached = files_lib.read_json(report_path) or {}
+  if cached.get('key') == key:
     _console.info('%s: the same config and versions were compiled before',
                   report_path)
-    report = said
+    report = cached
   else:
     _console.info(
         'compiling the train step for %s: %d devices of %s; this takes minutes ...',

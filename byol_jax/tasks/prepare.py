@@ -90,7 +90,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None = None) -> None:
   for part, split in zip(_PARTS, (data.train_split, data.test_split)):
     if not split:
       continue
-    source = data_lib.open_source(data, split, class_names=class_names, image_size=0)
+    source = data_lib.open_part(data, split, class_names=class_names, image_size=0)
     if source is not None:
       class_names = source.class_names
       parts.append((source, os.path.join(output, part)))
@@ -211,8 +211,8 @@ def _check_others(plan: _Plan) -> None:
   """Raises UserError if shards of other processes were prepared otherwise."""
   for name in os.listdir(plan.folder):
     if descriptions.OURS.fullmatch(name) and name.endswith('.array_record'):
-      said = descriptions.read_sidecar(os.path.join(plan.folder, name))
-      if said and said.get('settings') != plan.settings:
+      sidecar = descriptions.read_sidecar(os.path.join(plan.folder, name))
+      if sidecar and sidecar.get('settings') != plan.settings:
         raise UserError(f'{plan.folder!r} holds shards that were prepared otherwise, '
                         f'as {name}: remove it, or choose another config key '
                         'prepare.output')
@@ -223,14 +223,14 @@ def _missing(source: table.Encoded, plan: _Plan, wanted: list[int]) -> list[int]
   todo = []
   for k in wanted:
     path, rows = plan.path(k), plan.rows[k]
-    said = descriptions.read_sidecar(path)
-    if (said is None or said['fingerprint'] != plan.fingerprints[k]
-        or not os.path.exists(path) or os.path.getsize(path) != said['bytes']):
+    sidecar = descriptions.read_sidecar(path)
+    if (sidecar is None or sidecar['fingerprint'] != plan.fingerprints[k]
+        or not os.path.exists(path) or os.path.getsize(path) != sidecar['bytes']):
       todo.append(k)
       continue
     for i in rows:
-      if plan.names[i] in said['left_out']:
-        source.bad.add(i, said['left_out'][plan.names[i]])
+      if plan.names[i] in sidecar['left_out']:
+        source.bad.add(i, sidecar['left_out'][plan.names[i]])
   return todo
 
 
@@ -286,6 +286,6 @@ def _verify(folder: str, shards: list[dict[str, Any]]) -> None:
                 wording.count(len(shards), 'shard'))
 
 
-def _sha256(said: Any) -> str:
+def _sha256(values: Any) -> str:
   """Returns the SHA-256 of a value as JSON."""
-  return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+  return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -68,31 +68,31 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
     leaving = stack.enter_context(signals.on_signals())
     if jax.process_count() > 1:
       leaving.now = signals.Now.AFTER_SAVING  # together, after the first steps
-    opened = begin.open_data(begin.as_begun(config, workdir), workdir)
+    setup = begin.set_up(begin.as_begun(config, workdir), workdir)
 
     # The saved config is compared with this run before anything is compiled, and the
     # state is restored before the feed starts at its step.
-    folder, checkpoints = begin.open_workdir(opened, stack)
+    folder, checkpoints = begin.open_workdir(setup, stack)
     saved, state = begin.restore(
-        checkpoints, jax.eval_shape(opened.program.init), opened.meta, workdir)
+        checkpoints, jax.eval_shape(setup.program.init), setup.meta, workdir)
     start_step = saved.step if saved else 0
     results_path = os.path.join(folder, 'results.json')
-    if hosts.from_first(start_step == opened.total_steps and (
-        os.path.exists(results_path) or not opened.config.evaluation.final)):
+    if hosts.from_first(start_step == setup.total_steps and (
+        os.path.exists(results_path) or not setup.config.evaluation.final)):
       _console.info('this run is finished: %s', os.path.join(workdir, 'results.json'))
       return
-    state, shared = begin.put_on_devices(opened, folder, saved, state)
+    state, shared = begin.put_on_devices(setup, folder, saved, state)
 
-    encoder = encode.Inference(  # runs over data sets, as in evaluations
-        opened.program.unmapped_model, opened.program.eval_spec,
-        center_share=opened.config.data.center_share,
-        batch_size=opened.config.evaluation.batch_size,
-        threads=opened.config.data.threads)
-    measure, neighbours = _make_monitor(opened, shared, encoder)
-    page = report.Page(opened, folder, encoder) if opened.config.log.report else None
+    inference = encode.Inference(  # runs over data sets, as in evaluations
+        setup.program.unmapped_model, setup.program.eval_spec,
+        center_share=setup.config.data.center_share,
+        batch_size=setup.config.evaluation.batch_size,
+        threads=setup.config.data.threads)
+    measure, neighbours = _make_monitor(setup, shared, inference)
+    page = report.Page(setup, folder, inference) if setup.config.log.report else None
     journal.begin_session(folder, start_step)
     training_started = time.time()
-    state, session = _train(opened, folder, checkpoints, start_step, state, shared,
+    state, session = _train(setup, folder, checkpoints, start_step, state, shared,
                             measure, page, leaving)
     if session.left:
       return
@@ -107,29 +107,29 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
                   100 * session.measuring / max(trained, 1e-3),
                   console_lib.duration(training_started - started))
     results = {'run': {
-        'steps': opened.total_steps, 'epochs': opened.config.train.epochs,
+        'steps': setup.total_steps, 'epochs': setup.config.train.epochs,
         'training_seconds_this_session': round(trained, 1),
         'measuring_seconds': round(session.measuring, 1),  # part of the above
         'seed': config.seed, 'version': __version__, 'jax': jax.__version__,
         'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}'}}
-    _finish(opened, state, encoder, neighbours, results, results_path)
+    _finish(setup, state, inference, neighbours, results, results_path)
     if page:
       page.write((state.online_params, state.online_state), is_last=True)
       _console.info('report: %s', os.path.join(workdir, output.REPORT))
 
 
 # ------------------------------------------------------------------------ loop
-def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
+def _train(setup: begin.Setup, folder: str, checkpoints: checkpoint.Checkpoints,
            start_step: int, state: TrainState, shared: Any,
            measure: monitor_lib.Monitor, page: report.Page | None,
            leaving: signals.Leaving,
            ) -> tuple[TrainState, session_lib.Session]:
   """Trains to the last step, or until a signal; everything is saved then."""
-  config, program, total = opened.config, opened.program, opened.total_steps
+  config, program, total = setup.config, setup.program, setup.total_steps
   batch_size = config.train.batch_size
-  num_images = opened.train.size
+  num_images = setup.train.size
   update = mapped.pmap_step(program.update)
-  saver = saving.Saver(checkpoints, os.path.join(opened.workdir, 'checkpoints'))
+  saver = saving.Saver(checkpoints, os.path.join(setup.workdir, 'checkpoints'))
   with contextlib.ExitStack() as stack:
     run_log = metrics_lib.RunLog(folder, start_step,
                                  tensorboard=config.log.tensorboard)
@@ -142,13 +142,13 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
         start_step, total, session_lib.Cadence(
             config.log.every_steps, _measure_every(config, num_images),
             config.checkpoint.every_steps),
-        leaving=leaving, saver=saver, watchdog=watchdog, meta=lambda: opened.meta,
+        leaving=leaving, saver=saver, watchdog=watchdog, meta=lambda: setup.meta,
         health=health_lib.Health(config.safety.on_nonfinite,
                                  config.safety.max_skipped, saver.last_good),
-        share=bad_images.sharing(opened.feed.bad()))
+        share=bad_images.sharing(setup.feed.bad()))
     stop = threading.Event()
     batches = prefetch_lib.prefetch(
-        opened.feed.batches(
+        setup.feed.batches(
             start_step, total - start_step, grid_lib.local_example_grid(
                 batch_size, config.train.accumulation_steps), stop),
         config.data.prefetch, session.meanwhile, stop)
@@ -164,7 +164,7 @@ def _train(opened: begin.Run, folder: str, checkpoints: checkpoint.Checkpoints,
       if batch is None:
         break
       state, metrics, asked = update(state, shared, batch, session.asked())
-      session.began(step, state, metrics, asked)
+      session.note(step, state, metrics, asked)
       due = session.due()
       values = {}
       if due.log:
@@ -196,20 +196,20 @@ def _measure_every(config: ml_collections.ConfigDict, num_images: int) -> int:
       config.evaluation.every_epochs * num_images / config.train.batch_size))
 
 
-def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Inference,
+def _make_monitor(setup: begin.Setup, shared: Any, inference: encode.Inference,
                   ) -> tuple[monitor_lib.Monitor, monitor_lib.Neighbours | None]:
   """Makes the monitor: it measures the first images of epoch 0 in step 0's views."""
-  config, program, train = opened.config, opened.program, opened.train
+  config, program, train = setup.config, setup.program, setup.train
   size, options = train.size, config.evaluation
   neighbours = None
   if train.labels is not None and size > 1:
     neighbours = monitor_lib.Neighbours(
-        encoder, train, examples=options.examples,
+        inference, train, examples=options.examples,
         voting=knn.Voting(options.knn_k, options.knn_temperature), seed=config.seed)
     every = wording.count(_measure_every(config, size), 'step')
     _console.info('k-NN every %s: %s', every, neighbours.description)
   examples = min(options.examples, size)
-  first = opened.feed._replace(batch_size=examples)
+  first = setup.feed._replace(batch_size=examples)
 
   def batches(rows):
     # encoded images are decoded again each time: they would fill the memory
@@ -223,21 +223,21 @@ def _make_monitor(opened: begin.Run, shared: Any, encoder: encode.Inference,
 
 
 # ---------------------------------------------------------------------- finish
-def _finish(opened: begin.Run, state: TrainState, encoder: encode.Inference,
+def _finish(setup: begin.Setup, state: TrainState, inference: encode.Inference,
             neighbours: monitor_lib.Neighbours | None, results: dict[str, Any],
             results_path: str) -> None:
   """Measures the trained encoder beside its baselines, and writes results.json."""
-  config, options = opened.config, opened.config.evaluation
-  if options.final and opened.train.labels is not None:
-    untrained = opened.program.init()
+  config, options = setup.config, setup.config.evaluation
+  if options.final and setup.train.labels is not None:
+    untrained = setup.program.init()
     results |= final.final(
-        encoder, (state.online_params, state.online_state),
+        inference, (state.online_params, state.online_state),
         mapped.replicate((untrained.online_params, untrained.online_state)),
-        splits.Split(opened.train, opened.test, most=options.final_images,
+        splits.Split(setup.train, setup.test, most=options.final_images,
                      seed=config.seed),
         method=method_names.kind(config.method),
         voting=knn.Voting(options.knn_k, options.knn_temperature),
-        image_size=opened.program.eval_spec.image_size, seed=config.seed)
+        image_size=setup.program.eval_spec.image_size, seed=config.seed)
     if neighbours:
       results['protocol']['during_training'] = (
           f'knn_top1 of metrics.jsonl: {neighbours.description}')
@@ -245,13 +245,13 @@ def _finish(opened: begin.Run, state: TrainState, encoder: encode.Inference,
                   results['protocol']['images'])
   elif options.final:
     results['protocol'] = {'images': 'no labels: nothing to measure accuracy on'}
-  for part in (opened.train, opened.test):
+  for part in (setup.train, setup.test):
     if part is not None:
       bad_images.share_bad(part)  # also the ones met since the last log line
-  data_lib.tell_bad(opened.train, opened.test)
-  if left_out := data_lib.left_out(train=opened.train, test=opened.test):
+  data_lib.tell_bad(setup.train, setup.test)
+  if left_out := data_lib.left_out(train=setup.train, test=setup.test):
     results['left_out'] = left_out
   if jax.process_index() == 0:
     with files_lib.writing(results_path):
       files_lib.write_json(results_path, results)
-  _console.info('results: %s', os.path.join(opened.workdir, 'results.json'))
+  _console.info('results: %s', os.path.join(setup.workdir, 'results.json'))

@@ -49,16 +49,16 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   started = time.time()
   config = data_lib.with_source(config)
   data = config.data
-  with _told() as told:
-    train = data_lib.open_source(data, data.train_split, key='data.train_split',
+  with _messages() as messages:
+    train = data_lib.open_part(data, data.train_split, key='data.train_split',
                                  seed=config.seed)
-    test = data_lib.open_source(
+    test = data_lib.open_part(
         data, data.test_split, seed=config.seed,
         class_names=train.class_names) if data.test_split else None
   warnings = []
   resolved = _resolved(config, train, warnings)
   shown = showing.Showing(train, data.train_split, data.threads)
-  found = _found(config, train, test, shown, told)
+  found = _found(config, train, test, shown, messages)
   views = pictures_lib.Pictures()
   try:
     views = pictures_lib.Pictures(_views(resolved or config, train, shown))
@@ -103,7 +103,7 @@ def _views(config: ml_collections.ConfigDict, train: table.Data,
 
 def _found(config: ml_collections.ConfigDict, train: table.Data,
            test: table.Data | None, shown: showing.Showing,
-           told: list[str]) -> preview.Found:
+           messages: list[str]) -> preview.Found:
   """Looks at the images."""
   size = train.size
   rows = np.unique(np.concatenate([
@@ -124,8 +124,8 @@ def _found(config: ml_collections.ConfigDict, train: table.Data,
       _classes(train, shown), [(*kind, n) for kind, n in kinds.most_common()],
       len(rows), list(zip(shown.shown([row for row, _ in odd[:100]]),
                           [why for _, why in odd])),
-      [of for digest, of in groups.items() if digest and len(of) > 1],
-      told)
+      [alike for digest, alike in groups.items() if digest and len(alike) > 1],
+      messages)
 
 
 def _look(data: table.Data, row: int) -> look.Look:
@@ -149,21 +149,21 @@ def _classes(train: table.Data, shown: showing.Showing) -> list[tuple[str, int]]
 class _Notes(logging.Handler):
   """Keeps what is told on the console."""
 
-  def __init__(self, told: list[str]):
+  def __init__(self, messages: list[str]):
     super().__init__()
-    self._told = told
+    self._messages = messages
 
   def emit(self, record: logging.LogRecord) -> Any:
-    self._told.append(record.getMessage())
+    self._messages.append(record.getMessage())
 
 
 @contextlib.contextmanager
-def _told():
+def _messages():
   """Yields a list of what the sources say on the console of what they pass over."""
-  told: list[str] = []
-  handler = _Notes(told)
+  messages: list[str] = []
+  handler = _Notes(messages)
   _console.addHandler(handler)
   try:
-    yield told
+    yield messages
   finally:
     _console.removeHandler(handler)

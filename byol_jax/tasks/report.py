@@ -57,15 +57,15 @@ _FILES = ('config.json', 'metrics.jsonl', 'results.json')
 class Page:
   """The page of a run that goes on; every process makes the same calls."""
 
-  def __init__(self, opened: begin.Run, folder: str, encoder: encode.Inference):
+  def __init__(self, opened: begin.Setup, folder: str, inference: encode.Inference):
     """Makes nothing yet.
 
     Args:
       opened: the run.
       folder: where its small files lie.
-      encoder: runs networks over images.
+      inference: runs networks over images.
     """
-    self._opened, self._folder, self._encoder = opened, folder, encoder
+    self._opened, self._folder, self._inference = opened, folder, inference
     self._showing = showing.Showing(opened.train, opened.config.data.train_split,
                                     opened.config.data.threads)
     self._told = False
@@ -82,7 +82,7 @@ class Page:
     rows = encode.subset(opened.train.size,
                          most if is_last else min(most, _WHILE_RUNNING),
                          opened.config.seed)
-    features = self._encoder(networks, opened.train, rows)
+    features = self._inference(networks, opened.train, rows)
     if jax.process_index():
       return
     try:
@@ -158,10 +158,10 @@ def _of_run(config: ml_collections.ConfigDict, journal: journal_lib.Journal) -> 
     with _noting(missing):
       data = data_lib.of_weights(own if is_evaluation and own else config, trained)
       journal, pictures = _looked_at(config, data, trained, weights, journal, missing)
-  told = own
+  shown_config = own
   if is_evaluation and own and weights:  # schedule and network are the weights'
-    told = weights.config
-  return _page(journal, told, pictures, journal.workdir,
+    shown_config = weights.config
+  return _page(journal, shown_config, pictures, journal.workdir,
                changed=describe.changed(own) if is_evaluation and own else None)
 
 
@@ -180,12 +180,12 @@ def _looked_at(config: ml_collections.ConfigDict, data: ml_collections.ConfigDic
   shown = showing.Showing(train, data.data.train_split, data.data.threads)
   features = None
   if weights is not None:
-    encoder = subject_lib.make_encoder(
+    inference = subject_lib.make_inference(
         weights, image_size=config.data.eval_image_size,
         center_share=config.evaluation.center_share,
         batch_size=config.evaluation.batch_size, threads=data.data.threads)
     rows = encode.subset(train.size, config.report.images, config.seed)
-    features = encoder(mapped.replicate((weights.params, weights.state)), train, rows)
+    features = inference(mapped.replicate((weights.params, weights.state)), train, rows)
   pictures = _pictures(shown, program, resolved, features)
   if (features and len(features.rows) > 1 and train.labels is not None
       and 'by_class' not in journal.results):
@@ -241,10 +241,10 @@ def _page(journal: journal_lib.Journal, config: ml_collections.ConfigDict | None
     facts = facts._replace(changed=changed)
   damaged: list[epath.Path] = []
   found = results(folder, damaged.append)
-  told = [problem.file for problem in journal.problems]
+  noted = [problem.file for problem in journal.problems]
   for path in dict.fromkeys(damaged):
     rows_lib.leave_out(path)
-    if path.parent != epath.Path(folder) or path.name not in told:
+    if path.parent != epath.Path(folder) or path.name not in noted:
       missing.append(f'{path} is damaged: left out')
   pictures = pictures._replace(missing=missing)
   return report.page(journal, facts, found, pictures, output.made())

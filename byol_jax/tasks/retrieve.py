@@ -21,11 +21,12 @@ from byol_jax.errors import UserError
 from byol_jax.evaluation import checks
 from byol_jax.evaluation import features as features_lib
 from byol_jax.evaluation import figures as figures_lib
+from byol_jax.evaluation.subject import Subject
 from byol_jax.retrieval import judgements
 from byol_jax.retrieval import metrics
 from byol_jax.retrieval import neighbours
 from byol_jax.tasks import data as data_lib
-from byol_jax.tasks import subject
+from byol_jax.tasks import named as named_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -44,11 +45,11 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
 
   For arguments and errors see `evaluate.run`.
   """
-  named = subject.load(config, workdir, name)
+  named = named_lib.load(config, workdir, name)
   with hosts.together('data'):
     gallery, queries = _open(named)
   parts = {'gallery': gallery} | ({'queries': queries} if queries else {})
-  found = subject.facts(**{part: of.data for part, of in parts.items()})
+  found = named_lib.facts(**{name: part.data for name, part in parts.items()})
   # a query is not its own result; of files the names alone would be compared here
   if found.get('queries') == found['gallery'] and gallery.data.root is None:
     queries = None
@@ -56,9 +57,9 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     if config.retrieve.pairs:
       found['pairs'] = _digest(config.retrieve.pairs)
     if config.retrieve.product:
-      found['product'] = hashlib.sha256(b'\0'.join(
-          str(value).encode() for of in parts.values()
-          for value in _values(named, of, np.arange(of.data.size)))).hexdigest()[:16]
+      values = [str(value).encode() for part in parts.values()
+                for value in _values(named, part, np.arange(part.data.size))]
+      found['product'] = hashlib.sha256(b'\0'.join(values)).hexdigest()[:16]
   with named.opened(**found) as place:
     results = place.results()
     if results is None:
@@ -71,13 +72,13 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> No
     _console.info('results: %s', place.named('results.json'))
 
 
-def _open(named: subject.Named) -> tuple[Part, Part | None]:
+def _open(named: named_lib.Named) -> tuple[Part, Part | None]:
   """Opens the gallery and, unless each image is a query, the queries."""
   c, data = named.config.retrieve, named.data.data
 
   def opened(key: str, splits: Sequence[str], data: ml_collections.ConfigDict) -> Part:
     for split in splits:
-      part = data_lib.open_split(data, split, seed=named.data.seed)
+      part = data_lib.load_part(data, split, seed=named.data.seed)
       if part is not None:
         return Part(part, split, data.path if split == 'train' else data.test_path)
     raise UserError(f'config key retrieve.{key} is {splits[0]!r}: the data set has no '
@@ -95,7 +96,7 @@ def _open(named: subject.Named) -> tuple[Part, Part | None]:
   return gallery, opened('queries', [c.queries or 'train'], data)
 
 
-def _measure(named: subject.Named, gallery: Part,
+def _measure(named: named_lib.Named, gallery: Part,
              queries: Part | None) -> dict[str, Any]:
   """Returns the content of results.json."""
   config, method = named.config, named.weights.kind
@@ -105,8 +106,8 @@ def _measure(named: subject.Named, gallery: Part,
   protocol = {}
   for kind in kinds:
     rows = np.arange(gallery.data.size)
-    encoder = named.subject(kind, store, gallery.data, rows)
-    g, q = (_features(named, encoder, part) for part in (gallery, queries or gallery))
+    subject = named.subject(kind, store, gallery.data, rows)
+    g, q = (_features(named, subject, part) for part in (gallery, queries or gallery))
     relevance, own = _relevance(named, gallery, g.rows, queries, q.rows)
     measured = neighbours.measure(g.x, q.x, relevance, recall_at, own)
     if not len(measured.queries):
@@ -132,9 +133,10 @@ def _measure(named: subject.Named, gallery: Part,
       'near_duplicates_from': config.retrieve.duplicate, 'left_out': left_out}}
 
 
-def _features(named: subject.Named, encoder: Any, part: Part) -> features_lib.Features:
+def _features(named: named_lib.Named, subject: Subject,
+              part: Part) -> features_lib.Features:
   """Returns the features of a part, those of other evaluations where there are any."""
-  found = encoder.features(part.data, np.arange(part.data.size),
+  found = subject.features(part.data, np.arange(part.data.size),
                            is_test=part.split == named.data.data.test_split)
   if not len(found.rows):
     raise UserError(f'{part.data.name} has no image that can be read: mend the files, '
@@ -143,7 +145,7 @@ def _features(named: subject.Named, encoder: Any, part: Part) -> features_lib.Fe
   return found
 
 
-def _relevance(named: subject.Named, gallery: Part, g_rows: np.ndarray,
+def _relevance(named: named_lib.Named, gallery: Part, g_rows: np.ndarray,
                queries: Part | None, q_rows: np.ndarray,
                ) -> tuple[neighbours.Relevance, np.ndarray]:
   """Returns what is relevant to each query, and the gallery's row that is the query."""
@@ -174,7 +176,7 @@ def _place(root: str | None, name: str) -> str:
   return os.path.realpath(os.path.join(root, name)) if root else name
 
 
-def _values(named: subject.Named, part: Part, rows: np.ndarray) -> np.ndarray:
+def _values(named: named_lib.Named, part: Part, rows: np.ndarray) -> np.ndarray:
   """Returns what relevant images have in common: [n], texts or numbers."""
   data, product = part.data, named.config.retrieve.product
   if product:
@@ -222,8 +224,8 @@ def table_of(results: dict[str, Any]) -> str:
   """Returns the figures as a table, a row for each encoder, and what was measured."""
   protocol, kinds = results['protocol'], figures_lib.kinds(
       figures_lib.method_of(results))
-  told = next(results[kind] for kind in kinds if kind in results)
-  recalls = [name.removeprefix('retrieve_recall_any_at_') for name in told
+  figures = next(results[kind] for kind in kinds if kind in results)
+  recalls = [name.removeprefix('retrieve_recall_any_at_') for name in figures
              if name.startswith('retrieve_recall_any_at_')
              and not name.endswith('_interval')]
   columns = {f'recall_any_at_{k}': f'R@{k}' for k in recalls} | dict(

@@ -148,7 +148,7 @@ def _table(searches: list[Search]) -> str:
   for query, hits in searches:
     lines.append(f'{query.name}:' if hits else f'{query.name}: nothing found')
     for rank, hit in enumerate(hits, 1):
-      told = ', '.join(f'{title} {gallery.shown(value)}'
-                       for title, value in hit.columns.items())
-      lines.append(f'{rank:>4}  {hit.score:.3f}  {hit.name}  {told}'.rstrip())
+      columns = ', '.join(f'{title} {gallery.shown(value)}'
+                          for title, value in hit.columns.items())
+      lines.append(f'{rank:>4}  {hit.score:.3f}  {hit.name}  {columns}'.rstrip())
   return '\n'.join(lines)

@@ -30,7 +30,7 @@ from byol_jax.evaluation import place as place_lib
 from byol_jax.run import workdir as workdir_lib
 from byol_jax.storage import files as files_lib
 from byol_jax.storage import paths as paths_lib
-from byol_jax.tasks import subject
+from byol_jax.tasks import named as named_lib
 
 _console = logging.getLogger('byol_jax')
 
@@ -42,7 +42,7 @@ _MOST_NAMED = 8  # shards, in a message
 class Shards:
   """The shards of a task over one data set, in its workdir."""
 
-  def __init__(self, named: subject.Named, data: table.Data, *, grows: bool):
+  def __init__(self, named: named_lib.Named, data: table.Data, *, grows: bool):
     """Names them.
 
     Args:
@@ -71,7 +71,7 @@ class Shards:
     pass over all images, to the bit.
     """
     return hosts.part(np.arange(self._data.size), shard.number - 1, shard.count,
-                      self._named.encoder.batch_size)
+                      self._named.inference.batch_size)
 
   @contextlib.contextmanager
   def opened(self, shard: Shard) -> Iterator[place_lib.Place]:
@@ -89,14 +89,14 @@ class Shards:
 
   def is_done(self, shard: Shard, place: place_lib.Place) -> bool:
     """Returns whether an opened shard is there already, of the images as they are."""
-    said = (place.results() or {}).get('shard')
-    if not said:
+    written = (place.results() or {}).get('shard')
+    if not written:
       return False
-    if said['images'] != self._images(shard):
+    if written['images'] != self._images(shard):
       _console.warning('shard %s: its images have changed since it was written: '
                        'writing it again', shard)
       return False
-    if not _is_sound(place.workdir, said['files']):
+    if not _is_sound(place.workdir, written['files']):
       _console.warning('shard %s: its files are not as they were written: writing it '
                        'again', shard)
       return False
@@ -127,13 +127,13 @@ class Shards:
     if len(done) < shard.count:
       _console.info('%d of %s there', len(done), wording.count(shard.count, 'shard'))
       return
-    said = [self._check_settings(other) for other in done]
+    finished = [self._check_settings(other) for other in done]
     path = os.path.join(self._named.workdir, MANIFEST)
     with files_lib.writing(path):
       files_lib.write_json(path, {'shards': [
           {'folder': os.path.relpath(self.folder(other), self._named.workdir),
            'files': results['shard']['files'], 'left_out': results['shard']['bad']}
-          for other, results in zip(done, said)]})
+          for other, results in zip(done, finished)]})
     _console.info('%s, all there: %s', wording.count(shard.count, 'shard'), path)
 
   def checked(self) -> list[Shard]:
@@ -154,15 +154,15 @@ class Shards:
     self._check_count({shard.count for shard in done})
     self._refuse(sorted({Shard(k + 1, done[0].count) for k in range(done[0].count)}
                         - set(done)), 'missing')
-    said = {shard: self._check_settings(shard) for shard in done}
+    finished = {shard: self._check_settings(shard) for shard in done}
     self._refuse([shard for shard in done
-                  if said[shard]['shard']['images'] != self._images(shard)],
+                  if finished[shard]['shard']['images'] != self._images(shard)],
                  'of other images, or of files that have changed since')
     self._refuse([shard for shard in done if not _is_sound(
-        self.folder(shard), said[shard]['shard']['files'])],
+        self.folder(shard), finished[shard]['shard']['files'])],
         'damaged: its files are not as they were written')
     if self._data.bad is not None:
-      for results in said.values():
+      for results in finished.values():
         self._data.bad.learn(results['shard']['bad'])
     return done
 
@@ -202,9 +202,9 @@ class Shards:
     """
     if shard not in self._known:
       rows = self.rows(shard).tolist()
-      said = [self._fingerprint, rows[:1], rows[-1:],
-              fingerprint.file_states(self._data, rows)]
-      self._known[shard] = hashlib.sha256(json.dumps(said).encode()).hexdigest()
+      facts = [self._fingerprint, rows[:1], rows[-1:],
+               fingerprint.file_states(self._data, rows)]
+      self._known[shard] = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return self._known[shard]
 
 
@@ -221,10 +221,10 @@ def _sizes(folder: str, files: Mapping[str, Any]) -> dict[str, int]:
 def _is_sound(folder: str, files: Mapping[str, Any]) -> bool:
   sizes = _sizes(folder, files)
   # a merge reads local folders only; of a bucket's files the sizes must do
-  return all(sizes[file] == said['bytes'] and (
+  return all(sizes[file] == written['bytes'] and (
       paths_lib.in_bucket(folder)
-      or writing.digest(os.path.join(folder, file)) == said['sha256'])
-             for file, said in files.items())
+      or writing.digest(os.path.join(folder, file)) == written['sha256'])
+             for file, written in files.items())
 
 
 def _read_json(path: str) -> dict[str, Any]:

@@ -125,10 +125,10 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   if left:
     _console.info('left; nothing is lost, and the same command goes on')
   elif failed:
-    told = '; '.join(f'{name}: {ended.message or f"exit code {ended.code}"}'
+    failures = '; '.join(f'{name}: {ended.message or f"exit code {ended.code}"}'
                      for name, ended in failed.items())
     kind = UserError if any(x.code == 2 for x in failed.values()) else TransientError
-    raise kind(f'{len(failed)} of {len(study.runs)} runs failed; {told}')
+    raise kind(f'{len(failed)} of {len(study.runs)} runs failed; {failures}')
 
 
 # ------------------------------------------------------------------------ plan
@@ -190,7 +190,7 @@ def _references(axis: studies.Axis, wanted: str,
 def _check_made(study: _Study) -> None:
   """Checks that runs that have begun have the settings that are asked for now."""
   for at in study.runs:
-    old = workdir_lib.begun(at.workdir)
+    old = workdir_lib.old_config(at.workdir)
     if not old:
       continue
     found = {key: value for key, value in old.items() if key.startswith('data_found.')}

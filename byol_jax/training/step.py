@@ -102,7 +102,7 @@ def _only(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
   return {module: tree[module] for module in like}
 
 
-class _Said(NamedTuple):
+class _Results(NamedTuple):
   """The results of a pass beside its loss."""
   online_state: hk.State
   target_state: hk.State
@@ -118,7 +118,7 @@ def _loss(
     model: Model,
     method: Method,
     axis_name: str | None,
-) -> tuple[jax.Array, _Said]:
+) -> tuple[jax.Array, _Results]:
   """Computes the loss of one sub-batch.
 
   Args:
@@ -167,7 +167,7 @@ def _loss(
     total += probe_loss
     metrics |= {'probe_loss': probe_loss,
                 'probe_top1': 100 * losses.accuracy(logits, labels)}
-  return total, _Said(online_state, target_state,
+  return total, _Results(online_state, target_state,
                       jax.lax.stop_gradient(outputs), metrics)
 
 
@@ -263,13 +263,13 @@ def _gradients(state, batch, make_views, model, method, axis_name,
   """
   def one(state, sub_batch):
     views = make_views(state.step, sub_batch)
-    grads, said = jax.grad(_loss, has_aux=True)(
+    grads, results = jax.grad(_loss, has_aux=True)(
         (state.online_params, state.probe_params), state, views,
         sub_batch.get('labels'), model, method, axis_name)
     state = state._replace(
-        online_state=said.online_state, target_state=said.target_state,
-        carried=method.advance(said.outputs, state.carried, axis_name))
-    return state, (grads, said.metrics)
+        online_state=results.online_state, target_state=results.target_state,
+        carried=method.advance(results.outputs, state.carried, axis_name))
+    return state, (grads, results.metrics)
 
   num_sub_batches = jax.tree.leaves(batch)[0].shape[0]
   if num_sub_batches == 1:

@@ -156,7 +156,7 @@ def _figures(figures: Sequence[Figure]) -> str:
   for x in figures:
     protocol = json.dumps(files_lib.plain(x.protocol), indent=1)
     tasks.setdefault(protocol, []).append(x.task)
-  for protocol, of in tasks.items():
-    lines += ['', f'The protocol of {", ".join(dict.fromkeys(of))}:', '```json',
+  for protocol, task_names in tasks.items():
+    lines += ['', f'The protocol of {", ".join(dict.fromkeys(task_names))}:', '```json',
               protocol, '```']
   return '\n'.join(lines)

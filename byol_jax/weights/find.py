@@ -132,7 +132,7 @@ def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
   """Waits until a checkpoint is complete, and returns its step."""
   folder = epath.Path(parse(path)[0])
   end = time.monotonic() + _SECONDS_TO_WRITE
-  told = False
+  has_warned = False
   while True:
     # asked first: it may be complete by the time that the steps are listed
     is_coming = checkpoints.is_being_written(step)
@@ -148,9 +148,9 @@ def _wait_for(checkpoints: checkpoint.Checkpoints, step: int | None, path: str,
       raise UserError(f'the checkpoint {path!r} is being written, or was left '
                       f'unfinished, for {_SECONDS_TO_WRITE:g} s now: try later, or '
                       f'take another one: {listed(there)}')
-    if not told:
+    if not has_warned:
       _console.info('%s is being written; waiting ...', path)
-      told = True
+      has_warned = True
     time.sleep(0.5)
 
 

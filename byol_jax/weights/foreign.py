@@ -159,9 +159,9 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
   return found.hexdigest()[:16]
 
 
-def _ours(arrays: Mapping[str, np.ndarray], said: str) -> Recognized:
+def _ours(arrays: Mapping[str, np.ndarray], text: str) -> Recognized:
   try:
-    about = json.loads(said)
+    about = json.loads(text)
     config, network = files_lib.flatten(about['config']), about['network']
     step, written = int(about['step']), about['digest']
   except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -119,7 +119,7 @@ def test_fashion_features_against_scikit_learn(tmp_path):
   """Linear evaluation and logistic regression, 10,000 training images."""
   linear_model = pytest.importorskip('sklearn.linear_model')
   def features(split):
-    data = open_lib.open_source('fashion_sample', split=split)
+    data = open_lib.open_part('fashion_sample', split=split)
     pixels = data.images[..., 0].astype(np.float32) / 255
     halved = pixels.reshape(-1, 14, 2, 14, 2).mean((2, 4))
     return halved.reshape(len(pixels), -1), data.labels

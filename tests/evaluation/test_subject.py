@@ -28,8 +28,8 @@ def _weights():
     yield weights._replace(digest='trained', network='online')
 
 
-def make_encoder(weights, **more):
-  return subject.make_encoder(
+def make_inference(weights, **more):
+  return subject.make_inference(
       weights, **dict(image_size=0, center_share=0.0, batch_size=2) | more)
 
 
@@ -39,14 +39,14 @@ def test_one_rule_for_the_size(weights, of_the_run, asked, expected):
   config = weights.config.copy_and_resolve_references()
   config.data.eval_image_size = of_the_run
   weights = weights._replace(config=config)
-  assert make_encoder(weights, image_size=asked).spec.image_size == expected
+  assert make_inference(weights, image_size=asked).spec.image_size == expected
   if not asked:  # pretraining measures by the same rule
     assert build.eval_view(config)[0].image_size == expected
 
 
 def test_one_rule_for_the_centre(weights):
-  assert make_encoder(weights).center_share == 0.875
-  assert make_encoder(weights, center_share=0.5).center_share == 0.5
+  assert make_inference(weights).center_share == 0.875
+  assert make_inference(weights, center_share=0.5).center_share == 0.5
 
 
 def images(num=12, seed=0):
@@ -57,7 +57,7 @@ def images(num=12, seed=0):
 
 @pytest.fixture(name='make')
 def _make(weights, tmp_path):
-  encoder = make_encoder(weights)
+  encoder = make_inference(weights)
   store = features_lib.Store(str(tmp_path / 'kept'), 16)
   return lambda kind, data, rows: subject.make(
       kind, weights, encoder, store, data, rows)

@@ -70,7 +70,7 @@ def resume_late_in_an_epoch(cases, scratch):
     step = int((0.9 + 7 * case) * size / 4096)
     batches = stream.train_batches(
         source, CropSpec(32), seed=case, start_step=step, num_steps=2,
-        batch_size=4096, rows_of_host=np.arange(64))
+        batch_size=4096, examples_of_host=np.arange(64))
     first = next(batches)
     seconds = time.monotonic() - started
     batches.close()

@@ -103,7 +103,7 @@ def _wrong(folder: pathlib.Path, kind: str, way: str, is_open: bool,
   from byol_jax.data.sources import open as open_lib
   from byol_jax.errors import UserError
   def opened():
-    return open_lib.open_source(kind.replace('snappy', 'parquet'), path=str(folder))
+    return open_lib.open_part(kind.replace('snappy', 'parquet'), path=str(folder))
   source = opened() if is_open else None
   file = sorted(folder.iterdir())[number := int(rng.integers(_SHARDS))]
   damaged = _WAYS[way](file.read_bytes(), rng)

@@ -51,7 +51,7 @@ def _child() -> None:
   retry.CHECKPOINT = retry.Policy(())
   try:
     if kind == 'npz':
-      what = open_lib.open_source('npz', path=path, max_bytes=256 << 20)
+      what = open_lib.open_part('npz', path=path, max_bytes=256 << 20)
       outcome = f'images {what.images.shape}'
     elif kind == 'config':
       with open(os.path.join(path, 'results.json'), 'w', encoding='utf-8'):

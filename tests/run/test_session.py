@@ -75,7 +75,7 @@ def _drive(session, *, batches=None, at=None):
       break
     if at is not None:
       at(step)
-    session.began(step, f'state {step}', _metrics(), jnp.float32(0))
+    session.note(step, f'state {step}', _metrics(), jnp.float32(0))
     found[step] = due = session.due()
     if due.saves:
       session.save(due)
@@ -171,7 +171,7 @@ def test_a_measurement_that_fails_keeps_the_step_and_counts_no_time():
     raise TransientError('a disk')
   for step in session.steps():
     session.next(iter([0]))
-    session.began(step, f'state {step}', _metrics(), jnp.float32(0))
+    session.note(step, f'state {step}', _metrics(), jnp.float32(0))
     if step == 2:
       with pytest.raises(TransientError):
         session.pausing(fail)
@@ -188,7 +188,7 @@ def test_several_leave_two_steps_behind_the_signal(monkeypatch):
   for step in session.steps():
     session.next(iter([0]))
     asked = jnp.float32(step == 9)  # of another process
-    session.began(step, step, _metrics(), asked)
+    session.note(step, step, _metrics(), asked)
     due = session.due()
     if due.saves:
       session.save(due)

@@ -15,8 +15,8 @@ from byol_jax.storage import files as files_lib
 def test_what_may_change_and_what_may_not(tmp_path):
   config = {'a': {'b': 1, 'c': (1, 2)}, 'log': {'every': 5}}
   def claim(config, found=1):
-    workdir.compare(tmp_path, tmp_path, config, {'images': found}, ['log.'],
-                    {'new': 7})
+    workdir.compare(tmp_path, tmp_path, config, {'images': found},
+                    ['log.every', 'log.new'], {'new': 7})
     workdir.record(tmp_path, config, {'images': found})
   claim(config)
   claim({'seed': 1})  # the first command was wrong, and has left nothing else
@@ -55,14 +55,14 @@ def test_what_may_change_and_what_may_not(tmp_path):
 def test_a_look_at_what_has_begun(tmp_path):
   config = {'network': {'precision': 'float32'}, 'log': {'every': 5}}
   workdir.record(str(tmp_path), config, {'images': 1})
-  assert workdir.begun(str(tmp_path)) == {}  # nothing is kept
+  assert workdir.old_config(str(tmp_path)) == {}  # nothing is kept
   (tmp_path / 'checkpoints/10').mkdir(parents=True)
-  assert workdir.begun(str(tmp_path)) == {
+  assert workdir.old_config(str(tmp_path)) == {
       'network.precision': 'float32', 'log.every': 5, 'data_found.images': 1}
   for damaged in ('', '{', '[]', '\0'):
     (tmp_path / 'config.json').write_text(damaged)
-    assert workdir.begun(str(tmp_path)) == {}
-  assert workdir.begun(str(tmp_path / 'missing')) == {}
+    assert workdir.old_config(str(tmp_path)) == {}
+  assert workdir.old_config(str(tmp_path / 'missing')) == {}
 
 
 def test_space_for_two_checkpoints(tmp_path):

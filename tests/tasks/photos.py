@@ -28,4 +28,4 @@ def make_config(photos, output, **options):
 
 def open_part(path, split='train'):
   """Opens a part of what was prepared."""
-  return open_lib.open_source('prepared', path=str(path), split=split)
+  return open_lib.open_part('prepared', path=str(path), split=split)

@@ -84,7 +84,7 @@ def test_a_run_keeps_the_ways_of_the_version_that_began_it(config, tmp_path, beg
 # ----------------------------------------------------------------------------- the data
 def test_a_run_with_its_data(config, caplog):
   caplog.set_level('INFO', 'byol_jax')
-  opened = begin.open_data(config, 'runs/x')
+  opened = begin.set_up(config, 'runs/x')
   assert opened.total_steps == 7  # 3 * 40 / 16, whole ones
   assert opened.test is None and opened.workdir == 'runs/x'
   assert opened.found == {'images': 40, 'classes': 4,
@@ -101,15 +101,15 @@ def test_a_run_with_its_data(config, caplog):
 def test_what_nothing_reads_is_said(config, caplog):
   """A study changes the method, not what its base file says of a target."""
   config.train.update(tau_base=0.5, target_init='copy')
-  begin.open_data(config, 'runs/x')
+  begin.set_up(config, 'runs/x')
   assert 'nothing reads' not in caplog.text
   config.method.target = 'stopped'
-  begin.open_data(config, 'runs/x')
+  begin.set_up(config, 'runs/x')
   assert ('BYOL has no target network here, and nothing reads config key '
           'train.target_init, train.tau_base\n') in caplog.text
   caplog.clear()
   config.method.update(name='moco', target='auto', queue=48)
-  begin.open_data(config, 'runs/x')
+  begin.set_up(config, 'runs/x')
   assert 'nothing reads' not in caplog.text
   assert ('config key method.queue is 48, more than the 40 images: each image is among '
           'its own negatives') in caplog.text
@@ -119,7 +119,7 @@ def test_checkpoints_hold_the_bad_images(config, tmp_path):
   for k in range(40):
     Image.new('RGB', (8, 8)).save(tmp_path / f'{k:02d}.png')
   config.data.update(source='folder', path=str(tmp_path), resident='no')
-  opened = begin.open_data(config, 'runs/x')
+  opened = begin.set_up(config, 'runs/x')
   assert opened.meta['bad_images'] == {}
   opened.feed.bad().add(7, 'damaged')
   assert opened.meta['bad_images'] == {'7': 'damaged'}
@@ -128,7 +128,7 @@ def test_checkpoints_hold_the_bad_images(config, tmp_path):
 
 # ---------------------------------------------------------------------------- workdir
 def test_a_workdir_of_another_run_is_refused(config, tmp_path):
-  opened = begin.open_data(config, str(tmp_path / 'run'))
+  opened = begin.set_up(config, str(tmp_path / 'run'))
   with contextlib.ExitStack() as stack:
     folder, checkpoints = begin.open_workdir(opened, stack)
     assert folder == opened.workdir and checkpoints.latest() is None
@@ -137,11 +137,11 @@ def test_a_workdir_of_another_run_is_refused(config, tmp_path):
   (tmp_path / 'run' / 'checkpoints' / '3').mkdir()
   config.log.every_steps += 1  # such a key may change
   with contextlib.ExitStack() as stack:
-    begin.open_workdir(begin.open_data(config, opened.workdir), stack)
+    begin.open_workdir(begin.set_up(config, opened.workdir), stack)
   config.data.fake_images = 41
   with contextlib.ExitStack() as stack:
     with pytest.raises(UserError, match=r'data.fake_images \(40 there, 41 now\)'):
-      begin.open_workdir(begin.open_data(config, opened.workdir), stack)
+      begin.open_workdir(begin.set_up(config, opened.workdir), stack)
 
 
 # ------------------------------------------------------------------------- checkpoints
@@ -188,7 +188,7 @@ def _put(tmp_path, monkeypatch):
 
 
 def test_a_new_state_goes_to_every_device(config, put, tmp_path):
-  opened = begin.open_data(config, 'runs/x')
+  opened = begin.set_up(config, 'runs/x')
   state, shared, needed = put(opened)
   assert state['w'].tolist() == list(range(6)) and int(state['step']) == 0
   assert set(shared) == {'key', 'images', 'labels'}
@@ -208,7 +208,7 @@ def test_a_state_that_was_saved_with_the_bad_images_of_before(config, put, tmp_p
   for k in range(40):
     Image.new('RGB', (8, 8)).save(tmp_path / 'photos' / f'{k:02d}.png')
   config.data.update(source='folder', path=str(tmp_path / 'photos'), resident='no')
-  opened = begin.open_data(config, 'runs/x')
+  opened = begin.set_up(config, 'runs/x')
   saved = types.SimpleNamespace(step=4, meta={'bad_images': {'7': 'damaged'}})
   state, shared, needed = put(
       opened, saved, {'w': np.full(6, 3, np.float32), 'step': np.int32(4)})

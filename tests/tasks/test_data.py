@@ -30,16 +30,16 @@ def _pixels(count):
 # --------------------------------------------------------------------------- one part
 def test_the_keys_become_the_request(tmp_path):
   config = _config(source='fake', image_size=6, fake_images=12, fake_classes=3)
-  train = data_lib.open_source(config.data, 'train')
+  train = data_lib.open_part(config.data, 'train')
   assert train.images.shape == (12, 6, 6, 3) and set(train.labels) == {0, 1, 2}
-  other = data_lib.open_source(config.data, 'train', image_size=5, seed=1)
+  other = data_lib.open_part(config.data, 'train', image_size=5, seed=1)
   assert other.images.shape == (12, 5, 5, 3)
   folder = tmp_path / 'photos'
   folder.mkdir()
   for k in range(30):
     Image.new('RGB', (8, 8)).save(folder / f'{k}.png')
   config = _config(source='folder', path=str(folder), max_bad_images=2)
-  assert data_lib.open_source(config.data, 'train').bad.limit == 2
+  assert data_lib.open_part(config.data, 'train').bad.limit == 2
 
 
 @pytest.mark.parametrize('resident, limit, kind', [
@@ -50,7 +50,7 @@ def test_small_images_are_decoded(tmp_path, resident, limit, kind):
     Image.new('RGB', (256, 256), (k, k, k)).save(tmp_path / f'{k}.png')
   config = _config(source='folder', path=str(tmp_path), resident=resident,
                    resident_limit_mib=limit, image_size=128)
-  opened = data_lib.open_split(config.data, 'train', seed=0)
+  opened = data_lib.load_part(config.data, 'train', seed=0)
   assert isinstance(opened, kind) and opened.size == 6
 
 
@@ -58,7 +58,7 @@ def test_what_no_device_has_room_for_is_not_read(tmp_path):
   config = _npz(tmp_path, images=np.zeros((180, 64, 64, 3), np.uint8))
   config.data.resident_limit_mib = 1
   with pytest.raises(UserError, match='images in .* takes 2 MiB: raise'):
-    data_lib.open_split(config.data, 'train')
+    data_lib.load_part(config.data, 'train')
 
 
 # ----------------------------------------------------------------------------- both
@@ -202,5 +202,5 @@ def test_a_part_alone_is_numbered_by_the_training_part(tmp_path, labels, expecte
         f'{part}{label}.png,{label}\n' for label in chosen))
   config = _config(source='list', path=str(tmp_path / 'train.csv'),
                    test_path=str(tmp_path / 'test.csv'))
-  opened = data_lib.open_source(config.data, 'test')
+  opened = data_lib.open_part(config.data, 'test')
   assert opened.class_names == expected and opened.labels.tolist() == [1, 2]

@@ -30,7 +30,7 @@ def test_every_byte_name_and_label_comes_back(tmp_path):
   photos = photos_in(tmp_path / 'photos')
   prepare.run(make_config(photos, tmp_path / 'out'))
   for split, count in (('train', 18), ('test', 5)):
-    before = open_lib.open_source('folder', split, path=photos)
+    before = open_lib.open_part('folder', split, path=photos)
     after = open_part(tmp_path / 'out', split)
     assert after.size == count
     assert list(after.names) == list(before.names)
@@ -60,8 +60,8 @@ def test_training_sees_the_same_batches(tmp_path):
   prepare.run(make_config(photos, tmp_path / 'out'))
   streams = [list(stream.train_batches(
       source, CropSpec(16), seed=1, start_step=0, num_steps=6, batch_size=8,
-      rows_of_host=np.arange(8), threads=threads))
-             for source, threads in ((open_lib.open_source('folder', path=photos), 1),
+      examples_of_host=np.arange(8), threads=threads))
+             for source, threads in ((open_lib.open_part('folder', path=photos), 1),
                                      (open_part(tmp_path / 'out'), 4))]
   for one, other in zip(*streams, strict=True):
     assert one['views'].tobytes() == other['views'].tobytes()
@@ -71,7 +71,7 @@ def test_training_sees_the_same_batches(tmp_path):
 def test_many_threads_read_the_right_records(tmp_path):
   photos = photos_in(tmp_path / 'photos', 200, size=(8, 8))
   prepare.run(make_config(photos, tmp_path / 'out'))
-  before, after = open_lib.open_source('folder', path=photos), open_part(tmp_path / 'out')
+  before, after = open_lib.open_part('folder', path=photos), open_part(tmp_path / 'out')
   expected = [before.read(k) for k in range(before.size)]
   wanted = np.random.default_rng(0).integers(0, before.size, 4000).tolist()
   with futures.ThreadPoolExecutor(16) as pool:

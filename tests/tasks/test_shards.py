@@ -104,7 +104,7 @@ def test_more_shards_than_batches(embed, tmp_path):
 @pytest.mark.parametrize('size, count', [(0, 3), (1, 3), (70, 3), (71, 30), (72, 18)])
 def test_each_image_is_in_one_shard(size, count):
   named = types.SimpleNamespace(
-      workdir='W', encoder=types.SimpleNamespace(batch_size=4))
+      workdir='W', inference=types.SimpleNamespace(batch_size=4))
   data = types.SimpleNamespace(size=size)
   shards = shards_lib.Shards(named, data, grows=True)
   rows = [shards.rows(Shard(k + 1, count)) for k in range(count)]

@@ -15,7 +15,7 @@ from byol_jax.training import build
 
 @pytest.fixture(name='data')
 def _data(tmp_path):
-  return open_lib.open_source(
+  return open_lib.open_part(
       'folder', 'train', path=photos.photos_in(tmp_path / 'photos', count=17))
 
 
@@ -40,7 +40,7 @@ def test_images_that_are_gone_leave_a_place(data):
   shown = found.shown(rows)
   assert [image.jpeg is None for image in shown] == [row % 2 == 0 for row in rows]
   features = Features(rows, np.random.default_rng(0).normal(size=(12, 4)))
-  assert found.map(features).of == 12 and len(found.queries(features)) == 8
+  assert found.map(features).num_images == 12 and len(found.queries(features)) == 8
 
 
 def test_one_image(data):

@@ -36,7 +36,7 @@ def train_batches(
     start_step: int,
     num_steps: int,
     batch_size: int,
-    rows_of_host: np.ndarray,
+    examples_of_host: np.ndarray,
     threads: int = 0,
     prefetch: int = 2,
     stop: threading.Event | None = None,
@@ -55,7 +55,7 @@ def train_batches(
     start_step: the step of the first batch.
     num_steps: how many batches to yield.
     batch_size: B, the global batch size.
-    rows_of_host: int [b], which of the examples 0 .. B - 1 to yield.
+    examples_of_host: int [b], which of the examples 0 .. B - 1 to yield.
     threads: decoding threads; 0 for one a core.
     prefetch: how many batches to work on at a time, and so hold in memory
       beside the consumer's: 3 V b S^2 bytes each.
@@ -70,13 +70,13 @@ def train_batches(
     UserError: too many images are bad (`bad.BadImages`), or the data set
       itself is damaged.
   """
-  rows_of_host = np.asarray(rows_of_host, np.int64)
+  examples_of_host = np.asarray(examples_of_host, np.int64)
   num_views, size = crop.num_views, crop.image_size
 
   def start(step: int) -> tuple[dict[str, np.ndarray], Any]:
-    wanted = order.rows(seed, step, batch_size, source.size)[rows_of_host]
+    wanted = order.rows(seed, step, batch_size, source.size)[examples_of_host]
     num_crops = num_views + (crop.jigsaw is not None)
-    u = order.uniforms(seed, step, rows_of_host, crop.draws * num_crops)
+    u = order.uniforms(seed, step, examples_of_host, crop.draws * num_crops)
     u = u.reshape(-1, num_crops, crop.draws)
     made = {'views': np.empty((len(wanted), num_views, size, size, 3), np.uint8)}
     if crop.jigsaw:

@@ -46,7 +46,7 @@ class Streamed(NamedTuple):
     for batch in stream.train_batches(
         self.data, self.crop, seed=self.seed, start_step=start_step,
         num_steps=num_steps, batch_size=self.batch_size,
-        rows_of_host=grid.reshape(-1), threads=self.threads,
+        examples_of_host=grid.reshape(-1), threads=self.threads,
         prefetch=self.prefetch, stop=stop):
       yield {name: x.reshape(*grid.shape, *x.shape[1:])
              for name, x in batch.items()} | {'examples': grid}

@@ -69,7 +69,7 @@ def _look(data: bytes, how: decode.Reading) -> look.Look | None:
 def _tell(looks: Sequence[look.Look], name: str,
           how: decode.Reading = decode.DEFAULT) -> None:
   """Warns of what half of the images have in common."""
-  of = f'half of the first {len(looks)} images of {name} or more'
+  most = f'half of the first {len(looks)} images of {name} or more'
   heads = [x.header for x in looks if x.header]
   def is_half(those: Sequence[bool]) -> bool:
     return bool(looks) and 2 * sum(those) >= len(looks)
@@ -92,15 +92,15 @@ def _tell(looks: Sequence[look.Look], name: str,
       why = why_deep
     elif is_half([x.is_deep for x in heads]) and not is_gray:
       why = 'they have more than 8 bits a colour: make them 8 bits before'
-    _console.warning('%s use fewer than %d of 256 levels: %s', of, look.FEW, why)
+    _console.warning('%s use fewer than %d of 256 levels: %s', most, look.FEW, why)
   elif is_gray and how.gray_range == reading.GRAY_RANGE and highest < _DARK:
-    _console.warning('%s are dark: %s', of, why_deep)
+    _console.warning('%s are dark: %s', most, why_deep)
   elif is_half([x.digest == same for x in looks]) and len(looks) > 1:
     _console.warning('%s are one and the same picture: is it in the place of others?',
-                     of)
+                     most)
   if is_half([x.bands > 4 for x in heads]):
     _console.warning('%s have %d channels, of which only red, green and blue (the '
-                     'first three) are read', of, max(x.bands for x in heads))
+                     'first three) are read', most, max(x.bands for x in heads))
   if is_half([x.is_film for x in heads]):
     _console.warning('%s have several pictures (pages, slices or frames), of which '
-                     'only the first is read', of)
+                     'only the first is read', most)

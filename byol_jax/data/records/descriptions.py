@@ -61,15 +61,15 @@ def read_metadata(folder: str) -> dict[str, Any] | None:
 def read_sidecar(file: str) -> dict[str, Any] | None:
   """Reads a shard's .json; None where there is none."""
   path = sidecar(file)
-  said = _read_json(path)
-  if said is not None:
-    _check_kinds(path, said, _OF_SHARD)
-    labels = said['labels']
+  description = _read_json(path)
+  if description is not None:
+    _check_kinds(path, description, _OF_SHARD)
+    labels = description['labels']
     if labels is not None and (
-        len(labels) != len(said['names'])
+        len(labels) != len(description['names'])
         or not all(isinstance(k, int) and -1 <= k < 2**31 for k in labels)):
       raise damaged(path, 'its labels do not fit its names')
-  return said
+  return description
 
 
 def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,23 +83,23 @@ def check_shard(folder: str, shard: Mapping[str, Any]) -> dict[str, Any]:
     UserError: it does not fit. The records themselves are not read.
   """
   file = os.path.join(folder, shard['file'])
-  said = read_sidecar(file)
+  description = read_sidecar(file)
   with paths_lib.reading(file):
     try:
       size, _ = retry.insist(lambda: paths_lib.stat(file), repr(file))
     except FileNotFoundError:
-      said = None
-  if said is None:
+      description = None
+  if description is None:
     raise UserError(f'shard {file!r} or its .json is missing: prepare again, which '
                     'makes what is missing')
   if size != shard['bytes']:
     raise UserError(f'shard {file!r} has {size} bytes, not {shard["bytes"]}: it '
                     'is damaged; remove it, and prepare again')
-  if (said['sha256'] != shard['sha256']
-      or len(said['names']) != shard['images']):
+  if (description['sha256'] != shard['sha256']
+      or len(description['names']) != shard['images']):
     raise UserError(f'shard {file!r} is of another data set than {METADATA}: remove '
                     'it, and prepare again')
-  return said
+  return description
 
 
 def damaged(path: str, why: object) -> UserError:
@@ -109,10 +109,10 @@ def damaged(path: str, why: object) -> UserError:
       f'remove {os.path.dirname(path)!r} and prepare it again')
 
 
-def _check_kinds(path: str, said: Any, kinds: Mapping[str, Any]) -> None:
+def _check_kinds(path: str, description: Any, kinds: Mapping[str, Any]) -> None:
   """Raises UserError unless `said` is a dict with the given keys and types."""
   for key, kind in kinds.items():
-    if not isinstance(said, dict) or not isinstance(said.get(key), kind):
+    if not isinstance(description, dict) or not isinstance(description.get(key), kind):
       raise damaged(path, f'it has no {key!r} as it should')
 
 
@@ -120,11 +120,11 @@ def _read_json(path: str) -> dict[str, Any] | None:
   """Reads a JSON object; None where there is no such file."""
   with paths_lib.reading(path):
     try:
-      said = json.loads(paths_lib.read_bytes(path))
+      description = json.loads(paths_lib.read_bytes(path))
     except FileNotFoundError:
       return None
     except ValueError as error:
       raise damaged(path, error) from error
-  if not isinstance(said, dict):
+  if not isinstance(description, dict):
     raise damaged(path, 'it is not a JSON object')
-  return said
+  return description

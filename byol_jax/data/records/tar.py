@@ -159,14 +159,14 @@ def _label(path: str, sample: dict[bytes, _Member], field: str,
   try:
     text = read_at(member.start, member.size).decode().strip()
     if field:
-      said = json.loads(text)
-      if not isinstance(said, dict) or said.get(field) is None:
+      fields = json.loads(text)
+      if not isinstance(fields, dict) or fields.get(field) is None:
         return None
-      if not isinstance(said[field], (bool, int, float, str)):
-        raise UserError(f'{where} has {field!r} = {json.dumps(said[field])[:60]}: a '
+      if not isinstance(fields[field], (bool, int, float, str)):
+        raise UserError(f'{where} has {field!r} = {json.dumps(fields[field])[:60]}: a '
                         'label is a whole number or a name; choose another field with '
                         'config key data.label_column')
-      text = str(said[field]).strip()
+      text = str(fields[field]).strip()
   except (ValueError, RecursionError) as error:  # UnicodeDecodeError, too
     raise UserError(f'{where} is no {"JSON object" if field else "text"}: {error}'
                     ) from error
@@ -207,9 +207,9 @@ def _members(path: str, read_at: Any, length: int,
       if kind == b'L':
         name = content.rstrip(b'\0')
       elif kind in b'xX':
-        said = _pax(path, content, start)
-        name = said.get(b'path', name)
-        size = int(said[b'size']) if b'size' in said else None
+        headers = _pax(path, content, start)
+        name = headers.get(b'path', name)
+        size = int(headers[b'size']) if b'size' in headers else None
       continue
     if kind in _FILES and not header[:100].split(b'\0')[0].endswith(b'/'):
       yield _Member(name or _plain_name(header), start, held, zlib.crc32(header))
@@ -248,20 +248,20 @@ def _is_right(header: bytes) -> bool:
 
 def _pax(path: str, content: bytes, start: int) -> dict[bytes, bytes]:
   """Reads the records 'LENGTH KEY=VALUE\\n' of an extended header."""
-  said, at = {}, 0
+  headers, at = {}, 0
   try:
     while at < len(content):
       length = int(content[at:content.index(b' ', at)])
       key, _, value = content[at:at + length].partition(b' ')[2].partition(b'=')
       if length <= 0 or value[-1:] != b'\n':
         raise ValueError
-      said[key] = value[:-1]
+      headers[key] = value[:-1]
       at += length
-    if b'size' in said:
-      int(said[b'size'])
+    if b'size' in headers:
+      int(headers[b'size'])
   except ValueError:
     raise ValueError(f'{path} is damaged at byte {start}') from None
-  return said
+  return headers
 
 
 def _check_end(path: str, read_at: Any, at: int, length: int) -> None:

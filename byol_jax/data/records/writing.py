@@ -59,7 +59,7 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
 
   def finish_shard() -> None:
     with _whole_or_not(temporary), saying_why(file):
-      said = {
+      description = {
           'fingerprint': fingerprint,
           'settings': settings,
           'names': names,
@@ -71,7 +71,7 @@ def write_shard(file: str, records: Iterable[tuple[str, int | None, bytes]],
       files_lib.rename(temporary, file)  # before its .json says that it is whole
       files_lib.to_disk(os.path.dirname(file))
     with _whole_or_not(file):
-      _write_json(descriptions.sidecar(file), said)
+      _write_json(descriptions.sidecar(file), description)
 
   return finish_shard
 
@@ -84,15 +84,15 @@ def finish(folder: str, files: Sequence[str], **metadata: Any) -> dict[str, Any]
   Raises:
     UserError: there is no image, or the folder cannot be written.
   """
-  said = [descriptions.read_sidecar(os.path.join(folder, file)) for file in files]
+  sidecars = [descriptions.read_sidecar(os.path.join(folder, file)) for file in files]
   whole = {
       'version': descriptions.VERSION,
-      'images': sum(len(shard['names']) for shard in said),
-      'left_out': {name: why for shard in said
+      'images': sum(len(shard['names']) for shard in sidecars),
+      'left_out': {name: why for shard in sidecars
                    for name, why in shard['left_out'].items()},
       'shards': [{'file': file, 'images': len(shard['names']),
                   'bytes': shard['bytes'], 'sha256': shard['sha256']}
-                 for file, shard in zip(files, said)],
+                 for file, shard in zip(files, sidecars)],
   } | metadata
   if not whole['images']:
     name, why = next(iter(whole['left_out'].items()))

@@ -29,7 +29,7 @@ _SOME = 10_000  # files of a folder that are looked at
 
 def open_split(request: table.Request, split: str) -> table.Data | None:
   """Opens one part with the source that `kind` names."""
-  return open_lib.open_source(kind(request.path), split, **request._asdict())
+  return open_lib.open_part(kind(request.path), split, **request._asdict())
 
 
 def kind(path: str) -> str:

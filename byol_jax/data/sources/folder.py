@@ -149,15 +149,15 @@ def list_folder(path: str, split: str, *, rules: str = _RULES,
     _console.info('%s: passed over %s', root, walk.passed)
   if root == train and rules != '0.1':
     layout.warn_of_folders(root, files)
-  of = {'top': walk_lib.first_folders, 'leaf': _folders,
+  classes_of = {'top': walk_lib.first_folders, 'leaf': _folders,
         'none': lambda files: ()}[class_folders]
-  mine = of(files)
+  mine = classes_of(files)
   if root == train:
     class_names = mine
   elif class_folders == 'top':
     class_names = walk_lib.Walk(rules).class_folders(train)
   else:
-    class_names = of(list(walk_lib.Walk(rules).files(train)))
+    class_names = classes_of(list(walk_lib.Walk(rules).files(train)))
   # a part whose folders are none of the training part's classes has no labels
   are_classes = rules == '0.1' or bool(set(mine) & set(class_names))
   if len(class_names) < 2 or not mine or not are_classes:

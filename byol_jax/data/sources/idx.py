@@ -45,10 +45,10 @@ def read_idx(path: str, ndim: int) -> np.ndarray:
   except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
     raise UserError(f'cannot read IDX file {path}: {error}') from error
   if len(data) != size:
-    said = 'fewer' if len(data) < size else 'more'
+    amount = 'fewer' if len(data) < size else 'more'
     raise UserError(
         f'IDX file {path} is damaged: its header says {shape}, {size} bytes, '
-        f'and {said} follow')
+        f'and {amount} follow')
   return np.frombuffer(data, np.uint8).reshape(shape)
 
 

@@ -114,23 +114,23 @@ def of_texts(where: str, texts: Texts, split: str, class_names: tuple[str, ...] 
   are_ids = are_numbers and long is not None  # too long for numbers: names
   wrong = long if are_ids else next(
       (text for text in lines if numbers[text] is None), '')
-  said = f'{texts.place(lines.get(wrong, 0))} has the label {wrong!r}'
+  message = f'{texts.place(lines.get(wrong, 0))} has the label {wrong!r}'
   if class_names is None and not are_ids and all(
       NUMBER.fullmatch(text) for text in lines if text):
-    raise UserError(f'{said}: labels are whole numbers counted from 0, or names; '
+    raise UserError(f'{message}: labels are whole numbers counted from 0, or names; '
                     "config key data.label_column='none' takes none")
   if class_names is None and split == 'test':
-    raise UserError(f'{said}, and the training part has numbers, or no labels: write '
-                    'names in both or numbers in both')
+    raise UserError(f'{message}, and the training part has numbers, or no labels: '
+                    'write names in both or numbers in both')
   without = {''} | {text for text in lines if are_ids and numbers[text] == NONE}
   names = class_names or tuple(sorted(
       lines.keys() - without, key=lambda text: (len(text) * are_ids, text)))
-  of = {name: i for i, name in enumerate(names)} | dict.fromkeys(without, NONE)
+  number_of = {name: i for i, name in enumerate(names)} | dict.fromkeys(without, NONE)
   for text, line in lines.items():
-    if text not in of:
+    if text not in number_of:
       raise UserError(f'{texts.place(line)} has the label {text!r}, which is not one '
                       f'of the {len(names)} classes of the training part')
-  return (np.array([of[text] for text in lines], np.int32)[texts.which], names)
+  return (np.array([number_of[text] for text in lines], np.int32)[texts.which], names)
 
 
 def of_shards(request: table.Request, split: str, files: Sequence[str],

@@ -198,13 +198,14 @@ class PassedOver:
 
   def __str__(self) -> str:
     """Returns what was passed over, '' for nothing."""
-    said = []
+    passed_over = []
     if self._files:
-      said.append(f'{wording.count(self._files.total(), "file", ",")} by the ending '
-                  f'({_counted(self._files)}; for example {self._example!r})')
+      passed_over.append(
+          f'{wording.count(self._files.total(), "file", ",")} by the ending '
+          f'({_counted(self._files)}; for example {self._example!r})')
     if self._folders:
-      said.append(f'folders of the system ({_counted(self._folders)})')
-    return ' and '.join(said)
+      passed_over.append(f'folders of the system ({_counted(self._folders)})')
+    return ' and '.join(passed_over)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ from byol_jax.errors import UserError
 from byol_jax.storage import paths as paths_lib
 
 
-def open_source(source: str, split: str = 'train', **wanted: Any) -> table.Data | None:
+def open_part(source: str, split: str = 'train', **wanted: Any) -> table.Data | None:
   """Opens one split of a data set.
 
   Args:

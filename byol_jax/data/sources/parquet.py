@@ -149,9 +149,9 @@ def _described(columns: _Columns) -> str:
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
   """Returns what Hugging Face's `datasets` wrote about each column, or {}."""
-  said = (schema.metadata or {}).get(b'huggingface', b'{}')
+  description = (schema.metadata or {}).get(b'huggingface', b'{}')
   try:
-    features = json.loads(said)['info']['features']
+    features = json.loads(description)['info']['features']
     return {name: one for name, one in features.items() if isinstance(one, dict)}
   except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
     return {}

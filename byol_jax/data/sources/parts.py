@@ -298,8 +298,10 @@ def _complete(path: str, files: list[str]) -> list[str]:
   groups: dict[tuple[str, ...], dict[int, str]] = {}
   for file in files:
     folder, name = os.path.split(file)
-    if of := _OF.search(name):
-      groups.setdefault((folder, name[:of.start()], of[2]), {})[int(of[1])] = file
+    if numbered := _OF.search(name):
+      number, total = numbered.groups()
+      group = groups.setdefault((folder, name[:numbered.start()], total), {})
+      group[int(number)] = file
   for (_, _, total), numbers in groups.items():
     first = int(int(total) in numbers)  # some count from 1
     missing = sorted(set(range(first, first + int(total))) - numbers.keys())

@@ -43,8 +43,8 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
     return None
   sidecars = list(workers.each(functools.partial(descriptions.check_shard, folder),
                                metadata['shards']))
-  names = [name for said in sidecars for name in said['names']]
-  labels = [label for said in sidecars for label in said['labels'] or ()]
+  names = [name for sidecar in sidecars for name in sidecar['names']]
+  labels = [label for sidecar in sidecars for label in sidecar['labels'] or ()]
   if len(names) != metadata['images'] or labels and len(labels) != len(names):
     raise descriptions.damaged(os.path.join(folder, descriptions.METADATA),
                             'its numbers contradict those of the shards')
@@ -56,7 +56,7 @@ def open_split(request: table.Request, split: str) -> table.Encoded | None:
         request.image_size)
   files = [os.path.join(folder, shard['file']) for shard in metadata['shards']]
   read = shards.by_number(
-      files, [len(said['names']) for said in sidecars], shards.reader(files),
+      files, [len(sidecar['names']) for sidecar in sidecars], shards.reader(files),
       lambda file, k, error: UserError(
           f'record {k} of shard {file!r} cannot be read: {error}'))
   return table.Encoded(

@@ -113,10 +113,10 @@ def _tell_without(request: table.Request, files: Sequence[str],
   if limit is None:
     limit = bad_lib.default_limit(images + count)
   what = f' {request.image_column!r}' if request.image_column else ''
-  said = (f'no image{what} in {wording.count(count, "sample")} of {request.path}, as '
-          f'{names[0]!r} of {path}')
+  message = (f'no image{what} in {wording.count(count, "sample")} of {request.path}, '
+             f'as {names[0]!r} of {path}')
   if count > limit:
-    raise UserError(f'{said}; config key data.max_bad_images allows {limit}: mend '
+    raise UserError(f'{message}; config key data.max_bad_images allows {limit}: mend '
                     'them, or raise it; config key data.image_column may name the '
                     'ending of the image')
-  _console.warning('%s: passed over', said)
+  _console.warning('%s: passed over', message)

@@ -46,7 +46,7 @@ def open_builder(tfds: Any, name: str | None, data_dir: str | None) -> Any:
   name = re.sub(r':(\d+)\.\*$', r':\1.*.*', name)
   where = str(data_dir or tfds.core.constants.DATA_DIR)
   if not data_dir and paths_lib.in_bucket(where):
-    paths_lib.require(where)  # `open_source` does so with data_dir
+    paths_lib.require(where)  # `open_part` does so with data_dir
   if data_dir and not paths_lib.in_bucket(where) and not os.path.isdir(where):
     raise UserError(f'TFDS folder {data_dir!r} does not exist: check '
                     'config.data.path')

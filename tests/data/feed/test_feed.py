@@ -75,7 +75,7 @@ def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
     losses[resident] = [json.loads(line)['loss'] for line in lines]
 
   assert ahead == [3, 3]  # on the devices, as on the host
-  source = open_lib.open_source('folder', path=str(folder))
+  source = open_lib.open_part('folder', path=str(folder))
   colours = np.stack([decode.decode(source.read(k))[0, 0] for k in range(30)])
   assert len(np.unique(colours, axis=0)) == 30
   streamed, resident = fed
@@ -96,7 +96,7 @@ def test_streamed_and_resident_runs_see_the_same(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize('labelled', [True, False])
 def test_what_travels_is_what_batch_says(folder, resident, labelled):
   """Preflight and benchmarks compile for these very shapes."""
-  data = open_lib.open_source('folder', path=str(folder))
+  data = open_lib.open_part('folder', path=str(folder))
   if not labelled:
     data = data._replace(labels=None, class_names=None)
   data = resident_lib.make_resident(data, resident, 1 << 30, 16)

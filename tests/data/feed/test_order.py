@@ -95,8 +95,8 @@ def test_exactly_once_an_epoch_over_all_hosts(case):
   seed, epochs = int(rng.integers(2**31)), int(rng.integers(1, 5))
   steps = -(-epochs * num_images // batch)
   stream = np.full((steps, batch), -1)
-  for rows_of_host in grid_lib.example_grid(batch, sub_batches, hosts):
-    mine = rows_of_host.reshape(-1)
+  for examples_of_host in grid_lib.example_grid(batch, sub_batches, hosts):
+    mine = examples_of_host.reshape(-1)
     for step in range(steps):
       assert (stream[step, mine] == -1).all()  # no other host's
       stream[step, mine] = order.rows(seed, step, batch, num_images)[mine]

@@ -49,7 +49,7 @@ def _source():
 def _train(source, start_step=0, num_steps=5, rows=range(_BATCH), **options):
   return list(stream.train_batches(
       source, CropSpec(_SIZE), seed=3, start_step=start_step, num_steps=num_steps,
-      batch_size=_BATCH, rows_of_host=np.array(rows), **options))
+      batch_size=_BATCH, examples_of_host=np.array(rows), **options))
 
 
 @pytest.mark.parametrize('sampler', ['tf', 'torchvision'])
@@ -57,7 +57,7 @@ def test_other_samplers_take_more_draws(source, sampler):
   """Each view has its own tries, functions of (seed, step, example) as well."""
   crop = CropSpec(_SIZE, sampler=sampler)
   batch, = stream.train_batches(source, crop, seed=3, start_step=2, num_steps=1,
-                                batch_size=_BATCH, rows_of_host=np.array([3, 1]))
+                                batch_size=_BATCH, examples_of_host=np.array([3, 1]))
   shown = order.rows(3, 2, _BATCH, source.size)[[3, 1]]
   u = order.uniforms(3, 2, np.array([3, 1]), 2 * crop.draws).reshape(2, 2, -1)
   views = np.empty((2, _SIZE, _SIZE, 3), np.uint8)
@@ -76,7 +76,7 @@ def test_a_jigsaw_is_one_more_crop(source, sampler):
   plain = CropSpec(_SIZE, sampler=sampler)
   spec = plain._replace(jigsaw=crops.Jigsaw(size=15))
   options = dict(seed=3, start_step=2, num_steps=1, batch_size=_BATCH,
-                 rows_of_host=np.array([3, 1]))
+                 examples_of_host=np.array([3, 1]))
   batch, = stream.train_batches(source, spec, **options)
   without, = stream.train_batches(source, plain, **options)
   assert 'jigsaw' not in without
@@ -147,7 +147,7 @@ def test_hosts_and_threads_change_no_byte(source, hosts, threads):
   def batches(rows, threads):
     return list(stream.train_batches(
         source, CropSpec(_SIZE), seed=5, start_step=2, num_steps=4, batch_size=16,
-        rows_of_host=rows, threads=threads))
+        examples_of_host=rows, threads=threads))
   whole = batches(np.arange(16), 3)
   parts = [batches(rows, threads)
            for rows in np.arange(16).reshape(hosts, -1)]
@@ -296,7 +296,7 @@ def test_closing_ends_the_threads(source):
             if t.name.startswith('decode')]
   batches = stream.train_batches(
       source, CropSpec(_SIZE), seed=3, start_step=0, num_steps=10**6,
-      batch_size=_BATCH, rows_of_host=np.arange(_BATCH), threads=3)
+      batch_size=_BATCH, examples_of_host=np.arange(_BATCH), threads=3)
   next(batches)
   assert 1 <= len(ours()) <= 3  # a pool adds none while one has nothing to do
   batches.close()

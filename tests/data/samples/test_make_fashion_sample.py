@@ -39,7 +39,7 @@ def test_script_makes_this_file(tmp_path):
   made = str(tmp_path / 'made.npz')
   make_fashion_sample.save(made, make_fashion_sample.make(_DEBIAN))
   for split in ('train', 'test'):
-    ours = open_lib.open_source('fashion_sample', split)
-    theirs = open_lib.open_source('npz', split, path=made)
+    ours = open_lib.open_part('fashion_sample', split)
+    theirs = open_lib.open_part('npz', split, path=made)
     np.testing.assert_array_equal(ours.images, theirs.images)
     np.testing.assert_array_equal(ours.labels, theirs.labels)

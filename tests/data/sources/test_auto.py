@@ -58,7 +58,7 @@ def test_it_opens_what_it_found(tmp_path):
   tiny_shards.write_tar(tmp_path / 'tars/x.tar', made)
   tiny_shards.write_parquet(tmp_path / 'hub/data/x.parquet', made)
   for name in ('photos', 'tars', 'hub'):
-    source = open_lib.open_source('auto', path=str(tmp_path / name))
+    source = open_lib.open_part('auto', path=str(tmp_path / name))
     assert source.size == 6
     assert {source.read(k) for k in range(6)} == {data for _, _, data in made}
     assert np.bincount(source.labels).tolist() == [2, 2, 2]

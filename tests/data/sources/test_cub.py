@@ -13,7 +13,7 @@ def test_halves_of_the_classes(tmp_path):
   (tmp_path / 'image_class_labels.txt').write_text('1 1\n2 100\n3 101\n4 200\n')
   (tmp_path / 'images/101.C').mkdir(parents=True)
   (tmp_path / 'images/101.C/c.jpg').write_bytes(b'c')
-  train, test = (open_lib.open_source('cub', split, path=str(tmp_path))
+  train, test = (open_lib.open_part('cub', split, path=str(tmp_path))
                  for split in ('train', 'test'))
   assert list(train.names) == ['001.A/a.jpg', '100.B/b.jpg']
   np.testing.assert_array_equal(train.labels, [0, 99])
@@ -28,6 +28,6 @@ def test_mistakes(tmp_path, labels, message):
   (tmp_path / 'images.txt').write_text('1 001.A/a.jpg\n2 100.B/b.jpg\n')
   (tmp_path / 'image_class_labels.txt').write_text(labels)
   with pytest.raises(UserError, match=message):
-    open_lib.open_source('cub', path=str(tmp_path))
+    open_lib.open_part('cub', path=str(tmp_path))
   (tmp_path / 'image_class_labels.txt').write_text('1 1\n2 100\n')
-  assert open_lib.open_source('cub', 'test', path=str(tmp_path)) is None
+  assert open_lib.open_part('cub', 'test', path=str(tmp_path)) is None

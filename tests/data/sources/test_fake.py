@@ -10,7 +10,7 @@ from byol_jax.errors import UserError
 def test_fake():
   def fake(split='train', **options):
     options = dict(image_size=7, num_images=20, num_classes=3) | options
-    return open_lib.open_source('fake', split, **options)
+    return open_lib.open_part('fake', split, **options)
   one, two = fake(), fake()
   assert one.images.shape == (20, 7, 7, 3) and one.images.dtype == np.uint8
   np.testing.assert_array_equal(one.images, two.images)

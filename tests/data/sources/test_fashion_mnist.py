@@ -22,14 +22,14 @@ def _write_idx(path, array, compress=bytes):
 def test_fashion_mnist(tmp_path):
   _write_idx(tmp_path / 'train-images-idx3-ubyte', _X)
   _write_idx(tmp_path / 'train-labels-idx1-ubyte.gz', _Y, gzip.compress)
-  data = open_lib.open_source('fashion_mnist', path=str(tmp_path))
+  data = open_lib.open_part('fashion_mnist', path=str(tmp_path))
   np.testing.assert_array_equal(data.images, _X[..., None])
   assert data.labels.tolist() == _Y.tolist() and len(data.class_names) == 10
   with pytest.raises(UserError, match='neither t10k-images-idx3-ubyte'):
-    open_lib.open_source('fashion_mnist', path=str(tmp_path), split='test')
+    open_lib.open_part('fashion_mnist', path=str(tmp_path), split='test')
   _write_idx(tmp_path / 'train-labels-idx1-ubyte.gz', _Y[:4], gzip.compress)
   with pytest.raises(UserError, match='5 train images and 4 labels'):
-    open_lib.open_source('fashion_mnist', path=str(tmp_path))
+    open_lib.open_part('fashion_mnist', path=str(tmp_path))
   _write_idx(tmp_path / 'train-labels-idx1-ubyte.gz', _Y + 9, gzip.compress)
   with pytest.raises(UserError, match='label 11'):
-    open_lib.open_source('fashion_mnist', path=str(tmp_path))
+    open_lib.open_part('fashion_mnist', path=str(tmp_path))

@@ -12,7 +12,7 @@ from byol_jax.errors import UserError
 @pytest.mark.parametrize('split, per_class', [('train', 1000), ('test', 200)])
 def test_balanced(split, per_class):
   start = time.perf_counter()
-  data = open_lib.open_source('fashion_sample', split=split)
+  data = open_lib.open_part('fashion_sample', split=split)
   assert time.perf_counter() - start < 1
   assert data.images.shape == (10 * per_class, 28, 28, 1)
   assert data.images.dtype == np.uint8 and data.labels.dtype == np.int32
@@ -24,4 +24,4 @@ def test_balanced(split, per_class):
 
 def test_there_is_no_other_part():
   with pytest.raises(UserError, match="fashion_sample has .* not 'validation'"):
-    open_lib.open_source('fashion_sample', 'validation')
+    open_lib.open_part('fashion_sample', 'validation')

@@ -152,7 +152,7 @@ def test_links(tmp_path):
   (tmp_path / 'root/b/self.png').symlink_to(tmp_path / 'root/b/self.png')
   (tmp_path / 'root/b/gone.png').symlink_to(tmp_path / 'gone.png')
   os.mkfifo(tmp_path / 'root/b/pipe.png')
-  source = open_lib.open_source('folder', path=root)
+  source = open_lib.open_part('folder', path=root)
   assert source.names == [
       'a/1.png', 'b/1.png', 'b/gone.png', 'b/self.png', 'c/5.png']
   assert source.labels.tolist() == [0, 1, 1, 1, 2]
@@ -210,7 +210,7 @@ def test_an_unreadable_file(tmp_path):
   (tmp_path / 'a.png').unlink()
   (tmp_path / 'a.png').symlink_to(tmp_path / 'a.png')
   with pytest.raises(decode.BadImage, match='unreadable'):
-    open_lib.open_source('folder', path=root).read(0)
+    open_lib.open_part('folder', path=root).read(0)
   with pytest.raises(decode.BadImage, match='unreadable .*null'):
     folder.read_file(root + '/a\0b.png')
 
@@ -251,7 +251,7 @@ def test_odd_names(tmp_path):
   root = _make(tmp_path, 'ä ö/\u4e2d.png', 'x y/1 2.png')
   with open(os.path.join(os.fsencode(root), b'x y', b'\xff.png'), 'wb') as file:
     file.write(b'no image')
-  source = open_lib.open_source('folder', path=root)
+  source = open_lib.open_part('folder', path=root)
   assert source.class_names == ('x y', 'ä ö')
   assert source.read(2).startswith(_PNG)
   source.bad.add(1, 'damaged')
@@ -267,11 +267,11 @@ def test_a_storage_that_fails_for_a_moment(tmp_path, monkeypatch):
       raise error
     return open(*arguments)
   monkeypatch.setattr(folder, 'open', fail_twice, raising=False)
-  assert open_lib.open_source('folder', path=root).read(0).startswith(_PNG)
+  assert open_lib.open_part('folder', path=root).read(0).startswith(_PNG)
   # for a minute: no bad image, which would change the order from here on
   failures = iter([OSError(5, 'Input/output error')] * 100)
   with pytest.raises(TransientError, match='a.png.*Input/output'):
-    open_lib.open_source('folder', path=root).read(0)
+    open_lib.open_part('folder', path=root).read(0)
 
 
 def test_a_test_part_without_classes_beside_one_with_some(tmp_path):
@@ -289,7 +289,7 @@ def test_parts_by_the_names_that_a_config_gives(tmp_path):
   for names in (('train', 'test'), ('train', 'held'), ('mine', 'held')):
     for split in names:
       if split != 'test':
-        opened = open_lib.open_source('folder', split, path=root, train_split=names[0],
+        opened = open_lib.open_part('folder', split, path=root, train_split=names[0],
                                       test_split=names[1])
         files[names, split] = list(opened.names), opened.class_names
   both = ('cat', 'dog')

@@ -61,7 +61,7 @@ gcsfs.core.validate_response = answer_with_failures
 def read(path, split='train'):
   ranges.clear()
   try:
-    found = sources.open_source(source, path=path, tfds_name='tiny', split=split)
+    found = sources.open_part(source, path=path, tfds_name='tiny', split=split)
     if found is None:
       return 'no such part'
     at_start = len(ranges)
@@ -186,7 +186,7 @@ from byol_jax.errors import TransientError
 logging.disable()
 bucket.choose_library()
 try:
-  sources.open_source('prepared', path='gs://bucket/data')
+  sources.open_part('prepared', path='gs://bucket/data')
 except TransientError as error:
   print(error)
 '''

@@ -17,11 +17,11 @@ def test_a_product_has_one_number_in_all_parts(tmp_path, where):
               ('d', 'id_8', 'gallery'), ('e', 'id_9', 'gallery'))))
   (tmp_path / 'Img/img').mkdir(parents=True)
   (tmp_path / 'Img/img/d.jpg').write_bytes(b'd')
-  parts = {part: open_lib.open_source('inshop', part, path=str(tmp_path))
+  parts = {part: open_lib.open_part('inshop', part, path=str(tmp_path))
            for part in ('train', 'query', 'gallery')}
   np.testing.assert_array_equal(parts['query'].labels, [2, 1])
   np.testing.assert_array_equal(parts['gallery'].labels, [1, 2])
   assert parts['gallery'].read(0) == b'd'
-  assert open_lib.open_source('inshop', 'test', path=str(tmp_path)) is None
+  assert open_lib.open_part('inshop', 'test', path=str(tmp_path)) is None
   with pytest.raises(UserError, match='train, query, gallery'):
-    open_lib.open_source('inshop', 'val', path=str(tmp_path))
+    open_lib.open_part('inshop', 'val', path=str(tmp_path))

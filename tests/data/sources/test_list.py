@@ -134,7 +134,7 @@ def test_both_lists_have_numbers_or_both_names(tmp_path):
   numbers = _write(tmp_path, 'numbers.csv', 'a.jpg,0\nb.jpg,150000\n')
   def read_test(path, class_names):
     (tmp_path / 'a.jpg').touch()
-    return open_lib.open_source('list', path='train.csv', test_path=path,
+    return open_lib.open_part('list', path='train.csv', test_path=path,
                                 split='test', class_names=class_names)
   with pytest.raises(UserError, match="names.csv.*label 'dog'.* has numbers"):
     read_test(names, None)

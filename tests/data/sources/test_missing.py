@@ -42,7 +42,7 @@ def test_the_cause_is_told_with_the_full_path(photos, monkeypatch, name, line, c
   path.write_text('\n'.join(line.format(f'{k:03d}') for k in range(24)) + '\n')
   with pytest.raises(UserError, match='none of the first 10 files .* looked for as .*'
                      + cause) as error:
-    open_lib.open_source('list', path=str(path))
+    open_lib.open_part('list', path=str(path))
   assert '\n' not in str(error.value)
 
 
@@ -50,11 +50,11 @@ def test_some_that_are_there_are_enough(photos):
   path = photos / 'a.txt'
   path.write_text(''.join(f'gone{k}.jpg\n' for k in range(12)) + ''.join(
       f'img/{k:03d}.jpg\n' for k in range(24)))
-  assert open_lib.open_source('list', path=str(path)).size == 36
+  assert open_lib.open_part('list', path=str(path)).size == 36
 
 
 def test_relative_paths_start_at_list_root(photos, tmp_path):
   path = tmp_path / 'a.txt'
   path.write_text('000.jpg\n001.jpg\n')
-  source = open_lib.open_source('list', path=str(path), list_root=str(photos / 'img'))
+  source = open_lib.open_part('list', path=str(path), list_root=str(photos / 'img'))
   assert source.read(0) == b'x' and source.root == os.path.join(photos, 'img')

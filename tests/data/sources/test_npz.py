@@ -20,35 +20,35 @@ def _save(tmp_path, **arrays):
 
 def test_npz_images_and_labels(tmp_path):
   path = _save(tmp_path, images=_X, labels=_Y)
-  data = open_lib.open_source('npz', path=path)
+  data = open_lib.open_part('npz', path=path)
   np.testing.assert_array_equal(data.images, _X[..., None])
   assert data.labels.dtype == np.int32 and data.labels.tolist() == _Y.tolist()
-  assert open_lib.open_source('npz', path=path, split='test') is None
+  assert open_lib.open_part('npz', path=path, split='test') is None
 
 
 def test_npz_by_split(tmp_path):
   colour = np.stack([_X] * 3, -1)
   path = _save(tmp_path, x_train=colour, y_train=_Y[:, None], x_test=colour[:2],
                y_test=_Y[:2].astype(np.uint8))
-  train, test = (open_lib.open_source('npz', path=path, split=split)
+  train, test = (open_lib.open_part('npz', path=path, split=split)
                  for split in ('train', 'test'))
   assert train.images.shape == (5, 4, 3, 3) and train.labels.shape == (5,)
   assert len(test.images) == 2 and test.labels.tolist() == [0, 1]
   _save(tmp_path, x_train=_X, x_test=_X, y_test=_Y + 10**6)
-  assert open_lib.open_source('npz', 'test', path=path).labels.max() == 10**6 + 2
+  assert open_lib.open_part('npz', 'test', path=path).labels.max() == 10**6 + 2
   path = _save(tmp_path, x_train=colour)
-  assert open_lib.open_source('npz', path=path).labels is None
-  assert open_lib.open_source('npz', path=path, split='test') is None
+  assert open_lib.open_part('npz', path=path).labels is None
+  assert open_lib.open_part('npz', path=path, split='test') is None
 
 
 def test_names_of_medmnist(tmp_path):
   path = _save(tmp_path, train_images=_X, train_labels=_Y[:, None], val_images=_X[:3],
                val_labels=_Y[:3, None], test_images=_X[:2], test_labels=_Y[:2, None])
-  sizes = {split: open_lib.open_source('npz', split, path=path).size
+  sizes = {split: open_lib.open_part('npz', split, path=path).size
            for split in ('train', 'val', 'test')}
   assert sizes == {'train': 5, 'val': 3, 'test': 2}
   with pytest.raises(UserError, match='no dev_images'):
-    open_lib.open_source('npz', 'dev', path=path)
+    open_lib.open_part('npz', 'dev', path=path)
 
 
 @pytest.mark.parametrize('labels, numbers, names', [
@@ -60,31 +60,31 @@ def test_names_of_medmnist(tmp_path):
     (_Y > 0, [0, 1, 1, 1, 0], None), (np.eye(5), [0, 1, 2, 3, 4], None)])
 def test_ids_no_labels_and_one_hot(tmp_path, labels, numbers, names):
   path = _save(tmp_path, x_train=_X, y_train=labels, x_test=_X, y_test=labels)
-  train = open_lib.open_source('npz', path=path)
+  train = open_lib.open_part('npz', path=path)
   assert train.labels.tolist() == numbers and train.class_names == names
-  test = open_lib.open_source('npz', 'test', path=path, class_names=names)
+  test = open_lib.open_part('npz', 'test', path=path, class_names=names)
   assert test.labels.tolist() == numbers
 
 
 def test_several_labels_an_image_are_left_out(tmp_path, caplog):
   path = _save(tmp_path, images=_X, labels=np.ones((5, 14), np.uint8))
-  assert open_lib.open_source('npz', path=path).labels is None
+  assert open_lib.open_part('npz', path=path).labels is None
   assert '14 labels an image' in caplog.text
 
 
 def test_too_large_arrays_are_not_read(tmp_path):
   path = _save(tmp_path, images=np.zeros((200, 40, 40), np.uint8), labels=np.zeros(200, int))
-  assert len(open_lib.open_source('npz', path=path, max_bytes=320_000).images) == 200
+  assert len(open_lib.open_part('npz', path=path, max_bytes=320_000).images) == 200
   with pytest.raises(UserError, match='images in .*data.resident_limit_mib'):
-    open_lib.open_source('npz', path=path, max_bytes=200_000)
+    open_lib.open_part('npz', path=path, max_bytes=200_000)
 
 
 def test_names_as_labels(tmp_path):
   path = _save(tmp_path, x_train=_X, y_train=np.array(list('badab')), x_test=_X[:2],
                y_test=np.array(list('dd')))
-  train = open_lib.open_source('npz', path=path)
+  train = open_lib.open_part('npz', path=path)
   assert train.class_names == ('a', 'b', 'd') and train.labels.tolist() == [1, 0, 2, 0, 1]
-  test = open_lib.open_source('npz', 'test', path=path, class_names=train.class_names)
+  test = open_lib.open_part('npz', 'test', path=path, class_names=train.class_names)
   assert test.labels.tolist() == [2, 2]
 
 
@@ -96,7 +96,7 @@ def test_names_as_labels(tmp_path):
     pytest.param(np.array(['käse', 'cat', 'cat', 'cat', 'cat']), ('cat', 'käse'),
                  id='unicode')])
 def test_names_with_spaces_and_of_other_alphabets(tmp_path, labels, names):
-  opened = open_lib.open_source('npz', path=_save(tmp_path, images=_X, labels=labels))
+  opened = open_lib.open_part('npz', path=_save(tmp_path, images=_X, labels=labels))
   assert opened.class_names == names
   assert [('', *names)[k + 1] for k in opened.labels] == [
       (x.decode('utf-8', 'backslashreplace') if isinstance(x, bytes) else x).strip()
@@ -120,7 +120,7 @@ def test_names_with_spaces_and_of_other_alphabets(tmp_path, labels, names):
 def test_npz_refuses(tmp_path, arrays, said):
   path = _save(tmp_path, **arrays)
   with pytest.raises(UserError, match=said) as error:
-    open_lib.open_source('npz', path=path)
+    open_lib.open_part('npz', path=path)
   assert 'data.npz' in str(error.value)
 
 
@@ -141,6 +141,6 @@ def test_npz_damaged(tmp_path):
                   pickle.dumps(_Evil()), (tmp_path / 'array.npy').read_bytes()):
     path.write_bytes(content)
     with pytest.raises(UserError, match='cannot read .*data.npz'):
-      open_lib.open_source('npz', path=str(path))
+      open_lib.open_part('npz', path=str(path))
   with pytest.raises(UserError, match='there is no file'):
-    open_lib.open_source('npz', path=str(tmp_path / 'none.npz'))
+    open_lib.open_part('npz', path=str(tmp_path / 'none.npz'))

@@ -14,13 +14,13 @@ from byol_jax.errors import UserError
 
 def test_dispatch_errors():
   with pytest.raises(UserError, match="'imagenet' is not one of fashion_sample"):
-    open_lib.open_source('imagenet')
+    open_lib.open_part('imagenet')
   for source in ('npz', 'folder'):
     with pytest.raises(UserError, match='needs config.data.path'):
-      open_lib.open_source(source)
+      open_lib.open_part(source)
   for source in ('fashion_sample', 'fashion_mnist'):
     with pytest.raises(UserError, match="not 'val'"):
-      open_lib.open_source(source, split='val')
+      open_lib.open_part(source, split='val')
 
 
 def test_a_new_source_is_one_file_and_one_line(tmp_path, monkeypatch):
@@ -31,12 +31,12 @@ def test_a_new_source_is_one_file_and_one_line(tmp_path, monkeypatch):
   monkeypatch.setitem(
       source_names.CATALOGUE, 'toy', source_names.Source({'path': 'a toy'}, local=True))
   try:
-    assert open_lib.open_source('toy', path='x', seed=3) == table.Request('x', seed=3)
-    assert open_lib.open_source('toy', 'test', path='x') is None
+    assert open_lib.open_part('toy', path='x', seed=3) == table.Request('x', seed=3)
+    assert open_lib.open_part('toy', 'test', path='x') is None
     with pytest.raises(UserError, match="'toy' needs config.data.path: a toy"):
-      open_lib.open_source('toy')
+      open_lib.open_part('toy')
     with pytest.raises(UserError, match="data.source='toy' reads local files"):
-      open_lib.open_source('toy', path='gs://b/c')
+      open_lib.open_part('toy', path='gs://b/c')
   finally:
     sys.modules.pop('byol_jax.data.sources.toy', None)
 
@@ -44,7 +44,7 @@ def test_a_new_source_is_one_file_and_one_line(tmp_path, monkeypatch):
 def test_needs_no_tensorflow():
   code = ('import sys; from byol_jax.data.feed import stream; '
           'from byol_jax.data.sources import open as o; '
-          'o.open_source("fashion_sample"); '
+          'o.open_part("fashion_sample"); '
           'sys.exit(any(name.startswith("tensorflow") for name in sys.modules))')
   subprocess.run([sys.executable, '-c', code], check=True)
 
@@ -52,9 +52,9 @@ def test_needs_no_tensorflow():
 def test_a_bucket_where_files_are_local():
   for source in ('folder', 'list', 'npz'):
     with pytest.raises(UserError, match="data.path is 'gs://b/c'.*mount the bucket"):
-      open_lib.open_source(source, path='gs://b/c')
+      open_lib.open_part(source, path='gs://b/c')
   with pytest.raises(UserError, match='data.test_path'):
-    open_lib.open_source('list', path='a.csv', test_path='gs://b/c.csv')
+    open_lib.open_part('list', path='a.csv', test_path='gs://b/c.csv')
   for path in ('s3://b/c', 'gcs://b/c', 'file:///c'):  # what no library reads
     with pytest.raises(UserError, match=r'read from folders and .*gs://'):
-      open_lib.open_source('prepared', path=path)
+      open_lib.open_part('prepared', path=path)

@@ -14,7 +14,7 @@ from byol_jax.errors import UserError
 
 
 def _open(path, split='train', **more):
-  return open_lib.open_source('parquet', split, path=str(path), **more)
+  return open_lib.open_part('parquet', split, path=str(path), **more)
 
 
 def _table(path, **columns):
@@ -34,7 +34,7 @@ def test_the_same_batches_as_from_the_folder(tmp_path, how):
   tiny_shards.write_parquet(tmp_path / 'hub/data/validation-00000-of-00001.parquet',
                             made[:5], **how)
   (tmp_path / 'hub/README.md').write_text('a card')
-  folder = open_lib.open_source('folder', path=str(tmp_path / 'folder'))
+  folder = open_lib.open_part('folder', path=str(tmp_path / 'folder'))
   many = 1000 if 'use_dictionary' in how or 'row_group_size' in how else 50
   for path, starts in (('hub', many), ('hub/data/train-*.parquet', 3)):
     source = _open(tmp_path / path)
@@ -56,7 +56,7 @@ def test_what_datasets_writes_is_read_as_the_folder(tmp_path, monkeypatch):
       'datasets', reason="Hugging Face's datasets is not installed")
   made = tiny_shards.images(23)
   tiny_shards.write_folder(tmp_path / 'folder', made)
-  folder = open_lib.open_source('folder', path=str(tmp_path / 'folder'))
+  folder = open_lib.open_part('folder', path=str(tmp_path / 'folder'))
   rows = datasets.Dataset.from_dict(
       {'image': [{'bytes': data, 'path': f'{name}.jpg'}
                  for name, _, data in tiny_shards.in_order(made)],

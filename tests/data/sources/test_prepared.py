@@ -35,7 +35,7 @@ def _folder(tmp_path):
 
 
 def _open(folder, **wanted):
-  return open_lib.open_source('prepared', path=os.path.dirname(folder), **wanted)
+  return open_lib.open_part('prepared', path=os.path.dirname(folder), **wanted)
 
 
 def test_all_comes_back(folder):

@@ -21,7 +21,7 @@ def test_folders_are_joined_by_the_names_of_their_classes(tmp_path, caplog):
           'd/train/y/8.jpg', 'd/val/y/9.jpg')
   def opened(names, split='train', **more):
     path = ','.join(str(tmp_path / name) for name in names)
-    return open_lib.open_source('folder', split, path=path, **more)
+    return open_lib.open_part('folder', split, path=path, **more)
   train = opened('ab')
   assert train.names == ['a/train/cat/1.jpg', 'a/train/dog/2.jpg', 'b/train/ant/4.jpg',
                          'b/train/dog/5.jpg']

@@ -13,7 +13,7 @@ def test_products_are_numbered_within_a_part(tmp_path):
             for i, product in enumerate(ids)))
   (tmp_path / 'bicycle_final').mkdir()
   (tmp_path / 'bicycle_final/test_2.JPG').write_bytes(b'a picture')
-  train, test = (open_lib.open_source('sop', split, path=str(tmp_path))
+  train, test = (open_lib.open_part('sop', split, path=str(tmp_path))
                  for split in ('train', 'test'))
   np.testing.assert_array_equal(train.labels, [0, 0, 1])
   np.testing.assert_array_equal(test.labels, [0, 1, 0])

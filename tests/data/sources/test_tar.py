@@ -13,7 +13,7 @@ from byol_jax.errors import UserError
 
 
 def _open(path, split='train', **more):
-  return open_lib.open_source('tar', split, path=str(path), **more)
+  return open_lib.open_part('tar', split, path=str(path), **more)
 
 
 def _add(tar, name, content=b''):
@@ -30,7 +30,7 @@ def test_the_same_batches_as_from_the_folder(tmp_path, label):
   for k in range(3):  # 8, 8 and 7 images
     tiny_shards.write_tar(tmp_path / f'shards/x-{k:03d}.tar', ordered[8 * k:8 * k + 8],
                           label=label)
-  folder = open_lib.open_source('folder', path=str(tmp_path / 'folder'))
+  folder = open_lib.open_part('folder', path=str(tmp_path / 'folder'))
   for path in ('shards', 'shards/x-{000..002}.tar', 'shards/*.tar',
                f'shards/x-000.tar,{tmp_path}/shards/x-00[12].tar'):
     source = _open(tmp_path / path, label_column='' if label == 'cls' else label)

@@ -105,7 +105,7 @@ def test_prepared_records_keep_file_names(tmp_path):
   config.prepare.output = str(tmp_path / 'out')
   for _ in range(2):  # and the same when it looks again
     prepare.run(config)
-    source = open_lib.open_source('prepared', path=str(tmp_path / 'out'))
+    source = open_lib.open_part('prepared', path=str(tmp_path / 'out'))
     assert sorted(source.names) == ['a.JPEG', 'a.JPEG#2', 'b.JPEG']
     assert source.labels[list(source.names).index('b.JPEG')] == 100
 
@@ -125,7 +125,7 @@ def test_batches_from_many_threads(tfds_folder):
   source = open_part(tfds_folder)
   one, many = (list(stream.train_batches(
       source, CropSpec(8), seed=0, start_step=0, num_steps=4, batch_size=8,
-      rows_of_host=np.arange(8), threads=threads))
+      examples_of_host=np.arange(8), threads=threads))
                for threads in (1, 8))
   for ours, theirs in zip(one, many, strict=True):
     np.testing.assert_array_equal(ours['views'], theirs['views'])

@@ -12,7 +12,7 @@ from byol_jax.errors import UserError
 
 def test_by_folder_of_the_version(tfds_folder):
   path = str(pathlib.Path(tfds_folder, 'tiny', '1.0.0'))
-  assert open_lib.open_source('tfds', path=path).size == 11
+  assert open_lib.open_part('tfds', path=path).size == 11
 
 
 def test_not_prepared(tfds_folder):

@@ -87,7 +87,7 @@ def check_same_batches(source, other, starts=20):
   def batches(data, start, steps, rows):
     return list(stream.train_batches(
         data, CropSpec(8), seed=3, start_step=start, num_steps=steps, batch_size=4,
-        rows_of_host=rows, threads=2))
+        examples_of_host=rows, threads=2))
   whole = batches(other, 0, 12, np.arange(4))
   for batch, right in zip(batches(source, 0, 12, np.arange(4)), whole):
     for key in right:

@@ -37,4 +37,4 @@ def build(folder, file_format, name='tiny', labels=LABELS, encoding='png'):
 
 def open_part(folder, name='tiny', split='train'):
   """Opens a part of a data set below a folder."""
-  return open_lib.open_source('tfds', path=folder, tfds_name=name, split=split)
+  return open_lib.open_part('tfds', path=folder, tfds_name=name, split=split)

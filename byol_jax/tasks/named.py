@@ -36,14 +36,14 @@ class Named(NamedTuple):
   Attributes:
     config: the evaluation's config.
     weights: the encoder.
-    encoder: runs it over images.
+    inference: runs it over images.
     data: the config of the images, the evaluation's or the pretraining's.
     workdir: the place of the results.
     is_named: whether the user has named the workdir.
   """
   config: ml_collections.ConfigDict
   weights: weights_lib.Weights
-  encoder: encode.Inference
+  inference: encode.Inference
   data: ml_collections.ConfigDict
   workdir: str
   is_named: bool
@@ -52,7 +52,7 @@ class Named(NamedTuple):
              ) -> contextlib.AbstractContextManager[place_lib.Place]:
     """Opens the workdir, or a folder in it; `found` holds facts about the data."""
     # an older version did not look at files
-    looked = {f'data_found.{key}': said for key, said in found.items()
+    looked = {f'data_found.{key}': digest for key, digest in found.items()
               if key.endswith(_FILES)}
     return place_lib.opened(
         folder or self.workdir, is_named=self.is_named or bool(folder),
@@ -86,15 +86,15 @@ class Named(NamedTuple):
   def subject(self, kind: str, store: features_lib.Store, data: table.Data,
               rows: np.ndarray) -> subject_lib.Subject:
     """Returns the encoder of one kind; see `subject.make`."""
-    return subject_lib.make(kind, self.weights, self.encoder, store, data, rows)
+    return subject_lib.make(kind, self.weights, self.inference, store, data, rows)
 
   def protocol(self) -> dict[str, Any]:
     """Returns what was evaluated, and how: the part of a protocol that tasks share."""
-    task, spec = self.config.task, self.encoder.spec
+    task, spec = self.config.task, self.inference.spec
     protocol = self.weights.describe() | {
         'encoder': 'frozen: running statistics, features before the heads'
         if task not in task_names.TUNING else 'the beginning of the training',
-    } | subject_lib.preparation(self.weights, self.encoder) | {
+    } | subject_lib.preparation(self.weights, self.inference) | {
         'splits': [self.data.data.train_split, self.data.data.test_split],
         'version': __version__, 'jax': jax.__version__}
     if task in task_names.ON_CROPS:
@@ -142,7 +142,7 @@ def load(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> N
   hosts.agree({'code': hosts.code_digest(), 'jax': jax.__version__,
                'config': config.to_dict(), 'weights': weights.digest})
   data = data_lib.of_weights(config, weights.config)
-  encoder = subject_lib.make_encoder(
+  inference = subject_lib.make_inference(
       weights, image_size=config.data.eval_image_size,
       center_share=config.evaluation.center_share,
       batch_size=config.evaluation.batch_size, threads=data.data.threads,
@@ -151,8 +151,8 @@ def load(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> N
   _console.info(
       '%s of step %d: the %s network, %s; images of %d pixels', config.weights,
       weights.step, weights.network, weights.describe()['architecture'],
-      encoder.spec.image_size)
-  return Named(config, weights, encoder, data,
+      inference.spec.image_size)
+  return Named(config, weights, inference, data,
                workdir or place_lib.beside(weights, name, _other_data(config)),
                workdir is not None)
 

@@ -8,7 +8,7 @@ from tiny import call
 from tiny import FEW
 
 from byol_jax.run import checkpoint
-from byol_jax.tasks import subject
+from byol_jax.tasks import named as named_lib
 from byol_jax.weights import load as weights_lib
 
 
@@ -87,7 +87,7 @@ def test_features_that_are_not_finite(run, tmp_path, capsys, monkeypatch):
     params = {module: {name: array * np.nan for name, array in leaves.items()}
               for module, leaves in weights.params.items()}
     return weights._replace(params=params, digest='nan')
-  monkeypatch.setattr(subject.weights_lib, 'load', diverged)
+  monkeypatch.setattr(named_lib.weights_lib, 'load', diverged)
   for task in ('knn', 'logistic', 'linear_eval', 'embed'):
     assert call(task, f'--config.weights={run}', *FEW,
                 f'--workdir={tmp_path / task}') == 2
