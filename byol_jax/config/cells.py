@@ -84,10 +84,13 @@ def by_method(text: str) -> dict[str, dict[str, Any]]:
   """Reads config key study.by_method; returns {method: {key: value}}.
 
   Raises:
-    UserError: like `read`; or a name is no method's.
+    UserError: like `read`; or a name is no method's, or its settings name another one.
   """
   found = read('study.by_method', text)
-  for name in found:
+  for name, changes in found.items():
+    if (other := changes.get('method.name', name)) != name:
+      raise UserError('config key study.by_method has method.name='
+                      f'{other} among the settings of {name}: leave it out')
     if name not in method_names.METHODS:
       raise UserError(f'config key study.by_method has the name {name!r}, it must be '
                       f'one of {", ".join(method_names.METHODS)}')

@@ -194,7 +194,7 @@ def nearest(key: str, keys: list[str]) -> str:
     return f' (a section: set one of its keys, such as {within[0]})'
   tails = {k.split('.')[-1]: k for k in keys}
   # two letters exchanged: difflib takes view2 to be as near to vie1w as view1 is
-  found = ([k for k in keys if sorted(k) == sorted(key)]
+  found = ([k for k in keys if sorted(k.lower()) == sorted(key.lower())]
            or difflib.get_close_matches(key, keys, 1))
   if not found:
     tail = difflib.get_close_matches(key.split('.')[-1], list(tails), 1)

@@ -110,7 +110,7 @@ def opened(path: str, *, is_named: bool, config: dict[str, Any], found: dict[str
           except workdir_lib.AnotherRun as error:
             if is_named:
               raise
-            why = str(error).splitlines()[0]
+            why = error.difference
       if not hosts.from_first(bool(why)):
         yield Place(place, folder)
         return

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
+from byol_jax.config import keys as keys_lib
 from byol_jax.evaluation import figures
 from byol_jax.evaluation import scores
 from byol_jax.storage import files as files_lib
@@ -87,15 +88,25 @@ def _of_folder(path: epath.Path, workdir: epath.Path,
   # for evaluations, too, the pretraining's config is the one that groups
   config = _read(workdir / 'config.json', tell) or {}
   # without a config a group of its own: runs may differ in more than their seed
-  group = str(sorted((key, str(value)) for key, value in files_lib.flatten(
-      config).items() if key != 'seed' and not key.startswith(
-          ('data_found.', 'environment.')))
-              ) if config else str(path)
+  group = _group(config) if config else str(path)
   try:
     return _rows(results, path, str(workdir), str(config.get('seed')), group)
   except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
     tell(file)  # somebody has changed it
     return []
+
+
+def _group(config: dict[str, Any]) -> str:
+  """Returns a text that pretrainings with the same config but for the seed share.
+
+  Keys that may differ when a run goes on may differ here, too. A key that an older
+  version lacked has the value of what was done then.
+  """
+  left_out = {'seed', *keys_lib.free('pretrain')}
+  return str(sorted(
+      (key, str(value))
+      for key, value in (keys_lib.was() | files_lib.flatten(config)).items()
+      if key not in left_out and not key.startswith(('data_found.', 'environment.'))))
 
 
 def _rows(results: dict[str, Any], path: epath.Path, workdir: str, seed: str,

@@ -20,12 +20,14 @@ class Run(NamedTuple):
     state: 'done', 'failed' or 'open'.
     results: its results.json; {} where there is none yet.
     message: why it failed, or ''.
+    warnings: what it warned of.
   """
   seed: int
   workdir: str
   state: str
   results: Mapping[str, Any]
   message: str = ''
+  warnings: Sequence[str] = ()
 
 
 class Cell(NamedTuple):
@@ -128,7 +130,8 @@ def _run(run: Run) -> dict[str, Any]:
           'steps': of_run.get('steps'),
           'seconds_of_last_session': of_run.get('training_seconds_this_session'),
           'device': of_run.get('device'),
-          **({'message': run.message} if run.message else {})}
+          **({'message': run.message} if run.message else {}),
+          **({'warnings': list(run.warnings)} if run.warnings else {})}
 
 
 def seconds(results: Sequence[Mapping[str, Any]]) -> float:

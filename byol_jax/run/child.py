@@ -14,6 +14,7 @@ from byol_jax.run import signals
 _POLL_SECONDS = 0.2
 _MOST_READ = 1 << 16  # bytes at the end of a log
 _MOST_SHOWN = 400  # characters of a line
+_WARNING = 'warning: '
 
 
 class Ended(NamedTuple):
@@ -22,9 +23,11 @@ class Ended(NamedTuple):
   Attributes:
     code: its exit code; a negative one is a signal's number.
     message: its last error, '' for none.
+    warnings: what it warned of.
   """
   code: int
   message: str
+  warnings: tuple[str, ...] = ()
 
 
 def run(command: Sequence[str], log: str, leaving: signals.Leaving, *,
@@ -62,7 +65,13 @@ def run(command: Sequence[str], log: str, leaving: signals.Leaving, *,
   finally:
     if child.poll() is None:  # this process fails: its child saves and leaves
       child.terminate()
-  return Ended(child.returncode, _error(_lines(log, begin)))
+  lines = _lines(log, begin)
+  return Ended(child.returncode, _error(lines), _warnings(lines))
+
+
+def warnings(log: str) -> tuple[str, ...]:
+  """Returns what a command warned of, by the end of its log; () without a log."""
+  return _warnings(_lines(log, 0))
 
 
 def _lines(log: str, begin: int) -> list[str]:
@@ -74,6 +83,13 @@ def _lines(log: str, begin: int) -> list[str]:
   except OSError:
     return []
   return [line for line in text.splitlines() if line.strip()]
+
+
+def _warnings(lines: Sequence[str]) -> tuple[str, ...]:
+  """Returns the warnings of `console.setup_console`, each once."""
+  return tuple(dict.fromkeys(
+      line.removeprefix(_WARNING)[:_MOST_SHOWN] for line in lines
+      if line.startswith(_WARNING)))
 
 
 def _error(lines: Sequence[str]) -> str:

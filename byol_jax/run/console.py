@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 import time
@@ -154,6 +155,15 @@ def duration(seconds: float) -> str:
     return '?'
   minutes, seconds = divmod(round(max(seconds, 0)), 60)
   return f'{minutes // 60}:{minutes % 60:02d}:{seconds:02d}'
+
+
+def seconds_left(line: str) -> float:
+  """Returns the seconds behind the ETA of a progress line; NaN for another line."""
+  found = re.search(r'ETA (\d+):(\d\d):(\d\d)', line)
+  if not found:
+    return math.nan
+  hours, minutes, seconds = map(int, found.groups())
+  return 3600 * hours + 60 * minutes + seconds
 
 
 def progress_line(step: int, total_steps: int, meaning: str,

@@ -13,6 +13,7 @@ from typing import Any
 
 from etils import epath
 
+from byol_jax import wording
 from byol_jax.errors import UserError
 from byol_jax.run import lock as lock_lib
 from byol_jax.storage import bucket
@@ -26,10 +27,19 @@ _KEPT = ('results.json', 'progress.json')  # results of a run beside its checkpo
 ENVIRONMENT = 'environment'  # the section of config.json with variables
 _MOST_CONFIG = 1 << 20  # bytes of config.json
 _MOST_SHOWN = 100  # characters of a value in a message
+_WITH_VALUES, _MOST_NAMED = 4, 20  # keys that differ, in a message
 
 
 class AnotherRun(UserError):
-  """The workdir is of another config, or of other data."""
+  """The workdir is of another config, or of other data.
+
+  Attributes:
+    difference: the message without the advice behind it.
+  """
+
+  def __init__(self, difference: str, advice: str):
+    super().__init__(f'{difference}; {advice}')
+    self.difference = difference
 
 
 @contextlib.contextmanager
@@ -146,8 +156,8 @@ def compare(path: str, workdir: str, config: dict[str, Any], found: dict[str, An
     raise UserError(f'{file} is damaged ({error}): remove it if the command is '
                     'the one that the run was started with, or name another '
                     '--workdir') from error
-  require_same(old, config | {'data_found': found}, f'workdir {path}', free_keys,
-               defaults)
+  require_same(old, config | {'data_found': found}, f'workdir {workdir}', free_keys,
+               defaults, run=workdir)
 
 
 def _has_begun(path: str, workdir: str) -> bool:
@@ -198,7 +208,8 @@ def warn_of_environment(old: Mapping[str, Any], new: Mapping[str, str]) -> None:
 
 
 def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
-                 free_keys: Sequence[str], defaults: Mapping[str, Any]) -> None:
+                 free_keys: Sequence[str], defaults: Mapping[str, Any], *,
+                 run: str = '') -> None:
   """Checks that a config is that of an earlier session.
 
   Args:
@@ -208,6 +219,7 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
     free_keys: the keys that may differ.
     defaults: {'data.path': value, ...}, for keys that an older version did not have.
       These values keep the old behaviour.
+    run: the workdir, where a longer run may begin with what was learned in it.
 
   Raises:
     AnotherRun: names the keys that differ.
@@ -223,16 +235,16 @@ def require_same(old: dict[str, Any], new: dict[str, Any], where: str,
         f'the data of {where} has changed: ' + ', '.join(
             f'{key.split(".")[1]} {str(old.get(key))[:_MOST_SHOWN]} there, '
             f'{new.get(key)} now'
-            for key in changed)
-        + '\nname another --workdir, or restore the data')
+            for key in changed), 'name another --workdir, or restore the data')
   if differ:
     show = lambda value: repr(value)[:_MOST_SHOWN]
-    shown = ', '.join(
-        f'{key[:_MOST_SHOWN]} ({show(old.get(key))} there, {show(new.get(key))} now)'
-        for key in differ[:4])
-    more = ' ...' if len(differ) > 4 else ''
+    shown = [f'{key[:_MOST_SHOWN]} ({show(old.get(key))} there, '
+             f'{show(new.get(key))} now)' for key in differ[:_WITH_VALUES]]
+    others = wording.some(
+        [key[:_MOST_SHOWN] for key in differ[_WITH_VALUES:]], _MOST_NAMED)
     raise AnotherRun(
-        f'{where} holds a run with another config: {shown}{more}\nname another '
-        '--workdir, or use the same values'
-        + (f'; to train longer, a new run may begin with --config.init_from={where}'
-           if 'train.epochs' in differ else ''))
+        f'{where} holds a run with another config: '
+        f'{", ".join([*shown, *[others] * bool(others)])}',
+        'name another --workdir, or use the same values'
+        + (f'; to train longer, a new run may begin with --config.init_from={run}'
+           if run and 'train.epochs' in differ else ''))

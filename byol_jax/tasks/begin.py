@@ -271,5 +271,5 @@ def restore(checkpoints: checkpoint.Checkpoints, like: Any, meta: dict[str, Any]
     workdir_lib.require_same(
         *(m['config'] | {'data_found': m['data_found']} for m in (saved.meta, meta)),
         f'the checkpoint of step {saved.step} in workdir {workdir}',
-        keys_lib.free('pretrain'), keys_lib.was())
+        keys_lib.free('pretrain'), keys_lib.was(), run=workdir)
   return restore_lib.together(checkpoints, like, check)

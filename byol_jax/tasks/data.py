@@ -108,13 +108,13 @@ def open_data(config: ml_collections.ConfigDict,
     UserError: there is no training part, or the parts do not belong together.
   """
   data = config.data
-  train = _labelled(load_part(data, data.train_split, key='data.train_split',
+  train = labelled(load_part(data, data.train_split, key='data.train_split',
                                seed=config.seed), config.task)
   if isinstance(train.labels, np.ndarray):
     labels_lib.warn_of_singles(train.labels, train.name)
   test = None
   if data.test_split and train.labels is not None:
-    test = _labelled(load_part(data, data.test_split, seed=config.seed,
+    test = labelled(load_part(data, data.test_split, seed=config.seed,
                                 class_names=train.class_names), config.task)
     if test is not None and test.labels is None:
       test = None
@@ -126,7 +126,7 @@ def open_data(config: ml_collections.ConfigDict,
   return train, test
 
 
-def _labelled(opened: table.Data | None, task: str) -> table.Data | None:
+def labelled(opened: table.Data | None, task: str) -> table.Data | None:
   """Decides what images without a label are for, where others have one.
 
   Pretraining takes all images and no label: a probe needs one of each. Evaluations take

@@ -122,7 +122,21 @@ def test_arguments_of_studies():
   assert simclr.train.epochs == 1000 and simclr.train.batch_size == 512
   config, name = load(f'{ROOT}/configs/study.py:target,imagenet_r50:300')
   assert config.train.epochs == 300 and name == 'study_target_imagenet_r50:300'
-  assert config.study.by_method == ''
+  settings = cells.by_method(config.study.by_method)
+  assert set(settings) == set(method_names.METHODS) - {'byol'}
+  for method, changes in settings.items():  # a file each
+    alone, _ = load(f'{ROOT}/configs/{method}_r50.py:300')
+    assert files_lib.flatten(cells.make(config, method, changes, 0)) == (
+        files_lib.flatten(alone))
+  # the SimCLR of tables 16 and 17 has BYOL's images, rate and decay
+  config, _ = load(f'{ROOT}/configs/study.py:augmentation,imagenet_r50:300')
+  assert cells.by_method(config.study.by_method)['simclr'] == {
+      'method.name': 'simclr', 'network.projector_layers': 2,
+      'network.projector_hidden_size': 2048, 'network.projection_size': 128}
+  config, _ = load(f'{ROOT}/configs/study.py:methods,moco_r50:800')
+  byol = cells.make(config, 'byol', cells.by_method(config.study.by_method)['byol'], 0)
+  preset, _ = load(f'{ROOT}/configs/imagenet_r50.py:1000', '--config.train.epochs=800')
+  assert files_lib.flatten(byol) == files_lib.flatten(preset)
   with pytest.raises(UserError, match='there is no .*none.py: name a file'):
     load(f'{ROOT}/configs/study.py:target,none')
   with pytest.raises(UserError, match="study.axis is 'targets', it must be one of"):

@@ -40,8 +40,17 @@ def run(code, tmp_path, leaving=None, tell=lambda line: None, every_seconds=60.0
     ('1 / 0', (1, 'ZeroDivisionError: division by zero'))])
 def test_how_it_ended(tmp_path, code, ended):
   (tmp_path / 'log.txt').write_text('byol_jax: of an earlier try\n')
-  assert run(code, tmp_path) == ended
+  assert run(code, tmp_path) == (*ended, ())
   assert (tmp_path / 'log.txt').read_text().startswith('byol_jax: of an earlier try\n')
+
+
+def test_what_it_warned_of(tmp_path):
+  log = tmp_path / 'log.txt'
+  log.write_text('warning: of an earlier try\n')
+  code = 'print("warning: odd\\nwell\\nwarning: dark\\nwarning: odd")'
+  assert run(code, tmp_path).warnings == ('odd', 'dark')
+  assert child.warnings(str(log)) == ('of an earlier try', 'odd', 'dark')
+  assert child.warnings(str(tmp_path / 'none.txt')) == ()
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

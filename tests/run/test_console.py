@@ -133,3 +133,9 @@ def test_a_reader_that_left_and_a_full_disk_are_no_errors(
   for _ in range(2):
     console.info('a line')
   assert capsys.readouterr().err == said
+
+
+def test_the_seconds_left_of_a_line():
+  assert console_lib.seconds_left('step 1/2  50%  9 img/s  ETA 1:02:03  loss 1') == 3723
+  assert math.isnan(console_lib.seconds_left('compiling the train step ...'))
+  assert math.isnan(console_lib.seconds_left('step 1/2  ETA ?'))

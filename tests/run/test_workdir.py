@@ -98,5 +98,18 @@ def test_an_environment_that_changed_is_told_and_no_other_run(caplog):
     ({'train': {'epochs': 100}, 'seed': 1}, False)])
 def test_a_longer_run_may_begin_with_this_one(new, names_it):
   with pytest.raises(workdir.AnotherRun) as error:
-    workdir.require_same({'train.epochs': 100, 'seed': 0}, new, 'runs/a', (), {})
-  assert ('--config.init_from=runs/a' in str(error.value)) == names_it
+    workdir.require_same({'train.epochs': 100, 'seed': 0}, new,
+                         'the checkpoint of step 7 in workdir runs/a', (), {},
+                         run='runs/a')
+  assert str(error.value).endswith('--config.init_from=runs/a') == names_it
+
+
+def test_all_keys_that_differ_are_named_in_one_line():
+  with pytest.raises(workdir.AnotherRun) as error:
+    workdir.require_same({key: 1 for key in 'abcdef'}, {key: 2 for key in 'abcdef'},
+                         'workdir runs/a', (), {})
+  assert str(error.value) == (
+      'workdir runs/a holds a run with another config: a (1 there, 2 now), b (1 there, '
+      '2 now), c (1 there, 2 now), d (1 there, 2 now), e, f; name another --workdir, or '
+      'use the same values')
+  assert str(error.value).startswith(f'{error.value.difference}; ')

@@ -91,6 +91,19 @@ def test_a_mean_says_of_how_many(runs, said):
   assert '51.00% +-1.00 n=3' in rows[0] and '71.50% +-0.71 n=2' in rows[0]
 
 
+def test_seeds_of_several_versions_are_one_group(runs, said):
+  """A key that came later, or may differ, makes no other run."""
+  runs('a', 0)
+  config = {'seed': 1, 'train': {'epochs': 4.0, 'trust_clip': False},
+            'log': {'every_steps': 7}}
+  write(runs('b', 1) / 'config.json', config)
+  assert 'mean of 2 seeds' in said()
+  config['train']['trust_clip'] = True
+  write(runs('b2', 1) / 'config.json', config)
+  write(runs('c', 2) / 'config.json', config | {'seed': 2})
+  assert said().count('mean of 2 seeds') == 2
+
+
 def test_runs_without_a_config_are_no_seeds_of_another(runs, said):
   for seed in range(2):
     (runs(f'run{seed}', seed) / 'config.json').unlink()

@@ -19,11 +19,10 @@ from tiny import ROOT
 
 from byol_jax import errors
 from byol_jax.config import command as command_lib
-from byol_jax.config import keys as keys_lib
-from byol_jax.config import schedule
 from byol_jax.storage import files as files_lib
 from byol_jax.tasks import compare
 from byol_jax.tasks import study
+from byol_jax.tasks import study_plan
 
 # It counts its starts and its steps, and goes on where it was; its figures follow from
 # its arguments. It fails as often as the file `fails` beside the cells says.
@@ -50,6 +49,9 @@ for code, message, times in json.loads(fails.read_text()).get(workdir.name, []) 
     sys.stderr.flush()
     os.kill(os.getpid(), 9) if code == -9 else sys.exit(code)
 done = workdir / 'done'
+print('step 1/2  50.0%  9 img/s  ETA 0:01:00  loss 1', flush=True)
+if workdir.name == 'b-5':
+  print('warning: the run has collapsed', flush=True)
 while (steps := len(done.read_text()) if done.exists() else 0) < int(os.environ['STEPS']):
   time.sleep(0.02)
   with open(done, 'a') as f:
@@ -121,6 +123,9 @@ def test_a_study_leaves_what_it_promises(made, tmp_path, capsys):
   assert untrained['linear']['mean'] == 30.0
   assert told(tmp_path)['settings']['train.batch_size'] == 64
   page = (tmp_path / 'out' / 'study.md').read_text()
+  assert '\nwarning: b-5: the run has collapsed\n' in said
+  assert '\n- b-5 warns: the run has collapsed\n' in page
+  assert b['runs'][0]['warnings'] == ['the run has collapsed']
   for text in (said, page):
     assert f'{b["linear"]["mean"]:.2f} +-{b["linear"]["std"]:.2f}' in text
   assert '![](study.svg)' in page
@@ -145,6 +150,17 @@ def test_a_study_leaves_what_it_promises(made, tmp_path, capsys):
   assert sum(starts(tmp_path).values()) == 9
   assert '6/9 runs  67%  0:00:01 a run  ETA 0:00:03' in capsys.readouterr().out
   assert {x['reference'] for x in told(tmp_path)['cells']} == {'b'}
+
+
+def test_the_first_run_tells_when_the_whole_study_ends(made, monkeypatch, capsys):
+  monkeypatch.setattr(study, '_TELL_SECONDS', 0.3)
+  monkeypatch.setenv('STEPS', '60')
+  assert made('--config.study.grid=a:; b: train.tau_base=0.5',
+              '--config.study.seeds=1') == 0
+  said = capsys.readouterr().out
+  # a minute of this run, and another run of a minute or a little more
+  assert re.search(r'a-0  step 1/2 .* ETA 0:01:00  loss 1  study ETA 0:02:0\d', said)
+  assert re.search(r'b-0  step 1/2 .*  study ETA 0:01:00', said)
 
 
 def test_published_figures_and_the_settings_of_a_method(made, tmp_path, capsys):
@@ -203,58 +219,6 @@ def test_failures(made, tmp_path, capsys):
   assert '1 of 6 runs failed; b-1: no space' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('argument, message', [
-    ('--config.study.axis=x', "study.axis is 'x', it must be one of batch_size"),
-    ('--config.study.grid=;', "study.grid is ';', which has no cell"),
-    ('--config.study.grid=a: train.epoch=3', 'cell a: unknown config key train.epoch'),
-    ('--config.study.grid=a; a', 'two cells of the name a'),
-    ('--config.study.grid=a; b: train.accumulation_steps=3',
-     'cell b of the study: config key train.batch_size is 64, not a multiple'),
-    ('--config.study.seeds=0', 'study.seeds is 0'),
-    ('--config.study.reference=tau_2', "study.reference is 'tau_2', which is no cell"),
-    ('--config.study.by_method=moko: train.epochs=3', 'has the name .moko.'),
-    ('--config.evaluation.final=False', 'evaluation.final is False: a study has no'),
-    ('--workdir=gs://bucket/x', 'a study lives in a local folder')])
-def test_mistakes_are_told_before_anything_is_written(
-    made, tmp_path, capsys, argument, message):
-  assert made(argument) == 2
-  err = capsys.readouterr().err
-  assert re.search(message, err) and err.count('\n') == 1, err
-  assert not (tmp_path / 'out').exists()
-
-
-def test_runs_of_other_settings_are_refused(made, tmp_path, capsys):
-  """Also those that have not ended; what may differ, and None, is no other setting."""
-  cell = _plan('--config.train.epochs=3', '--config.train.weight_decay=None').runs[1]
-  assert cell.name == 'tau_0.999-0'
-  folder = tmp_path / cell.workdir
-  (folder / 'checkpoints' / '7').mkdir(parents=True)
-  files_lib.write_json(folder / 'config.json', schedule.resolve(
-      cell.config, 10_000).to_dict() | {'data_found': {'images': 10_000}})
-  assert made('--config.train.epochs=4', '--config.train.weight_decay=None') == 2
-  err = capsys.readouterr().err
-  assert f'workdir {folder} holds a run with another config: train.epochs (3.0 there, ' \
-         '4.0 now)' in err
-  assert not (tmp_path / 'out' / 'study.json').exists() and not starts(tmp_path)
-  assert made('--config.train.epochs=3', '--config.train.weight_decay=None',
-              '--config.study.seeds=1', '--config.log.every_steps=7') == 0
-
-
-def test_runs_from_an_encoder_of_other_images_go_on(tmp_path, monkeypatch):
-  """Such a run has the encoder's preparation; the study's config has not."""
-  default = tuple(keys_lib.base().data.mean)
-  plan = _plan('--config.init_from=/encoder.safetensors', f'--config.data.mean={default}',
-               '--config.train.weight_decay=None')._replace(workdir=str(tmp_path))
-  at = plan.runs[1]._replace(workdir=str(tmp_path / 'run'))
-  (tmp_path / 'run' / 'checkpoints' / '7').mkdir(parents=True)
-  files_lib.write_json(tmp_path / 'run' / 'config.json', schedule.resolve(
-      at.config, 10_000).to_dict() | {'data_found': {'images': 10_000}})
-  begun = json.loads((tmp_path / 'run' / 'config.json').read_text())
-  begun['data']['mean'] = [.5, .5, .5]
-  files_lib.write_json(tmp_path / 'run' / 'config.json', begun)
-  study._check_made(plan._replace(runs=[at]))
-
-
 def test_a_run_that_another_process_holds_is_left_to_it(made, tmp_path, monkeypatch):
   """Here it is the child of a study that was killed: it holds the run's own lock."""
   monkeypatch.setattr(study, '_WAIT_SECONDS', 0.3)
@@ -275,7 +239,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(made, tmp_path, monkeypa
 
 
 def _plan(*given):
-  return study._plan(command_lib.parse([
+  return study_plan.make(command_lib.parse([
       'main', f'--config={ROOT}/configs/study.py:target', *given]).config, 'out')
 
 
