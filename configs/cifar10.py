@@ -8,13 +8,17 @@
 
 ResNet-18 with the 3x3 stem. Argument: the method, byol (default), simclr, moco or
 simsiam, and the number of epochs, 200 by default; without blur, as usual at 32 pixels.
+Published, for other numbers of epochs than the default's; hours are not:
 
-  method    settings of                                    published accuracy
+  method    settings of                                    accuracy
   byol      solo-learn (LARS, trust coefficient 0.02)      92.6 linear, 1000 epochs
   simclr    the authors' code, batch 512, temperature 0.5  about 91 linear, 1000 epochs
   moco      the authors' notebook, symmetric               85.3 88.5 89.7 k-NN on the
                                                            128-d output, 200 400 800
   simsiam   the paper, appendix D                          91.8 linear, 800 epochs
+
+Sources: solo-learn's README, CIFAR-10; google-research/simclr, README and issue 22;
+facebookresearch/moco, the notebook of its README; Chen and He 2020 (arXiv:2011.10566).
 
 solo-learn clips the factor of its LARS: --config.train.trust_clip=True makes byol's the
 same. None of these was run with this code yet.
@@ -22,21 +26,22 @@ same. None of these was run with this code yet.
 
 from byol_jax.config import augmentations
 from byol_jax.config import base
+from byol_jax.config import epochs
 
 _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 _NOTEBOOK_STD = (0.2023, 0.1994, 0.2010)  # the mean of each image's
 
 
 def get_config(argument='byol'):
-  method, _, epochs = argument.partition('-')
+  method, _, number = argument.partition('-')
   if method.replace('.', '', 1).isdigit():
-    method, epochs = 'byol', method
+    method, number = 'byol', method
   c = base()
   c.data.source, c.data.tfds_name = 'tfds', 'cifar10'
   c.data.image_size = 32
   c.data.center_share = 1.0
   c.network.name, c.network.stem = 'resnet18', 'small'
-  c.train.epochs = float(epochs or 200)
+  c.train.epochs = epochs(number or '200')
   c.method.name = method
   if method == 'byol':
     c.data.mean, c.data.std = _MEAN, _STD

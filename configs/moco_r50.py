@@ -17,9 +17,10 @@ whatever the number of devices: as on the authors' 8 GPUs. Not run with this cod
 
 from byol_jax.config import augmentations
 from byol_jax.config import base
+from byol_jax.config import epochs
 
 
-def get_config(epochs='200'):
+def get_config(argument='200'):
   c = base()
   c.data.source, c.data.tfds_name = 'tfds', 'imagenet2012:5.*.*'
   c.data.test_split = 'validation'
@@ -29,7 +30,7 @@ def get_config(epochs='200'):
   c.network.projector_hidden_size, c.network.projection_size = 2048, 128
   c.network.bn_groups = 8
   c.train.batch_size = 256
-  c.train.epochs, c.train.warmup_epochs = float(epochs), 0.0
+  c.train.epochs, c.train.warmup_epochs = epochs(argument), 0.0
   c.train.optimizer, c.train.decay_all = 'sgd', True
   c.train.base_learning_rate, c.train.weight_decay = 0.03, 1e-4
   c.train.rate_per = 'epoch'

@@ -21,9 +21,10 @@ this code yet.
 
 from byol_jax.config import augmentations
 from byol_jax.config import base
+from byol_jax.config import epochs
 
 
-def get_config(epochs='1000'):
+def get_config(argument='1000'):
   c = base()
   c.data.source, c.data.tfds_name = 'tfds', 'imagenet2012:5.*.*'
   c.data.test_split = 'validation'
@@ -34,7 +35,7 @@ def get_config(epochs='1000'):
   c.network.projector_hidden_size, c.network.projection_size = 2048, 128
   c.network.last_gamma = 0.0
   c.train.batch_size = 4096
-  c.train.epochs, c.train.warmup_epochs = float(epochs), 10.0
+  c.train.epochs, c.train.warmup_epochs = epochs(argument), 10.0
   c.train.base_learning_rate, c.train.weight_decay = 0.3, 1e-6
   c.train.rate_in_momentum = True
   c.evaluation.examples = 4096

@@ -14,7 +14,7 @@ others.
 A method's cells have the settings that this folder has for the method: those of the
 file with the method as its argument, as in fashion:simclr, or of a file of their own,
 as simclr_r50 for imagenet_r50 (for batch_size and augmentation the SimCLR of BYOL's
-paper). What the command line sets is for all other cells.
+paper). They win over what the command line sets for all cells.
 
 Two CPU cores, fashion: about 4 minutes a run, so methods takes 50 minutes with its
 three seeds, target one hour, augmentation and batch_size two hours each, predictor 2.4.

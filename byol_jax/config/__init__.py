@@ -9,5 +9,6 @@ commands.
 """
 
 from byol_jax.config.keys import base
+from byol_jax.config.schedule import epochs
 
-__all__ = ['base']
+__all__ = ['base', 'epochs']

@@ -103,11 +103,11 @@ def at_home(path: str) -> str:
   return _HOME.sub(lambda found: os.path.expanduser(found[0]), path)
 
 
-def choice(*names: str) -> Kind:
-  """Makes the kind of one of some names."""
+def choice(*names: str, **other_words: str) -> Kind:
+  """Makes the kind of one of some names; `other_words` has what stands for others."""
   words = f'one of {", ".join(names)}'
   return Kind(str, words, str, lambda value: '' if isinstance(
-      value, str) and value in names else words)
+      value, str) and value in names else other_words.get(str(value), words))
 
 
 def numbers(count: int, each: Kind) -> Kind:

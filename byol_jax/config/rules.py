@@ -167,14 +167,20 @@ def _of_methods(config: ml_collections.ConfigDict) -> _Rules:
             and value != keys_lib.KEYS[f'method.{key}'].default
             # that of a resolved config
             and (key, value) != ('temperature', method.temperature)]
+  has_queue = 'queue' in method.reads
   keys_a_sub_batch = train.batch_size // train.accumulation_steps * (
       2 if config.method.symmetric else 1)
   return (
       *((f'method.{key}', True,
-         f', but method.name={config.method.name} does not read it: leave it out')
+         f', but method.name={config.method.name} does not read it'
+         f'{", its negatives are those of method.queue" * has_queue * (key == "beta")}'
+         ': leave it out')
         for key in unread),
+      ('train.tau_base', has_queue and train.tau_base == train.tau_end == 0,
+       ', as train.tau_end is: the target network, which makes the keys of method.name='
+       f'{config.method.name}, would be the online one'),
       ('method.queue',
-       'queue' in method.reads and config.method.queue % max(keys_a_sub_batch, 1),
+       has_queue and config.method.queue % max(keys_a_sub_batch, 1),
        f', not a multiple of {keys_a_sub_batch}, the images that a sub-batch adds to '
        'it: train.batch_size / train.accumulation_steps'
        f'{", twice with method.symmetric" if config.method.symmetric else ""}'),
@@ -185,8 +191,9 @@ def _of_methods(config: ml_collections.ConfigDict) -> _Rules:
        f': without a predictor {method.title} collapses; leave it out'),
       ('network.heads', network.predictor and own_heads.predictor
        and not heads.predictor,
-       f', which has no predictor, but method.name={config.method.name} has one: with '
-       'byol, set network.predictor=False'),
+       f', which has no predictor, but method.name={config.method.name} has one: '
+       + ('leave it out' if method.needs_predictor else
+          'set network.predictor=False as well')),
       ('network.heads', network.predictor and heads.predictor
        and not own_heads.predictor,
        f', which has a predictor, but method.name={config.method.name} has none: set '

@@ -118,3 +118,26 @@ def warmup_steps(config: ml_collections.ConfigDict, num_images: int) -> int:
   """Returns W = floor(warm-up epochs * images / batch)."""
   return int(config.train.warmup_epochs * num_images
              // config.train.batch_size)
+
+
+def tau_in_words(config: ml_collections.ConfigDict) -> str:
+  """Returns tau's way in a resolved config: 'from 0.98 to 1', or '0.99' if constant."""
+  first = config.train.tau_base ** tau_power(config)
+  last = config.train.tau_end
+  return f'{first:g}' if first == last else f'from {first:g} to {last:g}'
+
+
+def epochs(argument: str) -> float:
+  """Returns the number of epochs that the argument of a config file states.
+
+  Raises:
+    ValueError: it is no such number.
+  """
+  try:
+    number = float(argument)
+  except ValueError:
+    number = 0.0
+  if not 0 < number < float('inf'):
+    raise ValueError(f'the argument is {argument!r}, and must be a number of epochs, '
+                     'as in NAME.py:100')
+  return number

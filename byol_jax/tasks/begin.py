@@ -200,20 +200,26 @@ def _tell_run(setup: Setup) -> None:
       'schedule: %s = %s, %g of warm-up, base learning rate %g, weight decay %g%s',
       wording.count(config.train.epochs, 'epoch', 'g'),
       wording.count(setup.total_steps, 'step'), config.train.warmup_epochs,
-      config.train.base_learning_rate, config.train.weight_decay, ', tau from '
-      f'{config.train.tau_base ** schedule.tau_power(config):g}' if (
-          method.target_views) else '')
+      config.train.base_learning_rate, config.train.weight_decay,
+      f', tau {schedule.tau_in_words(config)}' if method.target_views else '')
   _console.info('method: %s, loss %s%s', method.title, method.meaning,
                 f': {method.note}' if method.note else '')
   if unread := [] if method.target_views else list(rules.touched(config, _OF_TARGET)):
     _console.warning('%s has no target network here, and nothing reads config key %s',
                      method.title, ', '.join(unread))
-  if ('queue' in method_names.METHODS[config.method.name].reads
-      and config.method.queue > train.size):
+  entry = method_names.METHODS[config.method.name]
+  if ('beta' in entry.reads and config.method.beta == 0
+      and config.method.temperature != entry.temperature):
+    _console.warning('config key method.temperature is %g, but with method.beta = 0 '
+                     'there are no negatives, and nothing reads it',
+                     config.method.temperature)
+  keys_an_image = 2 if config.method.symmetric else 1
+  if ('queue' in entry.reads
+      and config.method.queue > keys_an_image * train.size):
     _console.warning(
-        'config key method.queue is %d, more than the %s: each image is among its own '
-        "negatives; MoCo's authors take 4096 for 50,000 images", config.method.queue,
-        wording.count(train.size, 'image'))
+        'config key method.queue is %d, more keys than the %s make in an epoch: each '
+        "image is among its own negatives; MoCo's authors take 4096 for 50,000 images",
+        config.method.queue, wording.count(train.size, 'image'))
 
 
 def open_workdir(setup: Setup, stack: contextlib.ExitStack,

@@ -79,7 +79,7 @@ def schedule_lines(config: ml_collections.ConfigDict,
                 + ('' if train.weight_decay is None else
                    f', weight decay {train.weight_decay:g}')))
   if total and build.make_method(config).target_views:
-    lines.append(('tau', f'{train.tau_base:g} to {train.tau_end:g}'))
+    lines.append(('tau', schedule.tau_in_words(config)))
   return lines
 
 

@@ -139,6 +139,10 @@ def test_arguments_of_studies():
   assert files_lib.flatten(byol) == files_lib.flatten(preset)
   with pytest.raises(UserError, match='there is no .*none.py: name a file'):
     load(f'{ROOT}/configs/study.py:target,none')
+  for name in ('simclr_r50.py:', 'cifar10.py:moco-', 'study.py:target,cifar10:moco-'):
+    for bad in 'x', '0', 'nan':
+      with pytest.raises(UserError, match=f"argument is '{bad}', and must be a number"):
+        load(f'{ROOT}/configs/{name}{bad}')
   with pytest.raises(UserError, match="study.axis is 'targets', it must be one of"):
     load(f'{ROOT}/configs/study.py:targets')
 

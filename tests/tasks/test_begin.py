@@ -108,11 +108,23 @@ def test_what_nothing_reads_is_said(config, caplog):
   assert ('BYOL has no target network here, and nothing reads config key '
           'train.target_init, train.tau_base\n') in caplog.text
   caplog.clear()
-  config.method.update(name='moco', target='auto', queue=48)
+  config.method.update(target='auto', temperature=0.5)
+  begin.set_up(config, 'runs/x')
+  assert 'method.temperature is 0.5, but with method.beta = 0 there' in caplog.text
+  caplog.clear()
+  config.method.update(name='moco', queue=48)
   begin.set_up(config, 'runs/x')
   assert 'nothing reads' not in caplog.text
-  assert ('config key method.queue is 48, more than the 40 images: each image is among '
-          'its own negatives') in caplog.text
+  warning = ('config key method.queue is %d, more keys than the 40 images make in an '
+             'epoch: each image is among its own negatives')
+  assert warning % 48 in caplog.text
+  caplog.clear()
+  config.method.symmetric = True  # two keys an image
+  begin.set_up(config, 'runs/x')
+  assert 'negatives' not in caplog.text
+  config.method.queue = 96
+  begin.set_up(config, 'runs/x')
+  assert warning % 96 in caplog.text
 
 
 def test_checkpoints_hold_the_bad_images(config, tmp_path):

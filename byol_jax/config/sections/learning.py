@@ -24,7 +24,8 @@ _RATE = number(at_least=0, at_most=1000)
 
 _add(
     'method: what is learned (docs/methods.md)', names.LEARNING, of_the_weights=True,
-    name=('byol', choice(*method_names.METHODS), 'the method'),
+    name=('byol', choice(*method_names.METHODS, infomin='moco, with '
+                         'method.jigsaw=0.5 (configs/infomin_r50.py)'), 'the method'),
     target=('auto', choice('auto', 'ema', 'online', 'stopped'), 'byol: what a '
             'prediction is compared with; ema: the moving average; online, stopped: '
             'the same network, with or without gradient'),
@@ -57,7 +58,8 @@ _add(
     projector_hidden_size=(4096, _WIDTH, 'units of the hidden layer'),
     projection_size=(256, _WIDTH, 'units of the last layer'),
     predictor_hidden_size=(4096, _WIDTH, 'units of the hidden layer'),
-    predictor=(True, flag(), 'byol: False is an ablation that collapses'),
+    predictor=(True, flag(), 'byol: False is an ablation, which collapses with '
+               'method.beta=0'),
     bn_decay_rate=(0.9, number(at_least=0, below=1), 'memory of running statistics'),
     bn_eps=(1e-5, number(above=0, at_most=1), 'what is added to variances'),
     bn_groups=(1, FEW, 'groups of a sub-batch with statistics of their own; 8: as on '
