@@ -56,16 +56,20 @@ def figures(said):
           if kind in said}
 
 
-def pretrained(root):
-  """A pretraining's workdir: 20 steps of a tiny network, 160 + 90 noisy images."""
+def images(root):
+  """Arguments that name 160 + 90 noisy images of four classes, in `root`."""
   rng = np.random.RandomState(0)
   arrays = {}
   for split, n in (('train', 160), ('test', 90)):
     labels = np.arange(n) % 4
-    images = rng.randint(0, 150, (n, 12, 12, 3)) + 15 * labels[:, None, None, None]
-    arrays |= {f'x_{split}': images.astype(np.uint8), f'y_{split}': labels}
+    pixels = rng.randint(0, 150, (n, 12, 12, 3)) + 15 * labels[:, None, None, None]
+    arrays |= {f'x_{split}': pixels.astype(np.uint8), f'y_{split}': labels}
   np.savez(root / 'tiny.npz', **arrays)
+  return '--config.data.source=npz', f'--config.data.path={root / "tiny.npz"}'
+
+
+def pretrained(root):
+  """A pretraining's workdir: 20 steps of a tiny network on `images`."""
   workdir = str(root / 'run')
-  assert call('fashion', *TINY, '--config.data.source=npz',
-              f'--config.data.path={root / "tiny.npz"}', f'--workdir={workdir}') == 0
+  assert call('fashion', *TINY, *images(root), f'--workdir={workdir}') == 0
   return workdir
