@@ -7,6 +7,7 @@
     state, metrics, asked = update(state, shared, batch, session.asked())
     session.note(step, state, metrics, asked)
     due = session.due()
+    session.settle(due)
     if due.log: ... session.lap()
     if due.measure: ... session.pausing(measure, state)
     if due.saves: session.save(due)       # leaves after a signal
@@ -160,21 +161,23 @@ class Session:
     self._watchdog.beat(f'the step after {step}')
 
   def due(self) -> Due:
-    """Returns the work due after this step; if there is any, waits for the step."""
+    """Returns the work due after this step."""
     step, every = self._step, self._cadence
     last, leave = step == self._total, self.is_leaving()
     measure = (step % every.measure == 0 and not leave) or last
     log = step % every.log == 0 or measure or leave
     save = step % every.save == 0 or last or leave
-    retry = not save and self._saver.wants_retry()
-    if log or save or retry:
+    return Due(log, measure, save, not save and self._saver.wants_retry(), last, leave)
+
+  def settle(self, due: Due) -> None:
+    """Waits for the step and checks it, if work is due; then shares bad images."""
+    if due.log or due.saves:
       # before the watch pauses: the step's time counts
       self._look(0)
-      self._health.check_state(step, self._state)  # the loss may not show it
-    if (log or save) and self._share is not None:
+      self._health.check_state(self._step, self._state)  # the loss may not show it
+    if (due.log or due.save) and self._share is not None:
       with self._kept():
         self._share()
-    return Due(log, measure, save, retry, last, leave)
 
   @property
   def has_stepped(self) -> bool:

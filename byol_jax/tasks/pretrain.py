@@ -166,6 +166,7 @@ def _train(setup: begin.Setup, folder: str, checkpoints: checkpoint.Checkpoints,
       state, metrics, asked = update(state, shared, batch, session.asked())
       session.note(step, state, metrics, asked)
       due = session.due()
+      session.settle(due)
       values = {}
       if due.log:
         values = {name: float(value) for name, value in metrics.items()

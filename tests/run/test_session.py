@@ -77,6 +77,7 @@ def _drive(session, *, batches=None, at=None):
       at(step)
     session.note(step, f'state {step}', _metrics(), jnp.float32(0))
     found[step] = due = session.due()
+    session.settle(due)
     if due.saves:
       session.save(due)
   return found
@@ -190,6 +191,7 @@ def test_several_leave_two_steps_behind_the_signal(monkeypatch):
     asked = jnp.float32(step == 9)  # of another process
     session.note(step, step, _metrics(), asked)
     due = session.due()
+    session.settle(due)
     if due.saves:
       session.save(due)
     left_at = step
