@@ -139,7 +139,7 @@ def measure(folder, epochs, seed):
         'pretrain', flush=True)
   weights = weights_lib.load(pretrain(folder, images, epochs, seed), 'online')
   inference = subject.make_inference(weights, image_size=_SIDE, center_share=1.0,
-                                 batch_size=256)
+                                     batch_size=256)
   images = table.Images(images, None, None, 'drawings')
   for asked, moved in (('as drawn', None), ('moved and scaled', rng)):
     shops = table.Images(np.stack(

@@ -98,7 +98,7 @@ def _run(asked: command.Command) -> int:
   console_lib.setup_console()
   if task not in task_names.LEAVING:
     signals.interrupt()
-  if task in ('pretrain', *task_names.EVALUATING):
+  if task in ('pretrain', 'study', *task_names.EVALUATING):
     orbax_repairs.silence()
   with backend.explained(backend.advice(task)):
     module = importlib.import_module(

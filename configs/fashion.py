@@ -5,7 +5,8 @@
   python -m byol_jax.main --config=configs/fashion.py:simclr
 
 Two CPU cores, about 4 minutes. Argument: the method, byol (default), simclr, moco or
-simsiam. Expect, in percent (three seeds: docs/results.md):
+simsiam. Expect, in percent (three seeds on one machine; another one gave BYOL 83.3 and
+86.6: docs/results.md):
 
            raw pixels   untrained    byol   moco   simclr   simsiam
   k-NN        80.0         74.4      82.8   83.1    84.6     82.7

@@ -16,8 +16,8 @@ file with the method as its argument, as in fashion:simclr, or of a file of thei
 as simclr_r50 for imagenet_r50 (for batch_size and augmentation the SimCLR of BYOL's
 paper). They win over what the command line sets for all cells.
 
-Two CPU cores, fashion: about 4 minutes a run, so methods takes 50 minutes with its
-three seeds, target one hour, augmentation and batch_size two hours each, predictor 2.4.
+Two CPU cores, fashion: about 4 minutes a run. With three seeds methods takes 50
+minutes, target one hour, augmentation 1.6 hours, batch_size two, predictor 2.4.
 The figures to expect are in docs/results.md, those of the papers beside them.
 """
 
@@ -35,8 +35,16 @@ _R50 = {'byol': 'imagenet_r50'} | {
     name: f'{name}_r50' for name in method_names.METHODS if name != 'byol'}
 
 
+def _path(file):
+  return os.path.join(_FOLDER, f'{file}.py')
+
+
+def _exists(file):
+  return os.path.isfile(_path(file))
+
+
 def _load(file):
-  return runpy.run_path(os.path.join(_FOLDER, f'{file}.py'))['get_config']
+  return runpy.run_path(_path(file))['get_config']
 
 
 def _of_method(argument, own, name):
@@ -67,7 +75,7 @@ def _papers_simclr(epochs):
 def _others(axis, file, argument, c):
   """Yields the configs of the other methods, as far as there are any."""
   for name in method_names.METHODS:
-    if name == c.method.name:
+    if name == c.method.name or file.endswith('_r50') and not _exists(_R50[name]):
       continue
     try:
       if file.endswith('_r50'):  # a file each, and all take the number of epochs
@@ -85,9 +93,8 @@ def _others(axis, file, argument, c):
 def get_config(argument='methods'):
   axis, _, file = argument.partition(',')
   file, colon, its_argument = (file or 'fashion').partition(':')
-  path = os.path.join(_FOLDER, f'{file}.py')
-  if not os.path.isfile(path):
-    raise ValueError(f'there is no {path}: name a file of this folder, as in '
+  if not _exists(file):
+    raise ValueError(f'there is no {_path(file)}: name a file of this folder, as in '
                      f'configs/study.py:{axis},cifar10')
   c = _load(file)(*[its_argument] * bool(colon))
   c.study.by_method = cells.written({

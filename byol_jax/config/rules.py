@@ -176,9 +176,6 @@ def _of_methods(config: ml_collections.ConfigDict) -> _Rules:
          f'{", its negatives are those of method.queue" * has_queue * (key == "beta")}'
          ': leave it out')
         for key in unread),
-      ('train.tau_base', has_queue and train.tau_base == train.tau_end == 0,
-       ', as train.tau_end is: the target network, which makes the keys of method.name='
-       f'{config.method.name}, would be the online one'),
       ('method.queue',
        has_queue and config.method.queue % max(keys_a_sub_batch, 1),
        f', not a multiple of {keys_a_sub_batch}, the images that a sub-batch adds to '

@@ -99,14 +99,17 @@ def _of_folder(path: epath.Path, workdir: epath.Path,
 def _group(config: dict[str, Any]) -> str:
   """Returns a text that pretrainings with the same config but for the seed share.
 
-  Keys that may differ when a run goes on may differ here, too. A key that an older
-  version lacked has the value of what was done then.
+  Keys that may differ when a run goes on may differ here, too, but for those of the
+  figures at its end. The images are known by what was found of them. A key that an
+  older version lacked has the value of what was done then.
   """
-  left_out = {'seed', *keys_lib.free('pretrain')}
-  return str(sorted(
-      (key, str(value))
-      for key, value in (keys_lib.was() | files_lib.flatten(config)).items()
-      if key not in left_out and not key.startswith(('data_found.', 'environment.'))))
+  flat = keys_lib.was() | files_lib.flatten(config)
+  has_found = any(key.startswith('data_found.') for key in flat)
+  free = {key for key in keys_lib.free('pretrain') if not key.startswith(
+      'evaluation.' if has_found else ('evaluation.', 'data.'))}
+  return str(sorted((key, str(value)) for key, value in flat.items()
+                    if key != 'seed' and key not in free
+                    and not key.startswith('environment.')))
 
 
 def _rows(results: dict[str, Any], path: epath.Path, workdir: str, seed: str,

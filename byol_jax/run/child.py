@@ -14,7 +14,7 @@ from byol_jax.run import signals
 _POLL_SECONDS = 0.2
 _MOST_READ = 1 << 16  # bytes at the end of a log
 _MOST_SHOWN = 400  # characters of a line
-_WARNING = 'warning: '
+_WARNING, _MOST_WARNINGS = b'warning: ', 20
 
 
 class Ended(NamedTuple):
@@ -65,13 +65,27 @@ def run(command: Sequence[str], log: str, leaving: signals.Leaving, *,
   finally:
     if child.poll() is None:  # this process fails: its child saves and leaves
       child.terminate()
-  lines = _lines(log, begin)
-  return Ended(child.returncode, _error(lines), _warnings(lines))
+  return Ended(child.returncode, _error(_lines(log, begin)), warnings(log, begin))
 
 
-def warnings(log: str) -> tuple[str, ...]:
-  """Returns what a command warned of, by the end of its log; () without a log."""
-  return _warnings(_lines(log, 0))
+def warnings(log: str, begin: int = 0) -> tuple[str, ...]:
+  """Returns what a command warned of (`console.setup_console`), each once.
+
+  Args:
+    log: the file of its output; () where it is missing.
+    begin: the place in it to begin at.
+  """
+  found = {}
+  try:
+    with open(log, 'rb') as f:
+      f.seek(begin)
+      for line in f:
+        if line.startswith(_WARNING) and len(found) < _MOST_WARNINGS:
+          text = line.removeprefix(_WARNING).decode(errors='replace').strip()
+          found[text[:_MOST_SHOWN]] = None
+  except OSError:
+    pass
+  return tuple(found)
 
 
 def _lines(log: str, begin: int) -> list[str]:
@@ -83,13 +97,6 @@ def _lines(log: str, begin: int) -> list[str]:
   except OSError:
     return []
   return [line for line in text.splitlines() if line.strip()]
-
-
-def _warnings(lines: Sequence[str]) -> tuple[str, ...]:
-  """Returns the warnings of `console.setup_console`, each once."""
-  return tuple(dict.fromkeys(
-      line.removeprefix(_WARNING)[:_MOST_SHOWN] for line in lines
-      if line.startswith(_WARNING)))
 
 
 def _error(lines: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ _KEPT = ('results.json', 'progress.json')  # results of a run beside its checkpo
 ENVIRONMENT = 'environment'  # the section of config.json with variables
 _MOST_CONFIG = 1 << 20  # bytes of config.json
 _MOST_SHOWN = 100  # characters of a value in a message
-_WITH_VALUES, _MOST_NAMED = 4, 20  # keys that differ, in a message
+_WITH_VALUES, _MOST_NAMED = 4, 8  # keys that differ, in a message
 
 
 class AnotherRun(UserError):

@@ -28,6 +28,7 @@ from byol_jax.data.sources import table
 from byol_jax.devices import compiler
 from byol_jax.devices import hosts
 from byol_jax.devices import mapped
+from byol_jax.errors import UserError
 from byol_jax.methods import names as method_names
 from byol_jax.run import checkpoint
 from byol_jax.run import console as console_lib
@@ -98,6 +99,8 @@ def as_begun(config: ml_collections.ConfigDict,
   with hosts.together('workdir'):
     old = {} if jax.process_index() else workdir_lib.old_config(workdir)
   old = hosts.gather_json(old)[0]
+  if not old:
+    _check_target(config)
   config, precision = _with_precision(config, old)
   _tell_devices(config.train.batch_size, precision)
   config = _with_kept(config, old)
@@ -105,6 +108,18 @@ def as_begun(config: ml_collections.ConfigDict,
     workdir_lib.warn_of_environment(old, compiler.environment())
   with hosts.together('init_from'):
     return init_from.with_preparation(config, old)
+
+
+def _check_target(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError if the keys of a queue would be made without a target network.
+
+  It is no rule of all configs: runs of older versions, and their encoders, may have it.
+  """
+  if ('queue' in method_names.METHODS[config.method.name].reads
+      and config.train.tau_base == config.train.tau_end == 0):
+    raise UserError('config keys train.tau_base and train.tau_end are 0: the target '
+                    f'network, which makes the keys of method.name={config.method.name}'
+                    ', would be the online one')
 
 
 def _tell_devices(batch_size: int, precision: str) -> None:

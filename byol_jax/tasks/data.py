@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from typing import Any
 
@@ -33,7 +34,7 @@ def with_source(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def open_part(data: ml_collections.ConfigDict, split: str, *, seed: int = 0,
-                key: str = '', **wanted: Any) -> table.Data | None:
+              key: str = '', **wanted: Any) -> table.Data | None:
   """Opens one part as the source gives it; None where there is no such part.
 
   Args:
@@ -89,7 +90,7 @@ def _classes(data: ml_collections.ConfigDict,
 
 
 def load_part(data: ml_collections.ConfigDict, split: str,
-               **asked: Any) -> table.Data | None:
+              **asked: Any) -> table.Data | None:
   """Opens one part, and decodes it where it is small enough to live on the device.
 
   For arguments see `open_part`.
@@ -100,22 +101,28 @@ def load_part(data: ml_collections.ConfigDict, split: str,
       opened, data.resident, limit, data.image_size, data.threads)
 
 
-def open_data(config: ml_collections.ConfigDict,
+def open_data(config: ml_collections.ConfigDict, *, decodes: bool = True,
               ) -> tuple[table.Data, table.Data | None]:
   """Opens the training part and, where there is one with labels, the test part.
+
+  Args:
+    config: a valid config.
+    decodes: whether small parts are decoded at once, as by `load_part`.
 
   Raises:
     UserError: there is no training part, or the parts do not belong together.
   """
   data = config.data
-  train = labelled(load_part(data, data.train_split, key='data.train_split',
-                               seed=config.seed), config.task)
+  load = load_part if decodes else functools.partial(
+      open_part, max_bytes=data.resident_limit_mib << 20)
+  train = _labelled(load(data, data.train_split, key='data.train_split',
+                         seed=config.seed), config.task)
   if isinstance(train.labels, np.ndarray):
     labels_lib.warn_of_singles(train.labels, train.name)
   test = None
   if data.test_split and train.labels is not None:
-    test = labelled(load_part(data, data.test_split, seed=config.seed,
-                                class_names=train.class_names), config.task)
+    test = _labelled(load(data, data.test_split, seed=config.seed,
+                          class_names=train.class_names), config.task)
     if test is not None and test.labels is None:
       test = None
     classes = table.num_classes(train)
@@ -126,7 +133,7 @@ def open_data(config: ml_collections.ConfigDict,
   return train, test
 
 
-def labelled(opened: table.Data | None, task: str) -> table.Data | None:
+def _labelled(opened: table.Data | None, task: str) -> table.Data | None:
   """Decides what images without a label are for, where others have one.
 
   Pretraining takes all images and no label: a probe needs one of each. Evaluations take

@@ -206,11 +206,13 @@ def _protocol(named: named_lib.Named) -> Any:
     c = config.linear_eval
     return protocols.Linear(c.features, linear.Schedule(
         c.learning_rates, c.epochs, c.batch_size, c.refit))
-  c = config.finetune
-  return protocols.Finetune(
-      c.labels, finetune.Grid(c.learning_rates, c.epochs, c.weight_decays,
-                              c.encoder_rate, c.batch_size),
-      lambda decay: trainable(named.weights.config, decay))
+  if config.task == 'finetune':
+    c = config.finetune
+    return protocols.Finetune(
+        c.labels, finetune.Grid(c.learning_rates, c.epochs, c.weight_decays,
+                                c.encoder_rate, c.batch_size),
+        lambda decay: trainable(named.weights.config, decay))
+  raise ValueError(f'task={config.task} has no protocol')
 
 
 def trainable(config: ml_collections.ConfigDict, bn_decay_rate: float) -> Model:

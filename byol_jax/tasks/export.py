@@ -146,7 +146,7 @@ def _pictures(named: named_lib.Named) -> tuple[list[np.ndarray], str]:
   if config.data.source != 'same':  # of foreign weights
     try:
       data = data_lib.open_part(config.data, config.data.train_split,
-                                  seed=config.seed)
+                                seed=config.seed)
       for row in range(min(_LOOKED_AT, data.size) if data else 0):
         if len(found) < _IMAGES and (image := _picture(data, row)) is not None:
           found.append(image)

@@ -57,7 +57,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None, name: str) -> st
                     'copy it to a bucket afterwards')
   source, split = named.data.data, config.index.split
   data = data_lib.open_part(source, split, key='index.split',
-                              seed=named.data.seed)
+                            seed=named.data.seed)
   shards = shards_lib.Shards(named, data, grows=True)
   if shard:
     with shards.opened(shard) as place:

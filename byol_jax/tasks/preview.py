@@ -51,7 +51,7 @@ def run(config: ml_collections.ConfigDict, workdir: str) -> None:
   data = config.data
   with _messages() as messages:
     train = data_lib.open_part(data, data.train_split, key='data.train_split',
-                                 seed=config.seed)
+                               seed=config.seed)
     test = data_lib.open_part(
         data, data.test_split, seed=config.seed,
         class_names=train.class_names) if data.test_split else None

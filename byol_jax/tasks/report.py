@@ -57,17 +57,17 @@ _FILES = ('config.json', 'metrics.jsonl', 'results.json')
 class Page:
   """The page of a run that goes on; every process makes the same calls."""
 
-  def __init__(self, opened: begin.Setup, folder: str, inference: encode.Inference):
+  def __init__(self, setup: begin.Setup, folder: str, inference: encode.Inference):
     """Makes nothing yet.
 
     Args:
-      opened: the run.
+      setup: the run.
       folder: where its small files lie.
       inference: runs networks over images.
     """
-    self._opened, self._folder, self._inference = opened, folder, inference
-    self._showing = showing.Showing(opened.train, opened.config.data.train_split,
-                                    opened.config.data.threads)
+    self._setup, self._folder, self._inference = setup, folder, inference
+    self._showing = showing.Showing(setup.train, setup.config.data.train_split,
+                                    setup.config.data.threads)
     self._told = False
 
   def write(self, networks: Any, *, is_last: bool = False) -> None:
@@ -77,25 +77,25 @@ class Page:
       networks: (params, state) of the online network, replicated.
       is_last: whether the run ends: then more images are looked at.
     """
-    opened = self._opened
-    most = opened.config.evaluation.examples
-    rows = encode.subset(opened.train.size,
+    setup = self._setup
+    most = setup.config.evaluation.examples
+    rows = encode.subset(setup.train.size,
                          most if is_last else min(most, _WHILE_RUNNING),
-                         opened.config.seed)
-    features = self._inference(networks, opened.train, rows)
+                         setup.config.seed)
+    features = self._inference(networks, setup.train, rows)
     if jax.process_index():
       return
     try:
-      pictures = _pictures(self._showing, opened.program, opened.config, features)
-      journal = journal_lib.read(self._folder, opened.workdir)
-      page = _page(journal, opened.config, pictures, self._folder)
+      pictures = _pictures(self._showing, setup.program, setup.config, features)
+      journal = journal_lib.read(self._folder, setup.workdir)
+      page = _page(journal, setup.config, pictures, self._folder)
       files_lib.write_bytes(os.path.join(self._folder, output.REPORT), page.encode())
       if not (self._told or is_last):
-        _console.info('report so far: %s', os.path.join(opened.workdir, output.REPORT))
+        _console.info('report so far: %s', os.path.join(setup.workdir, output.REPORT))
     except Exception as error:  # a page is not worth a run, whatever is wrong with it
       if not self._told:
         _console.warning('cannot write %s in %s (%s); going on without it',
-                         output.REPORT, opened.workdir, errors.one_line(error))
+                         output.REPORT, setup.workdir, errors.one_line(error))
     self._told = True
 
 

@@ -123,9 +123,10 @@ def _tell_settings(config: ml_collections.ConfigDict, rows: Sequence[studies.Row
   """Says which settings the cells of a method have of their own."""
   names = {row.changes.get('method.name', config.method.name) for row in rows}
   for name in sorted(names & settings.keys()):
-    _console.info('cells of %s have of their own: %s', name, ', '.join(
-        f'{key}={cells_lib.as_text(value)}' for key, value in settings[name].items()
-        if key != 'method.name'))
+    own = [f'{key}={cells_lib.as_text(value)}' for key, value in settings[name].items()
+           if key != 'method.name']
+    if own:
+      _console.info('cells of %s have of their own: %s', name, ', '.join(own))
 
 
 def _references(axis: studies.Axis, wanted: str,
@@ -163,7 +164,7 @@ def _check_folder(plan: Plan) -> None:
   if os.path.exists(os.path.join(plan.workdir, 'config.json')):
     raise UserError(f'--workdir={plan.workdir} holds a run, whose page the study would '
                     'write over: name another one')
-  others = [name for name in _cells_of(plan.workdir) if name not in {
+  others = [name for name in _recorded(plan.workdir).get('cells', ()) if name not in {
       *plan.references, *plan.left_out}]
   if others:
     raise UserError(
@@ -172,33 +173,41 @@ def _check_folder(plan: Plan) -> None:
         'study.axis and study.grid')
 
 
-def _cells_of(workdir: str) -> list[str]:
-  """Returns the cells of the study that a folder holds; [] if study.json is damaged."""
+def _recorded(workdir: str) -> dict[str, Any]:
+  """Returns study.json of a folder; {} if it is missing, damaged or of other shape."""
   found = files_lib.read_json(os.path.join(workdir, 'study.json')) or {}
-  try:  # the row of the untrained encoder has no runs
-    return [str(row['name']) for row in found['cells'] if row['runs']]
-  except (LookupError, TypeError):
-    return []
+  try:
+    return {'settings': dict(found['settings']),
+            # the row of the untrained encoder has no runs
+            'cells': [str(row['name']) for row in found['cells'] if row['runs']]}
+  except (LookupError, TypeError, ValueError):
+    return {}
 
 
 def _check_images(plan: Plan) -> None:
-  """Opens the images, and what the runs start from, once for all cells."""
-  checked = set()
+  """Opens the images, and what the runs start from, as each run would."""
+  sizes, started = {}, set()  # of data that were opened; what runs start from
   for at in plan.runs:
-    data = at.config.data
-    key = str((data, at.config.init_from))
-    if key in checked or at.results() is not None:
+    if at.results() is not None:
       continue
-    checked.add(key)
     config = at.config.copy_and_resolve_references()
     config.network.precision = 'float32'  # 'auto' would ask for the devices
-    init_from.with_preparation(config, {})
-    train = data_lib.labelled(data_lib.open_part(
-        data, data.train_split, key='data.train_split', seed=at.seed), at.config.task)
-    if train.labels is None:
-      raise UserError(f'{train.name}: not all images have a label, and a study '
-                      'compares accuracies; name labelled ones in config key data.path')
-    schedule.resolve(at.config, train.size)
+    start = str((config.init_from, config.network, config.data.image_size))
+    if start not in started and not workdir_lib.old_config(at.workdir):
+      init_from.with_preparation(config, {})
+      started.add(start)
+    data = str(config.data)
+    if data not in sizes:
+      train, _ = data_lib.open_data(config, decodes=False)
+      if train.labels is None:
+        raise UserError(f'{train.name}: not all images have a label, and a study '
+                        'compares accuracies; name labelled ones in config key '
+                        'data.path')
+      sizes[data] = train.size
+    try:
+      schedule.resolve(config, sizes[data])
+    except UserError as error:
+      raise UserError(f'cell {at.cell} of the study: {error}') from error
 
 
 def _check_made(plan: Plan) -> None:
@@ -215,6 +224,15 @@ def _check_made(plan: Plan) -> None:
     images = found.get('data_found.images')
     if isinstance(images, int):
       config = schedule.resolve(config, images)
-    workdir_lib.require_same(
-        old, files_lib.flatten(config) | found, f'workdir {at.workdir}',
-        keys_lib.free('pretrain'), keys_lib.was())
+    try:
+      workdir_lib.require_same(
+          old, files_lib.flatten(config) | found, f'workdir {at.workdir}',
+          keys_lib.free('pretrain'), keys_lib.was())
+    except workdir_lib.AnotherRun as error:
+      before = _recorded(plan.workdir).get('settings', {}).get('study.by_method', '')
+      if before == plan.config.study.by_method:
+        raise
+      # an older version knew fewer settings of methods
+      raise workdir_lib.AnotherRun(
+          error.difference, 'this study began with other settings of methods: it goes '
+          f"on with --config.study.by_method='{before}'") from error

@@ -186,10 +186,12 @@ def make_optimizer(config: ml_collections.ConfigDict, num_images: int):
                  decay_all=c.decay_all, rates=rates)
   if c.optimizer == 'sgd':
     optimizer = optim.sgd(learning_rate, **options)
-  else:
+  elif c.optimizer == 'lars':
     optimizer = optim.lars(
         learning_rate, trust_coefficient=c.trust_coefficient, trust_clip=c.trust_clip,
         rate_in_momentum=c.rate_in_momentum, **options)
+  else:
+    raise ValueError(f'there is no optimizer {c.optimizer!r}')
   ema_rate = optim.ema_rate(c.tau_base, total, schedule.tau_power(config),
                             tau_end=c.tau_end)
   return learning_rate, ema_rate, optimizer

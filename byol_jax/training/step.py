@@ -168,7 +168,7 @@ def _loss(
     metrics |= {'probe_loss': probe_loss,
                 'probe_top1': 100 * losses.accuracy(logits, labels)}
   return total, _Results(online_state, target_state,
-                      jax.lax.stop_gradient(outputs), metrics)
+                         jax.lax.stop_gradient(outputs), metrics)
 
 
 def _forward(

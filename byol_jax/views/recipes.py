@@ -1,9 +1,8 @@
 """The augmentations by name: BYOL's T and T', and those of other methods.
 
 A name in AUGMENTATIONS stands for two recipes and the crops that go with them, as
-published.
-`config.augmentations.apply` writes them into a config. What differs from the originals
-is in docs/augmentations.md.
+published. `config.augmentations.apply` writes them into a config. What differs from the
+originals is in docs/augmentations.md.
 """
 
 from __future__ import annotations

@@ -106,8 +106,6 @@ def test_missing_key_is_named():
     ('method.name=moco method.beta=0.5',
      'config key method.beta is 0.5, but method.name=moco does not read it, its '
      'negatives are those of method.queue'),
-    ('method.name=moco train.tau_base=0 train.tau_end=0',
-     'config key train.tau_base is 0.0, as train.tau_end is: the target network'),
     ('method.name=infomin', "method.name is 'infomin', it must be moco, with "
      'method.jigsaw=0.5 (configs/infomin_r50.py)'),
     ('method.name=simsiam network.heads=simclr', 'method.name=simsiam has one: leave'),

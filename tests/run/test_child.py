@@ -47,7 +47,8 @@ def test_how_it_ended(tmp_path, code, ended):
 def test_what_it_warned_of(tmp_path):
   log = tmp_path / 'log.txt'
   log.write_text('warning: of an earlier try\n')
-  code = 'print("warning: odd\\nwell\\nwarning: dark\\nwarning: odd")'
+  code = ('print("warning: odd\\nwell\\nwarning: dark\\nwarning: odd"); '
+          'print("step 1/2\\n" * 9000)')  # more than is read for the last line
   assert run(code, tmp_path).warnings == ('odd', 'dark')
   assert child.warnings(str(log)) == ('of an earlier try', 'odd', 'dark')
   assert child.warnings(str(tmp_path / 'none.txt')) == ()

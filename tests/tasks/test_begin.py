@@ -84,16 +84,16 @@ def test_a_run_keeps_the_ways_of_the_version_that_began_it(config, tmp_path, beg
 # ----------------------------------------------------------------------------- the data
 def test_a_run_with_its_data(config, caplog):
   caplog.set_level('INFO', 'byol_jax')
-  opened = begin.set_up(config, 'runs/x')
-  assert opened.total_steps == 7  # 3 * 40 / 16, whole ones
-  assert opened.test is None and opened.workdir == 'runs/x'
-  assert opened.found == {'images': 40, 'classes': 4,
-                          'fingerprint': fingerprint.fingerprint(opened.train)}
-  assert opened.config.train.tau_base and opened.config.train.base_learning_rate
-  assert (opened.feed.batch_size, opened.feed.seed) == (16, 0)
-  assert opened.meta['config'] == opened.config.to_dict()
-  assert opened.meta['data_found'] == opened.found
-  assert 'bad_images' not in opened.meta  # nothing is decoded
+  setup = begin.set_up(config, 'runs/x')
+  assert setup.total_steps == 7  # 3 * 40 / 16, whole ones
+  assert setup.test is None and setup.workdir == 'runs/x'
+  assert setup.found == {'images': 40, 'classes': 4,
+                         'fingerprint': fingerprint.fingerprint(setup.train)}
+  assert setup.config.train.tau_base and setup.config.train.base_learning_rate
+  assert (setup.feed.batch_size, setup.feed.seed) == (16, 0)
+  assert setup.meta['config'] == setup.config.to_dict()
+  assert setup.meta['data_found'] == setup.found
+  assert 'bad_images' not in setup.meta  # nothing is decoded
   assert '40 training images of 4 classes, on the device; no test part' in caplog.text
   assert '3 epochs = 7 steps, 1 of warm-up' in caplog.text
 
@@ -131,29 +131,29 @@ def test_checkpoints_hold_the_bad_images(config, tmp_path):
   for k in range(40):
     Image.new('RGB', (8, 8)).save(tmp_path / f'{k:02d}.png')
   config.data.update(source='folder', path=str(tmp_path), resident='no')
-  opened = begin.set_up(config, 'runs/x')
-  assert opened.meta['bad_images'] == {}
-  opened.feed.bad().add(7, 'damaged')
-  assert opened.meta['bad_images'] == {'7': 'damaged'}
-  assert opened.found['classes'] == 0
+  setup = begin.set_up(config, 'runs/x')
+  assert setup.meta['bad_images'] == {}
+  setup.feed.bad().add(7, 'damaged')
+  assert setup.meta['bad_images'] == {'7': 'damaged'}
+  assert setup.found['classes'] == 0
 
 
 # ---------------------------------------------------------------------------- workdir
 def test_a_workdir_of_another_run_is_refused(config, tmp_path):
-  opened = begin.set_up(config, str(tmp_path / 'run'))
+  setup = begin.set_up(config, str(tmp_path / 'run'))
   with contextlib.ExitStack() as stack:
-    folder, checkpoints = begin.open_workdir(opened, stack)
-    assert folder == opened.workdir and checkpoints.latest() is None
+    folder, checkpoints = begin.open_workdir(setup, stack)
+    assert folder == setup.workdir and checkpoints.latest() is None
     assert (tmp_path / 'run' / 'checkpoints').is_dir()
-    workdir_lib.record(folder, opened.config.to_dict(), opened.found)
+    workdir_lib.record(folder, setup.config.to_dict(), setup.found)
   (tmp_path / 'run' / 'checkpoints' / '3').mkdir()
   config.log.every_steps += 1  # such a key may change
   with contextlib.ExitStack() as stack:
-    begin.open_workdir(begin.set_up(config, opened.workdir), stack)
+    begin.open_workdir(begin.set_up(config, setup.workdir), stack)
   config.data.fake_images = 41
   with contextlib.ExitStack() as stack:
     with pytest.raises(UserError, match=r'data.fake_images \(40 there, 41 now\)'):
-      begin.open_workdir(begin.set_up(config, opened.workdir), stack)
+      begin.open_workdir(begin.set_up(config, setup.workdir), stack)
 
 
 # ------------------------------------------------------------------------- checkpoints
@@ -170,8 +170,8 @@ def test_the_newest_checkpoint_if_it_is_of_this_run(tmp_path, config):
     for step in (2, 4):
       there.save(step, {'w': np.full(3, step, np.float32)}, meta)
   config.log.every_steps += 1
-  opened, state = _restore(tmp_path, meta | {'config': config.to_dict()})
-  assert opened.step == 4 and np.asarray(state['w']).tolist() == [4, 4, 4]
+  saved, state = _restore(tmp_path, meta | {'config': config.to_dict()})
+  assert saved.step == 4 and np.asarray(state['w']).tolist() == [4, 4, 4]
   with pytest.raises(UserError, match='data of the checkpoint of step 4 in workdir '
                      'runs/x has changed: images 40 there, 41 now'):
     _restore(tmp_path, meta | {'data_found': {'images': 41}})
@@ -189,28 +189,28 @@ def _put(tmp_path, monkeypatch):
                       lambda path, size: needed.append((path, size)))
   def init():
     return {'w': jnp.arange(6.), 'step': jnp.int32(0)}
-  def put(opened, saved=None, state=None):
-    opened = opened._replace(program=opened.program._replace(init=init))
+  def put(setup, saved=None, state=None):
+    setup = setup._replace(program=setup.program._replace(init=init))
     (tmp_path / 'out').mkdir(exist_ok=True)
-    state, shared = begin.put_on_devices(opened, str(tmp_path / 'out'), saved, state)
+    state, shared = begin.put_on_devices(setup, str(tmp_path / 'out'), saved, state)
     (path, size), = needed
-    assert path == opened.workdir
+    assert path == setup.workdir
     return state, shared, size
   return put
 
 
 def test_a_new_state_goes_to_every_device(config, put, tmp_path):
-  opened = begin.set_up(config, 'runs/x')
-  state, shared, needed = put(opened)
+  setup = begin.set_up(config, 'runs/x')
+  state, shared, needed = put(setup)
   assert state['w'].tolist() == list(range(6)) and int(state['step']) == 0
   assert set(shared) == {'key', 'images', 'labels'}
-  np.testing.assert_array_equal(shared['images'], opened.train.images)
+  np.testing.assert_array_equal(shared['images'], setup.train.images)
   np.testing.assert_array_equal(shared['key'], jax.random.PRNGKey(config.seed))
   for x in jax.tree.leaves((state, shared)):
     assert len(x.addressable_shards) == 8
   assert needed == (50 << 20) + 2 * 28  # two checkpoints, for a moment
   said = json.loads((tmp_path / 'out' / 'config.json').read_text())
-  assert said['data_found'] == opened.found and said['train']['epochs'] == 3
+  assert said['data_found'] == setup.found and said['train']['epochs'] == 3
 
 
 def test_a_state_that_was_saved_with_the_bad_images_of_before(config, put, tmp_path,
@@ -220,11 +220,22 @@ def test_a_state_that_was_saved_with_the_bad_images_of_before(config, put, tmp_p
   for k in range(40):
     Image.new('RGB', (8, 8)).save(tmp_path / 'photos' / f'{k:02d}.png')
   config.data.update(source='folder', path=str(tmp_path / 'photos'), resident='no')
-  opened = begin.set_up(config, 'runs/x')
+  setup = begin.set_up(config, 'runs/x')
   saved = types.SimpleNamespace(step=4, meta={'bad_images': {'7': 'damaged'}})
   state, shared, needed = put(
-      opened, saved, {'w': np.full(6, 3, np.float32), 'step': np.int32(4)})
+      setup, saved, {'w': np.full(6, 3, np.float32), 'step': np.int32(4)})
   assert state['w'].tolist() == [3] * 6 and int(state['step']) == 4
   assert set(shared) == {'key'} and needed == (50 << 20) + 28
-  assert opened.feed.bad().reasons() == {7: 'damaged'}
+  assert setup.feed.bad().reasons() == {7: 'damaged'}
   assert 'resuming runs/x at step 4' in caplog.text
+
+
+def test_a_queue_needs_a_target(config, tmp_path):
+  config.method.update(name='moco', queue=16)
+  config.train.update(tau_base=0.0, tau_end=0.0)
+  with pytest.raises(UserError, match='train.tau_base and train.tau_end are 0: the'):
+    begin.as_begun(config, str(tmp_path / 'new'))
+  # a run of an older version goes on
+  (tmp_path / 'old' / 'checkpoints' / '4').mkdir(parents=True)
+  (tmp_path / 'old' / 'config.json').write_text(json.dumps(config.to_dict()))
+  assert begin.as_begun(config, str(tmp_path / 'old')).train.tau_end == 0

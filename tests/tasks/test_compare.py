@@ -104,6 +104,21 @@ def test_seeds_of_several_versions_are_one_group(runs, said):
   assert said().count('mean of 2 seeds') == 2
 
 
+def test_runs_on_other_images_are_no_seeds_of_one_another(runs, said):
+  config = {'train': {'epochs': 4.0}, 'data': {'source': 'folder'}}
+  write(runs('a', 0) / 'config.json', config | {
+      'seed': 0, 'data_found': {'fingerprint': 'cats'}})
+  b = runs('b', 1) / 'config.json'
+  for other in ({'data_found': {'fingerprint': 'cars'}},
+                {'data': {'source': 'folder', 'path': '/cars'}},
+                {'data_found': {'fingerprint': 'cats'}, 'evaluation': {'knn_k': 5}}):
+    write(b, config | {'seed': 1} | other)
+    assert 'mean of' not in said()
+  write(b, config | {'seed': 1, 'data_found': {'fingerprint': 'cats'},
+                     'data': {'source': 'folder', 'path': '/moved'}})
+  assert 'mean of 2 seeds' in said()
+
+
 def test_runs_without_a_config_are_no_seeds_of_another(runs, said):
   for seed in range(2):
     (runs(f'run{seed}', seed) / 'config.json').unlink()

@@ -12,6 +12,7 @@ from tiny import ROOT
 from byol_jax.config import command as command_lib
 from byol_jax.config import keys as keys_lib
 from byol_jax.config import schedule
+from byol_jax.errors import UserError
 from byol_jax.storage import files as files_lib
 from byol_jax.tasks import study
 from byol_jax.tasks import study_plan
@@ -46,7 +47,12 @@ def _plan(*given):
     ('--config.study.reference=TAU_0', 'did you mean tau_0'),
     ('--config.train.batch_size=20000', 'has 10000 images, fewer than'),
     ('--config.data.source=npz', 'data.path'),
-    ('--config.data.source=auto', 'data'),
+    ('--config.data.source=auto', 'data.path is empty'),
+    ('--config.study.grid=a:; b: train.batch_size=20000',
+     'cell b of the study: the data set has 10000 images, fewer than'),
+    ('--config.study.grid=a:; b: train.epochs=0.001 train.warmup_epochs=0',
+     'cell b of the study: config key train.epochs = 0.001 is less than one step'),
+    ('--config.study.grid=a:; b: init_from=/nowhere', 'init_from is ./nowhere'),
     ('--config.init_from=/nowhere', 'init_from is ./nowhere'),
     ('--config.evaluation.final=False', 'evaluation.final is False: a study has no'),
     ('--workdir=gs://bucket/x', 'a study lives in a local folder')])
@@ -137,3 +143,31 @@ def test_the_settings_of_a_method_are_told(made, capsys):
 def test_sub_batches_are_the_cells_own(made, capsys):
   assert made('--config.train.accumulation_steps=4', name='study:batch_size') == 2
   assert 'train.accumulation_steps is 4, which the cells of' in capsys.readouterr().err
+
+
+def test_a_begun_run_goes_on_without_the_encoder_that_it_started_from(tmp_path):
+  plan = _plan('--config.init_from=/gone.safetensors')._replace(workdir=str(tmp_path))
+  at = plan.runs[1]._replace(workdir=str(tmp_path / 'run'))
+  with pytest.raises(UserError, match='gone.safetensors'):
+    study_plan.check(plan._replace(runs=[at]))
+  (tmp_path / 'run' / 'checkpoints' / '7').mkdir(parents=True)
+  files_lib.write_json(tmp_path / 'run' / 'config.json', at.config.to_dict())
+  study_plan.check(plan._replace(runs=[at]))
+
+
+def test_a_study_with_other_settings_of_methods_says_how_it_goes_on(
+    made, tmp_path, capsys):
+  """Version 0.1 knew none for configs of ImageNet."""
+  old = '--config.study.by_method=', '--config.study.seeds=1'
+  assert made(*old, name='study:methods') == 0
+  for cell in (tmp_path / 'out' / 'cells').iterdir():
+    (cell / 'results.json').unlink()
+    (cell / 'checkpoints' / '7').mkdir(parents=True)
+  for at in study_plan.make(command_lib.parse([
+      'main', f'--config={ROOT}/configs/study.py:methods', *old]).config,
+                            f'{tmp_path}/out').runs:
+    files_lib.write_json(f'{at.workdir}/config.json', at.config.to_dict())
+  assert made('--config.study.seeds=1', name='study:methods') == 2
+  err = capsys.readouterr().err
+  assert "it goes on with --config.study.by_method=''" in err and err.count('\n') == 1
+  assert made(*old, name='study:methods') == 0

@@ -46,7 +46,7 @@ _add(
     seeds=(1, FEW, 'repeats with seed, seed + 1, ...: mean and deviation'),
     metric=('auto', choice('auto', 'top1', 'mean_per_class'),
             "what choices are made by; auto: the data set's own"))
-_add('evaluation', ('linear_eval', 'finetune', 'finetune_pairs'), crop_area=(
+_add('evaluation', names.ON_CROPS, crop_area=(
     (), list_of(empty=True),
     "area of a random crop, smallest and largest share of the image; (): the run's"))
 _add('evaluation', names.CHOOSING, holdout=(

@@ -110,7 +110,7 @@ def damaged(path: str, why: object) -> UserError:
 
 
 def _check_kinds(path: str, description: Any, kinds: Mapping[str, Any]) -> None:
-  """Raises UserError unless `said` is a dict with the given keys and types."""
+  """Raises UserError unless `description` is a dict with the given keys and types."""
   for key, kind in kinds.items():
     if not isinstance(description, dict) or not isinstance(description.get(key), kind):
       raise damaged(path, f'it has no {key!r} as it should')

@@ -290,7 +290,7 @@ def test_parts_by_the_names_that_a_config_gives(tmp_path):
     for split in names:
       if split != 'test':
         opened = open_lib.open_part('folder', split, path=root, train_split=names[0],
-                                      test_split=names[1])
+                                    test_split=names[1])
         files[names, split] = list(opened.names), opened.class_names
   both = ('cat', 'dog')
   assert files[('train', 'held'), 'train'] == (['cat/train.png', 'dog/train.png'], both)
