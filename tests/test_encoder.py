@@ -121,7 +121,7 @@ def test_a_shortage_of_memory_names_what_helps(folder, monkeypatch):
   encode = encoder.load(str(folder / 'run'))
   def short(*_, **__):
     raise MemoryError('out of memory')
-  monkeypatch.setattr(encode._encoder, 'of_pixels', short, raising=False)
+  monkeypatch.setattr(encode._inference, 'of_pixels', short, raising=False)
   with pytest.raises(UserError, match='not enough memory: .*smaller batch_size'):
     encode(np.zeros((1, 24, 24, 3), np.uint8))
 
