@@ -18,7 +18,8 @@ def kinds(method: str) -> dict[str, str]:
   """Returns the kinds of encoders in results.json, and their names in tables.
 
   Args:
-    method: the method that trained the encoder, which is its kind: `method_names.kind`.
+    method: the name of the method that trained the encoder, as of
+      `method_names.result_name`.
   """
   return {method: method_names.title(method)} | _BASELINES
 

@@ -59,7 +59,7 @@ class Place(NamedTuple):
 
 def root(weights: weights_lib.Weights) -> str:
   """Returns the workdir that holds the weights; for anything but a run a new one."""
-  if find.kind(weights.path) != 'run':
+  if find.form(weights.path) != 'run':
     return os.path.join('runs', f'encoder-{weights.digest[:8]}')
   return os.path.dirname(find.parse(weights.path)[0])
 

@@ -47,17 +47,17 @@ METHODS = {
     'simsiam': Entry('byol_jax.methods.simsiam', 'SimSiam', (), 'simsiam', 'stopped',
                      needs_predictor=True),
 }
-# MoCo with a jigsaw: its kind in results, and its title
+# MoCo with a jigsaw: its name in results, and its title
 _INFOMIN = ('infomin', 'InfoMin')
 
 
-def kind(method: Mapping[str, Any]) -> str:
+def result_name(method: Mapping[str, Any]) -> str:
   """Returns the name in results for a config's section `method`."""
   return _INFOMIN[0] if method.get('jigsaw') else method['name']
 
 
 def title(name: str) -> str:
-  """Returns a `kind` for people; the name itself where no method has it."""
+  """Returns a `result_name` for people; the name itself where no method has it."""
   titles = {key: entry.title for key, entry in METHODS.items()} | dict([_INFOMIN])
   return titles.get(name, name)
 

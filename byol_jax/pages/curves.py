@@ -22,13 +22,13 @@ class Curve(NamedTuple):
 
   Attributes:
     title: its name for people.
-    kind: the title of the charts that it stands among.
+    group: the title of the charts that it stands among.
     log: whether its axis is logarithmic.
     include: values that the axis reaches in any case.
     about: a few words below the chart.
   """
   title: str
-  kind: str
+  group: str
   log: bool = False
   include: tuple[float, ...] = ()
   about: str = ''
@@ -91,18 +91,18 @@ def chapter(metrics: Sequence[Mapping[str, Any]], *, loss: str, end: int | None,
   """
   names = dict.fromkeys(name for line in metrics for name in line
                         if name not in _NO_CURVES)
-  by_kind: dict[str, list[Markup]] = {
-      kind: [] for kind in (_LEARNED, _COLLAPSE, _RUN, _OTHERS)}
+  by_group: dict[str, list[Markup]] = {
+      group: [] for group in (_LEARNED, _COLLAPSE, _RUN, _OTHERS)}
   last = max((line['step'] for line in metrics), default=0)
   for name in (*KNOWN, *sorted(names.keys() - KNOWN.keys())):
     if found := points(metrics, name):
       known = KNOWN.get(name, Curve(name, _OTHERS))
-      by_kind[known.kind].append(chart.curves(
+      by_group[known.group].append(chart.curves(
           known.title, [chart.Line(name, found)], x_end=max(last, end or 0),
           log=known.log, bounds=bounds.get(name, ()), include=known.include,
           about=loss if name == 'loss' else known.about))
-  parts = [part for kind, charts in by_kind.items() if charts
-           for part in (tag('h3', kind, class_='kind'),
+  parts = [part for group, charts in by_group.items() if charts
+           for part in (tag('h3', group, class_='kind'),
                         tag('div', *charts, class_='cards'))]
   if not parts:
     return None

@@ -29,7 +29,7 @@ def with_source(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Returns a config with the source that its path calls for, in place of 'auto'."""
   if config.data.source == 'auto':
     config = config.copy_and_resolve_references()
-    config.data.source = auto.kind(config.data.path)
+    config.data.source = auto.source_of(config.data.path)
   return config
 
 

@@ -236,7 +236,7 @@ def _finish(setup: begin.Setup, state: TrainState, inference: encode.Inference,
         mapped.replicate((untrained.online_params, untrained.online_state)),
         splits.Split(setup.train, setup.test, most=options.final_images,
                      seed=config.seed),
-        method=method_names.kind(config.method),
+        method=method_names.result_name(config.method),
         voting=knn.Voting(options.knn_k, options.knn_temperature),
         image_size=setup.program.eval_spec.image_size, seed=config.seed)
     if neighbours:

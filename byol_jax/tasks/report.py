@@ -121,7 +121,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | None) -> None:
 
 def _root(path: str) -> str:
   """Returns the workdir that a path names."""
-  if find.kind(path) != 'run':
+  if find.form(path) != 'run':
     raise UserError(f'config key weights is {path!r}: a page is of a run; name the '
                     'WORKDIR that the encoder is of')
   root = os.path.dirname(find.parse(path)[0])

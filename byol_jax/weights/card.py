@@ -135,7 +135,7 @@ def text(weights: load.Weights, checked: Mapping[str, Any], images: str,
 
 def licence_of(weights: load.Weights, licence: str) -> str:
   """Returns the licence that a user names, or that is known; else 'unknown'."""
-  is_deepmind = weights.is_foreign and find.kind(weights.config.weights) == 'deepmind'
+  is_deepmind = weights.is_foreign and find.form(weights.config.weights) == 'deepmind'
   return licence or (deepmind.LICENCE.lower().replace(' ', '-')
                      if is_deepmind else 'unknown')
 

@@ -44,7 +44,7 @@ def parse(path: str) -> tuple[str, int | None]:
   return (path if last == 'checkpoints' else os.path.join(path, 'checkpoints')), None
 
 
-def kind(path: str) -> str:
+def form(path: str) -> str:
   """Returns what a path names: 'file', 'folder', 'deepmind', 'torch' or 'run'.
 
   A folder is one of timm or Hugging Face; a run's is never taken for one. A path of

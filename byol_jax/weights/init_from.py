@@ -48,7 +48,7 @@ def with_preparation(config: ml_collections.ConfigDict, begun: Mapping[str, Any]
     return config
   if begun:  # the encoder may be gone
     source = begun if begun.get('init_from') == config.init_from else {}
-  elif find.kind(config.init_from) == 'run':
+  elif find.form(config.init_from) == 'run':
     find.opened(config.init_from, 'init_from')[0].close()
     return config
   else:
@@ -92,7 +92,7 @@ def initialize(state: TrainState, path: str) -> TrainState:
     UserError: there is no such checkpoint, it is damaged, or no array of its
       encoder fits.
   """
-  if find.kind(path) != 'run':
+  if find.form(path) != 'run':
     return _with_encoder(state, path)
   checkpoints, step = find.opened(path, 'init_from')
   wanted = {name: spec for name, spec in trees.spec(state).items()

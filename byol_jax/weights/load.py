@@ -74,7 +74,8 @@ class Weights(NamedTuple):
   @property
   def kind(self) -> str:
     """Returns the kind of the encoder in results.json: its method, or 'pretrained'."""
-    return 'pretrained' if self.is_foreign else method_names.kind(self.config.method)
+    return 'pretrained' if self.is_foreign else (
+        method_names.result_name(self.config.method))
 
   def describe(self) -> dict[str, Any]:
     """Returns the entries about the weights in a protocol."""
@@ -107,7 +108,7 @@ def load(path: str, network: str | None, key: str = 'weights') -> Weights:
     raise UserError(f'config key {key} is empty: name a WORKDIR, one of its '
                     'WORKDIR/checkpoints/STEP or an exported file, as in '
                     f'--config.{key}=runs/fashion')
-  kind = find.kind(path)
+  kind = find.form(path)
   try:
     if kind in ('run', 'deepmind'):
       read = of_run.read if kind == 'run' else deepmind.read
@@ -264,7 +265,7 @@ def _check_finite(weights: Weights, key: str) -> None:
       raise UserError(f'config key {key} is {weights.path!r}: its array {name} is not '
                       'finite, or a variance below 0; take another file')
     earlier = ''
-    if find.kind(weights.path) == 'run':
+    if find.form(weights.path) == 'run':
       folder = find.parse(weights.path)[0]
       with contextlib.closing(
           checkpoint.Checkpoints(folder, read_only=True)) as opened:

@@ -28,7 +28,7 @@ def read(weights: load.Weights) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     UserError: the weights are a file, or the checkpoint cannot be read.
   """
   path = weights.path
-  if find.kind(path) != 'run':
+  if find.form(path) != 'run':
     raise UserError(f'config key weights is {path!r}: an encoder alone lacks the '
                     'heads; name the WORKDIR that it is of')
   checkpoints, step = find.opened(os.path.join(find.parse(path)[0], str(weights.step)),

@@ -172,7 +172,7 @@ def test_every_name_is_a_file_with_a_method():
 
 
 def test_what_results_call_a_method():
-  assert method_names.kind({'name': 'moco', 'jigsaw': 0.0}) == 'moco'
-  assert method_names.kind({'name': 'moco', 'jigsaw': 0.5}) == 'infomin'
-  assert method_names.kind({'name': 'byol'}) == 'byol'
+  assert method_names.result_name({'name': 'moco', 'jigsaw': 0.0}) == 'moco'
+  assert method_names.result_name({'name': 'moco', 'jigsaw': 0.5}) == 'infomin'
+  assert method_names.result_name({'name': 'byol'}) == 'byol'
   assert method_names.title('infomin') == 'InfoMin' and method_names.title('other') == 'other'

@@ -82,12 +82,12 @@ def test_what_kind_a_path_is(tmp_path, name, config, kind):
   if config is not None:
     (tmp_path / name).mkdir()
     (tmp_path / name / 'config.json').write_text(config)
-  assert find.kind(str(tmp_path / name)) == kind
+  assert find.form(str(tmp_path / name)) == kind
   if config is not None:
     (tmp_path / name / 'model.safetensors').write_bytes(b'')
-    assert find.kind(str(tmp_path / name)) == 'folder'
+    assert find.form(str(tmp_path / name)) == 'folder'
     (tmp_path / name / 'checkpoints').mkdir()
-    assert find.kind(str(tmp_path / name)) == 'run'
+    assert find.form(str(tmp_path / name)) == 'run'
 
 
 def test_what_a_path_is_that_has_no_checkpoint(run):

@@ -29,10 +29,10 @@ _SOME = 10_000  # files of a folder that are looked at
 
 def open_split(request: table.Request, split: str) -> table.Data | None:
   """Opens one part with the source that `kind` names."""
-  return open_lib.open_part(kind(request.path), split, **request._asdict())
+  return open_lib.open_part(source_of(request.path), split, **request._asdict())
 
 
-def kind(path: str) -> str:
+def source_of(path: str) -> str:
   """Returns the source that a path calls for, and logs by what it was found.
 
   Raises:
@@ -41,7 +41,7 @@ def kind(path: str) -> str:
   """
   found = {}
   for one in parts.split_paths(path):
-    name, example = _kind(one)
+    name, example = _source_of(one)
     found.setdefault(name, example)
   if len(found) > 1:
     raise UserError(f'config key data.path joins different kinds: {_told(found)}; '
@@ -58,7 +58,7 @@ def _told(found: dict[str, str]) -> str:
   return ', '.join(f'{example} ({name})' for name, example in found.items())
 
 
-def _kind(path: str) -> tuple[str, str]:
+def _source_of(path: str) -> tuple[str, str]:
   """Returns the source for one path, and what there is."""
   if paths_lib.in_bucket(path):
     paths_lib.require(path)

@@ -34,7 +34,7 @@ def test_a_path_calls_for_a_source(tmp_path, monkeypatch, caplog, files, path, r
   monkeypatch.chdir(tmp_path)
   for file in files:
     _touch(tmp_path / file)
-  assert auto.kind(path) == right
+  assert auto.source_of(path) == right
   assert f"{path}: data.source='{right}', as there is " in caplog.text
 
 
@@ -49,7 +49,7 @@ def test_what_is_not_clear_is_refused(tmp_path, monkeypatch, files, path, match)
   for file in files:
     _touch(tmp_path / file)
   with pytest.raises(UserError, match=match):
-    auto.kind(path)
+    auto.source_of(path)
 
 
 def test_it_opens_what_it_found(tmp_path):
