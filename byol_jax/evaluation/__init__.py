@@ -1,4 +1,4 @@
-"""What an encoder is worth.
+"""The evaluations: they say what an encoder is worth.
 
 encode.py makes features of images; subject.py is an encoder that is measured, or a
 baseline. protocols.py fits one of four classifiers to it: knn.py, logistic.py,

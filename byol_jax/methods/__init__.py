@@ -1,4 +1,4 @@
-"""What is learned: a method of self-supervised learning is one file here.
+"""The methods of self-supervised learning, one file each: what is learned.
 
 method.py is the contract with the train step, losses.py has the formulas, names.py the
 catalogue for configs.

@@ -1,4 +1,4 @@
-"""What keeps a run alive.
+"""The parts that keep a run alive.
 
 session.py watches the loop: read it first. workdir.py opens the folder and lock.py
 holds it; checkpoint.py saves and reads states, by orbax_repairs.py and with a

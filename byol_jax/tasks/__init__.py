@@ -1,4 +1,4 @@
-"""What config key task names.
+"""The tasks by config key task, one file each.
 
 Each task has a `run(config, workdir)`; one whose results lie beside the weights takes
 the config file's name as well. pretrain.py is the beginning; begin.py prepares its run.

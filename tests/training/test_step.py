@@ -54,9 +54,7 @@ def _init(key, with_probe=True, target_init='own_key'):
 @functools.cache
 def _initial(target_init='own_key'):
   """The state of step 0, as numpy; one compilation makes both kinds."""
-  if target_init == 'own_key':
-    return _both_initial()[0]
-  return _both_initial()[1]
+  return _both_initial()[target_init != 'own_key']
 
 
 @functools.cache
@@ -257,11 +255,9 @@ def test_the_probes_gradient_does_not_reach_the_encoder(state):
   other = dict(batch, labels=(batch['labels'] + 1) % CLASSES)
   gradients = jax.jit(lambda state, batch: step_lib._gradients(
       state, batch, _given_views, _make_model(), BYOL, None)[1][0])
-  (online, probe), (same, different) = (gradients(state, b)
-                                        for b in (batch, other))
+  (online, probe), (same, different) = (gradients(state, b) for b in (batch, other))
   chex.assert_trees_all_equal(online, same)
-  assert np.abs(probe['classifier']['w'] - different['classifier']['w']).max() > (
-      1e-3)
+  assert np.abs(probe['classifier']['w'] - different['classifier']['w']).max() > 1e-3
 
 
 def test_without_labels_there_is_no_probe():
