@@ -30,7 +30,6 @@ from byol_jax.methods import names as method_names
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _OF_THE_PAPER = ('batch_size', 'augmentation')  # they have a SimCLR of their own
-_PRESETS = ('40', '100', '300', '1000')  # of imagenet_r50
 _R50 = {'byol': 'imagenet_r50'} | {
     name: f'{name}_r50' for name in method_names.METHODS if name != 'byol'}
 
@@ -43,8 +42,8 @@ def _exists(file):
   return os.path.isfile(_path(file))
 
 
-def _load(file):
-  return runpy.run_path(_path(file))['get_config']
+def _load(file, name='get_config'):
+  return runpy.run_path(_path(file))[name]
 
 
 def _of_method(argument, own, name):
@@ -56,9 +55,11 @@ def _of_method(argument, own, name):
 
 def _of_r50(name, epochs):
   """Returns a method's config of ImageNet, of BYOL's presets the nearest one."""
-  presets = _PRESETS if name == 'byol' else [epochs]
-  c = _load(_R50[name])(min(presets, key=lambda x: abs(math.log(
-      float(x) / float(epochs)))))
+  preset = epochs
+  if name == 'byol':
+    preset = min(_load(_R50[name], 'PRESETS'),
+                 key=lambda x: abs(math.log(x / float(epochs))))
+  c = _load(_R50[name])(preset)
   c.train.epochs = float(epochs)
   return c
 

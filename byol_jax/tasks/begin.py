@@ -92,7 +92,8 @@ def as_begun(config: ml_collections.ConfigDict,
     an encoder that encoder's preparation of images.
 
   Raises:
-    UserError: the devices cannot share the batch, or there is no such encoder.
+    UserError: the devices cannot share the batch, there is no such encoder, or a new
+      run of a method with a queue has no target network.
   """
   rules.check_devices(config.train.batch_size, config.train.accumulation_steps,
                       jax.device_count(), config.network.bn_groups)
